@@ -1,0 +1,20 @@
+"""Run benchmarks: ``python -m benchmarks [NAME [options]]``; without a name all that need no data."""
+
+from __future__ import annotations
+
+import sys
+
+from benchmarks import detection_speed, mahalanobis, training
+
+BENCHMARKS = {
+    "detection_speed": detection_speed.main,
+    "mahalanobis": mahalanobis.main,
+    "training": training.main,
+}
+
+if len(sys.argv) > 1:
+    BENCHMARKS[sys.argv[1]](sys.argv[2:])
+else:
+    for name, main in BENCHMARKS.items():
+        print(f"== {name}", flush=True)
+        main([])

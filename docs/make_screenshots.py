@@ -1,0 +1,38 @@
+"""Draw the pictures of the window that the documentation shows: ``python docs/make_screenshots.py``.
+
+The real field is ``chula/images/267.jpg`` in the folder that ``NAPARI_AMIL_DATA`` names, else the
+publishers' file. The networks are those of the starter model, so that anybody gets the same pictures.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from skimage.io import imsave
+
+from napari_amil.core.cohort.samples import REAL_FILE, real_field
+
+IMAGES = Path(__file__).parent / "images"
+PICTURES = {"window-dark.png": ("dark", "1366x768"), "window-light.png": ("light", "1366x768")}
+
+
+def main() -> int:
+    """Write every picture and return 0, or the exit code of the first demo that failed."""
+    IMAGES.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory() as folder:
+        field = Path(folder, REAL_FILE).with_suffix(".png")
+        imsave(field, real_field(), check_contrast=False)
+        for name, (theme, size) in PICTURES.items():
+            demo = [sys.executable, "-m", "napari_amil.plugin.demo", "--image", str(field), "--theme", theme]
+            demo += ["--size", size, "--screenshot", str(IMAGES / name)]
+            code = subprocess.run(demo, check=False).returncode
+            if code:
+                return code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

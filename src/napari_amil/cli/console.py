@@ -1,0 +1,159 @@
+"""How a run speaks: a progress bar on a terminal, or JSON lines; and how it ends."""
+
+from __future__ import annotations
+
+import enum
+import json
+import signal
+import sys
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from napari_amil.cli.lazy import events, pipeline
+
+SOME_FAILED = 1
+"""Exit code when some inputs could not be used and the others are done."""
+UNUSABLE = 2
+"""Exit code when nothing could be done."""
+
+
+class Style(enum.StrEnum):
+    """How events are shown."""
+
+    bar = "bar"
+    jsonl = "jsonl"
+
+
+class Device(enum.StrEnum):
+    """Where networks run."""
+
+    auto = "auto"
+    cpu = "cpu"
+    cuda = "cuda"
+    mps = "mps"
+
+
+class Precision(enum.StrEnum):
+    """Bits with which an encoder learns."""
+
+    single = "32"
+    bfloat = "bf16-mixed"
+    half = "16-mixed"
+
+
+Out = Annotated[Path, typer.Option("--out", "-o", help="Folder for the results.")]
+EventStyle = Annotated[Style, typer.Option("--events", help="Show a progress bar, or speak JSON lines.")]
+DeviceName = Annotated[Device, typer.Option("--device", help="Where the networks run.")]
+Seed = Annotated[int, typer.Option("--seed", help="Seed of everything random.")]
+BundleFile = Annotated[
+    Path | None, typer.Option("--bundle", help="Model file; the starter bundle if not given.")
+]
+Allow = Annotated[
+    list[str] | None,
+    typer.Option("--allow", help="Go on in spite of this kind of problem; may be given several times."),
+]
+SettingsFile = Annotated[Path | None, typer.Option("--settings", help="YAML file with settings (run.yaml).")]
+
+
+class Talk:
+    """Shows events, keeps failures, and says results.
+
+    Parameters
+    ----------
+    style
+        Bar or JSON lines.
+    """
+
+    def __init__(self, style: Style) -> None:
+        self.style = style
+        self.failures: list[events.Failed] = []
+        self._errors = Console(stderr=True, soft_wrap=True, highlight=False)
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[now]}"),
+        )
+        quiet = not self._errors.is_terminal
+        self._bar = Progress(*columns, console=self._errors, transient=True, disable=quiet)
+        self._task: Any = None
+
+    def follow(self, work: Generator[events.Event, None, Any]) -> Any:  # noqa: ANN401
+        """Run the work to its end and return its result."""
+        if self.style is Style.jsonl:
+            return events.drain(work, self._on_event)
+        with self._bar:
+            return events.drain(work, self._on_event)
+
+    @contextmanager
+    def stopping(self, file: Path) -> Iterator[None]:
+        """Let Ctrl-C ask work to stop by making ``file``, and a second Ctrl-C abort it."""
+
+        def ask(*_: object) -> None:
+            file.touch()
+            signal.signal(signal.SIGINT, before)
+            self._errors.print("Stopping after this epoch with the best weights so far; Ctrl-C again aborts.")
+
+        before = signal.signal(signal.SIGINT, ask)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGINT, before)
+
+    def result(self, text: str, **values: Any) -> None:  # noqa: ANN401
+        """Say one result: a line of text, or a JSON line with its values."""
+        if self.style is Style.jsonl:
+            sys.stdout.write(json.dumps({"event": "Result", "text": text, **values}) + "\n")
+        else:
+            sys.stdout.write(text + "\n")
+        sys.stdout.flush()
+
+    def finish(self, out: Path) -> None:
+        """Write ``failures.csv`` where something failed, and leave with the exit code that says so."""
+        listed = out / "failures.csv"
+        if not self.failures:
+            listed.unlink(missing_ok=True)
+            return
+        pipeline.write_table(pipeline.failure_table(self.failures), listed)
+        self.result(f"{len(self.failures)} inputs could not be used; see {listed}", failures=str(listed))
+        raise typer.Exit(SOME_FAILED)
+
+    def _on_event(self, event: events.Event) -> None:
+        if isinstance(event, events.Failed):
+            self.failures.append(event)
+        if self.style is Style.jsonl:
+            sys.stdout.write(json.dumps(events.to_dict(event)) + "\n")
+            sys.stdout.flush()
+        elif isinstance(event, events.Step):
+            self._show(event)
+        elif isinstance(event, events.EpochReport):
+            self._bar.console.print(_epoch_line(event), markup=False)
+        elif isinstance(event, events.Warned):
+            self._bar.console.print(f"Note: {event.message}", markup=False)
+        else:
+            self._bar.console.print(f"Failed: {event.reason}", markup=False)
+
+    def _show(self, step: events.Step) -> None:
+        if self._task is None:
+            self._task = self._bar.add_task(step.stage, now="")
+        self._bar.update(
+            self._task, description=step.stage, completed=step.done, total=step.total, now=step.message
+        )
+
+
+def _epoch_line(report: events.EpochReport) -> str:
+    """Return what is said of one epoch."""
+    measured = "".join(f", {name.replace('_', ' ')} {value:.3f}" for name, value in report.metrics.items())
+    validation = (
+        ""
+        if report.validation_loss != report.validation_loss
+        else f", validation {report.validation_loss:.4f}"
+    )
+    return f"{report.epoch} of {report.n_epochs}: training loss {report.train_loss:.4f}{validation}{measured}"

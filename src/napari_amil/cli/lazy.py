@@ -1,0 +1,15 @@
+"""Heavy modules, imported on first use: ``napari-amil --help`` must not wait for torch."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import lazy_loader
+
+if TYPE_CHECKING:
+    from napari_amil.core import events, pipeline
+else:
+    events = lazy_loader.load("napari_amil.core.events", suppress_warning=True)
+    pipeline = lazy_loader.load("napari_amil.core.pipeline", suppress_warning=True)
+
+__all__ = ["events", "pipeline"]

@@ -1,0 +1,57 @@
+"""``demo``, ``info`` and ``doctor``."""
+
+from __future__ import annotations
+
+import enum
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from napari_amil.cli.console import BundleFile
+from napari_amil.cli.lazy import pipeline
+
+
+class Theme(enum.StrEnum):
+    """Themes of the window."""
+
+    dark = "dark"
+    light = "light"
+
+
+def demo(
+    image: Annotated[Path | None, typer.Option(help="A smear of your own instead of the sample.")] = None,
+    screenshot: Annotated[Path | None, typer.Option(help="Write a picture of the window and end.")] = None,
+    theme: Annotated[Theme, typer.Option(help="Theme of the window.")] = Theme.dark,
+) -> None:
+    """Open the window with a smear whose cells are found, scored and coloured."""
+    command = [sys.executable, "-m", "napari_amil.plugin.demo", "--theme", theme]
+    command += ["--image", str(image)] if image else []
+    command += ["--screenshot", str(screenshot)] if screenshot else []
+    raise typer.Exit(subprocess.run(command, check=False).returncode)
+
+
+def info(
+    bundle: Annotated[Path | None, typer.Argument(help="Bundle; the starter if not given.")] = None,
+    presets: Annotated[
+        bool, typer.Option("--presets", help="Show instead the settings in which presets differ.")
+    ] = False,
+) -> None:
+    """Show the card of a model: what it was trained on, how long, with which results."""
+    if presets:
+        typer.echo(pipeline.preset_table())
+        return
+    header = pipeline.read_card(bundle or pipeline.starter_path())
+    typer.echo(json.dumps(header["card"], indent=2, ensure_ascii=False))
+
+
+def doctor(bundle: BundleFile = None) -> None:
+    """Say what is installed, which devices there are, and whether the bundle works."""
+    for name, value in pipeline.diagnose(bundle).items():
+        typer.echo(f"{name:16} {value}")
+
+
+COMMANDS = {"demo": demo, "info": info, "doctor": doctor}

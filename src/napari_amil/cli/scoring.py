@@ -1,0 +1,108 @@
+"""``score``, ``evaluate`` and ``calibrate``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from napari_amil.cli.console import BundleFile, Device, DeviceName, EventStyle, Out, SettingsFile, Style, Talk
+from napari_amil.cli.lazy import pipeline
+
+HoldOut = Annotated[int | None, typer.Option("--hold-out-fold", help="Use only the bags of this fold.")]
+
+
+def score(
+    inputs: Annotated[
+        list[Path], typer.Argument(help="Images, folders, patterns, or one cohort.", show_default=False)
+    ],
+    out: Out,
+    bundle: BundleFile = None,
+    settings_file: SettingsFile = None,
+    device: DeviceName = Device.auto,
+    style: EventStyle = Style.bar,
+) -> None:
+    """Score every cell and every bag; of loose images each one is a bag."""
+    talk = Talk(style)
+    loaded = pipeline.load_bundle(bundle)
+    run = pipeline.RunSettings.from_yaml(settings_file) if settings_file else loaded.settings
+    recipe = pipeline.Recipe.of(loaded, run, pipeline.pick_device(device))
+    source = pipeline.open_source(inputs, run.control)
+    scored = talk.follow(pipeline.score_source(source, recipe))
+    pipeline.make_folder(out)
+    pipeline.write_table(scored.cells, out / "cells.csv")
+    pipeline.write_table(scored.bags, out / "bags.csv")
+    text = f"{len(scored.cells)} cells of {len(scored.bags)} bags are scored: {out}/cells.csv and bags.csv"
+    talk.result(text, cells=str(out / "cells.csv"), bags=str(out / "bags.csv"))
+    talk.finish(out)
+
+
+def evaluate(
+    cohort: Annotated[Path, typer.Argument(help="Cohort folder or cell-list CSV.", show_default=False)],
+    out: Out,
+    bundle: BundleFile = None,
+    hold_out_fold: HoldOut = None,
+    device: DeviceName = Device.auto,
+    style: EventStyle = Style.bar,
+) -> None:
+    """Hold scores against labels: metrics of bags and, where the cell types are known, of cells.
+
+    Also tells whether the scores are faithful: what a bag loses with the cells that each points at.
+    """
+    talk = Talk(style)
+    loaded = pipeline.load_bundle(bundle)
+    recipe = pipeline.Recipe.of(loaded, None, pipeline.pick_device(device))
+    source = pipeline.cohort_source(pipeline.read_cohort(cohort, loaded.settings.control))
+    if hold_out_fold is not None:
+        source = pipeline.sources_by_fold(source, hold_out_fold)[1]
+    scored = talk.follow(pipeline.score_source(source, recipe))
+    metrics = pipeline.evaluate_scored(scored, loaded.need_scorer().classes)
+    deleted = talk.follow(pipeline.delete_cells(scored, recipe))
+    metrics |= deleted.metrics
+    pipeline.make_folder(out)
+    pipeline.write_table(scored.cells, out / "cells.csv")
+    pipeline.write_table(scored.bags, out / "bags.csv")
+    pipeline.write_table(deleted.table, out / "deletion.csv")
+    figures = pipeline.draw_evaluation(scored, loaded.need_scorer().classes)
+    if deleted.figure is not None:
+        figures["deletion"] = deleted.figure
+    for name, figure in figures.items():
+        pipeline.save_figure(figure, out / "figures" / name)
+    pipeline.write_json(metrics, out / "metrics.json")
+    for name, value in metrics.items():
+        talk.result(f"{name:28} {value:.4g}", **{name: value})
+    talk.finish(out)
+
+
+def calibrate(
+    controls: Annotated[
+        Path,
+        typer.Argument(help="Folder of control smears, <patient>/<image>, or cell list.", show_default=False),
+    ],
+    out: Annotated[Path, typer.Option("--out", "-o", help="File for the calibrated model.")],
+    bundle: BundleFile = None,
+    control: Annotated[str | None, typer.Option(help="Name of the control class.")] = None,
+    settings_file: SettingsFile = None,
+    device: DeviceName = Device.auto,
+    style: EventStyle = Style.bar,
+) -> None:
+    """Refer a model to your own control smears, in seconds and without training.
+
+    Says how far these controls lie from those of the training, in stain, size and anomaly.
+    """
+    talk = Talk(style)
+    loaded = pipeline.load_bundle(bundle)
+    run = pipeline.RunSettings.from_yaml(settings_file) if settings_file else None
+    recipe = pipeline.Recipe.of(loaded, run, pipeline.pick_device(device))
+    source = pipeline.cohort_source(pipeline.read_controls(controls, control or loaded.settings.control))
+    calibrated = talk.follow(pipeline.calibrate(source, recipe))
+    target = out / "bundle.safetensors" if out.is_dir() else out
+    pipeline.save_bundle(calibrated.bundle, target)
+    for sentence in pipeline.drift_sentences(calibrated.drift):
+        talk.result(sentence)
+    talk.result(f"The calibrated model is in {target}", bundle=str(target), **calibrated.drift)
+    talk.finish(target.parent)
+
+
+COMMANDS = {"score": score, "evaluate": evaluate, "calibrate": calibrate}

@@ -1,0 +1,115 @@
+"""``ablate`` and ``unseen``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from napari_amil.cli.console import (
+    Allow,
+    BundleFile,
+    Device,
+    DeviceName,
+    EventStyle,
+    Out,
+    Seed,
+    SettingsFile,
+    Style,
+    Talk,
+)
+from napari_amil.cli.lazy import pipeline
+
+CohortPath = Annotated[Path, typer.Argument(help="Cohort folder or cell-list CSV.", show_default=False)]
+Runs = Annotated[int, typer.Option(min=1, help="Trainings of each row and fold, with seeds of their own.")]
+Jobs = Annotated[int, typer.Option(min=1, help="Processes that train at the same time, one thread each.")]
+TestFold = Annotated[int | None, typer.Option("--hold-out-fold", help="Test on this fold alone.")]
+Inner = Annotated[
+    bool, typer.Option("--inner", help="Never touch --hold-out-fold: test within the other folds.")
+]
+Folds = Annotated[int | None, typer.Option(min=2, help="Deal the patients anew into so many folds.")]
+Control = Annotated[str | None, typer.Option(help="Name of the control class.")]
+
+
+def ablate(
+    cohort: CohortPath,
+    out: Out,
+    runs: Runs = 5,
+    rows: Annotated[str, typer.Option(help="Rows or groups of rows, with commas between.")] = "table",
+    more_rows: Annotated[Path | None, typer.Option(help="YAML file with further rows.")] = None,
+    preset_epochs: Annotated[
+        int | None, typer.Option(min=1, help="Compress every published schedule to so many epochs.")
+    ] = None,
+    settings_file: SettingsFile = None,
+    hold_out_fold: TestFold = None,
+    inner: Inner = False,
+    folds: Folds = None,
+    jobs: Jobs = 1,
+    bundle: BundleFile = None,
+    control: Control = None,
+    allow: Allow = None,
+    device: DeviceName = Device.cpu,
+    seed: Seed = 0,
+    style: EventStyle = Style.bar,
+) -> None:
+    """Compare the published method, what is recommended, and what single changes do, on one cohort.
+
+    The folder OUT keeps every result: a study that was stopped goes on when the command is given again.
+    """
+    talk = Talk(style)
+    reference = pipeline.study_reference(settings_file, control)
+    known = pipeline.ROWS | (pipeline.read_rows(more_rows) if more_rows else {})
+    wanted = [name.strip() for name in rows.split(",")] + ([*known][len(pipeline.ROWS) :])
+    settings = pipeline.ablation_rows(pipeline.named_rows(wanted, known), reference, preset_epochs)
+    protocol = pipeline.StudyProtocol(runs, hold_out_fold, inner, folds, seed, jobs, tuple(allow or ()))
+    source = pipeline.cohort_source(pipeline.read_cohort(cohort, reference.control))
+    recipe = pipeline.Recipe.for_training(
+        pipeline.load_bundle(bundle), reference, pipeline.pick_device(device)
+    )
+    done = talk.follow(pipeline.ablate(source, recipe, pipeline.make_folder(out), settings, protocol))
+    for _, line in done.table.iterrows():
+        text = f"{line['row']:26} accuracy {line['accuracy']:.3f}  macro AUROC {line['macro_auroc']:.3f}"
+        talk.result(text, **{name: value for name, value in line.items() if value == value})
+    talk.result(f"The table is in {out / 'table.md'} and table.csv", table=str(out / "table.csv"))
+    talk.finish(out)
+
+
+def unseen(
+    cohort: CohortPath,
+    out: Out,
+    leave_out: Annotated[str, typer.Option(help="Class that no training sees; all = each in turn.")],
+    runs: Runs = 1,
+    settings_file: SettingsFile = None,
+    hold_out_fold: TestFold = None,
+    inner: Inner = False,
+    folds: Folds = None,
+    jobs: Jobs = 1,
+    bundle: BundleFile = None,
+    control: Control = None,
+    allow: Allow = None,
+    device: DeviceName = Device.cpu,
+    seed: Seed = 0,
+    style: EventStyle = Style.bar,
+) -> None:
+    """Leave a class out of the training: whether its cells stand out, and what is said of its bags.
+
+    The folder OUT keeps every result: a study that was stopped goes on when the command is given again.
+    """
+    talk = Talk(style)
+    run = pipeline.study_reference(settings_file, control)
+    protocol = pipeline.StudyProtocol(runs, hold_out_fold, inner, folds, seed, jobs, tuple(allow or ()))
+    source = pipeline.cohort_source(pipeline.read_cohort(cohort, run.control))
+    recipe = pipeline.Recipe.for_training(pipeline.load_bundle(bundle), run, pipeline.pick_device(device))
+    table = talk.follow(pipeline.unseen(source, recipe, pipeline.make_folder(out), leave_out, protocol))
+    for _, line in table.iterrows():
+        areas = [
+            f"{name} {line[f'cell_auroc_{name}']:.3f}" for name in ("anomaly", "attention_x_n", "morphology")
+        ]
+        values = {name: value for name, value in line.items() if value == value}
+        talk.result(f"{line['unseen']:20} ROC area of {', '.join(areas)}", **values)
+    talk.result(f"The table is in {out / 'table.md'} and table.csv", table=str(out / "table.csv"))
+    talk.finish(out)
+
+
+COMMANDS = {"ablate": ablate, "unseen": unseen}

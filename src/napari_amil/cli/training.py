@@ -1,0 +1,77 @@
+"""``train``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from napari_amil.cli.console import (
+    Allow,
+    BundleFile,
+    Device,
+    DeviceName,
+    EventStyle,
+    Out,
+    Precision,
+    SettingsFile,
+    Style,
+    Talk,
+)
+from napari_amil.cli.lazy import pipeline
+
+
+def train(
+    cohort: Annotated[Path, typer.Argument(help="Cohort folder or cell-list CSV.", show_default=False)],
+    out: Out,
+    hold_out_fold: Annotated[int | None, typer.Option(help="Keep this fold for the test.")] = None,
+    folds: Annotated[
+        int | None, typer.Option(min=2, help="Deal the patients into folds and hold each out in turn.")
+    ] = None,
+    runs: Annotated[int, typer.Option(min=1, help="Repeat the test with other seeds.")] = 1,
+    bundle: BundleFile = None,
+    preset: Annotated[
+        str, typer.Option(help="Settings to start from; 'napari-amil info --presets' shows them.")
+    ] = "recommended",
+    settings_file: SettingsFile = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Most epochs.")] = None,
+    control: Annotated[str | None, typer.Option(help="Name of the control class.")] = None,
+    allow: Allow = None,
+    device: DeviceName = Device.auto,
+    precision: Annotated[
+        Precision | None, typer.Option(help="Bits with which the encoder learns; mixed ones want a new card.")
+    ] = None,
+    devices: Annotated[
+        int | None, typer.Option(min=1, help="Graphics cards that share the bags of every step.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of everything random.")] = None,
+    style: EventStyle = Style.bar,
+) -> None:
+    """Train encoder, attention, pooling and control Gaussian on labelled bags.
+
+    The detector is that of --bundle. A settings file changes single fields of the preset. The folder
+    OUT is the run: a training that was stopped goes on where it was when the command is given again.
+    Ctrl-C, or a file called 'stop' in OUT, ends it after the present epoch with the best weights so
+    far; Ctrl-C again ends it at once.
+    """
+    talk = Talk(style)
+    start = pipeline.preset(preset)
+    run = pipeline.RunSettings.from_yaml(settings_file, start) if settings_file else start
+    given = {"max_epochs": epochs, "seed": seed, "precision": precision, "devices": devices}
+    training = {name: value for name, value in given.items() if value is not None}
+    run = run.changed({"training": training, "control": control or run.control})
+    source = pipeline.cohort_source(pipeline.read_cohort(cohort, run.control))
+    device_ = pipeline.pick_device(device)
+    recipe = pipeline.Recipe.for_training(pipeline.load_bundle(bundle), run, device_)
+    protocol = pipeline.Protocol(hold_out_fold, folds, tuple(allow or ()), runs)
+    work = pipeline.train_run(source, recipe, pipeline.make_folder(out), protocol)
+    with talk.stopping(out / pipeline.STOP):
+        metrics = talk.follow(work)
+    for name, value in metrics.items():
+        talk.result(f"{name:28} {value:.4g}", **{name: value})
+    talk.result(f"The model is in {out / 'bundle.safetensors'}", bundle=str(out / "bundle.safetensors"))
+    talk.finish(out)
+
+
+COMMANDS = {"train": train}

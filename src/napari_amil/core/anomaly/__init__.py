@@ -1,0 +1,1 @@
+"""The control Gaussian and its calibration."""

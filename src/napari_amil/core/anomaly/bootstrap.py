@@ -1,0 +1,127 @@
+"""How much an anomaly score depends on which control patients happened to be there."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from napari_amil.core.anomaly.gaussian import LatentGaussian
+from napari_amil.core.anomaly.mixture import REGULARISATION
+from napari_amil.core.anomaly.patients import patient_codes
+from napari_amil.core.settings import ModelSettings
+
+N_REFITS = 100
+"""Control Gaussians that are fitted to patients drawn with replacement."""
+_IN_MEMORY = 25_000_000  # numbers of all refits at once
+
+
+class ControlMoments(nn.Module):
+    """Sums over the control cells of each patient, from which the Gaussian of any draw of them follows.
+
+    They are ``n_k``, ``sum z`` and ``sum z z^T`` of patient k, measured from the Gaussian's own mean.
+    When patients are drawn with replacement, the k-th ``c_k`` times, the mean is
+    ``sum_k c_k sum z / sum_k c_k n_k``, and the covariance follows likewise, without a look at a
+    cell. Shrinkage and roundness stay those of the Gaussian.
+
+    Parameters
+    ----------
+    n_patients, latent_dim
+        Number of control patients, and length k of an embedding.
+    """
+
+    count: Tensor
+    total: Tensor
+    square: Tensor
+
+    def __init__(self, n_patients: int, latent_dim: int) -> None:
+        super().__init__()
+        n_pairs = latent_dim * (latent_dim + 1) // 2
+        self.register_buffer("count", torch.zeros(n_patients))
+        self.register_buffer("total", torch.zeros(n_patients, latent_dim))
+        self.register_buffer("square", torch.zeros(n_patients, n_pairs))  # upper triangle
+        self._refits: tuple[Tensor, Tensor] | None = None
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, Tensor]) -> ControlMoments:
+        """Return the moments that a ``state_dict`` describes."""
+        moments = cls(*state["total"].shape)
+        moments.load_state_dict(dict(state))
+        return moments
+
+    @classmethod
+    def of(
+        cls, latents: Tensor, patients: Sequence[str] | NDArray[Any], gaussian: LatentGaussian
+    ) -> ControlMoments | None:
+        """Return the moments of control cells; None where they do not tell the distance.
+
+        That is so with a single patient, and for the distance to several Gaussians.
+
+        Parameters
+        ----------
+        latents
+            ``(n, k)`` or ``(n, n_views, k)`` embeddings to which ``gaussian`` was fitted.
+        patients
+            ``(n,)`` patient of each cell.
+        """
+        codes = torch.from_numpy(patient_codes(patients))
+        n_patients, k = int(codes.max()) + 1, gaussian.latent_dim
+        if n_patients < 2 or gaussian.n_components > 1:
+            return None
+        moments = cls(n_patients, k)
+        upper = torch.triu_indices(k, k)
+        for code in range(n_patients):
+            z = latents[codes == code].double().cpu().reshape(-1, k) - gaussian.mean.cpu()
+            moments.count[code] = len(z)
+            moments.total[code] = z.sum(dim=0)
+            moments.square[code] = (z.T @ z)[upper[0], upper[1]]
+        return moments
+
+    def standard_error(self, z: Tensor, gaussian: LatentGaussian, settings: ModelSettings) -> Tensor:
+        """Return the standard deviation ``(n,)`` of the distances of ``z`` over `N_REFITS` draws of patients.
+
+        Parameters
+        ----------
+        z
+            ``(n, k)`` or ``(n, n_views, k)`` embeddings; NaN rows give NaN.
+        gaussian
+            The Gaussian of all patients.
+        settings
+            Its roundness.
+        """
+        if not len(z):
+            return torch.empty(0)
+        if self._refits is None:
+            self._refits = self._drawn(gaussian, settings)
+        means, factors = self._refits
+        offset = torch.einsum("rk,rkl->rl", means, factors)[:, None]  # mu^T L (r, 1, k)
+        errors = []
+        for part in z.split(max(1, _IN_MEMORY // (len(means) * z[0].numel()))):
+            rows = part.float().cpu() - gaussian.mean.float().cpu()
+            whitened = torch.matmul(rows.reshape(1, -1, rows.shape[-1]), factors) - offset
+            d = torch.linalg.vector_norm(whitened, dim=-1).reshape(len(means), len(part), -1).mean(dim=-1)
+            errors.append(d.std(dim=0))
+        return torch.cat(errors)
+
+    def _drawn(self, gaussian: LatentGaussian, settings: ModelSettings) -> tuple[Tensor, Tensor]:
+        """Return means ``(r, k)``, from the mean of all, and factors ``(r, k, k)`` of the refits."""
+        n_patients, k = self.total.shape
+        generator = torch.Generator().manual_seed(0)
+        drawn = torch.randint(n_patients, (N_REFITS, n_patients), generator=generator)
+        times = torch.nn.functional.one_hot(drawn, n_patients).sum(dim=1).double()  # c (r, n_patients)
+        times = times / (times @ self.count.double())[:, None]
+        means = times @ self.total.double()
+        upper = torch.triu_indices(k, k)
+        covariance = torch.empty(N_REFITS, k, k, dtype=torch.float64)
+        covariance[:, upper[0], upper[1]] = covariance[:, upper[1], upper[0]] = times @ self.square.double()
+        covariance -= means[:, :, None] * means[:, None, :]
+        eye = torch.eye(k, dtype=torch.float64)
+        covariance += REGULARISATION * eye
+        for share in (gaussian.shrinkage.cpu(), torch.tensor(settings.roundness)):
+            sphere = covariance.diagonal(dim1=1, dim2=2).mean(dim=1)[:, None, None] * eye
+            covariance = (1.0 - share) * covariance + share * sphere
+        inverse = torch.linalg.inv(torch.linalg.cholesky(covariance))
+        return means.float(), inverse.mT.contiguous().float()

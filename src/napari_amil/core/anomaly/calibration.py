@@ -1,0 +1,188 @@
+"""What a distance means: its rank among the distances of held-out control cells."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.stats import false_discovery_control
+from torch import Tensor, nn
+
+from napari_amil.core.anomaly.gaussian import LatentGaussian
+from napari_amil.core.anomaly.patients import Floats, PatientEffects, patient_codes
+from napari_amil.core.errors import AmilError
+from napari_amil.core.settings import ModelSettings
+
+
+class Calibration(nn.Module):
+    """Sorted scores of held-out controls, and of whom each is.
+
+    The next cell is of another patient. Where the patients are known, a p-value is the chance that
+    a control cell of a *new* patient scores as high, with the differences between patients estimated
+    (`PatientEffects`), and a percentile counts every patient alike. Where they are not known, cells
+    are taken as exchangeable and the p-value is the conformal one (Bates et al. 2023, eq. 2). Between the two
+    stands what no assumption is needed for: with K patients, among cells of new patients a share
+    of at most ``alpha`` has ``p <= alpha`` only for ``alpha >= 1 / (K + 1)`` (Lee, Barber & Willett
+    2023); smaller p-values lean on the normal distribution of the patients' effects.
+
+    Parameters
+    ----------
+    distances
+        ``(n_control,)`` distances of held-out control cells (or scores of bags), any order.
+    patients
+        ``(n_control,)`` whose they are, as names or numbers; None where that is not known.
+    in_sample
+        Mean distance of the control cells that Gaussian and network did see; NaN if not known.
+    """
+
+    distances: Tensor
+    patients: Tensor | None
+    in_sample: Tensor
+
+    def __init__(
+        self,
+        distances: Tensor | NDArray[Any],
+        patients: Sequence[str] | NDArray[Any] | Tensor | None = None,
+        in_sample: float = float("nan"),
+    ) -> None:
+        super().__init__()
+        values = torch.as_tensor(distances).detach().double().flatten()
+        if not len(values) or not bool(torch.isfinite(values).all()):
+            raise AmilError(
+                "A calibration needs finite distances of at least one control cell; add control bags."
+            )
+        order = values.argsort(stable=True)
+        codes = None if patients is None else torch.from_numpy(patient_codes(patients))[order]
+        self.register_buffer("distances", values[order])  # (n_control,)
+        self.register_buffer("patients", codes)  # (n_control,)
+        self.register_buffer("in_sample", torch.tensor(in_sample, dtype=torch.float64))
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, Tensor]) -> Calibration:
+        """Return the calibration that a ``state_dict`` describes."""
+        return cls(state["distances"], state.get("patients"), float(state.get("in_sample", float("nan"))))
+
+    def __len__(self) -> int:
+        return len(self.distances)
+
+    @property
+    def n_patients(self) -> int:
+        """Number of patients; 0 where they are not known."""
+        return 0 if self.patients is None else len(self.patients.unique())
+
+    @property
+    def center(self) -> float:
+        """Mean distance of a held-out control cell."""
+        return float(self.distances.mean())
+
+    @property
+    def scale(self) -> float:
+        """Standard deviation of the distance of held-out control cells; never 0."""
+        return max(float(self.distances.std(correction=0)), 1e-6)
+
+    @cached_property
+    def effects(self) -> PatientEffects | None:
+        """How patients differ; None where that is not known."""
+        if self.patients is None:
+            return None
+        return PatientEffects.fit(self._sorted, self.patients.cpu().numpy())
+
+    def percentile(self, d: Tensor | NDArray[Any]) -> Floats:
+        """Return the share of held-out control cells that are less anomalous, 0 to 100."""
+        d = _floats(d)
+        below = np.concatenate([[0.0], self._weight.cumsum()])
+        less = below[np.searchsorted(self._sorted, d, side="left")]
+        return np.where(np.isnan(d), np.nan, np.minimum(100.0 * less, 100.0))
+
+    def percentile_error(self, d: Tensor | NDArray[Any]) -> Floats:
+        """Return the standard error of `percentile` if the control patients had been others.
+
+        A percentile is a mean over patients, so the bootstrap over patients has a closed form; NaN
+        where the patients are not known.
+        """
+        d = _floats(d)
+        if self.patients is None or self.n_patients < 2:
+            return np.full(d.shape, np.nan)
+        codes, mean = self.patients.cpu().numpy(), self.percentile(d) / 100.0
+        square = np.zeros(d.shape)
+        for code in range(self.n_patients):
+            own = codes == code
+            less = np.searchsorted(self._sorted[own], d, side="left") / own.sum()
+            square += self._weight[own].sum() ** 2 * (less - mean) ** 2
+        return 100.0 * np.sqrt(square * self.n_patients / (self.n_patients - 1))
+
+    def p_value(self, d: Tensor | NDArray[Any]) -> Floats:
+        """Return p-values ``(1 + n S(d)) / (n + 1)``, ``n`` the number of control cells.
+
+        ``S(d)`` is the share of them at least as far, or the probability of that in a new patient.
+        """
+        d = _floats(d)
+        if self.effects is None:
+            share = 1.0 - np.searchsorted(self._sorted, d, side="left") / len(self)
+        else:
+            share = self.effects.survival(d)
+        return np.where(np.isnan(d), np.nan, (1.0 + len(self) * share) / (len(self) + 1.0))
+
+    @cached_property
+    def _sorted(self) -> Floats:
+        return self.distances.cpu().numpy()
+
+    @cached_property
+    def _weight(self) -> Floats:
+        """How much each control cell counts; sums to 1."""
+        return np.full(len(self), 1.0 / len(self)) if self.effects is None else self.effects.weight
+
+
+def q_value(p: NDArray[Any]) -> Floats:
+    """Return Benjamini-Hochberg q-values of the p-values of one sample; NaN stays NaN."""
+    q = np.full(np.shape(p), np.nan)
+    known = ~np.isnan(p)
+    if known.any():
+        q[known] = false_discovery_control(np.asarray(p)[known])
+    return q
+
+
+def cross_fit(
+    latents: Tensor, patients: Sequence[str], settings: ModelSettings, n_splits: int = 5, seed: int = 0
+) -> Calibration:
+    """Return the distances of control cells to Gaussians fitted without their patient.
+
+    Parameters
+    ----------
+    latents
+        ``(n, k)`` or ``(n, n_views, k)`` embeddings of control cells.
+    patients
+        ``(n,)`` patient of each cell; whole patients are left out.
+    n_splits
+        Number of parts; at most one per patient.
+    seed
+        Start of a mixture of several Gaussians.
+
+    Raises
+    ------
+    AmilError
+        If all cells are of one patient.
+    """
+    codes = patient_codes(patients)
+    n_patients = int(codes.max(initial=-1)) + 1
+    if n_patients < 2:
+        raise AmilError(
+            "The calibration leaves out one control patient after the other, but there is only one; add some."
+        )
+    part = torch.from_numpy(codes % min(n_splits, n_patients))  # (n,)
+    held_out = torch.empty(len(latents), dtype=torch.float64)
+    for number in part.unique():
+        inside = part == number
+        gaussian = LatentGaussian(latents.shape[-1])
+        gaussian.fit(latents[~inside], settings, seed)
+        held_out[inside] = gaussian.distance(latents[inside].double().cpu())
+    return Calibration(held_out, codes)
+
+
+def _floats(d: Tensor | NDArray[Any]) -> Floats:
+    """Return distances as a float64 array."""
+    return np.asarray(torch.as_tensor(d).detach().cpu().double())

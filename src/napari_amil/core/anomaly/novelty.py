@@ -1,0 +1,137 @@
+"""Whether there is something in a bag that no class explains, and what is said of it then."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from sklearn.covariance import ledoit_wolf
+from torch import Tensor, nn
+
+from napari_amil.core.anomaly.calibration import Calibration
+from napari_amil.core.anomaly.mixture import REGULARISATION
+from napari_amil.core.anomaly.patients import Floats
+from napari_amil.core.settings import VerdictSettings
+from napari_amil.core.types import ABSTAIN, UNSEEN
+
+TOP_SHARE = 0.2
+"""Share of the cells of a bag, the most anomalous ones, that stand for it."""
+
+
+class Novelty(nn.Module):
+    """Distance of a bag to the nearest of the known classes, the control class among them.
+
+    A bag is represented by the mean embedding of its most anomalous cells: ``x`` is the mean of
+    ``(z_n - m) / s`` over the fifth of the cells with the largest ``d_n``, with mean ``m`` and
+    deviation ``s`` of control cells. Its novelty is
+
+        ``min_c sqrt((x - x_c)^T S^-1 (x - x_c))``
+
+    with the class means ``x_c`` and one covariance ``S`` of bags within their classes, shrunk by Ledoit
+    and Wolf's rule (Lee et al. 2018, eq. 2, for bags). The p-value ranks it among bags of known classes
+    that were held out with their patients.
+
+    Parameters
+    ----------
+    n_classes, latent_dim
+        Number of classes, and length k of an embedding.
+    calibration
+        Novelty of held-out bags; None where there are none.
+    """
+
+    origin: Tensor
+    unit: Tensor
+    means: Tensor
+    factor: Tensor
+
+    def __init__(self, n_classes: int, latent_dim: int, calibration: Calibration | None = None) -> None:
+        super().__init__()
+        self.register_buffer("origin", torch.zeros(latent_dim, dtype=torch.float64))  # m (k,)
+        self.register_buffer("unit", torch.tensor(1.0, dtype=torch.float64))  # s
+        self.register_buffer("means", torch.zeros(n_classes, latent_dim, dtype=torch.float64))  # x_c
+        self.register_buffer("factor", torch.eye(latent_dim, dtype=torch.float64))  # S^-1 = L L^T
+        self.calibration = calibration
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, Tensor]) -> Novelty:
+        """Return the novelty that a ``state_dict`` describes."""
+        prefix = "calibration."
+        ranks = {name.removeprefix(prefix): v for name, v in state.items() if name.startswith(prefix)}
+        n_classes, latent_dim = state["means"].shape
+        novelty = cls(n_classes, latent_dim, Calibration.from_state(ranks) if ranks else None)
+        novelty.load_state_dict(dict(state))
+        return novelty
+
+    def refer_to(self, controls: Tensor) -> None:
+        """Take origin and unit from the embeddings of control cells, ``(n, k)`` or ``(n, n_views, k)``."""
+        z = _plain(controls)
+        self.origin.copy_(z.mean(dim=0))
+        self.unit.copy_(z.var(dim=0, correction=0).mean().sqrt().clamp_min(1e-12))
+
+    def fit(self, latents: Tensor, distances: Tensor, lengths: Tensor, labels: Tensor) -> None:
+        """Fit class means and covariance to bags of known classes; `refer_to` comes first.
+
+        Parameters
+        ----------
+        latents, distances
+            ``(n_cells, k)`` or ``(n_cells, n_views, k)``, and ``d_n (n_cells,)``, bag after bag.
+        lengths, labels
+            ``(n_bags,)`` cells of each bag, and number of its class. A class without a bag is never the
+            nearest.
+        """
+        x = self._represented(latents, distances, lengths)  # (n_bags, k)
+        self.means.fill_(torch.inf)
+        for label in labels.unique():
+            self.means[label] = x[labels == label].mean(dim=0)
+        covariance = ledoit_wolf((x - self.means[labels]).numpy(), assume_centered=True)[0]
+        covariance += REGULARISATION * np.eye(len(covariance))
+        inverse = np.linalg.inv(np.linalg.cholesky(covariance))
+        self.factor.copy_(torch.from_numpy(np.ascontiguousarray(inverse.T)))
+
+    def score(self, latents: Tensor, distances: Tensor, lengths: Tensor) -> Tensor:
+        """Return the novelty ``(n_bags,)`` of bags whose cells come one bag after the other."""
+        x = self._represented(latents, distances, lengths)
+        known = self.means[self.means.isfinite().all(dim=1)]
+        apart = (x[:, None] - known) @ self.factor  # (n_bags, n_classes, k)
+        return torch.linalg.vector_norm(apart, dim=2).amin(dim=1)
+
+    def p_value(self, latents: Tensor, distances: Tensor, lengths: Tensor) -> Floats:
+        """Return how probable such a novelty or a larger one is in a new patient of the known classes."""
+        if self.calibration is None:
+            return np.full(len(lengths), np.nan)
+        return self.calibration.p_value(self.score(latents, distances, lengths))
+
+    def _represented(self, latents: Tensor, distances: Tensor, lengths: Tensor) -> Tensor:
+        """Return ``x (n_bags, k)``."""
+        z = (_plain(latents) - self.origin) / self.unit
+        bags = zip(z.split(lengths.tolist()), distances.cpu().split(lengths.tolist()), strict=True)
+        return torch.stack([own[d.topk(top_count(len(d))).indices].mean(dim=0) for own, d in bags])
+
+
+def verdict(
+    probability: Mapping[str, float], n_cells: int, novelty_p: float, settings: VerdictSettings
+) -> str:
+    """Return what a bag is said to be: a class, ``unlike anything seen``, or ``abstain``.
+
+    Without a novelty p-value (NaN) it is the most probable class, whatever the settings.
+    """
+    predicted = max(probability, key=lambda name: probability[name])
+    if np.isnan(novelty_p):
+        return predicted
+    if n_cells < settings.min_cells:
+        return ABSTAIN
+    if novelty_p < settings.novelty:
+        return UNSEEN
+    return predicted if probability[predicted] >= settings.min_probability else ABSTAIN
+
+
+def top_count(n_cells: int) -> int:
+    """Return how many of the cells of a bag stand for it."""
+    return max(1, round(TOP_SHARE * n_cells))
+
+
+def _plain(latents: Tensor) -> Tensor:
+    """Return ``(n, k)`` float64 on the CPU, views averaged."""
+    z = latents.detach().double().cpu()
+    return z if z.ndim == 2 else z.mean(dim=1)

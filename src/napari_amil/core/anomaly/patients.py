@@ -1,0 +1,103 @@
+"""How the scores of cells differ between patients, and what that means for the next patient."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import special, stats
+from torch import Tensor
+
+Floats = NDArray[np.float64]
+
+_BULK, _TOP, _TAIL = 128, 32, 48  # points of the table: quantiles, largest scores, beyond them
+
+
+@dataclass(frozen=True, eq=False)
+class PatientEffects:
+    """A random effect of the patient on the logarithm of a positive score.
+
+    ``log d_ki = m + b_k + e_ki`` for cell i of patient k: ``b_k`` is normal with variance ``tau^2``, the
+    ``e_ki`` may have any distribution. For a new patient
+
+        ``P(D >= d) = sum_ki w_ki P(T >= (log d - m - e_ki) / s)``
+
+    with ``T`` of Student's distribution with K - 1 degrees of freedom, ``s^2 = tau^2 + var(m)``, and
+    weights that count every patient alike, however many cells are known: those of whom few are may
+    differ in more than that. So ``m`` is the mean of the patients' means and ``tau^2`` their variance
+    less what the number of cells explains (Hedges 1983); ``b_k`` is the best linear unbiased prediction
+    (Searle, Casella & McCulloch 1992, 7.4).
+
+    Parameters
+    ----------
+    location
+        ``m``
+    spread
+        ``tau``, the standard deviation of ``b_k``.
+    error
+        ``s``, that of the location of a new patient as it is predicted.
+    n_patients
+        ``K``
+    residual, weight
+        ``e_ki`` and ``w_ki (n_cells,)``; the weights sum to 1.
+    """
+
+    location: float
+    spread: float
+    error: float
+    n_patients: int
+    residual: Floats
+    weight: Floats
+
+    @classmethod
+    def fit(cls, scores: NDArray[Any], patients: NDArray[Any]) -> PatientEffects | None:
+        """Return the effects in positive scores ``(n_cells,)``; None where they cannot be told apart.
+
+        That is so with a single patient, and where no patient has two cells.
+        """
+        x = _log(scores)
+        _, code, n = np.unique(patients, return_inverse=True, return_counts=True)
+        n_cells, n_patients = len(x), len(n)
+        if n_patients < 2 or n_patients == n_cells:
+            return None
+        mean = np.bincount(code, x) / n  # (n_patients,)
+        within = max(float(((x - mean[code]) ** 2).sum() / (n_cells - n_patients)), 1e-12)
+        sampling = within / n  # (n_patients,) variance of a mean, given its patient
+        variance = max(float(mean.var(ddof=1) - sampling.mean()), 0.0)  # tau^2
+        location = float(mean.mean())
+        effect = variance / (variance + sampling) * (mean - location)  # b_k (n_patients,)
+        error = float(np.sqrt(variance + (variance + sampling.mean()) / n_patients))
+        residual = x - location - effect[code]
+        weight = (1.0 / (n_patients * n))[code]
+        return cls(location, float(np.sqrt(variance)), error, n_patients, residual, weight)
+
+    def survival(self, scores: NDArray[Any]) -> Floats:
+        """Return how probable a score this large or larger is in a new patient, ``(n,)``."""
+        x, log_p = self._table
+        return np.exp(np.interp(_log(scores), x, log_p, left=0.0, right=-np.inf))
+
+    @cached_property
+    def _table(self) -> tuple[Floats, Floats]:
+        """Logarithms of scores, ascending, and of their probability: the sum, computed once."""
+        known = np.sort(self.location + self.residual)
+        reach = self.error * float(stats.t.isf(0.1 / (len(known) + 1), self.n_patients - 1))
+        bulk = np.quantile(known, np.linspace(0, 1, _BULK))
+        sides = np.geomspace(self.error / 8, reach, _TAIL)
+        x = np.unique(np.concatenate([known[0] - sides[::8], bulk, known[-_TOP:], known[-1] + sides]))
+        scaled = (x[:, None] - self.location - self.residual) / self.error
+        p = [self.weight @ special.stdtr(self.n_patients - 1, -row) for row in scaled]
+        return x, np.log(np.maximum(p, np.finfo(np.float64).tiny))
+
+
+def _log(scores: NDArray[Any]) -> Floats:
+    """Return logarithms, of 0 a very small number; NaN stays NaN."""
+    return np.log(np.maximum(scores, np.finfo(np.float64).tiny))
+
+
+def patient_codes(patients: Sequence[str] | NDArray[Any] | Tensor) -> NDArray[np.int64]:
+    """Return the patients as numbers from 0, in the order of their names."""
+    return np.unique(np.asarray(patients), return_inverse=True)[1].astype(np.int64)

@@ -1,0 +1,42 @@
+"""What may be wrong with a cohort, in a sentence that names the remedy."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+_NAMES_TOLD = 3
+
+Severity = Literal["error", "warning"]
+
+Kind = Literal[
+    "boxes-outside",
+    "confounding",
+    "empty-bags",
+    "few-cells",
+    "few-patients",
+    "leaking-images",
+    "leaking-patients",
+    "missing-values",
+    "mixed-labels",
+    "unreadable-images",
+]
+"""What a problem is about; ``--allow KIND`` lets a training start in spite of it."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing that makes results wrong (error) or weak (warning), with its remedy."""
+
+    severity: Severity
+    message: str
+    kind: Kind
+
+
+def enumerate_names(names: Iterable[object]) -> str:
+    """Return an enumeration of names, of which at most three are told."""
+    told = [f"'{name}'" if isinstance(name, str) else str(name) for name in names]
+    if len(told) > _NAMES_TOLD:
+        told = [*told[:_NAMES_TOLD], f"{len(told) - _NAMES_TOLD} more"]
+    return " and ".join([", ".join(told[:-1]), told[-1]]) if len(told) > 1 else "".join(told)

@@ -1,0 +1,1 @@
+"""Figures of merit of bags and cells."""

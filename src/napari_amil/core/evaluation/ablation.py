@@ -1,0 +1,229 @@
+"""The rows of the ablation table: from which preset each starts, and the one thing that it changes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from napari_amil.core.errors import SettingsError
+from napari_amil.core.presets import preset
+from napari_amil.core.settings import RunSettings
+
+REFERENCE = "recommended"
+"""The row that the others are compared with, and the preset that the rows below it start from."""
+
+
+@dataclass(frozen=True)
+class Change:
+    """One row: a preset with some settings changed.
+
+    Parameters
+    ----------
+    start
+        Name of the preset.
+    values
+        ``"model.pooling" -> value``: what is different from it.
+    published
+        Whether the schedule is a published one, which ``preset_epochs`` compresses.
+    """
+
+    start: str = REFERENCE
+    values: Mapping[str, Any] = field(default_factory=dict)
+    published: bool = False
+
+
+def _paper(pooling: str, *, sic: bool) -> Change:
+    return Change("amil-code", {"model.pooling": pooling, "model.sic": sic}, published=True)
+
+
+ROWS: dict[str, Change] = {
+    # Table 1 of Kazeminia et al. 2022
+    "Att": _paper("attention", sic=False),
+    "Att+SIC": _paper("attention", sic=True),
+    "Anomaly": _paper("anomaly", sic=False),
+    "Anomaly+Att": _paper("both", sic=False),
+    "Anomaly+Att+SIC": _paper("both", sic=True),
+    "amil-paper": Change("amil-paper", published=True),
+    "attmil": Change("attmil", published=True),
+    REFERENCE: Change(),
+    # what is recommended, with one thing changed
+    "distance softmax": Change(values={"model.distance_transform": "softmax"}),
+    "distance raw": Change(values={"model.distance_transform": "raw"}),
+    "attention not gated": Change(values={"model.gated_attention": False}),
+    "pooling attention": Change(values={"model.pooling": "attention"}),
+    "pooling anomaly": Change(values={"model.pooling": "anomaly"}),
+    "no SIC": Change(values={"model.sic": False}),
+    "one bag per step": Change(values={"training.bags_per_step": 1}),
+    "no class balance": Change(values={"training.balance_classes": False, "training.bag_balance": 0.0}),
+    "no augmentation": Change(values={"training.augment": False}),
+    "no instance pre-training": Change(
+        values={"training.cell_epochs": 0, "training.train_encoder_on_bags": True}
+    ),
+    "encoder on bags": Change(values={"training.train_encoder_on_bags": True}),
+    "no measurements": Change(values={"model.measurement_columns": 0}),
+    "one measurement network": Change(values={"model.measurement_columns": 1}),
+    "one bag head": Change(values={"model.bag_heads": 1}),
+    "encoder roi": Change(values={"model.encoder": "roi"}),
+    "no hypersphere": Change(values={"training.hypersphere_weight": 0.0}),
+    "roundness 0": Change(values={"model.roundness": 0.0}),
+    "one orientation": Change(values={"model.orientations": 1}),
+    "constant step size": Change(values={"training.schedule": "constant"}),
+}
+"""Every row that has a name. The names stand in the table as they stand here."""
+
+PUBLISHED = ("Att", "Att+SIC", "Anomaly", "Anomaly+Att", "Anomaly+Att+SIC")
+GROUPS: dict[str, tuple[str, ...]] = {
+    "table": (*PUBLISHED, REFERENCE),
+    "published": (*PUBLISHED, "amil-paper", "attmil"),
+    "changes": tuple(name for name, change in ROWS.items() if not change.published),
+    "all": tuple(ROWS),
+}
+"""Names that stand for several rows."""
+
+BAG_STAGE: dict[str, frozenset[str]] = {
+    "model": frozenset(
+        {
+            "attention_dim",
+            "bag_head",
+            "bag_heads",
+            "distance_transform",
+            "gated_attention",
+            "mixture",
+            "mixture_fit",
+            "n_components",
+            "orientations",
+            "pool_bias",
+            "pooling",
+            "roundness",
+            "shrinkage",
+        }
+    ),
+    "training": frozenset(
+        {
+            "bag_balance",
+            "bags_per_step",
+            "early_stop",
+            "learning_rate",
+            "max_epochs",
+            "refit_every",
+            "sic_decay",
+            "stop_count",
+            "stop_loss",
+            "views",
+        }
+    ),
+}
+"""Settings that matter only after the encoder has come to rest; all others decide about the encoder."""
+
+
+def read_rows(path: Path) -> dict[str, Change]:
+    """Return further rows from a YAML file ``name: {start: preset, model.pooling: both, ...}``.
+
+    Raises
+    ------
+    SettingsError
+        If the file cannot be read or is not of that form.
+    """
+    try:
+        found = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise SettingsError(f"Cannot read the rows '{path}': {error}.") from error
+    if not isinstance(found, dict) or not all(isinstance(v, dict | None) for v in found.values()):
+        raise SettingsError(f"'{path}' must hold 'name: {{model.pooling: both, ...}}' for each row.")
+    rows = {}
+    for name, given in found.items():
+        values = dict(given or {})
+        rows[str(name)] = Change(values.pop("start", REFERENCE), values)
+    return rows
+
+
+def named_rows(names: Iterable[str], known: Mapping[str, Change] = ROWS) -> dict[str, Change]:
+    """Return the rows that ``names`` name, singly or as groups, each once.
+
+    Raises
+    ------
+    SettingsError
+        Naming a row that does not exist, and those that do.
+    """
+    chosen: dict[str, Change] = {}
+    for name in names:
+        for row in GROUPS.get(name, (name,)):
+            if row not in known:
+                listed = ", ".join((*GROUPS, *known))
+                raise SettingsError(f"There is no row called '{row}'; choose from: {listed}.")
+            chosen[row] = known[row]
+    return chosen
+
+
+def row_settings(change: Change, reference: RunSettings, preset_epochs: int | None = None) -> RunSettings:
+    """Return the settings of a row.
+
+    Parameters
+    ----------
+    reference
+        Settings of the row ``recommended``; the control class of every row is theirs.
+    preset_epochs
+        Epochs to which a published schedule is compressed.
+    """
+    start = reference if change.start == REFERENCE else preset(change.start)
+    settings = with_values(start, change.values).changed({"control": reference.control})
+    return compressed(settings, preset_epochs) if change.published and preset_epochs else settings
+
+
+def with_values(settings: RunSettings, values: Mapping[str, Any]) -> RunSettings:
+    """Return settings with ``"stage.field" -> value`` changed.
+
+    Raises
+    ------
+    SettingsError
+        If there is no such setting, or it cannot have the value.
+    """
+    for name, value in values.items():
+        stage, _, key = name.partition(".")
+        settings = settings.changed({stage: {key: value} if key else value})
+    return settings
+
+
+def compressed(settings: RunSettings, epochs: int) -> RunSettings:
+    """Return a schedule that runs through in ``epochs`` epochs what the settings do in theirs.
+
+    The weight of the single-instance loss and the fits of the control Gaussian keep their place in
+    the schedule: ``sic_decay ** (published / epochs)`` per epoch. The step size stays.
+    """
+    training = settings.training
+    factor = training.max_epochs / epochs
+    values = {
+        "max_epochs": epochs,
+        "sic_decay": training.sic_decay**factor,
+        "refit_every": max(1, round(training.refit_every / factor)),
+    }
+    return settings.changed({"training": values})
+
+
+def encoder_stage(settings: RunSettings) -> RunSettings | None:
+    """Return the settings with all that matters only later put to its default; None without such a stage.
+
+    Two rows with equal results share one trained encoder.
+    """
+    training = settings.training
+    single = settings.model.sic or training.hypersphere_weight > 0
+    if not (training.cell_epochs and single) or training.train_encoder_on_bags:
+        return None
+    usual = RunSettings().model_dump(mode="json")
+    later = {stage: {name: usual[stage][name] for name in names} for stage, names in BAG_STAGE.items()}
+    return settings.changed({**later, "preset": ""})
+
+
+def digest(*parts: Any) -> str:  # noqa: ANN401
+    """Return a short hash of settings (whatever preset they came from) and of plain values."""
+    plain = [
+        part.model_dump(mode="json", exclude={"preset"}) if isinstance(part, RunSettings) else part
+        for part in parts
+    ]
+    return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:16]

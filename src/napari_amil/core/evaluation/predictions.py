@@ -1,0 +1,136 @@
+"""What a fitted model says about bags that it has not seen: kept as tensors, measured later."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from napari_amil.core.anomaly.calibration import Calibration
+from napari_amil.core.evaluation.metrics import bag_metrics, cell_metrics
+from napari_amil.core.mil.batch import BagArrays
+from napari_amil.core.mil.model import AmilOutput
+from napari_amil.core.training.bags import score_bags
+from napari_amil.core.training.loop import FittedModel
+from napari_amil.core.training.reference import Reference
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Predictions:
+    """Class probabilities of bags, and scores of their cells.
+
+    Parameters
+    ----------
+    probabilities
+        ``(n_bags, n_classes)`` softmax of the logits.
+    lengths
+        ``(n_bags,)`` int64 number of cells of each bag.
+    p
+        ``(n_cells,)`` conformal p-values, bag after bag.
+    cells
+        ``name -> (n_cells,)`` scores, each larger for more unusual.
+    bags
+        ``name -> (n_bags,)`` what else is said of the bags.
+    """
+
+    probabilities: Floats
+    lengths: NDArray[np.int64]
+    p: Floats
+    cells: Mapping[str, Floats]
+    bags: Mapping[str, Floats] = field(default_factory=dict)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return everything as tensors."""
+        arrays = {"probabilities": self.probabilities, "lengths": self.lengths, "p": self.p}
+        for group, columns in {"cells": self.cells, "bags": self.bags}.items():
+            arrays |= {f"{group}/{name}": values for name, values in columns.items()}
+        return {name: torch.from_numpy(np.ascontiguousarray(values)) for name, values in arrays.items()}
+
+    @classmethod
+    def of_tensors(cls, tensors: Mapping[str, Tensor]) -> Predictions:
+        """Return what `tensors` gave."""
+        arrays = {name: value.numpy() for name, value in tensors.items()}
+        columns: dict[str, dict[str, Floats]] = {"cells": {}, "bags": {}}
+        for name, values in arrays.items():
+            group, _, column = name.partition("/")
+            if column:
+                columns[group][column] = values
+        return cls(arrays["probabilities"], arrays["lengths"], arrays["p"], **columns)
+
+    def metrics(
+        self, labels: NDArray[np.int64], classes: Sequence[str], cell_type: NDArray[Any]
+    ) -> dict[str, float]:
+        """Return the metrics of bags and, where ``cell_type (n_cells,)`` is known, of cells."""
+        found = bag_metrics(labels, self.probabilities, classes)
+        return found | (cell_metrics(cell_type, self.cells) if (cell_type != "").any() else {})
+
+
+def predict(fitted: FittedModel, bags: BagArrays, device: torch.device) -> Predictions:
+    """Return the predictions for bags that the model was not trained on."""
+    output, distance = score_bags(fitted.model, fitted.gaussian, bags, device)
+    return _predictions(output, distance, fitted.calibration, bags)
+
+
+def predict_unseen(
+    fitted: FittedModel, reference: Reference, bags: BagArrays, device: torch.device
+) -> Predictions:
+    """Return the predictions with p-values of the reference, and ``novelty`` and ``novelty_p`` of bags."""
+    output, distance = score_bags(fitted.model, fitted.gaussian, bags, device)
+    said = _predictions(output, distance, reference.calibration, bags)
+    unknown = np.full(len(bags), np.nan)
+    columns = {"novelty": unknown, "novelty_p": unknown}
+    if reference.novelty is not None:
+        cells = output.latent.cpu(), distance, bags.lengths
+        columns["novelty"] = reference.novelty.score(*cells).double().numpy()
+        columns["novelty_p"] = reference.novelty.p_value(*cells)
+    return replace(said, bags=columns)
+
+
+def _predictions(
+    output: AmilOutput, distance: Tensor, calibration: Calibration, bags: BagArrays
+) -> Predictions:
+    """Return what a model said as arrays."""
+    lengths = bags.lengths.numpy()
+    scores = {"anomaly": distance.cpu().numpy(), **cell_scores(output, lengths, bags.control_label)}
+    return Predictions(
+        output.logits.double().softmax(dim=1).cpu().numpy(),
+        lengths,
+        _floats(calibration.p_value(distance)),
+        {name: _floats(values) for name, values in scores.items()},
+    )
+
+
+def cell_scores(
+    output: AmilOutput, lengths: NDArray[np.int64], control: int
+) -> dict[str, NDArray[np.floating]]:
+    """Return the scores that the network gives to each cell ``(n_cells,)``.
+
+    ``attention_x_n`` and ``pool_weight`` as in the table of cells; ``contribution_predicted`` is what
+    the cell adds to the logit of the class that its bag is taken for, and ``contribution_disease``
+    what it adds to the mean logit of the diseases above that of the control class, whatever the bag is
+    taken for. ``sic`` is 1 minus the probability of the control class of the single-instance classifier.
+    """
+    bag = np.repeat(np.arange(len(lengths)), lengths)
+    contribution = output.contribution.cpu().numpy()  # (n_cells, n_classes)
+    predicted = output.logits.argmax(dim=1).cpu().numpy()[bag]
+    diseases = np.delete(contribution, control, axis=1)
+    scores = {
+        "attention_x_n": output.attention.cpu().numpy() * lengths[bag],
+        "pool_weight": output.pool_weight.cpu().numpy(),
+        "contribution_predicted": contribution[np.arange(len(bag)), predicted],
+        "contribution_disease": diseases.mean(axis=1) - contribution[:, control],
+    }
+    if output.sic_logits is not None:
+        scores["sic"] = 1.0 - output.sic_logits.softmax(dim=2).mean(dim=1)[:, control].cpu().numpy()
+    return scores
+
+
+def _floats(values: NDArray[Any]) -> Floats:
+    return np.ascontiguousarray(values, dtype=np.float64)

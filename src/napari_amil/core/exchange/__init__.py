@@ -1,0 +1,1 @@
+"""Cells and scores in the formats of other programs, and back."""

@@ -1,0 +1,148 @@
+"""Cells as GeoJSON that QuPath opens, and back: one file per image, coordinates in pixels."""
+
+from __future__ import annotations
+
+import uuid
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from napari_amil.core.errors import AmilError
+from napari_amil.core.exchange.files import read_json, write_json
+from napari_amil.core.exchange.polygons import area, bounds, fill_ids, outline_of, ring, still_fits
+from napari_amil.core.types import ANOMALOUS_Q, CELL_COLUMNS, Cells
+
+CELL = {"name": "Cell", "color": [0, 114, 178]}
+ANOMALOUS_CELL = {"name": "Anomalous cell", "color": [213, 94, 0]}
+"""Classes that QuPath shows; blue and vermilion are told apart by colour-blind eyes."""
+_BOX = ("y0", "x0", "y1", "x1")
+
+
+def write_geojson(cells: Cells, scores: pd.DataFrame | None, path: Path) -> None:
+    """Write the cells of one image as a FeatureCollection of QuPath detections.
+
+    Every number of the cell and of its scores becomes a measurement (flags 1 or 0), every text an
+    entry of the metadata; what is unknown is left out, since JSON has no NaN. The class is the
+    ``cell_type`` if there is one, else "Anomalous cell" where ``anomaly_q`` is below 0.05.
+
+    Parameters
+    ----------
+    cells
+        Cells of one image.
+    scores
+        One row per cell, in their order, or None.
+    path
+        File to write.
+
+    Raises
+    ------
+    ValueError
+        If there are not as many scores as cells.
+    AmilError
+        If the file cannot be written.
+    """
+    table = cells.table()
+    if scores is not None:
+        if len(scores) != len(cells):
+            raise ValueError(f"There are {len(scores)} rows of scores for {len(cells)} cells.")
+        extra = scores.drop(columns=[name for name in table if name in scores]).reset_index(drop=True)
+        table = pd.concat([table, extra], axis=1)
+    rows = table.to_dict("records")
+    features = [
+        _feature(ring(outline, box), row, path.stem)
+        for outline, box, row in zip(cells.outlines, cells.boxes, rows, strict=True)
+    ]
+    write_json({"type": "FeatureCollection", "features": features}, path)
+
+
+def _feature(points: list[list[float]], row: dict[Any, Any], image: str) -> dict[str, Any]:
+    """Return one cell as a GeoJSON feature; its id is the same at every export."""
+    measurements = {
+        str(name): float(value)
+        for name, value in row.items()
+        if isinstance(value, int | float | np.number | np.bool_) and np.isfinite(value)
+    }
+    measurements["cell_id"] = int(row["cell_id"])
+    metadata = {str(name): value for name, value in row.items() if isinstance(value, str) and value}
+    properties: dict[str, Any] = {
+        "objectType": "detection",
+        "name": str(row["cell_id"]),
+        "classification": _classification(row),
+        "measurements": measurements,
+    }
+    if metadata:
+        properties["metadata"] = metadata
+    return {
+        "type": "Feature",
+        "id": str(uuid.uuid5(uuid.NAMESPACE_OID, f"{image}/{row['cell_id']}")),
+        "geometry": {"type": "Polygon", "coordinates": [[*points, points[0]]]},
+        "properties": properties,
+    }
+
+
+def _classification(row: dict[Any, Any]) -> dict[str, Any]:
+    """Return the QuPath class of a cell."""
+    known = row.get("cell_type")
+    if isinstance(known, str) and known:
+        return {"name": known}
+    return dict(ANOMALOUS_CELL if row.get("anomaly_q", 1.0) < ANOMALOUS_Q else CELL)
+
+
+def read_geojson(path: Path) -> Cells:
+    """Return the cells of a GeoJSON file of this program, of QuPath or of another one.
+
+    Boxes, ids, scores and flags come from the measurements. A cell that was redrawn, so that its
+    outline leaves the stored box, gets the box and area of its outline; a cell without an id that is
+    still free gets the next one. Of a shape in several parts the largest counts.
+
+    Raises
+    ------
+    AmilError
+        If the file is no GeoJSON of polygons.
+    """
+    content = read_json(path)
+    if isinstance(content, dict):
+        content = content.get("features", [content])
+    try:
+        found = [_cell(feature) for feature in content if feature.get("geometry")]
+    except (AttributeError, KeyError, TypeError, ValueError, IndexError) as error:
+        raise AmilError(
+            f"'{path}' is not GeoJSON with one polygon per cell ({error}); export it again."
+        ) from error
+    columns = pd.DataFrame([row for _, row in found], columns=[*_BOX, *_DEFAULTS], dtype=float)
+    columns = columns.fillna(_DEFAULTS)
+    columns["cell_id"] = fill_ids(columns["cell_id"].to_numpy())
+    try:
+        return Cells.from_table(columns, tuple(outline for outline, _ in found))
+    except ValueError as error:
+        raise AmilError(f"'{path}' holds a cell that cannot be used: {error}") from error
+
+
+_DEFAULTS = dict.fromkeys(CELL_COLUMNS, 0.0) | {"detection_score": np.nan}
+
+
+def _cell(feature: dict[str, Any]) -> tuple[NDArray[np.float32], dict[str, float]]:
+    """Return outline and numbers of one feature."""
+    geometry, properties = feature["geometry"], feature.get("properties") or {}
+    parts = {"Polygon": [geometry["coordinates"]], "MultiPolygon": geometry["coordinates"]}
+    if geometry["type"] not in parts:
+        raise ValueError(f"a shape is a {geometry['type']}")
+    outline = max((outline_of(part[0]) for part in parts[geometry["type"]]), key=area)
+    numbers = _measurements(properties.get("measurements") or {})
+    box = np.array([numbers.get(name, np.nan) for name in _BOX], dtype=np.float32)
+    row = {name: numbers[name] for name in _DEFAULTS if name in numbers}
+    if not (np.isfinite(box).all() and still_fits(outline, box)):
+        box = bounds(outline)
+        row["area_px"] = area(outline)
+    row.setdefault("area_px", area(outline))
+    return outline, row | dict(zip(_BOX, box.tolist(), strict=True))
+
+
+def _measurements(stored: Any) -> dict[str, float]:  # noqa: ANN401
+    """Return measurements by name; QuPath before 0.4 wrote them as a list."""
+    if isinstance(stored, list):
+        return {entry["name"]: float(entry["value"]) for entry in stored}
+    return {name: float(value) for name, value in stored.items()}

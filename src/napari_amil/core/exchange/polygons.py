@@ -1,0 +1,65 @@
+"""Polygons and ids of other programs: points in x and y, with or without a repeated end; ids missing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_amil.core.types import box_outline
+
+_SLACK_PX = 1.0  # an outline that leaves its stored box by more was redrawn in another program
+
+
+def ring(outline: NDArray[np.float32], box: NDArray[np.float32]) -> list[list[float]]:
+    """Return an outline ``(n_points, 2)`` of y, x as points x, y; the box where it has under three."""
+    points = outline if len(outline) >= 3 else box_outline(box)
+    return [[float(x), float(y)] for y, x in points]
+
+
+def outline_of(points: Sequence[Sequence[float]]) -> NDArray[np.float32]:
+    """Return points x, y as an outline ``(n_points, 2)`` of y, x, without the repeated end.
+
+    Raises
+    ------
+    ValueError
+        If there are fewer than three points, or they enclose nothing.
+    """
+    pairs = np.array([point[:2] for point in points], dtype=np.float64).reshape(-1, 2)
+    if len(pairs) > 1 and (pairs[0] == pairs[-1]).all():
+        pairs = pairs[:-1]
+    outline = pairs[:, ::-1].astype(np.float32)
+    if len(outline) < 3 or not np.isfinite(outline).all() or (np.ptp(outline, axis=0) <= 0).any():
+        raise ValueError("a polygon needs three points that enclose an area")
+    return outline
+
+
+def area(outline: NDArray[np.float32]) -> float:
+    """Return the area of an outline in square pixels (shoelace formula)."""
+    y, x = outline.T.astype(np.float64)
+    return float(abs(np.dot(y, np.roll(x, 1)) - np.dot(x, np.roll(y, 1))) / 2)
+
+
+def bounds(outline: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the box y0, x0, y1, x1 around an outline."""
+    return np.concatenate([outline.min(axis=0), outline.max(axis=0)])
+
+
+def still_fits(outline: NDArray[np.float32], box: NDArray[np.float32]) -> bool:
+    """Return whether an outline lies in its stored box, so that both are of the same cell."""
+    low, high = outline.min(axis=0), outline.max(axis=0)
+    return bool((low >= box[:2] - _SLACK_PX).all() and (high <= box[2:] + _SLACK_PX).all())
+
+
+def fill_ids(stored: NDArray[Any]) -> NDArray[np.int64]:
+    """Return the ids with 0, and all but the first of equal ones, replaced by the next free numbers."""
+    ids = stored.astype(np.int64)
+    _, first = np.unique(ids, return_index=True)
+    missing = np.ones(len(ids), dtype=bool)
+    missing[first] = False
+    missing |= ids < 1
+    start = int(ids.max(initial=0)) + 1
+    ids[missing] = np.arange(start, start + missing.sum())
+    return ids

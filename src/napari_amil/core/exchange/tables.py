@@ -1,0 +1,94 @@
+"""Tables of cells and bags as CSV or Parquet, and back with the types of their columns."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from napari_amil.core.cohort.tables import read_table
+from napari_amil.core.errors import AmilError
+from napari_amil.core.exchange.files import replacing
+from napari_amil.core.optional import optional
+
+TEXT_COLUMNS = frozenset(
+    {"image", "bag", "patient", "label", "predicted", "verdict", "status", "cell_type", "source", "reason"}
+)
+"""Columns that stay text even where every value looks like a number."""
+FLAG_COLUMNS = frozenset({"touches_border", "overlaps"})
+_FLAGS = {"true": True, "1": True, "1.0": True, "false": False, "0": False, "0.0": False}
+
+
+def write_table(table: pd.DataFrame, path: Path) -> None:
+    """Write a table as CSV or Parquet, whichever the suffix says, in one step.
+
+    Numbers keep every digit; what is unknown is an empty field in CSV and null in Parquet.
+
+    Raises
+    ------
+    AmilError
+        If the suffix is another one, or the file cannot be written.
+    MissingExtraError
+        If Parquet is wanted and pyarrow is not installed.
+    """
+    suffix = _format(path)
+    if suffix == ".parquet":
+        optional("pyarrow")
+    with replacing(path) as partial:
+        if suffix == ".parquet":
+            table.to_parquet(partial, engine="pyarrow", index=False)
+        else:
+            table.to_csv(partial, index=False, encoding="utf-8", lineterminator="\n")
+
+
+def load_table(path: Path) -> pd.DataFrame:
+    """Return a table of CSV or Parquet: numbers as numbers, flags as booleans, names as text.
+
+    Raises
+    ------
+    AmilError
+        If the file cannot be read, or a flag is neither true nor false.
+    """
+    if _format(path) == ".csv":
+        text = read_table(path)
+        return pd.DataFrame({name: _typed(text[name]) for name in text.columns}).reset_index(drop=True)
+    optional("pyarrow")
+    try:
+        return pd.read_parquet(path, engine="pyarrow")
+    except (OSError, ValueError) as error:
+        raise AmilError(f"The table '{path}' cannot be read ({error}); export it again.") from error
+
+
+def _format(path: Path) -> str:
+    """Return the suffix of a table in small letters, refusing formats that nobody promised."""
+    suffix = path.suffix.lower()
+    if suffix not in {".csv", ".parquet"}:
+        raise AmilError(f"'{path}' is no name of a table; let it end in .csv or .parquet.")
+    return suffix
+
+
+def _typed(column: pd.Series) -> pd.Series:
+    """Return a column of text as flags, whole numbers, numbers or the text that it is."""
+    name = str(column.name)
+    if name in TEXT_COLUMNS:
+        return column
+    if name in FLAG_COLUMNS:
+        return _flags(column)
+    try:
+        return column.astype(np.int64)
+    except ValueError:
+        pass
+    try:
+        return column.map(lambda text: float(text or "nan"))
+    except ValueError:
+        return column
+
+
+def _flags(column: pd.Series) -> pd.Series:
+    """Return a column of ``True`` and ``False``, or 1 and 0, as booleans."""
+    flags = column.str.lower().map(_FLAGS)
+    if flags.isna().any():
+        wrong = column[flags.isna()].iloc[0]
+        raise AmilError(f"The column '{column.name}' holds '{wrong}'; write True or False.")
+    return flags.astype(bool)

@@ -1,0 +1,221 @@
+"""Find images and read each into one well-defined array, or refuse it in one sentence.
+
+Grey becomes three equal channels, alpha is composited on white, 16 bits are scaled to 8 (see
+`decode.to_rgb`), palettes are looked up, CMYK and floating-point images are refused. Rows and columns
+are those of the file: like napari, an EXIF orientation is not applied, so that boxes fit the picture.
+"""
+
+from __future__ import annotations
+
+import glob
+import os
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePath
+
+import tifffile
+
+from napari_amil.core.errors import ImageError
+from napari_amil.core.images import decode
+from napari_amil.core.types import Image
+
+EXTENSIONS = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff"})
+"""Extensions of image files, in lower case."""
+_TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+_OTHER_STARTS = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff")
+_PAGE = re.compile(r"(?P<file>.+\.tiff?)#(?P<page>[1-9]\d*)", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class ImageSource:
+    """One field: a page of a file, under the name that tables use for it."""
+
+    path: Path
+    page: int
+    name: str
+
+
+def read_image(path: Path, page: int = 0) -> Image:
+    """Return one page of a PNG, JPEG or TIFF as ``(h, w, 3)`` uint8, RGB.
+
+    Parameters
+    ----------
+    path
+        The file.
+    page
+        Number of the page, counted from 0; above 0 only in a TIFF.
+
+    Raises
+    ------
+    ImageError
+        If the file cannot be read or used; the sentence names it, the reason and the remedy.
+    """
+    try:
+        if _is_tiff(path):
+            with tifffile.TiffFile(path) as tif:
+                _check_page(page, len(decode.tiff_frames(tif)))
+                return decode.to_rgb(decode.decode_tiff(tif, page))
+        _check_page(page, 1)
+        return decode.to_rgb(decode.decode_jpeg_or_png(path))
+    except decode.UnusableError as error:
+        raise ImageError(f"The image '{path}' {error}") from error
+    except decode.BROKEN as error:
+        raise ImageError(_broken(path, error)) from error
+
+
+def n_pages(path: Path) -> int:
+    """Return the number of fields in a file: 1 but for a multi-page TIFF.
+
+    Raises
+    ------
+    ImageError
+        If the file is no readable image.
+    """
+    try:
+        if not _is_tiff(path):
+            return 1
+        with tifffile.TiffFile(path) as tif:
+            return len(decode.tiff_frames(tif))
+    except decode.UnusableError as error:
+        raise ImageError(f"The image '{path}' {error}") from error
+    except decode.BROKEN as error:
+        raise ImageError(_broken(path, error)) from error
+
+
+def locate(root: Path, name: str) -> tuple[Path, int]:
+    """Return file and page of the image called ``name`` in tables, relative to ``root``.
+
+    ``stack.tif#2`` is the second page of ``stack.tif``, so its page is 1.
+    """
+    found = _PAGE.fullmatch(name)
+    if found and not (root / name).exists():
+        return root / found["file"], int(found["page"]) - 1
+    return root / name, 0
+
+
+def find_images(inputs: Sequence[Path]) -> list[ImageSource]:
+    """Return every field in files, folders (with their subfolders) and patterns, each once.
+
+    Files keep the order in which they were given; inside a folder or pattern 2 comes before 10.
+    The name is the path relative to the folder, or to the fixed part of the pattern; a file given
+    directly has its file name. Where two would share a name, both get more of their path.
+    A file that cannot be read is listed too, so that reading it can say why.
+
+    Raises
+    ------
+    ImageError
+        If an input does not exist, or a folder or pattern holds no image.
+    """
+    named: dict[Path, str] = {}
+    for given in inputs:
+        for path, name in _expand(Path(given)):
+            named.setdefault(Path(os.path.abspath(path)), name)  # noqa: PTH100 - links stay as they are
+    names = _distinct(named)
+    sources = []
+    for path, name in zip(named, names, strict=True):
+        for page in range(_listed_pages(path)):
+            sources.append(ImageSource(path, page, f"{name}#{page + 1}" if page else name))
+    return sources
+
+
+def natural_key(text: str) -> list[tuple[int, int, str]]:
+    """Return a sorting key under which ``image2`` comes before ``image10``."""
+    parts = re.split(r"(\d+)", text)
+    return [(0, int(part), "") if i % 2 else (1, 0, part.casefold()) for i, part in enumerate(parts)]
+
+
+def _expand(given: Path) -> list[tuple[Path, str]]:
+    """Return the files that one input stands for, with their names."""
+    if given.is_dir():
+        found = [Path(folder, file) for folder, _, files in os.walk(given) for file in files]
+        base = given
+    elif given.exists():
+        return [(given, given.name)]
+    elif glob.has_magic(str(given)):
+        base = _fixed_part(given)
+        found = [Path(match) for match in glob.glob(str(given), recursive=True)]  # noqa: PTH207
+        found = [path for path in found if path.is_file()]
+    else:
+        raise ImageError(f"There is no file or folder '{given}'; check the path.")
+    names = {path: path.relative_to(base) for path in found if _is_listed(path.relative_to(base))}
+    if not names:
+        raise ImageError(f"'{given}' holds no image; give PNG, JPEG or TIFF files, or a folder of them.")
+    ordered = sorted(names.items(), key=lambda item: natural_key(item[1].as_posix()))
+    return [(path, name.as_posix()) for path, name in ordered]
+
+
+def _is_listed(relative: PurePath) -> bool:
+    """Return whether a file below a folder is an image and no part of its path is hidden."""
+    hidden = any(part.startswith(".") for part in relative.parts)
+    return relative.suffix.lower() in EXTENSIONS and not hidden
+
+
+def _fixed_part(pattern: Path) -> Path:
+    """Return the folder before the first part of a pattern that holds a wildcard."""
+    parts = pattern.parts
+    first = next(i for i, part in enumerate(parts) if glob.has_magic(part))
+    return Path(*parts[:first])
+
+
+def _distinct(named: dict[Path, str]) -> list[str]:
+    """Return one name per file, lengthened by parent folders until no two are equal."""
+    names = list(named.values())
+    paths = list(named)
+    while True:
+        counts = Counter(names)
+        longer = [
+            _with_parent(path, name) if counts[name] > 1 else name
+            for path, name in zip(paths, names, strict=True)
+        ]
+        if longer == names:
+            return names
+        names = longer
+
+
+def _with_parent(path: Path, name: str) -> str:
+    """Return a name with one more folder of the path in front."""
+    n_parts = len(PurePath(name).parts) + 1
+    return PurePath(*path.parts[-n_parts:]).as_posix()
+
+
+def _listed_pages(path: Path) -> int:
+    """Return the number of pages, 1 for a file that cannot be read."""
+    try:
+        return max(n_pages(path), 1)
+    except ImageError:
+        return 1
+
+
+def _is_tiff(path: Path) -> bool:
+    """Return whether the content is a TIFF, and refuse what is no image file at all."""
+    if not path.is_file():
+        raise decode.UnusableError("does not exist; check the path.")
+    if path.suffix.lower() not in EXTENSIONS:
+        raise decode.UnusableError("has an unknown extension; give a .png, .jpg, .jpeg, .tif or .tiff file.")
+    with path.open("rb") as file:
+        start = file.read(8)
+    if not start:
+        raise decode.UnusableError("is empty (0 bytes); copy it again from where it came.")
+    if start.startswith(_TIFF_STARTS):
+        return True
+    if not start.startswith(_OTHER_STARTS):
+        raise decode.UnusableError(
+            f"is named {path.suffix} but holds no PNG, JPEG or TIFF data; export it again as an image."
+        )
+    return False
+
+
+def _check_page(page: int, available: int) -> None:
+    """Refuse a page that the file does not have."""
+    if not available:
+        raise decode.UnusableError("is damaged: it holds no picture; copy or export it again.")
+    if not 0 <= page < available:
+        raise decode.UnusableError(f"has {available} page(s), so there is no page {page + 1}.")
+
+
+def _broken(path: Path, error: BaseException) -> str:
+    """Return the sentence for a file that its decoder gives up on."""
+    reason = " ".join(str(error).split()).rstrip(".") or type(error).__name__
+    return f"The image '{path}' is damaged or cut short ({reason}); copy or export it again."

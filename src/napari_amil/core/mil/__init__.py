@@ -1,0 +1,1 @@
+"""Encoder, attention, pooling and the multiple-instance model."""

@@ -1,0 +1,93 @@
+"""What the encoders see of cells: pixels or feature maps and, beside them, named measurements."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+_PIXELS, _MEASUREMENTS = "pixels", "measurements"
+
+
+@dataclass(frozen=True, eq=False)
+class Instances:
+    """Cells as tensors, row for row.
+
+    Parameters
+    ----------
+    pixels
+        ``(n, 3, size, size)`` crops, or ``(n, channels, h, w)`` feature maps.
+    measurements
+        ``(n, n_measurements)`` float32, NaN where one is unknown; None where nobody measured.
+    """
+
+    pixels: Tensor
+    measurements: Tensor | None = None
+
+    @classmethod
+    def of(cls, values: Instances | Tensor | NDArray[Any]) -> Instances:
+        """Return instances from an array of pixels, or from what `with_measurements` returned."""
+        if isinstance(values, Instances):
+            return values
+        if isinstance(values, Tensor):
+            return cls(values)
+        if values.dtype.names is None:
+            return cls(torch.from_numpy(values))
+        parts = (torch.from_numpy(np.ascontiguousarray(values[name])) for name in (_PIXELS, _MEASUREMENTS))
+        return cls(*parts)
+
+    def __len__(self) -> int:
+        return len(self.pixels)
+
+    def __getitem__(self, rows: Any) -> Instances:  # noqa: ANN401 - as a tensor takes them
+        return Instances(self.pixels[rows], None if self.measurements is None else self.measurements[rows])
+
+    def to(self, device: torch.device) -> Instances:
+        """Return the instances on a device."""
+        moved = None if self.measurements is None else self.measurements.to(device)
+        return Instances(self.pixels.to(device), moved)
+
+    def split(self, size: int) -> Iterator[Instances]:
+        """Yield parts of at most ``size`` cells."""
+        for start in range(0, len(self), size):
+            yield self[start : start + size]
+
+    def tensors(self) -> tuple[Tensor, ...]:
+        """Return what there is."""
+        return (self.pixels,) if self.measurements is None else (self.pixels, self.measurements)
+
+
+def with_measurements(pixels: NDArray[Any], measurements: NDArray[Any]) -> NDArray[Any]:
+    """Return one array ``(n,)`` whose fields are the pixels and the measurements of each cell.
+
+    It is indexed, concatenated and stored like any array, so both travel together.
+    """
+    kind = [
+        (_PIXELS, pixels.dtype, pixels.shape[1:]),
+        (_MEASUREMENTS, np.float32, measurements.shape[1:]),
+    ]
+    joined = np.empty(len(pixels), dtype=kind)
+    joined[_PIXELS], joined[_MEASUREMENTS] = pixels, measurements
+    return joined
+
+
+def pixels_of(joined: NDArray[Any]) -> NDArray[Any]:
+    """Return the pixels of what `with_measurements` returned."""
+    return joined[_PIXELS]
+
+
+def measurements_of(joined: NDArray[Any]) -> NDArray[np.float32]:
+    """Return the measurements ``(n, n_measurements)`` of what `with_measurements` returned."""
+    return joined[_MEASUREMENTS]
+
+
+def sizes_of(instances: NDArray[Any]) -> tuple[int, int]:
+    """Return the channels of the pixels and the number of measurements of stored instances."""
+    if instances.dtype.names is None:
+        return int(instances.shape[1]), 0
+    return int(instances.dtype[_PIXELS].shape[0]), int(instances.dtype[_MEASUREMENTS].shape[0])

@@ -1,0 +1,182 @@
+"""The multiple-instance model: cells to embeddings, embeddings to the class of the bag."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, cast
+
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from napari_amil.core.errors import AmilError
+from napari_amil.core.mil.batch import RaggedBatch, check_lengths
+from napari_amil.core.mil.encoder import MeasurementEncoder, build_encoder
+from napari_amil.core.mil.heads import BagHead, HeadOutput, SicHead
+from napari_amil.core.mil.instances import Instances
+from napari_amil.core.mil.memo import EmbeddingMemo
+from napari_amil.core.settings import ModelSettings
+
+
+@dataclass(frozen=True, eq=False)
+class AmilOutput:
+    """What the model says about a batch; cells are in the row order of the batch.
+
+    ``logits[b] = bias + sum of contribution[n] over the cells n of bag b``, exactly.
+    """
+
+    latent: Tensor
+    """``z_n (n_cells, k)``"""
+    logits: Tensor
+    """``(n_bags, n_classes)``"""
+    head_logits: Tensor
+    """``(n_heads, n_bags, n_classes)``, of which ``logits`` is the mean."""
+    sic_logits: Tensor | None
+    """``(n_cells, n_columns, n_classes)`` of the single-instance classifier of each part of ``z_n``."""
+    attention: Tensor
+    """``a_n (n_cells,)``, sums to 1 in every bag; the mean over the heads, like all that follows."""
+    pool_weight: Tensor
+    """``p_n (n_cells,)``"""
+    contribution: Tensor
+    """``p_n W z_n (n_cells, n_classes)``"""
+    bias: Tensor
+    """``(n_classes,)``"""
+
+
+class AmilModel(nn.Module):
+    """Anomaly-aware multiple-instance learning (Kazeminia et al. 2022).
+
+    ``z_B = sum_n p_n z_n`` with ``p_n`` from attention and distance to the control Gaussian, and
+    ``logits = W z_B + b``. The distances come in as a tensor: who computes them is not known here.
+
+    Several heads give the mean of what each gives, contributions included, so these still add up.
+
+    Parameters
+    ----------
+    settings
+        Encoder, attention and pooling.
+    n_classes
+        Number of classes.
+    in_channels
+        Channels of an instance: 3 for crops, those of the detector for feature maps.
+    n_measurements
+        Measurements of a cell; not needed where the settings use none.
+    """
+
+    def __init__(
+        self, settings: ModelSettings, n_classes: int, in_channels: int = 3, n_measurements: int = 0
+    ) -> None:
+        super().__init__()
+        self.memo: EmbeddingMemo | None = None
+        self.orientations = settings.orientations
+        self.columns = settings.columns
+        self.encoder = build_encoder(settings, in_channels)
+        beside = self.columns[1:]
+        if beside and not n_measurements:
+            raise AmilError("The model embeds measurements, but none were given; measure the cells first.")
+        self.measurement_encoder = MeasurementEncoder(n_measurements, beside) if beside else None
+        self.heads = nn.ModuleList(BagHead(settings, n_classes) for _ in range(settings.bag_heads))
+        self.sic_head = SicHead(self.columns, settings.sic_head, n_classes) if settings.sic else None
+
+    @property
+    def needs_control_distances(self) -> bool:
+        """Whether a head wants `set_control_distances`."""
+        return any(cast(BagHead, head).pooling.needs_control_distances for head in self.heads)
+
+    def set_control_distances(self, center: float, scale: float) -> None:
+        """Store mean and standard deviation of the distances of held-out control cells."""
+        for head in self.heads:
+            cast(BagHead, head).pooling.set_control_distances(center, scale)
+
+    def forward(self, batch: RaggedBatch, distances: Tensor | None = None) -> AmilOutput:
+        """Return the output for a batch of instances; ``distances (n_cells,)`` enter the pooling."""
+        return self.aggregate(self.embed(batch.instances), batch.lengths, distances)
+
+    def embed(self, instances: Instances | Tensor) -> Tensor:
+        """Return the embeddings ``z (n_cells, k)``; of each cell alone in evaluation."""
+        cells = Instances.of(instances)
+        z: Tensor = self.encoder(cells.pixels)
+        beside = self.embed_measurements(cells)
+        return z if beside is None else torch.cat((z, beside.to(z)), dim=1)
+
+    def embed_measurements(self, instances: Instances) -> Tensor | None:
+        """Return the part of ``z`` that comes from measurements; None where there is none.
+
+        Raises
+        ------
+        AmilError
+            If the model needs measurements and the instances have none.
+        """
+        if self.measurement_encoder is None:
+            return None
+        if instances.measurements is None:
+            raise AmilError("This model needs the measurements of every cell, but none were given.")
+        part: Tensor = self.measurement_encoder(instances.measurements)
+        return part
+
+    def aggregate(self, z: Tensor, lengths: Tensor, distances: Tensor | None = None) -> AmilOutput:
+        """Return the output for embeddings ``z (n_cells, k)`` of bags of ``lengths (n_bags,)`` cells.
+
+        Raises
+        ------
+        AmilError
+            If a bag is empty, or distances are needed and missing.
+        """
+        check_lengths(lengths, len(z))
+        heads: list[HeadOutput] = [head(z, lengths, distances) for head in self.heads]
+
+        def mean(name: str) -> Tensor:
+            return torch.stack([getattr(head, name) for head in heads]).mean(dim=0)
+
+        return AmilOutput(
+            z,
+            mean("logits"),
+            torch.stack([head.logits for head in heads]),
+            None if self.sic_head is None else self.sic_head(z),
+            *(mean(name) for name in ("attention", "pool_weight", "contribution", "bias")),
+        )
+
+
+@torch.no_grad()
+def embed_all(
+    model: AmilModel,
+    instances: Instances | Tensor | NDArray[Any],
+    device: torch.device,
+    batch_size: int = 256,
+) -> Tensor:
+    """Return the embeddings ``(n_cells, n_views, k)`` on the CPU of any number of instances, in evaluation.
+
+    The views are the orientations of the model: the cell as it is, or turned by quarters and mirrored
+    as well. Their mean is ``z_n``; the mean of their distances is ``d_n``. The model is left in the
+    mode in which it was found. A model with a memo embeds equal instances once.
+    """
+    cells = Instances.of(instances)
+    if model.memo is None:
+        return _embed_batches(model, cells, device, batch_size)
+    weights = [*model.encoder.state_dict().values()]
+    if model.measurement_encoder is not None:
+        weights += model.measurement_encoder.state_dict().values()
+    return model.memo.recall(
+        (*weights, *cells.tensors()),
+        model.orientations,
+        lambda: _embed_batches(model, cells, device, batch_size),
+    )
+
+
+def _embed_batches(model: AmilModel, cells: Instances, device: torch.device, batch_size: int) -> Tensor:
+    """Return the embeddings ``(n_cells, n_views, k)``, some instances after the other."""
+    training = model.training
+    model.eval()
+    parts = [_embed_views(model, part.to(device)).cpu() for part in cells.split(batch_size)]
+    model.train(training)
+    return torch.cat(parts) if parts else torch.empty(0, model.orientations, sum(model.columns))
+
+
+def _embed_views(model: AmilModel, cells: Instances) -> Tensor:
+    """Return the embeddings ``(n, n_views, k)`` of instances that fit in memory; measurements know no up."""
+    pixels = cells.pixels
+    turned = [torch.rot90(pixels, quarter, (2, 3)) for quarter in range(4 if model.orientations > 1 else 1)]
+    mirrored = [view.flip(3) for view in turned] if model.orientations > 1 else []
+    z = torch.stack([model.encoder(view) for view in (*turned, *mirrored)], dim=1)
+    beside = model.embed_measurements(cells)
+    return z if beside is None else torch.cat((z, beside[:, None].expand(-1, z.shape[1], -1).to(z)), dim=2)

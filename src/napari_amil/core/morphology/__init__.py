@@ -1,0 +1,1 @@
+"""Named measurements of cells, and what is usual among control cells."""

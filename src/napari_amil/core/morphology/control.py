@@ -1,0 +1,112 @@
+"""What is usual: the measurements of control cells, and how far a cell is from them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.special import ndtri
+from sklearn.covariance import ledoit_wolf
+from torch import Tensor, nn
+
+from napari_amil.core.errors import AmilError
+from napari_amil.core.morphology.measures import NAMES
+
+_STAINED = frozenset({"blueness"})
+"""Measurements that say more of the stain than of the cell; they do not enter the distance."""
+_LEVELS = np.array(
+    [0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.975, 0.99, 0.995, 0.999]
+)
+_LOW, _MEDIAN, _HIGH = (int(np.searchsorted(_LEVELS, level)) for level in (0.025, 0.5, 0.975))
+_LEAST_SCALE = 0.2  # of the standard deviation: many cells have no spicule, but one is no wonder
+_MOST = 8.0  # deviations; more are not more abnormal
+_FEWEST_CELLS = 20
+
+Floats = NDArray[np.float64]
+
+
+class ControlMorphology(nn.Module):
+    """Quantiles of each measurement among control cells, and a Gaussian of all of them together.
+
+    The deviation of a value ``x`` is ``(x - median) / s`` with ``s = (q97.5 - median) / 1.96`` above and
+    ``(median - q2.5) / 1.96`` below the median, so that 95 % of control cells lie within 1.96 on either
+    side however skewed a measurement is (of a normal distribution: its mean and standard deviation).
+
+    The distance is that of Mahalanobis between the deviations, at most 8 each and 0 where one is
+    unknown, with the covariance of Ledoit and Wolf: the named morphology alone as an anomaly score.
+    """
+
+    quantiles: Tensor
+    scale: Tensor
+    mean: Tensor
+    factor: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        n = len(NAMES)
+        self.register_buffer("quantiles", torch.zeros(len(_LEVELS), n, dtype=torch.float64))
+        self.register_buffer("scale", torch.ones(2, n, dtype=torch.float64))  # s below and above the median
+        self.register_buffer("mean", torch.zeros(n, dtype=torch.float64))
+        self.register_buffer("factor", torch.eye(n, dtype=torch.float64))  # L, L L^T = Sigma^-1
+
+    @classmethod
+    def of(cls, measurements: NDArray[Any]) -> ControlMorphology:
+        """Return what is usual among control cells ``(n_cells, n_measurements)``; NaN is unknown.
+
+        Raises
+        ------
+        AmilError
+            If there are fewer than 20 cells of which everything is known.
+        """
+        values = np.asarray(measurements, dtype=np.float64)
+        values = values[np.isfinite(values).all(axis=1)]
+        if len(values) < _FEWEST_CELLS:
+            raise AmilError(
+                f"Morphology needs {_FEWEST_CELLS} whole control cells or more, not {len(values)}; add some."
+            )
+        usual = cls()
+        quantiles = np.quantile(values, _LEVELS, axis=0)
+        sides = np.stack([quantiles[_MEDIAN] - quantiles[_LOW], quantiles[_HIGH] - quantiles[_MEDIAN]])
+        scale = np.maximum(sides / ndtri(_LEVELS[_HIGH]), _LEAST_SCALE * values.std(axis=0))
+        usual.quantiles.copy_(torch.from_numpy(quantiles))
+        usual.scale.copy_(torch.from_numpy(np.maximum(scale, 1e-9)))
+        deviations = _bounded(usual.deviations(values))
+        covariance, _ = ledoit_wolf(deviations)
+        factor = np.linalg.inv(np.linalg.cholesky(covariance + 1e-6 * np.eye(len(NAMES)))).T
+        usual.mean.copy_(torch.from_numpy(deviations.mean(axis=0)))
+        usual.factor.copy_(torch.from_numpy(np.ascontiguousarray(factor)))
+        return usual
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, Tensor]) -> ControlMorphology:
+        """Return what `state_dict` wrote."""
+        usual = cls()
+        usual.load_state_dict(state)
+        return usual
+
+    def deviations(self, measurements: NDArray[Any]) -> Floats:
+        """Return the deviations ``(n_cells, n_measurements)``; NaN where a measurement is."""
+        median, (below, above) = self.quantiles[_MEDIAN].numpy(), self.scale.numpy()
+        difference = np.asarray(measurements, dtype=np.float64) - median
+        return np.asarray(difference / np.where(difference < 0, below, above), dtype=np.float64)
+
+    def distance(self, measurements: NDArray[Any]) -> Floats:
+        """Return the distance ``(n_cells,)`` from control cells; NaN where no measurement is known."""
+        deviations = self.deviations(measurements)
+        centred = _bounded(deviations) - self.mean.numpy()
+        distance = np.linalg.norm(centred @ self.factor.numpy(), axis=1)
+        return np.where(np.isfinite(deviations).any(axis=1), distance, np.nan)
+
+    def share_below(self, name: str, value: float) -> float:
+        """Return the share of control cells, 0.001 to 0.999, that have less of a measurement."""
+        quantiles = self.quantiles[:, NAMES.index(name)].numpy()
+        return float(np.interp(value, quantiles, _LEVELS))
+
+
+def _bounded(deviations: Floats) -> Floats:
+    """Return deviations for the distance: within bounds, 0 where unknown or a matter of stain."""
+    counted = np.array([name not in _STAINED for name in NAMES])
+    return np.where(counted, np.clip(np.nan_to_num(deviations, nan=0.0), -_MOST, _MOST), 0.0)

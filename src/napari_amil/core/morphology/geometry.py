@@ -1,0 +1,124 @@
+"""Moments, radii and depths of many small masks at once, in grid pixels."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy import ndimage
+
+from napari_amil.core.morphology.masks import Bools, Floats
+
+N_ANGLES = 96
+"""Rays on which an outline is sampled."""
+_ANGLES = 2 * np.pi * np.arange(N_ANGLES) / N_ANGLES
+_RAYS = np.stack([np.sin(_ANGLES), np.cos(_ANGLES)])  # (2, N_ANGLES), y and x
+_FEWEST_PIXELS = 16  # a region smaller than this has no shape
+
+
+def area_of(weight: Floats | Bools) -> Floats:
+    """Return the sum of each plane, ``(n,)``."""
+    return np.asarray(weight.sum(axis=(1, 2)), dtype=np.float64)
+
+
+def mean_of(values: Floats, where: Bools) -> Floats:
+    """Return the mean ``(n,)`` of the pixels of each plane; NaN where there are none."""
+    count = area_of(where)
+    total = np.einsum("nij,nij->n", values, where, dtype=np.float64)
+    return np.where(count > 0, total / np.maximum(count, 1), np.nan)
+
+
+def percentile_of(values: Floats, where: Bools, percent: float) -> Floats:
+    """Return a percentile ``(n,)`` of the pixels of each plane; NaN where there are none."""
+    ordered = np.sort(np.where(where, values, np.inf).reshape(len(values), -1), axis=1)
+    count = where.sum(axis=(1, 2))
+    at = np.maximum(np.ceil(percent / 100 * count).astype(int) - 1, 0)
+    return np.where(count > 0, np.take_along_axis(ordered, at[:, None], axis=1)[:, 0], np.nan)
+
+
+def centroids(weight: Floats | Bools) -> Floats:
+    """Return the centres of mass ``(n, 2)``, y and x."""
+    axis = np.arange(weight.shape[1])
+    total = np.maximum(area_of(weight), 1e-9)
+    return np.stack([weight.sum(axis=2) @ axis / total, weight.sum(axis=1) @ axis / total], axis=1)
+
+
+def covariances(weight: Floats) -> Floats:
+    """Return the second central moments ``(n, 2, 2)``, y and x; of a pixel itself 1/12."""
+    axis, centre = np.arange(weight.shape[1]), centroids(weight)
+    y, x = axis - centre[:, :1], axis - centre[:, 1:]
+    total = np.maximum(area_of(weight), 1e-9)
+    yy = (weight.sum(axis=2) * y**2).sum(axis=1) / total + 1 / 12
+    xx = (weight.sum(axis=1) * x**2).sum(axis=1) / total + 1 / 12
+    xy = np.einsum("nij,ni,nj->n", weight, y, x, optimize=True) / total
+    return np.stack([np.stack([yy, xy], axis=1), np.stack([xy, xx], axis=1)], axis=1)
+
+
+def aspect_ratio(weight: Floats) -> Floats:
+    """Return long over short axis ``(n,)`` of the ellipse with the same moments; 1 of next to nothing."""
+    low, high = np.linalg.eigvalsh(covariances(weight)).T
+    return np.where(area_of(weight > 0) >= _FEWEST_PIXELS, np.sqrt(high / np.maximum(low, 1e-9)), 1.0)
+
+
+def compactness(weight: Floats) -> Floats:
+    """Return area over ``2 pi`` times the summed variances ``(n,)``: 1 of a disc, less of all else."""
+    area = area_of(weight)
+    spread = 2 * np.pi * np.trace(covariances(weight), axis1=1, axis2=2)
+    return np.where(area >= _FEWEST_PIXELS, np.minimum(area / spread, 1.0), 1.0)
+
+
+def skewness(weight: Floats) -> Floats:
+    """Return the absolute skewness ``(n,)`` of the mass along its long axis: 0 where both ends are alike."""
+    _, vectors = np.linalg.eigh(covariances(weight))
+    axis, centre = np.arange(weight.shape[1]), centroids(weight)
+    y, x = axis - centre[:, :1], axis - centre[:, 1:]
+    along = y[:, :, None] * vectors[:, 0, 1, None, None] + x[:, None, :] * vectors[:, 1, 1, None, None]
+    square = along * along
+    second = np.einsum("nij,nij->n", weight, square)
+    third = np.einsum("nij,nij,nij->n", weight, square, along)
+    total = np.maximum(area_of(weight), 1e-9)
+    skew: Floats = np.abs(third / total) / np.maximum(second / total, 1e-9) ** 1.5
+    return skew
+
+
+def radii(soft: Floats) -> Floats:
+    """Return the distance ``(n, N_ANGLES)`` from the centroid to the outline of soft masks along each ray."""
+    centre = centroids(soft)
+    steps = np.arange(0.25, soft.shape[1] / 2, 0.5)
+    y, x = (centre[:, i, None, None] + _RAYS[i, :, None] * steps for i in (0, 1))
+    number = np.broadcast_to(np.arange(len(soft))[:, None, None], y.shape)
+    values = ndimage.map_coordinates(soft, [number, y, x], order=1, mode="constant")
+    return np.asarray(0.5 * values.sum(axis=2), dtype=np.float64)
+
+
+def ellipse_radii(soft: Floats) -> Floats:
+    """Return the radii ``(n, N_ANGLES)`` of the ellipse with the same second moments along each ray."""
+    precision = np.linalg.inv(covariances(soft))
+    return np.asarray(2 / np.sqrt(np.einsum("ia,nij,ja->na", _RAYS, precision, _RAYS)), dtype=np.float64)
+
+
+def outline_points(radius: Floats) -> Floats:
+    """Return the outlines ``(n, N_ANGLES, 2)``, y and x from the centroid, of radii ``(n, N_ANGLES)``."""
+    points: Floats = radius[:, :, None] * _RAYS.T
+    return points
+
+
+def perimeter(points: Floats) -> Floats:
+    """Return the length ``(n,)`` of closed outlines ``(n, n_points, 2)``."""
+    sides = np.diff(points, axis=1, append=points[:, :1])
+    return np.asarray(np.hypot(*np.moveaxis(sides, 2, 0)).sum(axis=1), dtype=np.float64)
+
+
+def hull_perimeter(points: Floats) -> Floats:
+    """Return the perimeter ``(n,)`` of the convex hull: pi times the mean width (Cauchy)."""
+    along = points @ _RAYS[:, : N_ANGLES // 2]
+    return np.asarray(np.pi * np.ptp(along, axis=1).mean(axis=1), dtype=np.float64)
+
+
+def depths(mask: Bools) -> tuple[Floats, Floats]:
+    """Return the depth below the outline, 1 at its deepest, and the centre of the inscribed circle."""
+    closed = mask.copy()
+    closed[:, [0, -1]] = False
+    closed[:, :, [0, -1]] = False  # so that no plane sees the next one
+    n, side = mask.shape[:2]
+    depth = ndimage.distance_transform_edt(closed.reshape(n * side, side)).reshape(mask.shape)
+    depth /= np.maximum(depth.max(axis=(1, 2)), 1e-9)[:, None, None]
+    return depth, centroids(depth * (depth > 0.97))

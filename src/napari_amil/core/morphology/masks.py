@@ -1,0 +1,213 @@
+"""Which pixels are the cell: every cell on one small grid at one scale, apart from its neighbours."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+from skimage.draw import polygon
+from skimage.segmentation import watershed
+
+from napari_amil.core.images.crops import extract_crops
+from napari_amil.core.settings import CropSettings
+from napari_amil.core.types import Cells, box_outline
+
+GRID = CropSettings(size_px=96, field=2.4, outside_margin=None)
+"""Window of a cell: 2.4 typical diameters, 40 grid pixels per diameter."""
+STEP = GRID.field / GRID.size_px
+"""Typical diameters per grid pixel."""
+_BOX_MARGIN = 0.07  # typical diameters by which a cell may pass beyond a box or an outline
+_EDGE_LEVEL = 0.42  # share of the density of the rim at which a cell ends
+_LOWEST_EDGE = 0.05  # optical density; paler than this is background
+_SMALL_GAP = 0.25  # square typical diameters; the pallor of a neighbour, not a space between cells
+_CORE = 0.62  # share of the largest depth: what is deeper is the core of one cell, not a neck
+IN_PLANE = np.zeros((3, 3, 3), dtype=bool)  # neighbours of a pixel in a stack, within one cell alone
+IN_PLANE[1] = ndimage.generate_binary_structure(2, 1)
+_LEAST_AGREEMENT = 0.6  # intersection over union; below it the given outline is believed, not the pixels
+_LEAST_FILLED = 0.15  # share of the ellipse in a box; a box of which less is filled holds no cell
+
+Floats = NDArray[np.float64]
+Bools = NDArray[np.bool_]
+
+
+@dataclass(frozen=True, eq=False)
+class CellGrid:
+    """The cells of one field on their grids.
+
+    Parameters
+    ----------
+    density
+        ``(n_cells, 3, g, g)`` optical density ``-ln I`` of the normalised field; background 0.
+    mask
+        ``(n_cells, g, g)`` the pixels of the cell, holes filled.
+    soft
+        ``(n_cells, g, g)`` in 0 to 1: the same with an edge finer than a pixel.
+    cut
+        ``(n_cells,)`` whether the border of the field cuts the cell.
+    """
+
+    density: Floats
+    mask: Bools
+    soft: Floats
+    cut: Bools
+
+    @property
+    def grey(self) -> Floats:
+        """Mean of the density over red, green and blue, ``(n_cells, g, g)``."""
+        mean: Floats = self.density.mean(axis=1)
+        return mean
+
+
+def cell_grid(normalised: NDArray[np.float32], cells: Cells, diameter_px: float) -> CellGrid:
+    """Return every cell on its grid with the pixels that belong to it.
+
+    A cell ends where the density falls to a share of that of its own rim, so that a pale cell has the
+    same size as a dark one. What lies outside its box or outline, or behind a neck narrower than
+    0.62 of the cell, is a neighbour. An outline that the pixels contradict is believed.
+
+    Parameters
+    ----------
+    normalised
+        ``(height, width, 3)`` in 0 to 1, background 1.
+    cells
+        Boxes, or outlines where they are known.
+    diameter_px
+        Typical diameter of a cell in this field in pixels.
+    """
+    crops = extract_crops(normalised, cells.boxes, diameter_px, GRID)
+    density = -np.log(np.maximum(crops, 0.02)).astype(np.float64)
+    support, given = _support(cells, diameter_px)
+    grey = ndimage.gaussian_filter(density.mean(axis=1), (0, 0.8, 0.8))
+    level = _edge_level(grey, given)
+    stuff = _without_pallor(grey > level[:, None, None], given)
+    own = _own_part(stuff, given, support)
+    own = ndimage.binary_opening(ndimage.binary_fill_holes(own, IN_PLANE), IN_PLANE)
+    own = _largest_part(own, given)
+    own = _trust_outlines(own, cells, given)
+    soft = _soft_edge(own, grey, level)
+    shape = normalised.shape[:2]
+    cut = cells.touches_border | (cells.boxes[:, :2] < 1).any(axis=1)
+    cut = cut | (cells.boxes[:, 2] > shape[0] - 1) | (cells.boxes[:, 3] > shape[1] - 1)
+    return CellGrid(density, own, soft, cut)
+
+
+def on_grid(points: NDArray[np.float32], box: NDArray[np.float32], diameter_px: float) -> Floats:
+    """Return points ``(n_points, 2)`` of the field, y and x in pixels, on the grid of the cell of ``box``."""
+    centre = (box[:2] + box[2:]) / 2.0
+    return np.asarray((points - centre) / (diameter_px * STEP) + GRID.size_px / 2.0, dtype=np.float64)
+
+
+def has_outline(cells: Cells) -> Bools:
+    """Return which cells ``(n_cells,)`` have an outline that is more than their box."""
+    pairs = zip(cells.outlines, cells.boxes, strict=True)
+    return np.array([len(o) != 4 or not np.array_equal(o, box_outline(b)) for o, b in pairs], dtype=bool)
+
+
+def _support(cells: Cells, diameter_px: float) -> tuple[Bools, Bools]:
+    """Return where each cell may lie, and where it should lie, ``(n_cells, g, g)`` each."""
+    side = GRID.size_px
+    known = has_outline(cells)
+    given = np.zeros((len(cells), side, side), dtype=bool)
+    support = np.zeros_like(given)
+    middle = np.arange(side) + 0.5 - side / 2
+    half = (cells.boxes[:, 2:] - cells.boxes[:, :2]) / (2 * diameter_px * STEP)
+    y, x = (middle[None, :, None], middle[None, None, :])
+    hy, hx = half[:, 0, None, None], half[:, 1, None, None]
+    given[:] = (y / hy) ** 2 + (x / hx) ** 2 <= 1
+    margin = _BOX_MARGIN / STEP
+    support[:] = (abs(y) <= hy + margin) & (abs(x) <= hx + margin)
+    for row in np.flatnonzero(known):
+        points = on_grid(cells.outlines[row], cells.boxes[row], diameter_px)
+        given[row] = False
+        given[row][polygon(points[:, 0] - 0.5, points[:, 1] - 0.5, (side, side))] = True
+    given[:, side // 2, side // 2] |= ~given.any(axis=(1, 2))
+    if known.any():
+        steps = max(round(margin), 1)
+        support[known] &= ndimage.binary_dilation(given[known], IN_PLANE, iterations=steps)
+    return support, given
+
+
+def _edge_level(grey: Floats, given: Bools) -> Floats:
+    """Return the density ``(n_cells,)`` at which each cell ends."""
+    inside = np.where(given, grey, np.nan).reshape(len(grey), -1)
+    rim = np.nanpercentile(inside, 75, axis=1)
+    return np.maximum(_EDGE_LEVEL * rim, _LOWEST_EDGE)
+
+
+def _without_pallor(stuff: Bools, given: Bools) -> Bools:
+    """Return the foreground with the pallor of the cell itself filled, even where its rim is open."""
+    for gap_px in (2, 5):
+        closed = ndimage.binary_closing(stuff, IN_PLANE, iterations=gap_px) | stuff
+        pallor = _gaps(closed, given, 0.9)
+        near = ndimage.binary_dilation(pallor, IN_PLANE, iterations=gap_px + 1)
+        stuff = stuff | (closed & near) | pallor
+    return np.asarray(stuff, dtype=bool)
+
+
+def _gaps(stuff: Bools, given: Bools, least_inside: float) -> Bools:
+    """Return the gaps of the foreground of which a share lies where the cell should lie."""
+    gaps, n_gaps = ndimage.label(~stuff, IN_PLANE)
+    total = np.bincount(gaps.ravel(), minlength=n_gaps + 1)
+    inside = np.bincount(gaps[given], minlength=n_gaps + 1)
+    pallor = inside > least_inside * total
+    pallor[0] = False
+    return np.asarray(pallor[gaps], dtype=bool)
+
+
+def _own_part(stuff: Bools, given: Bools, support: Bools) -> Bools:
+    """Return the part of the foreground within the support that is this cell, split at its necks."""
+    gaps, n_gaps = ndimage.label(~stuff, IN_PLANE)
+    small = np.bincount(gaps.ravel(), minlength=n_gaps + 1) < _SMALL_GAP / STEP**2
+    small[0] = False
+    filled, middle = (stuff | small[gaps])[:, ::2, ::2], given[:, ::2, ::2]
+    foreign, found = _beyond_necks(filled, middle)
+    lost = ~found
+    if lost.any():  # one core with a neighbour: only the box can tell them apart
+        foreign[lost], _ = _beyond_necks(filled[lost] & support[lost][:, ::2, ::2], middle[lost])
+    return np.asarray(stuff & support & ~foreign.repeat(2, axis=1).repeat(2, axis=2), dtype=bool)
+
+
+def _beyond_necks(stuff: Bools, given: Bools) -> tuple[Bools, Bools]:
+    """Return which pixels belong to other cells (watershed of the depth), and whose own core was found."""
+    half = stuff.copy()
+    half[:, [0, -1]] = False
+    half[:, :, [0, -1]] = False
+    n, side = half.shape[:2]
+    depth = ndimage.distance_transform_edt(half.reshape(n * side, side)).reshape(half.shape)
+    depth = ndimage.gaussian_filter(depth, (0, 0.7, 0.7)) * half
+    deepest = np.where(given, depth, 0).reshape(n, -1).max(axis=1)
+    cores, n_cores = ndimage.label(depth > _CORE * deepest[:, None, None], IN_PLANE)
+    flat = (n * side, side)
+    basins = watershed(-depth.reshape(flat), cores.reshape(flat), mask=half.reshape(flat)).reshape(half.shape)
+    inside = np.bincount(cores[given], minlength=n_cores + 1)
+    own = inside > 0.5 * np.bincount(cores.ravel(), minlength=n_cores + 1)
+    own[0] = False
+    return (basins > 0) & ~own[basins], own[cores].any(axis=(1, 2))
+
+
+def _largest_part(own: Bools, given: Bools) -> Bools:
+    """Return the connected part of each mask that covers most of where the cell should lie."""
+    parts, n_parts = ndimage.label(own, IN_PLANE)
+    size = np.bincount(parts[given], minlength=n_parts + 1)
+    size[0] = 0
+    best = np.where(parts > 0, size[parts], 0)
+    most = best.reshape(len(own), -1).max(axis=1, initial=0)
+    return np.asarray((best == most[:, None, None]) & (best > 0), dtype=bool)
+
+
+def _trust_outlines(own: Bools, cells: Cells, given: Bools) -> Bools:
+    """Return the masks; where the pixels contradict an outline, the outline; a box without cell is empty."""
+    both = (own & given).sum(axis=(1, 2))
+    wrong = has_outline(cells) & (both < _LEAST_AGREEMENT * (own | given).sum(axis=(1, 2)))
+    empty = ~has_outline(cells) & (both < _LEAST_FILLED * given.sum(axis=(1, 2)))
+    return np.where(wrong[:, None, None], given, own & ~empty[:, None, None])
+
+
+def _soft_edge(own: Bools, grey: Floats, level: Floats) -> Floats:
+    """Return the masks with a soft edge: one half where the density passes the level."""
+    core = ndimage.binary_erosion(own, IN_PLANE, iterations=2)
+    near = ndimage.binary_dilation(own, IN_PLANE, iterations=1)
+    fine = np.clip(grey / (2 * level[:, None, None]), 0, 1)
+    return np.where(core, 1.0, np.where(near, fine, 0.0))

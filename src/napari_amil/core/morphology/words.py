@@ -1,0 +1,69 @@
+"""What is unusual about a cell, in a haematologist's words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from napari_amil.core.morphology.control import ControlMorphology
+from napari_amil.core.morphology.measures import NAMES
+
+_WORDS: dict[str, tuple[str, str]] = {
+    "diameter": ("smaller", "larger"),
+    "diameter_px": ("smaller", "larger"),
+    "aspect_ratio": ("rounder", "longer"),
+    "solidity": ("more notched", "fuller in outline"),
+    "convexity": ("more ragged", "less ragged"),
+    "form_factor": ("less circular", "more circular"),
+    "roughness": ("smoother at the edge", "rougher at the edge"),
+    "spicules": ("fewer spicules", "more spicules"),
+    "angularity": ("less angular", "more angular"),
+    "tail": ("less drawn out to one side", "more drawn out to one side"),
+    "skew": ("more alike at both ends", "more tapered at one end"),
+    "pallor_area": ("smaller central pallor", "larger central pallor"),
+    "pallor_depth": ("less pale in the centre", "paler in the centre"),
+    "pallor_elongation": ("rounder pallor", "longer pallor"),
+    "pallor_sharpness": ("softer pallor", "sharper pallor"),
+    "slit": ("less of a slit", "more of a slit"),
+    "target": ("less of a target", "more of a target"),
+    "density": ("paler", "denser"),
+    "density_total": ("less stain in all", "more stain in all"),
+    "density_variation": ("more evenly stained", "less evenly stained"),
+    "density_shift": ("stain more in the middle", "stain more to one side"),
+    "blueness": ("redder", "bluer"),
+}
+"""What a low and a high value of each measurement mean, to be followed by ``than``."""
+
+
+def morphology_in_words(
+    row: Mapping[str, Any], control: ControlMorphology, least: float = 1.96, most: int = 5
+) -> list[str]:
+    """Return what is unusual about a cell, the most unusual first: ``longer than 99 % of control cells``.
+
+    Parameters
+    ----------
+    row
+        A row of a table of cells with the columns ``morph_<name>`` and ``morph_<name>_z``.
+    control
+        What is usual.
+    least
+        Control deviations from which on a measurement is unusual.
+    most
+        Longest list.
+    """
+    deviations = {name: float(row.get(f"morph_{name}_z", np.nan)) for name in NAMES}
+    unusual = [name for name, z in deviations.items() if abs(z) >= least]
+    said: dict[str, str] = {}
+    for name in sorted(unusual, key=lambda name: -abs(deviations[name])):
+        high = deviations[name] > 0
+        share = control.share_below(name, float(row[f"morph_{name}"]))
+        word = _WORDS[name][high]
+        said.setdefault(word, f"{word} than {_percent(share if high else 1 - share)} of control cells")
+    return list(said.values())[:most]
+
+
+def _percent(share: float) -> str:
+    """Return a share as a text: whole per cents, and tenths where these tell more."""
+    return f"{100 * share:.1f} %" if share > 0.99 else f"{100 * share:.0f} %"

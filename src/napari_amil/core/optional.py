@@ -1,0 +1,25 @@
+"""Import what not everybody installs, or say which extra brings it."""
+
+from __future__ import annotations
+
+import importlib
+from types import ModuleType
+
+from napari_amil.core.errors import MissingExtraError
+
+EXTRAS = {"lightning_fabric": "fabric", "pyarrow": "parquet"}
+"""Which extra of this program installs an optional package."""
+
+
+def optional(package: str) -> ModuleType:
+    """Return an optional package.
+
+    Raises
+    ------
+    MissingExtraError
+        Naming the extra to install.
+    """
+    try:
+        return importlib.import_module(package)
+    except ImportError as error:
+        raise MissingExtraError(package, EXTRAS[package]) from error

@@ -1,0 +1,116 @@
+"""Detect, embed, score, train, evaluate: the one door for the plugin, the command line and a cluster."""
+
+from __future__ import annotations
+
+from napari_amil.core.bundle import Bundle, load_bundle, read_card, save_bundle, starter_path
+from napari_amil.core.cohort.checks import checking
+from napari_amil.core.cohort.controls import read_controls
+from napari_amil.core.cohort.folds import assign_folds
+from napari_amil.core.cohort.problems import Problem
+from napari_amil.core.cohort.readers import read_cohort
+from napari_amil.core.cohort.synth import SynthCohortSettings, writing_synthetic_cohort
+from napari_amil.core.detection.select import Candidates, select
+from napari_amil.core.device import pick_device, seed_everything
+from napari_amil.core.evaluation.ablation import ROWS, named_rows, read_rows
+from napari_amil.core.evaluation.figures import save_figure
+from napari_amil.core.exchange.tables import write_table
+from napari_amil.core.images.read import find_images, read_image
+from napari_amil.core.morphology.words import morphology_in_words
+from napari_amil.core.pipeline.calibrate import calibrate
+from napari_amil.core.pipeline.cohorts import Gathered, Source, cohort_source, gather, open_source
+from napari_amil.core.pipeline.controls import morphology_columns, nearest_controls
+from napari_amil.core.pipeline.detect import cell_table, detect_images, write_detections
+from napari_amil.core.pipeline.diagnose import diagnose
+from napari_amil.core.pipeline.drift import drift_sentences
+from napari_amil.core.pipeline.evaluate import delete_cells, draw_evaluation, evaluate_scored
+from napari_amil.core.pipeline.fields import Recipe, detect_field
+from napari_amil.core.pipeline.guards import guarding, sources_without_copies
+from napari_amil.core.pipeline.outputs import environment, failure_table, make_folder, write_json, write_text
+from napari_amil.core.pipeline.runs import STOP, Protocol, train_run
+from napari_amil.core.pipeline.score import Scored, embed_field, measured_field, score_bag, score_source
+from napari_amil.core.pipeline.studies.ablate import ablate, ablation_rows, study_reference
+from napari_amil.core.pipeline.studies.plan import StudyProtocol
+from napari_amil.core.pipeline.studies.unseen import unseen
+from napari_amil.core.pipeline.train import (
+    sources_by_fold,
+    start_detector,
+    train_detector_on,
+    train_scorer,
+    training_images,
+)
+from napari_amil.core.presets import preset, preset_table
+from napari_amil.core.settings import DetectorTrainingSettings, RunSettings
+
+__all__ = [
+    "ROWS",
+    "STOP",
+    "Bundle",
+    "Candidates",
+    "DetectorTrainingSettings",
+    "Gathered",
+    "Problem",
+    "Protocol",
+    "Recipe",
+    "RunSettings",
+    "Scored",
+    "Source",
+    "StudyProtocol",
+    "SynthCohortSettings",
+    "ablate",
+    "ablation_rows",
+    "assign_folds",
+    "calibrate",
+    "cell_table",
+    "checking",
+    "cohort_source",
+    "delete_cells",
+    "detect_field",
+    "detect_images",
+    "diagnose",
+    "draw_evaluation",
+    "drift_sentences",
+    "embed_field",
+    "environment",
+    "evaluate_scored",
+    "failure_table",
+    "find_images",
+    "gather",
+    "guarding",
+    "load_bundle",
+    "make_folder",
+    "measured_field",
+    "morphology_columns",
+    "morphology_in_words",
+    "named_rows",
+    "nearest_controls",
+    "open_source",
+    "pick_device",
+    "preset",
+    "preset_table",
+    "read_card",
+    "read_cohort",
+    "read_controls",
+    "read_image",
+    "read_rows",
+    "save_bundle",
+    "save_figure",
+    "score_bag",
+    "score_source",
+    "seed_everything",
+    "select",
+    "sources_by_fold",
+    "sources_without_copies",
+    "start_detector",
+    "starter_path",
+    "study_reference",
+    "train_detector_on",
+    "train_run",
+    "train_scorer",
+    "training_images",
+    "unseen",
+    "write_detections",
+    "write_json",
+    "write_table",
+    "write_text",
+    "writing_synthetic_cohort",
+]

@@ -1,0 +1,175 @@
+"""A model is referred to other control smears, without training."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Generator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from napari_amil.core.anomaly.bootstrap import ControlMoments
+from napari_amil.core.anomaly.calibration import Calibration, cross_fit
+from napari_amil.core.anomaly.gaussian import LatentGaussian
+from napari_amil.core.anomaly.novelty import Novelty
+from napari_amil.core.bundle import Bundle, Scorer
+from napari_amil.core.errors import CohortError
+from napari_amil.core.events import Event, Warned
+from napari_amil.core.mil.batch import BagArrays
+from napari_amil.core.mil.instances import measurements_of
+from napari_amil.core.mil.model import embed_all
+from napari_amil.core.pipeline.cohorts import Gathered, Source, gather, without_cut_cells
+from napari_amil.core.pipeline.controls import control_sample, usual_morphology
+from napari_amil.core.pipeline.drift import FieldNotes, drift
+from napari_amil.core.pipeline.fields import Recipe, measured_instances
+from napari_amil.core.pipeline.train import cohort_hash, image_names
+from napari_amil.core.settings import RunSettings
+from napari_amil.core.training.units import independent_units
+
+FEWEST_CELLS = 50
+"""Control cells without which there is no calibration."""
+FEW_CELLS, FEW_PATIENTS = 300, 5
+_PARTS = 10  # at most; patients are left out one part after the other
+
+
+@dataclass(frozen=True, eq=False)
+class Calibrated:
+    """The bundle that refers to other controls, and how far these lie from those before."""
+
+    bundle: Bundle
+    drift: dict[str, float]
+
+
+def calibrate(source: Source, recipe: Recipe) -> Generator[Event, None, Calibrated]:
+    """Fit control Gaussian and calibration anew to the bags of ``source``, all of them controls.
+
+    The network stays. What is refitted: the Gaussian; the distances of left-out patients, from which
+    percentile, p and q come; the error of a distance; the mean and deviation by which a pooling
+    standardises distances, since its weights were learned on distances in control deviations; what
+    is usual among measurements; the sample of control cells; and the origin of the bag novelty. The
+    held-out bags behind ``novelty_p`` stay, with these controls added, so that a bag like either is
+    known.
+
+    Raises
+    ------
+    CohortError
+        If there are too few cells, a single image, or bags that are no controls.
+    """
+    scorer = recipe.bundle.need_scorer()
+    _refuse_diseases(source, scorer)
+    notes = FieldNotes(measured_instances)
+    gathered: Gathered = without_cut_cells((yield from gather(source, recipe, notes)))
+    bags = _as_controls(gathered)
+    rows = bags.control_cells()[0]
+    units = yield from _units(bags, rows, image_names(gathered))
+    latents = embed_all(scorer.model, gathered.values, recipe.device)
+    settings = recipe.bundle.settings
+    before = recipe.bundle.card.get("scorer", {}).get("fields")
+    found = drift(scorer, latents[rows], notes.summary(), before)
+    renewed, note = _renewed(scorer, latents[rows], units, settings)
+    if note:
+        yield Warned(note)
+    renewed = replace(
+        renewed,
+        morphology=(yield from usual_morphology(measurements_of(gathered.values[rows]))),
+        controls=control_sample(gathered, bags, scorer.model, recipe.device, settings.training.seed),
+    )
+    if renewed.novelty is not None:
+        _add_bags(renewed.novelty, renewed.gaussian, latents, bags)
+    card = _card(gathered, units, found)
+    return Calibrated(replace(recipe.bundle, scorer=renewed).with_card(calibration=card), found)
+
+
+def _refuse_diseases(source: Source, scorer: Scorer) -> None:
+    """Refuse folders that are named like a disease."""
+    diseases = set(scorer.classes) - {source.cohort.control}
+    for bag in source.cohort:
+        if bag.patient in diseases:
+            raise CohortError(
+                f"The folder '{bag.patient}' is named like a disease of this model; give the folder of the "
+                "controls alone, or the name of their class with --control."
+            )
+
+
+def _as_controls(gathered: Gathered) -> BagArrays:
+    cohort = gathered.cohort
+    patients = tuple(bag.patient for bag in cohort)
+    labels = np.zeros(len(patients), dtype=np.int64)
+    return BagArrays(gathered.values, gathered.rows, labels, patients, (cohort.control,), cohort.control)
+
+
+def _units(
+    bags: BagArrays, rows: NDArray[np.int64], images: NDArray[np.str_]
+) -> Generator[Event, None, NDArray[np.str_]]:
+    """Return the patient of each control cell, or its image, and say where that is little to go by."""
+    if len(rows) < FEWEST_CELLS:
+        raise CohortError(
+            f"There are only {len(rows)} whole control cells; a calibration needs {FEWEST_CELLS}, better "
+            f"{FEW_CELLS} of {FEW_PATIENTS} patients."
+        )
+    units = independent_units(bags, images)[rows]
+    if len(set(bags.patients)) == 1:
+        units = images[rows]
+        if len(np.unique(units)) == 1:
+            raise CohortError("All control cells are of one image; add images, better of several patients.")
+        yield Warned("All controls are of one patient: how patients differ is taken from how its images do.")
+    elif set(bags.patients) <= set(images.tolist()):
+        yield Warned("The images lie in no folders, so each counts as a patient of its own.")
+    n_units = len(np.unique(units))
+    if n_units < FEW_PATIENTS or len(rows) < FEW_CELLS:
+        yield Warned(
+            f"{len(rows)} cells of {n_units} patients are few: p-values stay large. "
+            f"{FEW_CELLS} cells of {FEW_PATIENTS} patients are better."
+        )
+    return units
+
+
+def _renewed(
+    scorer: Scorer, latents: Tensor, units: NDArray[np.str_], settings: RunSettings
+) -> tuple[Scorer, str]:
+    """Return the scorer with all that refers to control cells fitted to ``latents (n, n_views, k)``."""
+    seed = settings.training.seed
+    gaussian = LatentGaussian(latents.shape[-1])
+    note = gaussian.fit(latents, settings.model, seed)
+    left_out = cross_fit(latents, units.tolist(), settings.model, _PARTS, seed)
+    calibration = Calibration(left_out.distances, left_out.patients, float(gaussian.distance(latents).mean()))
+    model, novelty = copy.deepcopy(scorer.model), copy.deepcopy(scorer.novelty)
+    model.set_control_distances(calibration.center, calibration.scale)
+    if novelty is not None:
+        novelty.refer_to(latents)
+    moments = ControlMoments.of(latents, units, gaussian)
+    renewed = replace(
+        scorer,
+        model=model,
+        gaussian=gaussian,
+        calibration=calibration,
+        moments=moments,
+        novelty=novelty,
+    )
+    return renewed, note
+
+
+def _add_bags(novelty: Novelty, gaussian: LatentGaussian, latents: Tensor, bags: BagArrays) -> None:
+    """Add control bags to the held-out bags among which novelty is ranked, as patients of their own."""
+    old = novelty.calibration
+    if old is None or old.patients is None:
+        return
+    z = latents[np.concatenate(bags.rows)]
+    scores = novelty.score(z, gaussian.distance(z), bags.lengths)
+    patients = [f"before {code}" for code in old.patients.tolist()] + list(bags.patients)
+    novelty.calibration = Calibration(torch.cat([old.distances, scores]), patients)
+
+
+def _card(gathered: Gathered, units: NDArray[np.str_], found: dict[str, float]) -> dict[str, Any]:
+    return {
+        "controls": Path(gathered.cohort.root).name,
+        "controls_hash": cohort_hash(gathered),
+        "n_cells": len(units),
+        "n_patients": len(np.unique(units)),
+        "drift": {name: round(value, 4) if np.isfinite(value) else None for name, value in found.items()},
+    }

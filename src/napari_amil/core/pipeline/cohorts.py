@@ -1,0 +1,198 @@
+"""Many bags: every image is read once, every cell is looked at once, one bad image stops nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_amil.core.cohort.levels import at_level
+from napari_amil.core.cohort.readers import read_cohort
+from napari_amil.core.errors import AmilError, ImageError
+from napari_amil.core.events import Event, Failed, Step
+from napari_amil.core.images.read import ImageSource, find_images, locate, read_image
+from napari_amil.core.pipeline.fields import Recipe, detect_field, without_steps
+from napari_amil.core.types import Bag, Cells, Cohort, Image
+
+PerCell = Callable[[Image, Cells, Recipe], NDArray[Any]]
+"""Turns the cells of one field into one row of values each."""
+
+
+@dataclass(frozen=True, eq=False)
+class Source:
+    """Bags, and where their images lie.
+
+    Parameters
+    ----------
+    cohort
+        The bags; those without cells are detected on the way.
+    files
+        ``image name -> (path, page)``.
+    """
+
+    cohort: Cohort
+    files: dict[str, tuple[Path, int]]
+
+
+@dataclass(frozen=True, eq=False)
+class Gathered:
+    """The cells of a cohort, each once, with one row of values.
+
+    Parameters
+    ----------
+    cohort
+        The bags that hold a cell, now with their cells.
+    values
+        ``(n_cells, ...)`` what was wanted of each cell.
+    rows
+        For each bag the rows of ``values``: images in the order of ``bag.cells``.
+    """
+
+    cohort: Cohort
+    values: NDArray[Any]
+    rows: tuple[NDArray[np.int64], ...]
+
+
+def open_source(inputs: Sequence[Path], control: str) -> Source:
+    """Return the bags of a cohort, or one bag per image where the inputs are loose images.
+
+    One ``.csv`` file is a cell list; one folder whose images all lie two or three folders deep is a
+    folder cohort; anything else is loose images.
+    """
+    if len(inputs) == 1 and inputs[0].suffix.lower() == ".csv":
+        return cohort_source(read_cohort(inputs[0], control))
+    found = find_images(inputs)
+    if len(inputs) == 1 and inputs[0].is_dir() and all(source.name.count("/") in {2, 3} for source in found):
+        return cohort_source(read_cohort(inputs[0], control))
+    bags = tuple(Bag(source.name, source.name, (source.name,)) for source in found)
+    return Source(Cohort(".", bags, (control,), control), _files(found))
+
+
+def cohort_source(cohort: Cohort) -> Source:
+    """Return the source of a cohort whose image names are relative to its root."""
+    names = dict.fromkeys(image for bag in cohort for image in bag.images)  # a set has no lasting order
+    return Source(cohort, {name: locate(Path(cohort.root), name) for name in names})
+
+
+def _files(sources: Sequence[ImageSource]) -> dict[str, tuple[Path, int]]:
+    return {source.name: (source.path, source.page) for source in sources}
+
+
+def gather(source: Source, recipe: Recipe, per_cell: PerCell) -> Generator[Event, None, Gathered]:
+    """Apply ``per_cell`` to every cell of every image; yield a `Step` per image.
+
+    The bags of the source are samples; those of the result are what the settings call a bag.
+    An image that cannot be used gives a `Failed` and its bag goes on without it; a bag that ends
+    without a cell gives a `Failed` and is left out.
+
+    Raises
+    ------
+    AmilError
+        If no bag is left.
+    """
+    cohort = at_level(source.cohort, recipe.settings.bag_level)
+    images = sorted({image for bag in cohort for image in bag.images}, key=list(source.files).index)
+    bags, places = list(cohort), _places(cohort)
+    parts: list[NDArray[Any]] = []
+    rows: dict[str, dict[str, NDArray[np.int64]]] = {bag.bag: {} for bag in bags}
+    found: dict[str, dict[str, Cells]] = {bag.bag: {} for bag in bags}
+    n_rows = 0
+    for number, image in enumerate(images):
+        yield Step("images", number, len(images), image)
+        try:
+            field = read_image(*source.files[image])
+            cells, owners = places[image]
+            if cells is None:
+                cells = yield from _detected(field, image, recipe)
+                owners = [(bag, cells, np.arange(len(cells))) for bag, _, _ in owners]
+            _check_boxes(image, cells, field)
+            parts.append(per_cell(field, cells, recipe))
+        except AmilError as error:
+            yield Failed(image, str(error))
+            continue
+        for bag, own, index in owners:
+            rows[bag][image], found[bag][image] = index + n_rows, own
+        n_rows += len(cells)
+    yield Step("images", len(images), len(images), "All images read")
+    kept = [bag.with_cells(found[bag.bag]) for bag in bags if sum(map(len, found[bag.bag].values()))]
+    lost = {bag.bag for bag in bags if bag.images != (bag.bag,)} - {bag.bag for bag in kept}
+    for name in sorted(lost):
+        yield Failed(name, f"The bag '{name}' is left out, since none of its images gave a cell.")
+    if not kept:
+        raise AmilError("No image could be used, so there is nothing to do; the reasons are listed above.")
+    bag_rows = tuple(np.concatenate(list(rows[bag.bag].values())) for bag in kept)
+    return Gathered(replace(cohort, bags=tuple(kept)), np.concatenate(parts), bag_rows)
+
+
+def without_cut_cells(gathered: Gathered) -> Gathered:
+    """Return the bags without cells that the border of an image cuts: half a cell is unlike any whole one.
+
+    Raises
+    ------
+    AmilError
+        If no bag keeps a cell.
+    """
+    bags, rows = [], []
+    for bag, own in zip(gathered.cohort, gathered.rows, strict=True):
+        whole = {image: ~cells.touches_border for image, cells in bag.cells.items()}
+        kept = own[np.concatenate(list(whole.values()))]
+        if len(kept):
+            cells = {image: cells.take(whole[image]) for image, cells in bag.cells.items()}
+            types = {image: names[whole[image]] for image, names in bag.cell_type.items()}
+            bags.append(replace(bag, cells=cells, cell_type=types))
+            rows.append(kept)
+    if not bags:
+        raise AmilError(
+            "The border of its image cuts every cell, so there is nothing to do; use larger fields."
+        )
+    return replace(gathered, cohort=replace(gathered.cohort, bags=tuple(bags)), rows=tuple(rows))
+
+
+Owners = list[tuple[str, Cells, NDArray[np.int64]]]
+"""Which bags hold cells of an image: name, their cells, and which of the image's cells these are."""
+
+
+def _places(cohort: Cohort) -> dict[str, tuple[Cells | None, Owners]]:
+    """Return for each image its distinct cells, None where they must be detected, and who holds them."""
+    owners: dict[str, Owners] = {}
+    for bag in cohort:
+        for image in bag.images:
+            own = bag.cells.get(image, Cells(np.zeros((0, 4), np.float32)))
+            owners.setdefault(image, []).append((bag.bag, own, np.zeros(0, np.int64)))
+    places: dict[str, tuple[Cells | None, Owners]] = {}
+    for image, holders in owners.items():
+        boxes = np.concatenate([own.boxes for _, own, _ in holders])
+        if not len(boxes):
+            places[image] = None, holders
+            continue
+        distinct, index = np.unique(boxes, axis=0, return_inverse=True)
+        ends = np.cumsum([len(own) for _, own, _ in holders])[:-1]
+        parts = np.split(index.ravel(), ends)
+        places[image] = Cells(distinct), [(b, own, i) for (b, own, _), i in zip(holders, parts, strict=True)]
+    return places
+
+
+def _detected(field: Image, image: str, recipe: Recipe) -> Generator[Event, None, Cells]:
+    """Return the selected cells of a field."""
+    candidates = yield from without_steps(detect_field(field, recipe), image)
+    cells = candidates.select(recipe.settings.selection)
+    if not len(cells):
+        raise ImageError(f"No cell was found in '{image}'; check that it is a smear, or lower the threshold.")
+    return cells
+
+
+def _check_boxes(image: str, cells: Cells, field: Image) -> None:
+    """Refuse boxes that lie outside their image."""
+    height, width = field.shape[:2]
+    outside = (
+        (cells.boxes[:, 0] >= height) | (cells.boxes[:, 1] >= width) | (cells.boxes[:, 2:] <= 0).any(axis=1)
+    )
+    if outside.any():
+        raise ImageError(
+            f"{int(outside.sum())} boxes of '{image}' lie outside its {width} x {height} pixels; "
+            "check that the table belongs to these images."
+        )

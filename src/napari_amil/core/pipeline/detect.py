@@ -1,0 +1,67 @@
+"""Many images to one table of cells."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from napari_amil.core.errors import AmilError
+from napari_amil.core.events import Event, Failed, Step
+from napari_amil.core.exchange.coco import write_coco
+from napari_amil.core.exchange.geojson import write_geojson
+from napari_amil.core.exchange.tables import write_table
+from napari_amil.core.images.read import find_images, read_image
+from napari_amil.core.pipeline.fields import Recipe, detect_field, without_steps
+from napari_amil.core.types import Cells
+
+Found = dict[str, tuple[tuple[int, int], Cells]]
+"""``image name -> ((height, width), cells)``"""
+
+
+def detect_images(inputs: Sequence[Path], recipe: Recipe) -> Generator[Event, None, Found]:
+    """Find the cells of every image in files, folders and patterns; one bad image gives a `Failed`."""
+    recipe.bundle.need_detector()
+    sources = find_images(inputs)
+    found: Found = {}
+    for number, source in enumerate(sources):
+        yield Step("images", number, len(sources), source.name)
+        try:
+            field = read_image(source.path, source.page)
+            candidates = yield from without_steps(detect_field(field, recipe), source.name)
+        except AmilError as error:
+            yield Failed(source.name, str(error))
+            continue
+        found[source.name] = field.shape[:2], candidates.select(recipe.settings.selection)
+    yield Step("images", len(sources), len(sources), "All images done")
+    return found
+
+
+def cell_table(found: Found) -> pd.DataFrame:
+    """Return one row per cell of every image."""
+    tables = []
+    for image, (_, cells) in found.items():
+        table = cells.table()
+        table.insert(0, "image", image)
+        tables.append(table)
+    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame({"image": []})
+
+
+def write_detections(found: Found, out: Path, kind: str) -> Path:
+    """Write detected cells as ``csv``, ``parquet``, ``coco`` or ``geojson`` and return the file, or folder.
+
+    GeoJSON holds one image a file, so it goes into a folder.
+    """
+    if kind == "geojson":
+        folder = out / "geojson"
+        for image, (_, cells) in found.items():
+            target = folder / f"{image}.geojson"
+            target.parent.mkdir(parents=True, exist_ok=True)
+            write_geojson(cells, None, target)
+        return folder
+    if kind == "coco":
+        write_coco(found, out / "cells.coco.json")
+        return out / "cells.coco.json"
+    write_table(cell_table(found), out / f"cells.{kind}")
+    return out / f"cells.{kind}"

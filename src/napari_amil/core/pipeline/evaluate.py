@@ -1,0 +1,122 @@
+"""Scored tables to figures of merit."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import torch
+from matplotlib.figure import Figure
+from sklearn.metrics import confusion_matrix
+
+from napari_amil.core.errors import BundleError
+from napari_amil.core.evaluation.faithfulness import BagCells, deletion, deletion_metrics, draw_deletions
+from napari_amil.core.evaluation.figures import draw_confusions, draw_curves
+from napari_amil.core.evaluation.metrics import bag_metrics, cell_metrics
+from napari_amil.core.evaluation.null import null_metrics
+from napari_amil.core.evaluation.score_figures import draw_distributions
+from napari_amil.core.events import Event, Step
+from napari_amil.core.pipeline.fields import Recipe
+from napari_amil.core.pipeline.score import Scored
+
+CELL_SCORES = ("anomaly", "attention_x_n", "pool_weight", "morph_distance")
+"""Scores that are held against the true cell types."""
+_DELETED = {"anomaly": "Anomaly", "attention": "Attention", "pool_weight": "Weight in the pooling"}
+_ORDERS = _DELETED | {"contribution": "Contribution", "random": "At random"}
+
+
+@dataclass(frozen=True, eq=False)
+class Deletions:
+    """What bags lose with the cells that scores point at.
+
+    Parameters
+    ----------
+    table
+        One line per bag: ``bag``, ``predicted``, ``probability_area_<score>``, ``logit_area_<score>``.
+    metrics
+        `deletion_metrics` of the table.
+    figure
+        Mean curves of the bags that are not predicted as control; None without any.
+    """
+
+    table: pd.DataFrame
+    metrics: dict[str, float]
+    figure: Figure | None
+
+
+def evaluate_scored(scored: Scored, classes: Sequence[str]) -> dict[str, float]:
+    """Return the metrics of labelled bags and of control cells and, where types are known, of all cells.
+
+    Raises
+    ------
+    BundleError
+        If no bag has a label that the model knows.
+    """
+    bags = scored.bags[scored.bags["label"].isin(list(classes))]
+    if not len(bags):
+        known = ", ".join(classes)
+        raise BundleError(
+            f"None of the bags has a label that this bundle knows ({known}); nothing can be evaluated."
+        )
+    labels = np.array([list(classes).index(label) for label in bags["label"]])
+    probabilities = bags[[f"probability_{name}" for name in classes]].to_numpy()
+    metrics = bag_metrics(labels, probabilities, classes)
+    if "cell_type" in scored.cells:
+        scores = {name: scored.cells[name].to_numpy() for name in CELL_SCORES}
+        metrics |= cell_metrics(scored.cells["cell_type"].fillna("").to_numpy(), scores)
+    return metrics | _under_the_null(scored)
+
+
+def draw_evaluation(scored: Scored, classes: Sequence[str]) -> dict[str, Figure]:
+    """Return the figures of an evaluation by name: confusions, curves of the classes, scores of cells."""
+    bags = scored.bags[scored.bags["label"].isin(list(classes))]
+    labels = np.array([list(classes).index(label) for label in bags["label"]])
+    probabilities = bags[[f"probability_{name}" for name in classes]].to_numpy()
+    matrix = confusion_matrix(labels, probabilities.argmax(axis=1), labels=range(len(classes)))
+    cells = scored.cells.merge(bags[["bag", "label"]], on="bag")
+    shown = [name for name in classes if (cells["label"] == name).any()]
+    drawn = [name for name in CELL_SCORES if cells[name].notna().any()]
+    return {
+        "confusion": draw_confusions({f"{len(bags)} bags": matrix}, classes),
+        "curves": draw_curves(labels, probabilities, classes, scored.control),
+        "scores": draw_distributions(cells, shown, scored.control, drawn),
+    }
+
+
+def delete_cells(scored: Scored, recipe: Recipe) -> Generator[Event, None, Deletions]:
+    """Remove cells from every scored bag, those that a score points at or random ones, and score the rest."""
+    scorer = recipe.bundle.need_scorer()
+    lines, ill = [], []
+    bags = scored.cells.groupby("bag", sort=False).indices
+    for number, (bag, rows) in enumerate(bags.items()):
+        yield Step("faithfulness", number, len(bags), str(bag))
+        inside = scored.cells.iloc[rows]
+        whole = (inside["status"] == "scored").to_numpy()
+        z = torch.from_numpy(np.asarray(scored.embeddings)[rows[whole]])
+        scores = {name: inside.loc[whole, name].to_numpy(copy=True) for name in _DELETED}
+        cells = BagCells(z, torch.from_numpy(scores["anomaly"]).float(), scores)
+        found = deletion(scorer.model, cells, recipe.device, recipe.settings.training.seed)
+        predicted = scorer.classes[found.predicted]
+        lines.append({"bag": bag, "predicted": predicted, **found.areas()})
+        if predicted != scored.control:
+            ill.append(found)
+    table = pd.DataFrame(lines)
+    figure = draw_deletions(ill, _ORDERS) if ill else None
+    return Deletions(table, deletion_metrics(table, scored.control), figure)
+
+
+def _under_the_null(scored: Scored) -> dict[str, float]:
+    """Return `null_metrics` of the cells of control bags, and how much farther they lie than those seen.
+
+    ``held_out_over_in_sample`` is their mean distance over that of the control cells of the training.
+    A cell counts once in however many bags it is; images are the units where patients share them.
+    """
+    control = scored.bags.loc[scored.bags["label"] == scored.control, ["bag", "patient"]]
+    cells = scored.cells.merge(control, on="bag").drop_duplicates(["image", "y0", "x0", "y1", "x1"])
+    shared = bool((cells.groupby("image")["patient"].nunique() > 1).any())
+    units = cells["image" if shared else "patient"].to_numpy()
+    found = null_metrics(cells["anomaly_p"].to_numpy(), cells["anomaly_q"].to_numpy(), units)
+    ratio = float(cells["anomaly"].mean()) / scored.in_sample
+    return found | {"held_out_over_in_sample": ratio}

@@ -1,0 +1,206 @@
+"""A training as a run folder: one model, a held-out fold, or every fold in turn, once or several times."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Generator
+from dataclasses import dataclass, replace
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from napari_amil.core.bundle import Bundle, load_bundle, save_bundle
+from napari_amil.core.cohort.checks import PartOf, fold_of
+from napari_amil.core.cohort.folds import assign_folds
+from napari_amil.core.errors import SettingsError
+from napari_amil.core.events import EpochReport, Event, Warned, to_dict
+from napari_amil.core.exchange.tables import write_table
+from napari_amil.core.pipeline.cohorts import Source
+from napari_amil.core.pipeline.evaluate import evaluate_scored
+from napari_amil.core.pipeline.fields import Recipe
+from napari_amil.core.pipeline.guards import guarding, sources_without_copies
+from napari_amil.core.pipeline.outputs import environment, make_folder, write_json, write_text
+from napari_amil.core.pipeline.score import score_source
+from napari_amil.core.pipeline.train import train_scorer
+from napari_amil.core.types import Bag
+
+STOP = "stop"
+"""Name of the file in a run folder that asks to end after the epoch that runs."""
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """Which bags are kept for the test.
+
+    Parameters
+    ----------
+    hold_out_fold
+        Train without this fold and test on it.
+    n_folds
+        Deal the patients into this many folds and hold each out in turn; the bundle of the run is
+        then trained on all bags.
+    allowed
+        Kinds of problems of the cohort that do not refuse it (`guarding`).
+    n_runs
+        How often each test is made, with the same folds and another seed each time.
+    """
+
+    hold_out_fold: int | None = None
+    n_folds: int | None = None
+    allowed: tuple[str, ...] = ()
+    n_runs: int = 1
+
+    def __post_init__(self) -> None:
+        if self.hold_out_fold is not None and self.n_folds is not None:
+            raise SettingsError("Give either --hold-out-fold or --folds, not both.")
+        if self.n_runs > 1 and self.part_of is None:
+            raise SettingsError(
+                f"There is no test that could be made {self.n_runs} times; give --folds or --hold-out-fold "
+                "with --runs."
+            )
+
+    @property
+    def is_repeated(self) -> bool:
+        """Whether there are several tests, each of a model of its own."""
+        return self.n_folds is not None or self.n_runs > 1
+
+    @property
+    def part_of(self) -> PartOf | None:
+        """What names the part of a bag, of which no two may share a patient; None without a test."""
+        if self.n_folds is not None:
+            return fold_of
+        return None if self.hold_out_fold is None else self._side
+
+    def _side(self, bag: Bag) -> str:
+        return "the held-out fold" if bag.fold == self.hold_out_fold else "the training part"
+
+
+def train_run(
+    source: Source, recipe: Recipe, out: Path, protocol: Protocol
+) -> Generator[Event, None, dict[str, float]]:
+    """Train as the protocol says, write the run folder, and return the test metrics (empty without a test).
+
+    A single training has the seed of the settings. Of several, each has a folder and a seed of its
+    own (`RunSettings.for_run`), and the model of the run is trained last, with the seed itself.
+
+    The folder holds ``run.yaml``, ``folds.csv``, ``events.jsonl``, ``metrics.json``,
+    ``checkpoint.safetensors``, ``bundle.safetensors`` and ``environment.json``. If a file called
+    ``stop`` (`STOP`) appears in it, the epoch that runs is the last, and what there is so far is written.
+    """
+    settings = recipe.settings
+    yield from guarding(source.cohort, settings, protocol.part_of, protocol.allowed)
+    stop = out / STOP
+    stop.unlink(missing_ok=True)
+    write_text(settings.to_yaml(), out / "run.yaml")
+    write_json(environment(), out / "environment.json")
+    if protocol.n_folds is not None:
+        source = replace(source, cohort=assign_folds(source.cohort, protocol.n_folds, settings.training.seed))
+    write_table(_fold_table(source), out / "folds.csv")
+    metrics: dict[str, float] = {}
+    if protocol.is_repeated:
+        metrics = yield from _repeated(source, recipe, out, protocol)
+    if not stop.exists():
+        train, test = source, None
+        if protocol.hold_out_fold is not None:
+            train, test = yield from sources_without_copies(source, protocol.hold_out_fold)
+        metrics = yield from _trained(
+            train, recipe, out, None if protocol.is_repeated else test, stop, metrics
+        )
+    write_json(metrics, out / "metrics.json")
+    stop.unlink(missing_ok=True)
+    return metrics
+
+
+def _repeated(
+    source: Source, recipe: Recipe, out: Path, protocol: Protocol
+) -> Generator[Event, None, dict[str, float]]:
+    """Train and test once per run and fold, each in a folder of its own.
+
+    Returns
+    -------
+    dict
+        Mean over the runs, of the mean over the folds; with several runs also ``<name>_std``, the
+        standard deviation over them (of the population, as the published tables have it).
+    """
+    held_out = protocol.hold_out_fold
+    every = sorted({bag.fold for bag in source.cohort if bag.fold is not None})
+    plan = list(product(range(protocol.n_runs), every if held_out is None else [held_out]))
+    results: dict[int, list[dict[str, float]]] = defaultdict(list)
+    for number, (run, fold) in enumerate(plan):
+        own = replace(recipe, settings=recipe.settings.for_run(fold, run))
+        folder = make_folder((out / f"run-{run}" if protocol.n_runs > 1 else out) / f"fold-{fold}")
+        write_text(own.settings.to_yaml(), folder / "run.yaml")
+        train, test = yield from sources_without_copies(source, fold)
+        results[run].append((yield from _trained(train, own, folder, test, out / STOP)))
+        if (out / STOP).exists():
+            yield from _end_early(folder, out, f"{number + 1} of {len(plan)} tests")
+            break
+    table = pd.DataFrame([pd.DataFrame(of_run).mean() for of_run in results.values()])
+    means = {str(name): float(value) for name, value in table.mean().items()}
+    if protocol.n_runs == 1:
+        return means
+    deviations = {f"{name}_std": float(value) for name, value in table.std(ddof=0).items()}
+    table.insert(0, "run", range(len(table)))
+    write_table(table, out / "runs.csv")
+    return means | deviations
+
+
+def _end_early(folder: Path, out: Path, done: str) -> Generator[Event, None, None]:
+    """Make the model of the last test that of the run, and say so."""
+    bundle = load_bundle(folder / "bundle.safetensors")
+    told = (
+        f"The run was stopped after {done}; its model is that of '{folder.name}', trained without that fold."
+    )
+    save_bundle(bundle.with_card(stopped=told), out / "bundle.safetensors")
+    yield Warned(told)
+
+
+def _trained(
+    train: Source,
+    recipe: Recipe,
+    out: Path,
+    test: Source | None,
+    stop: Path,
+    metrics: dict[str, float] | None = None,
+) -> Generator[Event, None, dict[str, float]]:
+    """Train, test if there is something to test on, write model and metrics, and return these."""
+    work = train_scorer(train, recipe, out / "checkpoint.safetensors", stop)
+    bundle = yield from _logged(work, out)
+    metrics = metrics or {}
+    if test is not None:
+        metrics = yield from _test(bundle, test, recipe, out)
+    save_bundle(bundle.with_card(results=metrics), out / "bundle.safetensors")
+    write_json(metrics, out / "metrics.json")
+    return metrics
+
+
+def _test(
+    bundle: Bundle, test: Source, recipe: Recipe, out: Path
+) -> Generator[Event, None, dict[str, float]]:
+    """Score the test bags, write their tables and return the metrics."""
+    scored = yield from score_source(test, Recipe.of(bundle, recipe.settings, recipe.device))
+    write_table(scored.cells, out / "cells.csv")
+    write_table(scored.bags, out / "bags.csv")
+    return evaluate_scored(scored, bundle.need_scorer().classes)
+
+
+def _logged(work: Generator[Event, None, Any], out: Path) -> Generator[Event, None, Any]:
+    """Pass on the events of a training and append its epochs to ``events.jsonl``."""
+    with (out / "events.jsonl").open("a", encoding="utf-8") as log:
+        while True:
+            try:
+                event = next(work)
+            except StopIteration as stop:
+                return stop.value
+            if isinstance(event, EpochReport):
+                log.write(json.dumps(to_dict(event)) + "\n")
+                log.flush()
+            yield event
+
+
+def _fold_table(source: Source) -> pd.DataFrame:
+    rows = [(bag.bag, bag.patient, bag.label, bag.fold) for bag in source.cohort]
+    return pd.DataFrame(rows, columns=["bag", "patient", "label", "fold"])

@@ -1,0 +1,200 @@
+"""Bags to scores: one row per cell, and what the model says of the bag."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Generator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+
+from napari_amil.core.anomaly.calibration import q_value
+from napari_amil.core.anomaly.novelty import verdict
+from napari_amil.core.bundle import Scorer
+from napari_amil.core.errors import AmilError
+from napari_amil.core.events import Event, Failed, Warned
+from napari_amil.core.mil.instances import measurements_of
+from napari_amil.core.mil.model import AmilOutput, embed_all
+from napari_amil.core.pipeline.cohorts import Gathered, Source, gather
+from napari_amil.core.pipeline.controls import morphology_columns
+from napari_amil.core.pipeline.fields import Recipe, field_instances, measured_instances
+from napari_amil.core.types import ANOMALOUS_Q, Bag, BagScore, Cells, CellScores, Image
+
+
+@dataclass(frozen=True, eq=False)
+class Scored:
+    """The tables of a scored cohort: one row per cell, one row per bag.
+
+    Parameters
+    ----------
+    cells, bags
+        With the columns that the documentation lists.
+    control
+        Name of the control class.
+    in_sample
+        Mean distance of the control cells of the training; NaN if not known.
+    embeddings
+        ``(n_cells, k)`` float32 embedding of each row of ``cells``.
+    """
+
+    cells: pd.DataFrame
+    bags: pd.DataFrame
+    control: str = "control"
+    in_sample: float = math.nan
+    embeddings: NDArray[np.float32] | None = None
+
+
+def embed_field(image: Image, cells: Cells, recipe: Recipe) -> NDArray[np.float32]:
+    """Return the embeddings ``(n_cells, n_views, k)`` of the cells of one field."""
+    instances = field_instances(image, cells, recipe)
+    return embed_all(recipe.bundle.need_scorer().model, instances, recipe.device).numpy()
+
+
+def measured_field(image: Image, cells: Cells, recipe: Recipe) -> NDArray[Any]:
+    """Return what is known of each cell of one field before it is scored.
+
+    Returns
+    -------
+    ``(n_cells,)`` with the fields ``latents``, the embeddings ``(n_views, k)``, and ``measurements``
+    (`napari_amil.core.morphology.measures`).
+    """
+    seen = measured_instances(image, cells, recipe)
+    latents = embed_all(recipe.bundle.need_scorer().model, seen, recipe.device).numpy()
+    measured = measurements_of(seen)
+    fields = [("latents", np.float32, latents.shape[1:]), ("measurements", np.float32, measured.shape[1:])]
+    known = np.empty(len(cells), dtype=fields)
+    known["latents"], known["measurements"] = latents, measured
+    return known
+
+
+def score_bag(
+    bag: str, cells: dict[str, Cells], latents: NDArray[np.float32], recipe: Recipe
+) -> tuple[CellScores, BagScore]:
+    """Score the cells of one bag together.
+
+    Cells that the image border cuts are no members of the bag: half a cell is unlike any whole
+    one. Their scores are NaN and their status is ``unscored``.
+
+    Parameters
+    ----------
+    bag
+        Name of the bag.
+    cells
+        By image name.
+    latents
+        ``(n_cells, n_views, k)`` embeddings, images in the order of ``cells``.
+
+    Raises
+    ------
+    AmilError
+        If no whole cell is left.
+    """
+    scorer = recipe.bundle.need_scorer()
+    member = np.concatenate([~found.touches_border for found in cells.values()])
+    if not member.any():
+        raise AmilError(
+            f"The bag '{bag}' holds no whole cell to score; lower the detection threshold or leave it out."
+        )
+    z = torch.from_numpy(latents[member])
+    distance = scorer.gaussian.distance(z)
+    lengths = torch.tensor([len(z)])
+    with torch.inference_mode():
+        output = scorer.model.aggregate(*(x.to(recipe.device) for x in (z.mean(dim=1), lengths, distance)))
+    scores = score_columns(output, distance.numpy(), scorer)
+    if scorer.moments is not None:
+        error = scorer.moments.standard_error(z, scorer.gaussian, recipe.settings.model)
+        scores["anomaly_se"] = error.double().numpy()
+    novelty = np.nan if scorer.novelty is None else float(scorer.novelty.p_value(z, distance, lengths)[0])
+    said = _bag_score(bag, output, scores, scorer)
+    decision = verdict(said.probability, said.n_cells, novelty, recipe.settings.verdict)
+    return CellScores(_spread(scores, member)), replace(said, novelty_p=novelty, verdict=decision)
+
+
+def score_source(source: Source, recipe: Recipe) -> Generator[Event, None, Scored]:
+    """Detect where there are no cells, embed every cell once, and score every bag."""
+    scorer = recipe.bundle.need_scorer()
+    if scorer.novelty is None or scorer.novelty.calibration is None:
+        yield Warned(
+            "This bundle is old or had too few patients to tell whether a bag is unlike anything seen: "
+            "'novelty_p' stays empty, and the verdict is the most probable class."
+        )
+    gathered: Gathered = yield from gather(source, recipe, measured_field)
+    cell_tables, bag_rows, embeddings = [], [], []
+    for bag, rows in zip(gathered.cohort, gathered.rows, strict=True):
+        latents, measured = (gathered.values[name][rows] for name in ("latents", "measurements"))
+        try:
+            scores, bag_score = score_bag(bag.bag, bag.cells, latents, recipe)
+        except AmilError as error:
+            yield Failed(bag.bag, str(error))
+            continue
+        shapes = morphology_columns(measured, scorer.morphology)
+        cell_tables.append(pd.concat([_cell_rows(bag), scores.table, shapes], axis=1))
+        embeddings.append(latents.mean(axis=1))
+        known = {"patient": bag.patient, "label": bag.label}
+        bag_rows.append({"bag": bag.bag, **known, **bag_score.row()})
+    if not bag_rows:
+        raise AmilError("No bag could be scored; the reasons are listed above.")
+    tables = pd.concat(cell_tables, ignore_index=True), pd.DataFrame(bag_rows)
+    in_sample = float(scorer.calibration.in_sample)
+    return Scored(*tables, source.cohort.control, in_sample, np.concatenate(embeddings))
+
+
+def _cell_rows(bag: Bag) -> pd.DataFrame:
+    """Return where the cells of a bag are, and their true type where it is known."""
+    parts = []
+    for image, cells in bag.cells.items():
+        part = cells.table()
+        part.insert(0, "image", image)
+        part.insert(0, "bag", bag.bag)
+        if image in bag.cell_type:
+            part["cell_type"] = bag.cell_type[image]
+        parts.append(part)
+    return pd.concat(parts, ignore_index=True)
+
+
+def score_columns(output: AmilOutput, distance: NDArray[np.float32], scorer: Scorer) -> pd.DataFrame:
+    """Return the score columns of the cells of one bag, in the order of the model's output."""
+    calibration = scorer.calibration
+    p_value = calibration.p_value(distance)
+    attention = output.attention.cpu().numpy()
+    columns: dict[str, NDArray[np.floating]] = {
+        "anomaly": distance,
+        "anomaly_se": np.full(len(distance), np.nan),
+        "anomaly_percentile": calibration.percentile(distance),
+        "anomaly_percentile_se": calibration.percentile_error(distance),
+        "anomaly_p": p_value,
+        "anomaly_q": q_value(p_value),
+        "attention": attention,
+        "attention_x_n": attention * len(attention),
+        "pool_weight": output.pool_weight.cpu().numpy(),
+    }
+    contribution = output.contribution.cpu().numpy()
+    columns |= {f"contribution_{name}": contribution[:, i] for i, name in enumerate(scorer.classes)}
+    return pd.DataFrame(columns).astype(np.float64)
+
+
+def _spread(scores: pd.DataFrame, member: NDArray[np.bool_]) -> pd.DataFrame:
+    """Return one row per cell; cells outside the bag get NaN."""
+    table = pd.DataFrame(np.nan, index=range(len(member)), columns=scores.columns)
+    table.loc[member] = scores.to_numpy()
+    return table.assign(status=np.where(member, "scored", "unscored"))
+
+
+def _bag_score(bag: str, output: AmilOutput, scores: pd.DataFrame, scorer: Scorer) -> BagScore:
+    logits = output.logits[0].double().cpu()
+    probability = torch.softmax(logits, dim=0).tolist()
+    classes = scorer.classes
+    return BagScore(
+        bag=bag,
+        predicted=classes[int(logits.argmax())],
+        probability=dict(zip(classes, probability, strict=True)),
+        n_cells=len(scores),
+        anomaly_p95=float(np.percentile(scores["anomaly"], 95)),
+        anomalous_fraction=float((scores["anomaly_q"] < ANOMALOUS_Q).mean()),
+        logit=dict(zip(classes, logits.tolist(), strict=True)),
+        bias=dict(zip(classes, output.bias.cpu().tolist(), strict=True)),
+    )

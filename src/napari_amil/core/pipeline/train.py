@@ -1,0 +1,232 @@
+"""Training from folders and tables: the scorer on a cohort, the detector on images."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Generator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_amil.core.anomaly.calibration import Calibration
+from napari_amil.core.bundle import INTENDED_USE, Bundle, Scorer, load_bundle
+from napari_amil.core.cohort.folds import split
+from napari_amil.core.detection.augment import AnnotatedField
+from napari_amil.core.detection.network import Backbone, build_detector, load_coco_weights
+from napari_amil.core.detection.train import first_annotation, train_detector
+from napari_amil.core.errors import AmilError, BundleError, CohortError
+from napari_amil.core.events import Event, Failed, Step
+from napari_amil.core.images.normalise import normalise
+from napari_amil.core.images.read import read_image
+from napari_amil.core.mil.batch import BagArrays
+from napari_amil.core.mil.instances import measurements_of, pixels_of, sizes_of
+from napari_amil.core.pipeline.cohorts import Gathered, Source, gather, without_cut_cells
+from napari_amil.core.pipeline.controls import control_sample, usual_morphology
+from napari_amil.core.pipeline.drift import FieldNotes
+from napari_amil.core.pipeline.fields import Recipe, measured_instances
+from napari_amil.core.settings import DetectorTrainingSettings, RunSettings
+from napari_amil.core.training.loop import FittedModel, fit_model
+from napari_amil.core.training.reference import Reference, fit_reference
+from napari_amil.core.training.units import independent_units
+
+
+def train_scorer(
+    source: Source, recipe: Recipe, checkpoint: Path | None = None, stop: Path | None = None
+) -> Generator[Event, None, Bundle]:
+    """Train encoder, attention, pooling and control Gaussian on labelled bags.
+
+    The settings are those of the recipe, except that the model is the user's and not the bundle's;
+    the detector of the recipe goes into the new bundle.
+
+    Parameters
+    ----------
+    source
+        The training bags; test bags must not be among them.
+    recipe
+        Detector, settings and device.
+    checkpoint
+        File to write after each epoch and to resume from.
+    stop
+        File whose appearance ends the training after the epoch that runs.
+    """
+    started = time.monotonic()
+    labelled = replace(source, cohort=source.cohort.where(lambda bag: bag.label is not None))
+    notes = FieldNotes(measured_instances)
+    gathered: Gathered = yield from gather(labelled, recipe, notes)
+    gathered = without_cut_cells(gathered)
+    bags = _as_arrays(gathered, embed_measurements=recipe.settings.model.measurement_columns > 0)
+    fitted: FittedModel = yield from fit_model(bags, recipe.settings, recipe.device, checkpoint, stop=stop)
+    units = independent_units(bags, image_names(gathered))
+    usual: Reference = yield from fit_reference(bags, units, fitted, recipe.settings, recipe.device)
+    morphology = yield from usual_morphology(measurements_of(gathered.values[bags.control_cells()[0]]))
+    controls = control_sample(gathered, bags, fitted.model, recipe.device, recipe.settings.training.seed)
+    scorer = Scorer(
+        fitted.model.cpu(),
+        fitted.gaussian,
+        usual.calibration,
+        bags.classes,
+        *sizes_of(bags.instances),
+        moments=usual.moments,
+        novelty=usual.novelty,
+        morphology=morphology,
+        controls=controls,
+    )
+    bundle = replace(recipe.bundle, settings=recipe.settings, scorer=scorer)
+    return bundle.with_card(
+        intended_use=INTENDED_USE,
+        scorer=_scorer_card(gathered, fitted, time.monotonic() - started)
+        | {"calibration": _calibration_card(usual.calibration, recipe.settings), "fields": notes.summary()},
+    )
+
+
+def _as_arrays(gathered: Gathered, *, embed_measurements: bool) -> BagArrays:
+    """Return the cohort as the training loop wants it, with measurements only if they are embedded."""
+    cohort = gathered.cohort
+    labels = np.array([cohort.classes.index(str(bag.label)) for bag in cohort], dtype=np.int64)
+    patients = tuple(bag.patient for bag in cohort)
+    values = gathered.values if embed_measurements else pixels_of(gathered.values)
+    return BagArrays(values, gathered.rows, labels, patients, cohort.classes, cohort.control)
+
+
+def image_names(gathered: Gathered) -> NDArray[np.str_]:
+    """Return the image of each stored cell, ``(n_cells,)``."""
+    names = np.full(len(gathered.values), "", dtype=object)
+    for bag, rows in zip(gathered.cohort, gathered.rows, strict=True):
+        names[rows] = np.repeat(list(bag.cells), [len(cells) for cells in bag.cells.values()])
+    return names.astype(np.str_)
+
+
+def _scorer_card(gathered: Gathered, fitted: FittedModel, seconds: float) -> dict[str, Any]:
+    """Return what the card says about the training of the scorer."""
+    cohort = gathered.cohort
+    asked = f"after {len(fitted.history)} of {fitted.history[-1].n_epochs} epochs, as was asked"
+    return {
+        "cohort": Path(cohort.root).name,
+        "cohort_hash": cohort_hash(gathered),
+        "classes": list(cohort.classes),
+        "control": cohort.control,
+        "n_bags": {name: sum(bag.label == name for bag in cohort) for name in cohort.classes},
+        "n_patients": {
+            name: len({bag.patient for bag in cohort if bag.label == name}) for name in cohort.classes
+        },
+        "n_cells": len(gathered.values),
+        "n_control_cells": int(fitted.gaussian.n_cells),
+        "covariance_shrinkage": float(fitted.gaussian.shrinkage),
+        "epochs": len(fitted.history),
+        "best_epoch": fitted.best_epoch + 1,
+        **({"stopped": asked} if fitted.stopped else {}),
+        "seconds": round(seconds),
+    }
+
+
+def _calibration_card(calibration: Calibration, settings: RunSettings) -> dict[str, Any]:
+    """Return what the card says about the control cells that scores are held against."""
+    effects = calibration.effects
+    return {
+        "networks": settings.training.calibration_folds,
+        "n_cells": len(calibration),
+        "n_patients": calibration.n_patients,
+        "patient_spread": None if effects is None else round(effects.spread, 4),
+        "held_out_over_in_sample": round(calibration.center / float(calibration.in_sample), 4),
+    }
+
+
+def cohort_hash(gathered: Gathered) -> str:
+    """Return a short hash of which cells of which images made up which bags."""
+    digest = hashlib.sha256()
+    for bag in gathered.cohort:
+        digest.update(f"{bag.bag}\0{bag.patient}\0{bag.label}".encode())
+        for image, cells in bag.cells.items():
+            digest.update(image.encode() + cells.boxes.tobytes())
+    return digest.hexdigest()[:16]
+
+
+def annotate_images(
+    files: dict[str, tuple[Path, int]], settings: RunSettings
+) -> Generator[Event, None, list[AnnotatedField]]:
+    """Return the first annotations of every usable image; yield a `Step` per image."""
+    fields = []
+    for number, (name, (path, page)) in enumerate(files.items()):
+        yield Step("annotate", number, len(files), name)
+        try:
+            field = first_annotation(normalise(read_image(path, page), settings.normalisation))
+        except AmilError as error:
+            yield Failed(name, str(error))
+            continue
+        if field is None:
+            yield Failed(name, f"No cell stands out in '{name}'; check that it is a smear.")
+        else:
+            fields.append(field)
+    return fields
+
+
+def train_detector_on(
+    files: dict[str, tuple[Path, int]],
+    recipe: Recipe,
+    settings: DetectorTrainingSettings,
+    checkpoint: Path | None,
+) -> Generator[Event, None, Bundle]:
+    """Annotate the images classically, train the Mask R-CNN on them, and return it as a bundle.
+
+    Raises
+    ------
+    CohortError
+        If no image can be used.
+    """
+    started = time.monotonic()
+    fields = yield from annotate_images(files, recipe.settings)
+    if not fields:
+        raise CohortError("No image could be used to train the detector; the reasons are listed above.")
+    detector = yield from train_detector(fields, settings, recipe.device, checkpoint, recipe.bundle.detector)
+    card = {
+        "n_images": len(fields),
+        "n_cells": int(sum(len(np.unique(field.labels)) - 1 for field in fields)),
+        "annotations": "classical segmentation (Otsu, watershed), made by the program itself",
+        "settings": settings.model_dump(mode="json"),
+        "seconds": round(time.monotonic() - started),
+    }
+    bundle = Bundle(recipe.settings, detector.cpu(), settings.backbone)
+    return bundle.with_card(intended_use=INTENDED_USE, detector=card)
+
+
+def start_detector(backbone: Backbone, start: Path | None, settings: RunSettings) -> Bundle:
+    """Return the bundle from which a detector's training starts.
+
+    ``start`` is a bundle, or for ``resnet50`` a file of torchvision's COCO weights; without it the
+    network starts from nothing.
+    """
+    if start is None:
+        return Bundle(settings)
+    if backbone == "resnet50" and start.suffix in {".pth", ".pt"}:
+        model = build_detector(backbone)
+        load_coco_weights(model, start)
+        return Bundle(settings, model, backbone)
+    loaded = load_bundle(start)
+    if loaded.backbone != backbone:
+        raise BundleError(
+            f"The detector in '{start}' has the backbone {loaded.backbone}, not {backbone}; choose that."
+        )
+    return Bundle(settings, loaded.need_detector(), backbone)
+
+
+def training_images(source: Source, held_out_fold: int | None) -> dict[str, tuple[Path, int]]:
+    """Return the images of the bags outside ``held_out_fold``."""
+    kept = source.cohort.where(lambda bag: held_out_fold is None or bag.fold != held_out_fold)
+    names = {image for bag in kept for image in bag.images}
+    return {name: place for name, place in source.files.items() if name in names}
+
+
+def sources_by_fold(source: Source, held_out_fold: int) -> tuple[Source, Source]:
+    """Return training and test part of a source whose bags have folds.
+
+    Raises
+    ------
+    CohortError
+        If a bag has no fold, or one of the two parts would be empty.
+    """
+    train, test = split(source.cohort, held_out_fold)
+    return replace(source, cohort=train), replace(source, cohort=test)

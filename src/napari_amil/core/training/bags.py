@@ -1,0 +1,164 @@
+"""Steps on whole bags: through the encoder, or on embeddings that were made once."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F  # noqa: N812 - the usual name
+from numpy.typing import NDArray
+from torch import Tensor
+
+from napari_amil.core.anomaly.gaussian import LatentGaussian
+from napari_amil.core.errors import AmilError
+from napari_amil.core.mil.batch import BagArrays, segment_of
+from napari_amil.core.mil.loss import amil_loss, bag_loss, hypersphere_loss
+from napari_amil.core.mil.model import AmilModel, AmilOutput, embed_all
+from napari_amil.core.training.state import TrainingState
+
+_CHUNK = 256  # cells augmented and embedded at once
+
+
+@dataclass(frozen=True, eq=False)
+class CellViews:
+    """Embeddings and distances of every cell of some bags, as it is and augmented.
+
+    Parameters
+    ----------
+    latents
+        ``(n_views, n_cells, k)``; the first view is the cell as it is.
+    distances
+        ``(n_views, n_cells)``
+    position
+        ``(n_instances,)`` where a stored instance stands in the above; -1 where it does not.
+    """
+
+    latents: Tensor
+    distances: Tensor
+    position: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, state: TrainingState, bags: BagArrays, n_augmented: int) -> CellViews:
+        """Return the views of all cells of ``bags`` under the present encoder and Gaussian.
+
+        The random numbers are their own, so that a training that goes on makes the same views.
+        """
+        generator = torch.Generator().manual_seed(state.settings.training.seed)
+        used = np.unique(np.concatenate(bags.rows)) if len(bags) else np.empty(0, dtype=np.int64)
+        position = np.full(len(bags.instances), -1)
+        position[used] = np.arange(len(used))
+        instances = bags.cells(used)
+        views = [embed_all(state.model, instances, state.device)]
+        for _ in range(n_augmented):
+            parts = [state.augmented(part, generator) for part in instances.split(_CHUNK)]
+            with state.engine.precision():
+                views.append(
+                    torch.cat([embed_all(state.model, part, state.device).float() for part in parts])
+                )
+        latents = torch.stack([z.mean(dim=1) for z in views])
+        return cls(latents, torch.stack([state.gaussian.distance(z) for z in views]), position)
+
+    def draw(self, rows: NDArray[np.int64], generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Return ``z (n_cells, k)`` and ``d (n_cells,)`` of one view of each cell at random."""
+        at = torch.from_numpy(self.position[rows])
+        view = torch.randint(len(self.latents), (len(at),), generator=generator)
+        return self.latents[view, at], self.distances[view, at]
+
+    def plain(self, rows: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
+        """Return ``z (n_cells, k)`` and ``d (n_cells,)`` of the cells as they are."""
+        at = torch.from_numpy(self.position[rows])
+        return self.latents[0, at], self.distances[0, at]
+
+
+def encoder_step(
+    state: TrainingState, bags: BagArrays, chosen: Tensor, beta: float, share: float
+) -> tuple[float, float]:
+    """Take one optimiser step, encoder included, on the ``chosen`` bags.
+
+    Returns
+    -------
+    tuple
+        The loss, and its part that is the loss of bags.
+    """
+    model, settings, device = state.model, state.settings, state.device
+    chosen = state.engine.own(chosen)
+    batch = bags.batch(chosen.numpy())
+    instances, lengths = batch.instances.to(device), batch.lengths.to(device)
+    labels = torch.from_numpy(bags.labels)[chosen].to(device)
+    if settings.training.augment:
+        instances = state.augmented(instances, state.generator)
+
+    def losses() -> tuple[Tensor, Tensor]:
+        z = state.embed(instances)  # (n_cells, k)
+        d = state.gaussian.distance(z, differentiable=settings.model.grad_through_distance)  # (n_cells,)
+        output = model.aggregate(z, lengths, d)
+        loss = amil_loss(output, labels, lengths, beta, settings.training.loss)
+        if settings.training.hypersphere_weight:
+            control = (labels == bags.control_label)[segment_of(lengths)].to(z)
+            closeness = hypersphere_loss(z, control, share, model.columns)
+            loss = loss + beta * settings.training.hypersphere_weight * closeness
+        return loss, bag_loss(output, labels, settings.training.loss).detach()
+
+    loss, of_bags = state.descend(losses)
+    return loss, of_bags
+
+
+def pooling_step(state: TrainingState, bags: BagArrays, views: CellViews, chosen: Tensor) -> float:
+    """Take one optimiser step on attention, pooling and bag classifier alone and return its loss."""
+    device = state.device
+    part = bags.take(state.engine.own(chosen).numpy())
+    z, d = views.draw(np.concatenate(part.rows), state.generator)
+    labels = torch.from_numpy(part.labels).to(device)
+
+    def losses() -> tuple[Tensor]:
+        output = state.model.aggregate(z.to(device), part.lengths.to(device), d.to(device))
+        return (bag_loss(output, labels, state.settings.training.loss),)
+
+    return state.descend(losses)[0]
+
+
+def score_bags(
+    model: AmilModel, gaussian: LatentGaussian, bags: BagArrays, device: torch.device
+) -> tuple[AmilOutput, Tensor]:
+    """Return the output for all bags and the distances ``(n_cells,)``, in evaluation.
+
+    Every stored cell is embedded once, in however many bags it is.
+    """
+    used, position = np.unique(np.concatenate(bags.rows), return_inverse=True)
+    z = embed_all(model, bags.cells(used), device)  # (n_used, n_views, k)
+    d = gaussian.distance(z)  # (n_used,)
+    return _aggregate(model, z.mean(dim=1)[position], d[position], bags, device), d[position]
+
+
+def validate(state: TrainingState, bags: BagArrays, views: CellViews | None = None) -> tuple[float, float]:
+    """Return bag loss and accuracy in evaluation; NaN without bags. No weight changes.
+
+    Parameters
+    ----------
+    views
+        Embeddings that were made before; without them the cells are embedded now.
+    """
+    if not len(bags):
+        return math.nan, math.nan
+    if views is None:
+        output, _distances = score_bags(state.model, state.gaussian, bags, state.device)
+    else:
+        z, d = views.plain(np.concatenate(bags.rows))
+        output = _aggregate(state.model, z, d, bags, state.device)
+    logits, labels = output.logits.cpu(), torch.from_numpy(bags.labels)
+    loss = float(F.cross_entropy(logits, labels))
+    if not math.isfinite(loss):
+        raise AmilError("The validation loss is no longer finite; lower the learning rate.")
+    return loss, float((logits.argmax(1) == labels).double().mean())
+
+
+@torch.no_grad()
+def _aggregate(model: AmilModel, z: Tensor, d: Tensor, bags: BagArrays, device: torch.device) -> AmilOutput:
+    """Return the output for embeddings and distances in the order of the rows of all bags."""
+    training = model.training
+    model.eval()
+    output = model.aggregate(z.to(device), bags.lengths.to(device), d.to(device))
+    model.train(training)
+    return output

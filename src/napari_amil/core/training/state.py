@@ -1,0 +1,234 @@
+"""What changes while a model is trained, and how it is written down and taken up again."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import cast
+
+import torch
+from torch import Tensor
+
+from napari_amil.core.anomaly.calibration import cross_fit
+from napari_amil.core.anomaly.gaussian import LatentGaussian
+from napari_amil.core.errors import BundleError
+from napari_amil.core.events import EpochReport
+from napari_amil.core.mil.batch import BagArrays
+from napari_amil.core.mil.instances import Instances, sizes_of
+from napari_amil.core.mil.memo import EmbeddingMemo
+from napari_amil.core.mil.model import AmilModel, embed_all
+from napari_amil.core.settings import RunSettings
+from napari_amil.core.training.augment import augment
+from napari_amil.core.training.checkpoint import (
+    flatten_optimiser,
+    read_checkpoint,
+    restore_optimiser,
+    under_prefix,
+    with_prefix,
+    write_checkpoint,
+)
+from napari_amil.core.training.engine import Engine, FabricEngine, Losses, start_fabric
+from napari_amil.core.training.stopping import is_enough
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class TrainedEncoder:
+    """Encoder and single-instance classifier as the epochs over single cells left them.
+
+    Parameters
+    ----------
+    weights
+        `TrainingState.encoder_weights`.
+    memo
+        What was embedded with it; several trainings may share it.
+    """
+
+    weights: Mapping[str, Tensor]
+    memo: EmbeddingMemo = dataclasses.field(default_factory=EmbeddingMemo)
+
+
+class TrainingState:
+    """Weights, moments, control Gaussian, random state, and the best epoch so far.
+
+    Parameters
+    ----------
+    bags
+        The training part; its instances decide the number of input channels.
+    settings
+        The whole run; a checkpoint of other settings is refused.
+    device
+        Where the network computes; of several, the one of this process is taken. The Gaussian stays on the
+        CPU in float64.
+    """
+
+    def __init__(self, bags: BagArrays, settings: RunSettings, device: torch.device) -> None:
+        training = settings.training
+        torch.manual_seed(training.seed)
+        self.settings = settings
+        fabric = start_fabric(training, device)
+        self.device = device if fabric is None else fabric.device
+        self.fingerprint = bags.fingerprint()
+        self.model = AmilModel(settings.model, len(bags.classes), *sizes_of(bags.instances)).to(self.device)
+        if self.model.measurement_encoder is not None:
+            usual = bags.cells(bags.control_cells()[0]).measurements
+            self.model.measurement_encoder.fit(cast(Tensor, usual).to(self.device))
+        self.gaussian = LatentGaussian(settings.model.embedding_dim)
+        kind = torch.optim.AdamW if training.optimiser == "adamw" else torch.optim.Adam
+        self.optimiser = kind(
+            self.model.parameters(),
+            training.learning_rate,
+            weight_decay=training.weight_decay,
+            amsgrad=training.amsgrad,
+        )
+        parts = self.model, self.optimiser, training.max_gradient
+        self.engine = Engine(*parts) if fabric is None else FabricEngine(*parts, fabric)
+        self.generator = torch.Generator().manual_seed(training.seed)
+        self.epoch = 0
+        self.stopped = False
+        self.history: list[EpochReport] = []
+        self.best_epoch = -1
+        self.best_loss = math.inf
+        self.best_weights: dict[str, Tensor] = {}
+
+    @property
+    def n_cell_epochs(self) -> int:
+        """Epochs over single cells; none where no loss of single cells is left."""
+        wanted = self.settings.model.sic or self.settings.training.hypersphere_weight > 0
+        return self.settings.training.cell_epochs if wanted else 0
+
+    @property
+    def n_epochs(self) -> int:
+        """Epochs over single cells and over bags."""
+        return self.n_cell_epochs + self.settings.training.max_epochs
+
+    @property
+    def is_over(self) -> bool:
+        """Whether all epochs are done, enough of them had a small loss of bags, or a stop was asked for."""
+        losses = [report.metrics["bag_loss"] for report in self.history if "bag_loss" in report.metrics]
+        return self.stopped or self.epoch >= self.n_epochs or is_enough(losses, self.settings.training)
+
+    def refit(self, bags: BagArrays) -> str:
+        """Fit the control Gaussian to the control cells of ``bags`` and return what is to be said about it.
+
+        A pooling that standardises gets mean and deviation of the distances of control patients that
+        were left out. Of several processes the first does it, and the others are told.
+        """
+        note = self._fit_gaussian(bags) if self.engine.is_first else ""
+        self.engine.agree(self.gaussian)
+        self.engine.agree(self.model.heads)
+        return note
+
+    def _fit_gaussian(self, bags: BagArrays) -> str:
+        rows, patients = bags.control_cells()
+        latents = embed_all(self.model, bags.cells(rows), self.device)
+        model, seed = self.settings.model, self.settings.training.seed
+        note = self.gaussian.fit(latents, model, seed)
+        if not self.model.needs_control_distances:
+            return note
+        if len(set(patients)) > 1:
+            calibration = cross_fit(latents, patients, model, seed=seed)
+            self.model.set_control_distances(calibration.center, calibration.scale)
+        else:
+            d = self.gaussian.distance(latents)
+            self.model.set_control_distances(float(d.mean()), max(float(d.std()), 1e-6))
+        return note
+
+    def embed(self, instances: Instances) -> Tensor:
+        """Return the embeddings ``(n_cells, k)`` from which a step learns."""
+        return self.engine.embed(instances)
+
+    def augmented(self, instances: Instances, generator: torch.Generator) -> Instances:
+        """Return instances turned, stained and measured anew."""
+        encoder = self.model.measurement_encoder
+        spread = None if encoder is None else encoder.spread.to(instances.pixels.device)
+        return augment(instances, self.settings.model.instance, generator, spread)
+
+    def descend(self, losses: Losses) -> tuple[float, ...]:
+        """Take one optimiser step down the gradient of the first of ``losses`` and return all of them."""
+        return self.engine.descend(losses)
+
+    def shared_generator(self) -> torch.Generator:
+        """Return the generator, in the same state in every process, to draw what all of them do."""
+        self.generator.set_state(self.engine.first(self.generator.get_state()))
+        return self.generator
+
+    def set_learning_rate(self, peak: float, done: float) -> None:
+        """Set the step size when ``done`` (0 to 1) of a phase is over: a short rise, then half a cosine."""
+        factor = 1.0
+        if self.settings.training.schedule == "cosine":
+            rise = min(1.0, 0.05 + done / 0.1)
+            factor = rise * max(0.02, 0.5 * (1 + math.cos(math.pi * done)))
+        for group in self.optimiser.param_groups:
+            group["lr"] = peak * factor
+
+    def encoder_weights(self) -> dict[str, Tensor]:
+        """Return the weights that the epochs over single cells train."""
+        trained = ("encoder.", "measurement_encoder.", "sic_head.")
+        return {name: v.cpu() for name, v in self.model.state_dict().items() if name.startswith(trained)}
+
+    def take_encoder(self, encoder: TrainedEncoder) -> None:
+        """Take the encoder of a training before, and leave its epochs over single cells out."""
+        self.model.load_state_dict(self.model.state_dict() | dict(encoder.weights))
+        self.model.memo = encoder.memo
+        self.epoch = self.n_cell_epochs
+
+    def keep_if_best(self, loss: float) -> None:
+        """Remember the weights if no epoch before had a lower validation loss."""
+        if loss < self.best_loss or math.isnan(loss):
+            self.best_loss, self.best_epoch = loss, self.epoch
+            self.best_weights = {name: value.cpu().clone() for name, value in self.model.state_dict().items()}
+
+    def end_epoch(self, checkpoint: Path | None, stop: Path | None) -> None:
+        """Write the checkpoint, and go no further if the file ``stop`` exists."""
+        if checkpoint is not None and self.engine.is_first:
+            self.write(checkpoint)
+        self.stopped = self.engine.first(stop is not None and stop.exists())
+
+    def write(self, path: Path) -> None:
+        """Write everything to ``path`` in one step."""
+        tensors = with_prefix("model", self.model.state_dict()) | with_prefix("best", self.best_weights)
+        tensors |= with_prefix("gaussian", self.gaussian.state_dict())
+        tensors |= with_prefix("optimiser", flatten_optimiser(self.optimiser))
+        tensors["random/generator"] = self.generator.get_state()
+        tensors["random/torch"] = torch.get_rng_state()
+        if self.device.type == "cuda":
+            tensors["random/cuda"] = torch.cuda.get_rng_state(self.device)
+        record = {
+            "settings": self.settings.model_dump(mode="json"),
+            "bags": self.fingerprint,
+            "epoch": self.epoch,
+            "best_epoch": self.best_epoch,
+            "best_loss": self.best_loss,
+            "history": [dataclasses.asdict(report) for report in self.history],
+            "engine": self.engine.state(),
+        }
+        write_checkpoint(path, tensors, record)
+
+    def read(self, path: Path) -> None:
+        """Go on from what `write` wrote.
+
+        Raises
+        ------
+        BundleError
+            If the file is unusable or was written with other settings or bags.
+        """
+        tensors, record = read_checkpoint(path)
+        same = {"settings": self.settings.model_dump(mode="json"), "bags": self.fingerprint}
+        for what, value in same.items():
+            if record.get(what) != value:
+                raise BundleError(
+                    f"The checkpoint '{path}' was written with other {what}; use those or start a new run."
+                )
+        self.model.load_state_dict(under_prefix("model", tensors))
+        self.gaussian.load_state_dict(under_prefix("gaussian", tensors))
+        restore_optimiser(self.optimiser, under_prefix("optimiser", tensors))
+        self.generator.set_state(tensors["random/generator"])
+        torch.set_rng_state(tensors["random/torch"])
+        if self.device.type == "cuda" and "random/cuda" in tensors:
+            torch.cuda.set_rng_state(tensors["random/cuda"], self.device)
+        self.epoch, self.best_epoch = record["epoch"], record["best_epoch"]
+        self.best_loss, self.best_weights = record["best_loss"], under_prefix("best", tensors)
+        self.history = [EpochReport(**report) for report in record["history"]]
+        self.engine.restore(record["engine"])

@@ -1,0 +1,61 @@
+"""What is independent of what among the cells of a cohort, and how it is dealt into parts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_amil.core.mil.batch import BagArrays
+
+
+def independent_units(
+    bags: BagArrays, images: Sequence[str] | NDArray[np.str_] | None = None
+) -> NDArray[np.str_]:
+    """Return the patient of each stored cell; its image where patients share images.
+
+    Whoever leaves out a patient whose images serve others too leaves out little, so that then images
+    are the independent units.
+
+    Parameters
+    ----------
+    images
+        ``(n_instances,)`` image of each stored cell; None where it is not known.
+
+    Returns
+    -------
+    ``(n_instances,)`` names; empty for cells of no bag.
+    """
+    patient = np.full(len(bags.instances), "", dtype=object)
+    shared = False
+    for rows, name in zip(bags.rows, bags.patients, strict=True):
+        shared = shared or bool(((patient[rows] != "") & (patient[rows] != name)).any())
+        patient[rows] = name
+    if images is None:
+        return patient.astype(np.str_)
+    known = np.asarray(images, dtype=np.str_)
+    used = patient != ""
+    pairs = set(zip(known[used].tolist(), patient[used].tolist(), strict=True))
+    shared = shared or len(pairs) > len({image for image, _ in pairs})
+    return np.where(used, known, "") if shared else patient.astype(np.str_)
+
+
+def deal_units(bags: BagArrays, units: NDArray[np.str_], n_parts: int, seed: int) -> NDArray[np.int64]:
+    """Deal the units into parts of about equal size, class by class, and return the part of each stored cell.
+
+    The only unit of a class is never left out: its part is -1.
+    """
+    generator = np.random.default_rng(seed)
+    part_of: dict[str, int] = {"": -1}
+    start = 0
+    for label in np.unique(bags.labels):
+        rows = [own for own, of_bag in zip(bags.rows, bags.labels, strict=True) if of_bag == label]
+        names = np.unique(units[np.concatenate(rows)])
+        fresh = generator.permutation([name for name in names if name not in part_of])
+        if len(names) == 1:
+            part_of.setdefault(str(names[0]), -1)
+            continue
+        part_of |= {str(name): (start + i) % n_parts for i, name in enumerate(fresh)}
+        start += len(fresh)
+    return np.array([part_of[name] for name in units.tolist()], dtype=np.int64)

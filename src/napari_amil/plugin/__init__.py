@@ -1,0 +1,1 @@
+"""The napari panels: Qt and napari live here, mathematics does not."""

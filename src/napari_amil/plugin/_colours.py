@@ -1,0 +1,135 @@
+"""One explicit colour scale per score, the same for every image; what is not scored is grey."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from napari.utils.colormaps import Colormap, ensure_colormap
+from numpy.typing import NDArray
+
+UNSCORED_RGBA = (0.55, 0.55, 0.55, 1.0)
+"""Colour of the outline of a cell that has no score."""
+FILL_ALPHA = (0.0, 0.35)
+"""Opacity of the inside of a cell at the lower and at the upper end of the scale."""
+
+SEQUENTIAL_MAPS = ("plasma", "viridis", "magma", "inferno")
+"""Perceptually even maps that people with a colour-vision deficiency can read (the middle of cividis is the
+grey of a cell without a score, so it is not among them)."""
+DIVERGING_MAPS = ("coolwarm", "PiYG")
+"""Maps with a neutral middle, for scores that have a sign."""
+
+_LOWEST_SHADE = 0.08
+"""The dark end of a map is hard to tell from black stain and a black canvas; it is left out."""
+_UNSIGNED = {"anomaly_percentile": (50.0, 100.0), "anomaly_p": (0.0, 1.0), "anomaly_q": (0.0, 1.0)}
+_RELATIVE_HIGH = {"attention_x_n": 3.0}
+
+
+@dataclass(frozen=True)
+class ColourScale:
+    """Which score is shown, from which value to which, in which map.
+
+    Parameters
+    ----------
+    column
+        Name of the score.
+    low, high
+        Values at the two ends of the map; values beyond take the end colour.
+    colormap
+        Name of a map.
+    """
+
+    column: str
+    low: float
+    high: float
+    colormap: str
+
+    def __post_init__(self) -> None:
+        if not (np.isfinite(self.low) and np.isfinite(self.high) and self.low < self.high):
+            raise ValueError(f"A colour scale needs finite low < high, not {self.low} and {self.high}.")
+
+    def position(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return where ``values`` lie on the scale, 0 to 1; NaN stays NaN."""
+        return np.clip((np.asarray(values, float) - self.low) / (self.high - self.low), 0.0, 1.0)
+
+    def edge_rgba(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the opaque outline colours ``(n, 4)``; NaN is grey and never transparent."""
+        place = self.position(values)
+        known = np.isfinite(place)
+        colours = np.tile(np.array(UNSCORED_RGBA), (len(place), 1))
+        if known.any():
+            colours[known] = map_colours(self.colormap, place[known])
+        return colours
+
+    def face_rgba(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the tints ``(n, 4)`` of the cells' insides: the more extreme the score, the stronger."""
+        place = self.position(values)
+        strength = np.abs(2 * place - 1) if self.colormap in DIVERGING_MAPS else place
+        colours = self.edge_rgba(values)
+        low, high = FILL_ALPHA
+        colours[:, 3] = np.where(np.isfinite(place), low + (high - low) * strength**2, 0.0)
+        return colours
+
+
+def map_colours(name: str, place: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the opaque colours ``(n, 4)`` of the map ``name`` at ``place`` (0 to 1)."""
+    colormap: Colormap = ensure_colormap(name)
+    start = 0.0 if name in DIVERGING_MAPS else _LOWEST_SHADE
+    colours = np.array(colormap.map(start + (1 - start) * np.asarray(place, float)), dtype=float)
+    colours[:, 3] = 1.0
+    return colours
+
+
+def is_signed(column: str) -> bool:
+    """Tell whether the score has a sign, and therefore a diverging map around zero."""
+    return column.startswith("contribution_") or column.endswith("_z")
+
+
+def default_scale(column: str, values: NDArray[np.float64]) -> ColourScale:
+    """Return the scale that ``column`` starts with.
+
+    Scores with a fixed meaning have fixed ends (a percentile runs from 50, an ordinary cell, to 100, since
+    the unusual half is what is looked for). For the others the
+    first scored image sets the ends (2nd to 98th percentile, rounded outwards), and they stay until the
+    user changes them, so that one colour means one value in every image.
+    """
+    if column in _UNSIGNED:
+        return ColourScale(column, *_UNSIGNED[column], SEQUENTIAL_MAPS[0])
+    if column in _RELATIVE_HIGH:
+        return ColourScale(column, 0.0, _RELATIVE_HIGH[column], SEQUENTIAL_MAPS[0])
+    known = np.asarray(values, float)
+    known = known[np.isfinite(known)]
+    if is_signed(column):
+        reach = _round_up(float(np.percentile(np.abs(known), 98)) if len(known) else 1.0)
+        return ColourScale(column, -reach, reach, DIVERGING_MAPS[0])
+    low, high = np.percentile(known, [2, 98]) if len(known) else (0.0, 1.0)
+    step = _round_up((high - low) / 20)
+    low, high = np.floor(low / step) * step, np.ceil(high / step) * step
+    return ColourScale(column, float(low), float(max(high, low + step)), SEQUENTIAL_MAPS[0])
+
+
+def _round_up(value: float) -> float:
+    """Return the next 1, 2 or 5 times a power of ten at or above ``value``."""
+    if not value > 0:
+        return 1.0
+    power = 10.0 ** np.floor(np.log10(value))
+    return float(
+        next(step for step in (power, 2 * power, 5 * power, 10 * power) if step >= value * (1 - 1e-9))
+    )
+
+
+def score_columns(table: pd.DataFrame) -> list[str]:
+    """Return the columns of ``table`` that cells can be coloured by, the most telling first."""
+    first = [
+        "anomaly_percentile",
+        "anomaly",
+        "attention_x_n",
+        "anomaly_q",
+        "anomaly_p",
+        "attention",
+        "pool_weight",
+    ]
+    named = [name for name in first if name in table]
+    named += [name for name in table if name.startswith(("contribution_", "morph_"))]
+    return [*named, *(name for name in ("detection_score", "area_px") if name in table)]

@@ -1,0 +1,115 @@
+"""Scores in plain words: the names in the colour menu, and what is said about one cell."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+_TITLES = {
+    "anomaly_percentile": "Unusualness in %",
+    "anomaly": "Distance from control",
+    "anomaly_se": "Distance from control, error",
+    "anomaly_percentile_se": "Unusualness in %, error",
+    "anomaly_p": "Unusualness, p-value",
+    "anomaly_q": "Unusualness, q-value",
+    "attention": "Attention (share)",
+    "attention_x_n": "Attention (1 = average)",
+    "pool_weight": "Weight in the verdict",
+    "detection_score": "Certainty of detection",
+    "area_px": "Area (square pixels)",
+}
+
+_MEANINGS = {
+    "anomaly_percentile": "Share of control cells that are less unusual than this cell. 99 means: only one "
+    "in a hundred control cells is as unusual.",
+    "anomaly": "How far the cell lies from the control cells (Mahalanobis distance). Has no unit; compare, "
+    "do not interpret.",
+    "anomaly_se": "How far the distance would typically move with other control patients (standard error).",
+    "anomaly_percentile_se": "How far the share would typically move with other controls (standard error).",
+    "anomaly_p": "How often a control cell of a new patient is at least as unusual as this one.",
+    "anomaly_q": "Of all cells with a q this small, at most this share is a false alarm.",
+    "attention": "How much the network looks at this cell; all cells of the sample add up to 1.",
+    "attention_x_n": "How much the network looks at this cell; 1 is an average cell of this sample.",
+    "pool_weight": "How much this cell counts in the verdict.",
+    "detection_score": "How sure the detector is that this is a cell (0 to 1).",
+    "area_px": "Area inside the outline.",
+}
+
+
+def title(column: str) -> str:
+    """Return the name of a score as the menu shows it."""
+    if column.startswith("contribution_"):
+        return f"Speaks for {column.removeprefix('contribution_')}"
+    if column.startswith("morph_"):
+        name = column.removeprefix("morph_").removesuffix("_z").replace("_", " ")
+        return f"Shape: {name}" + (" (control deviations)" if column.endswith("_z") else "")
+    return _TITLES.get(column, column.replace("_", " "))
+
+
+def meaning(column: str) -> str:
+    """Return one sentence on what a score means."""
+    if column.startswith("contribution_"):
+        name = column.removeprefix("contribution_")
+        return f"What this cell adds to the case for {name}; below zero it speaks against it."
+    return _MEANINGS.get(column, title(column) + ".")
+
+
+def unusual(percentile: float) -> str:
+    """Return the percentile as a sentence about one cell.
+
+    >>> unusual(99.24)
+    'More unusual than 99.2 % of control cells'
+    """
+    if percentile >= 100:
+        return "More unusual than every control cell"
+    shown = f"{min(percentile, 99.99):.2f}" if percentile > 99.9 else f"{percentile:.1f}"
+    return f"More unusual than {shown} % of control cells"
+
+
+def describe(row: Mapping[str, Any]) -> list[str]:
+    """Return what is known about one cell, one plain sentence a line; the first fits the status bar."""
+    cell = f"Cell {int(row['cell_id'])}"
+    if not np.isfinite(row.get("anomaly", np.nan)):
+        return [f"{cell}: {_why_without_score(row)}", *_found(row)]
+    lines = []
+    if np.isfinite(row.get("anomaly_percentile", np.nan)):
+        lines.append(unusual(float(row["anomaly_percentile"])))
+    error = row.get("anomaly_se", np.nan)
+    spread = f" ± {error:.2g}" if np.isfinite(error) else ""
+    lines.append(f"Distance from control cells {row['anomaly']:.3g}{spread}")
+    if np.isfinite(row.get("attention_x_n", np.nan)):
+        lines.append(f"Attention {row['attention_x_n']:.1f} times that of an average cell")
+    lines += _strongest_voice(row)
+    return [f"{cell}: {lines[0][0].lower()}{lines[0][1:]}", *lines[1:], *_found(row)]
+
+
+def _why_without_score(row: Mapping[str, Any]) -> str:
+    said = {"edited": "changed by hand, score again", "excluded": "left out"}.get(str(row.get("status")))
+    if said is None and "anomaly" in row and row.get("touches_border"):
+        return "not scored, since the border of the image cuts it"
+    return said or "not scored yet"
+
+
+def _strongest_voice(row: Mapping[str, Any]) -> list[str]:
+    voices = {
+        name.removeprefix("contribution_"): float(value)
+        for name, value in row.items()
+        if name.startswith("contribution_") and np.isfinite(value)
+    }
+    if not voices:
+        return []
+    name = max(voices, key=lambda key: voices[key])
+    return [f"Speaks most for {name} ({voices[name]:+.3f})"]
+
+
+def _found(row: Mapping[str, Any]) -> list[str]:
+    score = row.get("detection_score", np.nan)
+    found = f"{score:.0%} certain to be a cell" if np.isfinite(score) else "Drawn by hand"
+    flags = [
+        text
+        for name, text in (("touches_border", "cut by the border"), ("overlaps", "overlaps a neighbour"))
+        if row.get(name)
+    ]
+    return [", ".join([found, *flags])]

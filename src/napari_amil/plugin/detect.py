@@ -1,0 +1,214 @@
+"""The Detect panel: finds the cells of the shown image, and re-filters them while a slider moves."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+from weakref import WeakSet
+
+import numpy as np
+from napari.components import ViewerModel
+from napari.layers import Image, Shapes
+from napari.viewer import Viewer
+from qtpy.QtCore import QTimer, Signal
+from qtpy.QtWidgets import QFormLayout, QPushButton, QWidget
+
+from napari_amil.core.detection.select import Candidates
+from napari_amil.core.errors import AmilError
+from napari_amil.core.settings import DetectionSettings, RunSettings, SelectionSettings
+from napari_amil.core.types import Cells
+from napari_amil.plugin._follow import LayerCombo, hear, scrolling
+from napari_amil.plugin._forms import SettingsForm
+from napari_amil.plugin._job import JobBar
+from napari_amil.plugin._layers import cell_layers, make_layer, show_cells
+from napari_amil.plugin._model_choice import ModelChoice
+from napari_amil.plugin._planes import Plane, shown_plane
+from napari_amil.plugin._rows import CellRecord, record_of
+from napari_amil.plugin._theme import sized, wrapped
+from napari_amil.plugin._work import Worker, shared_worker
+
+_SETTLE_MS = 40
+_SCORE_PANEL = ("napari-amil", "Score cells")
+_LIVE = {
+    "min_score": "Certainty from",
+    "min_diameter": "Diameter from",
+    "max_diameter": "Diameter to",
+    "max_overlap": "Overlap up to",
+    "keep_border": "Keep cells cut by the border",
+}
+_FOLDED = {
+    "cell_diameter_px": "Cell diameter",
+    "max_foreign": "Foreign colour up to",
+    "max_cells": "Most cells",
+    "candidate_score": "Candidates from",
+    "candidate_overlap": "Same cell from",
+    "tile_px": "Tile",
+}
+
+
+class DetectPanel(QWidget):
+    """Image, Find cells, how many were found, and the sliders that decide which of them count."""
+
+    detected = Signal(object)
+    """The new cell layer, after every detection."""
+    errored = Signal(str)
+
+    def __init__(self, napari_viewer: Viewer, worker: Worker | None = None) -> None:
+        super().__init__()
+        # napari hands a proxy to panels, through which one layer is never the same object twice
+        viewer: ViewerModel = getattr(napari_viewer, "__wrapped__", napari_viewer)
+        self._viewer = viewer
+        self._worker = worker if worker is not None else shared_worker()
+        self._layer: Shapes | None = None
+        self._heard: WeakSet[Shapes] = WeakSet()
+        self._plane: Plane | None = None
+        self._detection = DetectionSettings()
+        self._settle = QTimer(self)
+        self._settle.setSingleShot(True)
+        self._settle.setInterval(_SETTLE_MS)
+        self._settle.timeout.connect(self._select_again)
+        self._build()
+        hear(self, viewer.layers.selection.events.active, self._on_active_changed)
+        hear(self, viewer.layers.events.removed, self._on_layer_removed)
+        self.selection.valueChanged.connect(self._settle.start)
+        self.job.wanted.connect(self.run)
+        self.next.clicked.connect(self._open_score_panel)
+        self.job.finished.connect(self._on_finished)
+        self.job.errored.connect(self.errored)
+        self._on_active_changed()
+
+    def _build(self) -> None:
+        self.image = LayerCombo(self._viewer, lambda layer: isinstance(layer, Image), "open an image first")
+        self.image.setAccessibleName("Image")
+        self.job = JobBar("Find cells", "Find every cell of the shown image and draw its outline.")
+        self.count = sized(wrapped(), 1.7, bold=True)
+        self.detail = wrapped()
+        self.selection = SettingsForm(SelectionSettings, _LIVE)
+        self.settings = SettingsForm(DetectionSettings, {}, _FOLDED)
+        self.model = ModelChoice(self._worker)
+        self.settings.more.body.addWidget(self.model)
+        layout = scrolling(self)
+        choice = QFormLayout()
+        choice.addRow("Image", self.image)
+        layout.addLayout(choice)
+        layout.addWidget(self.job)
+        self.next = QPushButton("Next: score these cells")
+        self.next.setToolTip("Open the Score panel, which says how unusual every cell is.")
+        for widget in (self.count, self.detail, self.selection, self.settings, self.next):
+            layout.addWidget(widget)
+        layout.addStretch(1)
+
+    def run(self) -> None:
+        """Send the shown plane to the worker; the cells appear when it has answered."""
+        if self.job.is_running:
+            return
+        image = self.image.layer()
+        try:
+            if image is None:
+                raise AmilError("There is no image yet: drag one into the window, or File > Open Sample.")
+            self._plane = shown_plane(self._viewer, image)
+            self._detection = self.settings.value()
+            settings = RunSettings(detection=self._detection, selection=self.selection.value())
+            folder = self._worker.new_folder()
+            path = self._plane.write(folder)
+        except (AmilError, OSError) as error:
+            self.job.say(str(error), "error")
+            self.errored.emit(str(error))
+            return
+        task = self._worker.start(
+            "detect",
+            image=str(path),
+            out=str(folder),
+            settings=settings.model_dump(mode="json"),
+            bundle=self.model.value(),
+            device="auto",
+        )
+        self.job.follow(task)
+
+    def _on_finished(self, result: dict[str, Any]) -> None:
+        assert self._plane is not None
+        with np.load(Path(result["candidates"])) as arrays:
+            candidates = Cells.from_arrays(dict(arrays))
+        if self._plane.layer not in self._viewer.layers:
+            self.job.say("The image was closed meanwhile, so that its cells are not shown.", "warning")
+            return
+        record = self._plane.record()
+        record.candidates = Candidates.of(candidates, float(result["diameter_px"]))
+        record.detection, record.selection = self._detection, self.selection.value()
+        layer = make_layer(record.candidates.select(record.selection), record, self._plane.layer)
+        self._retire(record)
+        self._layer = layer
+        self._viewer.add_layer(layer)
+        self._show_count()
+        self.detected.emit(layer)
+
+    def _retire(self, record: CellRecord) -> None:
+        """Remove the earlier cells of the same plane; work done by hand is kept, but hidden."""
+        for layer in cell_layers(self._viewer.layers):
+            other = record_of(layer)
+            if other is None or (other.image_id, other.place) != (record.image_id, record.place):
+                continue
+            if other.is_touched(layer.features):
+                layer.visible = False
+                layer.name = f"{layer.name} (earlier, changed by hand)"
+                self.job.say(
+                    "Your changes by hand stay in the earlier layer, which is now hidden.", "warning"
+                )
+            else:
+                self._viewer.layers.remove(layer)
+
+    def _select_again(self) -> None:
+        """Apply the sliders to the candidates that were kept; needs no network."""
+        record = record_of(self._layer) if self._layer is not None else None
+        if self._layer is None or record is None:
+            return
+        record.selection = self.selection.value()
+        show_cells(self._layer, record.candidates.select(record.selection))
+        self._show_count()
+
+    def _on_active_changed(self, _: object = None) -> None:
+        """The sliders act on the cell layer that the user selects."""
+        layer = self._viewer.layers.selection.active
+        record = record_of(layer) if layer is not None else None
+        if record is not None and len(record.known):
+            self._layer = layer
+            if layer not in self._heard:
+                hear(self, layer.events.features, self._on_features_changed)
+                self._heard.add(layer)
+            self._load_selection(record)
+        self._show_count()
+
+    def _load_selection(self, record: CellRecord) -> None:
+        if record.selection is not None:
+            self.selection.blockSignals(True)
+            self.selection.setValue(record.selection)
+            self.selection.blockSignals(False)
+
+    def _on_layer_removed(self, _: object) -> None:
+        if self._layer is not None and self._layer not in self._viewer.layers:
+            self._layer = None
+        self._show_count()
+
+    def _on_features_changed(self, _: object) -> None:
+        self._show_count()
+
+    def _open_score_panel(self) -> None:
+        window = getattr(self._viewer, "window", None)
+        if window is not None:
+            dock, _ = window.add_plugin_dock_widget(*_SCORE_PANEL, tabify=True)
+            dock.raise_()
+
+    def _show_count(self) -> None:
+        record = record_of(self._layer) if self._layer is not None else None
+        self.count.setVisible(record is not None)
+        self.next.setVisible(record is not None and hasattr(self._viewer, "window"))
+        self.selection.setEnabled(record is not None)
+        if self._layer is None or record is None:
+            self.detail.setText("Outlines every cell of the image. The picture itself is not changed.")
+            return
+        n_cells = self._layer.nshapes
+        self.count.setText(f"{n_cells:,} cell{'' if n_cells == 1 else 's'}")
+        text = f"of {len(record.known):,} candidates"
+        if np.isfinite(record.candidates.diameter_px):
+            text += f"; a typical one is {record.candidates.diameter_px:.0f} pixels wide"
+        self.detail.setText(text + ". The sliders act at once.")

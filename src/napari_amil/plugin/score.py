@@ -1,0 +1,231 @@
+"""The Score panel: how unusual every cell is, in colour and in words, and what the sample looks like."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from weakref import WeakSet
+
+import numpy as np
+import pandas as pd
+from napari.components import ViewerModel
+from napari.layers import Image, Layer, Shapes
+from napari.viewer import Viewer
+from qtpy.QtCore import Signal
+from qtpy.QtWidgets import QFormLayout, QLabel, QWidget
+
+from napari_amil.core.errors import AmilError
+from napari_amil.core.settings import RunSettings
+from napari_amil.core.types import Cells
+from napari_amil.plugin._colour_choice import ColourChoice
+from napari_amil.plugin._follow import LayerCombo, hear, scrolling
+from napari_amil.plugin._hover import Hover
+from napari_amil.plugin._job import JobBar
+from napari_amil.plugin._layers import adopt_layer, cells_of, need_record, set_scores
+from napari_amil.plugin._legend import ProbabilityBars
+from napari_amil.plugin._model_choice import ModelChoice
+from napari_amil.plugin._planes import Plane, shown_plane
+from napari_amil.plugin._rows import record_of
+from napari_amil.plugin._theme import sized, wrapped
+from napari_amil.plugin._words import describe
+from napari_amil.plugin._work import Worker, shared_worker
+
+_POINT_AT = "Point at a cell to read what is known about it."
+
+
+class ScorePanel(QWidget):
+    """Cells, model, Score; then the colour scale, the verdict and the cell under the pointer."""
+
+    scored = Signal(object)
+    """The cell layer, after every scoring."""
+    errored = Signal(str)
+
+    def __init__(self, napari_viewer: Viewer, worker: Worker | None = None) -> None:
+        super().__init__()
+        # napari hands a proxy to panels, through which one layer is never the same object twice
+        viewer: ViewerModel = getattr(napari_viewer, "__wrapped__", napari_viewer)
+        self._viewer = viewer
+        self._worker = worker if worker is not None else shared_worker()
+        self._target: Shapes | None = None
+        self._heard: WeakSet[Shapes] = WeakSet()
+        self._build()
+        self.hover = Hover(viewer, self)
+        self.hover.cellChanged.connect(self._on_cell_changed)
+        hear(self, viewer.events.theme, self._on_theme_changed)
+        hear(self, viewer.layers.selection.events.active, self._on_active_changed)
+        self.cells.layerChanged.connect(self._on_layer_changed)
+        self.job.wanted.connect(self.run)
+        self.job.finished.connect(self._on_finished)
+        self.job.errored.connect(self.errored)
+        self._on_layer_changed()
+
+    def _build(self) -> None:
+        theme = self._viewer.theme
+        self.cells = LayerCombo(self._viewer, lambda layer: isinstance(layer, Shapes), "find cells first")
+        self.cells.setAccessibleName("Cells")
+        self.model = ModelChoice(self._worker)
+        self.job = JobBar("Score cells", "Compare every cell with control cells, and judge the sample.")
+        self.colours = ColourChoice(self._viewer)
+        self.verdict_caption = sized(QLabel("This image looks most like"), 0.95)
+        self.verdict = sized(wrapped(), 1.5, bold=True)
+        self.bars = ProbabilityBars(theme)
+        self.verdict_detail = wrapped()
+        self.cell_text = wrapped(_POINT_AT)
+        layout = scrolling(self)
+        choice = QFormLayout()
+        choice.addRow("Cells", self.cells)
+        choice.addRow("Model", self.model)
+        layout.addLayout(choice)
+        layout.addWidget(self.job)
+        for widget in (self.verdict_caption, self.verdict, self.bars, self.verdict_detail):
+            layout.addWidget(widget)
+        layout.addWidget(self.colours)
+        layout.addWidget(self.cell_text)
+        layout.addStretch(1)
+        self.cell_text.setMinimumHeight(4 * self.cell_text.fontMetrics().lineSpacing())
+
+    def run(self) -> None:
+        """Send image and cells to the worker; colours and verdict appear when it has answered."""
+        if self.job.is_running:
+            return
+        try:
+            layer, plane = self._subject()
+            cells = cells_of(layer)
+            if not len(cells):
+                raise AmilError("There is no cell to score: find cells first, or draw some.")
+            folder = self._worker.new_folder()
+            image = plane.write(folder)
+            arrays: dict[str, Any] = dict(cells.arrays())
+            np.savez(folder / "cells.npz", **arrays)
+        except (AmilError, OSError) as error:
+            self.job.say(str(error), "error")
+            self.errored.emit(str(error))
+            return
+        self._target, self._asked = layer, cells
+        task = self._worker.start(
+            "score",
+            image=str(image),
+            cells=str(folder / "cells.npz"),
+            out=str(folder),
+            settings=RunSettings(detection=need_record(layer).detection).model_dump(mode="json"),
+            bundle=self.model.value(),
+            device="auto",
+        )
+        self.job.follow(task)
+
+    def _subject(self) -> tuple[Shapes, Plane]:
+        """Return the chosen cells and the plane they lie on; shapes drawn by the user become cells."""
+        layer = self.cells.layer()
+        if layer is None:
+            raise AmilError("There are no cells yet: press Find cells in the Detect panel first.")
+        record = record_of(layer)
+        image = _image_below(self._viewer.layers, layer, record.image_id if record else None)
+        plane = shown_plane(self._viewer, image)
+        if record is None:
+            if layer.ndim != len(plane.place) + 2:
+                raise AmilError(
+                    f"The layer '{layer.name}' has other axes than the image; draw on a new layer."
+                )
+            adopt_layer(layer, plane.record())
+        elif plane.place != record.place:
+            plane = plane.at(record.place)
+        return layer, plane
+
+    def _on_finished(self, result: dict[str, Any]) -> None:
+        layer, self._target = self._target, None
+        if layer is None or layer not in self._viewer.layers:
+            self.job.say("The cells were closed meanwhile, so that their scores are not shown.", "warning")
+            return
+        scores = pd.read_csv(Path(result["scores"]))
+        set_scores(layer, unchanged_only(scores, self._asked, cells_of(layer)))
+        record = record_of(layer)
+        assert record is not None
+        record.bag = dict(result["bag"])
+        self.colours.offer(layer)
+        self._show_verdict()
+        self.scored.emit(layer)
+
+    def _on_layer_changed(self) -> None:
+        layer = self.cells.layer()
+        if layer is not None and layer not in self._heard:
+            hear(self, layer.events.features, self._on_features_changed)
+            self._heard.add(layer)
+        self.colours.offer(layer)
+        self._show_verdict()
+
+    def _on_active_changed(self, _: object) -> None:
+        active = self._viewer.layers.selection.active
+        if isinstance(active, Shapes):
+            self.cells.set_layer(active)
+
+    def _on_features_changed(self, _: object) -> None:
+        self.colours.refresh_bar()
+        self._show_verdict()
+
+    def _show_verdict(self) -> None:
+        layer = self.cells.layer()
+        record = record_of(layer) if layer is not None else None
+        bag = record.bag if record is not None else None
+        for widget in (self.verdict_caption, self.verdict, self.bars):
+            widget.setVisible(bag is not None)
+        self.cell_text.setVisible(record is not None)
+        if bag is not None:
+            self.verdict.setText(str(bag["predicted"]))
+            self.bars.show_probabilities(bag["probability"])
+            self.verdict_detail.setText(_bag_sentence(bag))
+        elif record is not None and record.scores is not None:
+            self.verdict_detail.setText(
+                "The cells have changed since they were scored; score again for a verdict."
+            )
+        else:
+            self.verdict_detail.setText("")
+        self.verdict_detail.setVisible(bool(self.verdict_detail.text()))
+
+    def _on_cell_changed(self, layer: Shapes | None, row: int) -> None:
+        if layer is None:
+            self.cell_text.setText(_POINT_AT)
+            self.colours.bar.mark(None)
+            return
+        values = layer.features.iloc[row].to_dict()
+        self.cell_text.setText("\n".join(describe(values)))
+        self.colours.mark(values)
+
+    def _on_theme_changed(self, _: object) -> None:
+        for widget in (self.bars, self.colours.bar):
+            widget.set_theme(self._viewer.theme)
+
+
+def unchanged_only(scores: pd.DataFrame, asked: Cells, now: Cells) -> pd.DataFrame:
+    """Return the scores of the cells that are still as they were when the scoring began."""
+    before = dict(zip(asked.cell_id.tolist(), asked.boxes, strict=True))
+    same = {
+        cell_id
+        for cell_id, box in zip(now.cell_id.tolist(), now.boxes, strict=True)
+        if cell_id in before and np.allclose(before[cell_id], box, atol=1e-3)
+    }
+    return scores[scores["cell_id"].isin(same)]
+
+
+def _image_below(layers: Any, cells: Layer, image_id: str | None) -> Image:  # noqa: ANN401
+    """Return the image that ``cells`` lie on: the one they were found on, else the topmost visible one."""
+    images = [layer for layer in reversed(layers) if isinstance(layer, Image)]
+    belongs: Callable[[Image], bool] = lambda image: str(image.unique_id) == image_id  # noqa: E731
+    if image_id is not None:
+        found = next(filter(belongs, images), None)
+        if found is None:
+            raise AmilError(f"The image below '{cells.name}' was closed; open it and find its cells again.")
+        return found
+    if not images:
+        raise AmilError("There is no image below these shapes; open the image first.")
+    return next((image for image in images if image.visible), images[0])
+
+
+def _bag_sentence(bag: dict[str, Any]) -> str:
+    """Return the rest of the verdict in plain words."""
+    parts = [f"Judged from {bag['n_cells']:,} cells."]
+    fraction = bag.get("anomalous_fraction")
+    if fraction is not None and np.isfinite(fraction):
+        parts.append(f"{fraction:.0%} of them are more unusual than chance explains.".replace("%", " %"))
+    parts.append("For research only.")
+    return " ".join(parts)

@@ -1,0 +1,177 @@
+"""The command line from outside: results, exit codes, and one sentence where something is wrong."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import PIL.Image
+import pytest
+import tifffile
+
+from napari_amil.core.cohort.synth import SynthCohortSettings, synthetic_smear, write_synthetic_cohort
+from napari_amil.core.presets import preset
+from napari_amil.core.settings import RunSettings
+
+ALL = [
+    "check",
+    "detect",
+    "train-detector",
+    "score",
+    "calibrate",
+    "train",
+    "evaluate",
+    "info",
+    "synth",
+    "demo",
+    "doctor",
+]
+
+
+def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", "from napari_amil.cli import main; main()", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False, encoding="utf-8")
+
+
+def test_help_names_every_command_and_imports_nothing_heavy() -> None:
+    done = run("--help")
+    assert done.returncode == 0
+    assert all(name in done.stdout for name in ALL)
+    heavy_modules = "('torch', 'napari', 'numpy', 'pandas')"
+    probe = f"import sys, napari_amil.cli; print([m for m in {heavy_modules} if m in sys.modules])"
+    heavy = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True)
+    assert heavy.stdout.strip() == "[]"
+
+
+@pytest.fixture(scope="module")
+def mixed_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two usable images with odd names or formats among broken ones."""
+    folder = tmp_path_factory.mktemp("mixed") / "Bilder mit Ümläuten"
+    folder.mkdir()
+    smear = synthetic_smear(5).image
+    PIL.Image.fromarray(smear).save(folder / "Ausstrich Größe 1.png")
+    tifffile.imwrite(folder / "deep.tif", smear.astype(np.uint16) * 16)
+    tifffile.imwrite(folder / "rgba.tif", np.dstack([smear, np.full(smear.shape[:2], 255, np.uint8)]))
+    (folder / "empty.png").write_bytes(b"")
+    (folder / "text.png").write_text("this is no image")
+    PIL.Image.new("RGB", (1, 1)).save(folder / "dot.png")
+    PIL.Image.fromarray(smear).save(folder / "whole.jpg")
+    broken = (folder / "whole.jpg").read_bytes()
+    (folder / "whole.jpg").unlink()
+    (folder / "torn.jpg").write_bytes(broken[: len(broken) // 3])
+    return folder
+
+
+def test_one_bad_image_stops_nothing(mixed_folder: Path, tmp_path: Path) -> None:
+    done = run("score", mixed_folder, "--out", tmp_path / "o", "--device", "cpu")
+    assert done.returncode == 1, done.stderr
+    assert "Traceback" not in done.stderr
+    failures = pd.read_csv(tmp_path / "o" / "failures.csv").set_index("source")["reason"]
+    broken = {"empty.png", "text.png", "dot.png", "torn.jpg"}
+    assert broken <= set(failures.index)
+    assert all(name in failures[name] and failures[name].strip().endswith(".") for name in broken)
+    bags = pd.read_csv(tmp_path / "o" / "bags.csv")
+    assert set(bags["bag"]) == {"Ausstrich Größe 1.png", "deep.tif", "rgba.tif"}
+    assert bags["n_cells"].min() > 40
+    cells = pd.read_csv(tmp_path / "o" / "cells.csv")
+    columns = (
+        "image cell_id y0 x0 y1 x1 detection_score area_px touches_border overlaps anomaly anomaly_percentile"
+    )
+    columns += " anomaly_p anomaly_q attention attention_x_n pool_weight contribution_control status"
+    assert set(columns.split()) <= set(cells.columns)
+    assert cells.groupby("image")["cell_id"].apply(lambda ids: ids.is_unique).all()
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"), [("csv", "cells.csv"), ("coco", "cells.coco.json"), ("geojson", "geojson")]
+)
+def test_detections_in_every_format(mixed_folder: Path, tmp_path: Path, kind: str, name: str) -> None:
+    image = mixed_folder / "Ausstrich Größe 1.png"
+    done = run("detect", image, "--out", tmp_path, "--format", kind, "--events", "jsonl")
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / name).exists()
+    said = [json.loads(line) for line in done.stdout.splitlines()]
+    assert said[-1]["event"] == "Result"
+    truth = len(synthetic_smear(5).cells)
+    assert abs(said[-1]["n_cells"] - truth) <= 0.15 * truth
+    assert not (tmp_path / "failures.csv").exists()
+
+
+def test_unusable_input_is_one_sentence_and_exit_code_2(tmp_path: Path) -> None:
+    for arguments in (
+        ("detect", tmp_path / "absent"),
+        ("score", tmp_path / "absent.csv"),
+        ("check", tmp_path),
+        ("train", tmp_path / "absent.csv"),
+    ):
+        out = () if arguments[0] == "check" else ("--out", tmp_path / "o")
+        done = run(*arguments, *out)
+        assert done.returncode == 2, arguments
+        assert done.stderr.count("\n") == 1
+        assert done.stderr.strip().endswith(".")
+
+
+def test_synth_check_train_evaluate_calibrate(tmp_path: Path) -> None:
+    done = run("synth", "--out", tmp_path / "made")
+    assert done.returncode == 0, done.stderr
+    assert run("check", tmp_path / "made" / "bags.csv").returncode == 0
+    cohort = write_synthetic_cohort(tmp_path / "small", SynthCohortSettings(patients=3, samples=1))
+    brief = tmp_path / "brief.yaml"
+    brief.write_text("training: {cell_epochs: 1, calibration_folds: 2}")
+    options = ("--hold-out-fold", "0", "--epochs", "1", "--settings", brief)
+    trained = run("train", cohort, "--out", tmp_path / "run", *options)
+    assert trained.returncode == 0, trained.stderr
+    metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
+    arguments = (
+        "--bundle",
+        tmp_path / "run" / "bundle.safetensors",
+        "--out",
+        tmp_path / "e",
+        "--hold-out-fold",
+        "0",
+    )
+    evaluated = run("evaluate", cohort, *arguments)
+    assert evaluated.returncode == 0, evaluated.stderr
+    measured = json.loads((tmp_path / "e" / "metrics.json").read_text())
+    assert {name: measured[name] for name in metrics} == pytest.approx(metrics)
+    calibrated = tmp_path / "own.safetensors"
+    done = run("calibrate", cohort.parent, *arguments[:2], "--out", calibrated, "--events", "jsonl")
+    assert done.returncode == 0, done.stderr
+    said = [json.loads(line) for line in done.stdout.splitlines()]
+    results = [line["text"] for line in said if line["event"] == "Result"]
+    assert "p < 0.05" in results[0]
+    assert str(calibrated) in results[-1]
+    card = json.loads(run("info", calibrated).stdout)
+    assert card["calibration"]["n_patients"] == 3
+    refused = run("calibrate", cohort.parent / "control" / "absent", "--out", calibrated)
+    assert refused.returncode == 2
+
+
+def test_info_and_doctor_answer() -> None:
+    card = json.loads(run("info").stdout)
+    assert "research" in card["intended_use"]
+    facts = run("doctor")
+    assert facts.returncode == 0, facts.stderr
+    assert "synthetic cells" in facts.stdout
+
+
+def test_a_preset_is_shown_refused_and_changed_by_a_settings_file(tmp_path: Path) -> None:
+    shown = run("info", "--presets")
+    assert "| `model.encoder` | crop | roi | roi | roi-attmil | roi |" in shown.stdout
+    cohort = write_synthetic_cohort(tmp_path / "small", SynthCohortSettings(patients=3, samples=1))
+    refused = run("train", cohort, "--out", tmp_path / "run", "--preset", "mil")
+    assert refused.returncode == 2
+    assert refused.stderr.startswith("There is no preset called 'mil'; choose one of recommended, ")
+    few = tmp_path / "few.yaml"
+    few.write_text("model:\n  latent_dim: 12\ntraining:\n  seed: 3\n")
+    chosen = ("--preset", "attmil", "--settings", few, "--epochs", "1", "--device", "cpu")
+    trained = run("train", cohort, "--out", tmp_path / "run", "--hold-out-fold", "0", *chosen)
+    assert trained.returncode == 0, trained.stderr
+    written = RunSettings.from_yaml(tmp_path / "run" / "run.yaml")
+    assert written == preset("attmil").changed(
+        {"model": {"latent_dim": 12}, "training": {"seed": 3, "max_epochs": 1}}
+    )

@@ -1,0 +1,59 @@
+"""Every test starts from one seed, without the internet; real smears come from a named folder."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+import torchvision  # noqa: F401 - importing it after a viewer exists crashes where Mesa draws: before all tests
+
+from napari_amil.core.device import seed_everything
+
+DATA_VARIABLE = "NAPARI_AMIL_DATA"
+
+os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
+
+
+def _missing_data(folder: str) -> str:
+    """Return why the real data cannot be read, or nothing."""
+    root = os.environ.get(DATA_VARIABLE)
+    if not root:
+        return f"{DATA_VARIABLE} does not name a folder with real smears"
+    if not Path(root, folder).is_dir():
+        return f"{DATA_VARIABLE} = {root} holds no folder '{folder}'"
+    return ""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark each test that asks for real smears, and skip it where they are absent."""
+    missing = _missing_data("chula")
+    for item in items:
+        if "chula" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.realdata)
+        if missing and item.get_closest_marker("realdata"):
+            item.add_marker(pytest.mark.skip(reason=missing))
+
+
+@pytest.fixture(scope="session")
+def chula() -> Path:
+    """Folder of the Chula RBC-12 smears (``images``, ``diseases``, ``cells.csv``, ``bags.csv``)."""
+    return Path(os.environ[DATA_VARIABLE], "chula").resolve()
+
+
+@pytest.fixture(scope="session")
+def repository() -> Path:
+    """Folder of the repository that the tests belong to."""
+    return Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread() -> None:
+    """Small tensors are slower, and less repeatable, on many threads."""
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def _seed() -> None:
+    seed_everything(0)

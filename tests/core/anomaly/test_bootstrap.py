@@ -1,0 +1,80 @@
+"""The error of a distance is that of Gaussians fitted anew to patients drawn with replacement."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from napari_amil.core.anomaly.bootstrap import ControlMoments
+from napari_amil.core.anomaly.gaussian import LatentGaussian
+from napari_amil.core.settings import ModelSettings
+
+K, N_PATIENTS, N_CELLS = 4, 12, 60
+SETTINGS = ModelSettings(latent_dim=K, shrinkage="none", roundness=0.3)
+
+
+def controls() -> tuple[torch.Tensor, np.ndarray]:
+    """Return embeddings ``(n, 2, k)`` of patients that differ, and the patient of each."""
+    patients = np.repeat(np.arange(N_PATIENTS), N_CELLS)
+    effect = torch.randn(N_PATIENTS, 1, K)[torch.from_numpy(patients)]
+    return 5 + effect + torch.randn(len(patients), 2, K), patients
+
+
+def fitted(latents: torch.Tensor, settings: ModelSettings = SETTINGS) -> LatentGaussian:
+    gaussian = LatentGaussian(K)
+    gaussian.fit(latents, settings)
+    return gaussian
+
+
+def test_sums_give_what_a_fit_to_the_cells_gives() -> None:
+    latents, patients = controls()
+    gaussian = fitted(latents)
+    moments = ControlMoments.of(latents, patients, gaussian)
+    assert moments is not None
+    z = 8 * torch.randn(50, 2, K)
+    rng = np.random.default_rng(0)
+    refits = []
+    for _ in range(400):
+        drawn = rng.integers(N_PATIENTS, size=N_PATIENTS)
+        rows = np.concatenate([np.flatnonzero(patients == patient) for patient in drawn])
+        refits.append(fitted(latents[rows]).distance(z))
+    expected = torch.stack(refits).std(dim=0)
+    error = moments.standard_error(z, gaussian, SETTINGS)
+    assert float((error / expected).median()) == pytest.approx(1, abs=0.12)
+    assert np.corrcoef(error, expected)[0, 1] > 0.95
+
+
+def test_a_cell_has_the_same_error_alone_and_its_own_nan() -> None:
+    latents, patients = controls()
+    gaussian = fitted(latents)
+    moments = ControlMoments.of(latents, patients, gaussian)
+    assert moments is not None
+    z = torch.randn(5, 2, K)
+    z[2] = torch.nan
+    together = moments.standard_error(z, gaussian, SETTINGS)
+    alone = torch.cat([moments.standard_error(row[None], gaussian, SETTINGS) for row in z])
+    torch.testing.assert_close(together, alone, equal_nan=True, rtol=1e-4, atol=1e-5)
+    assert together.isnan().tolist() == [False, False, True, False, False]
+    assert moments.standard_error(z[:0], gaussian, SETTINGS).shape == (0,)
+
+
+def test_more_patients_make_a_surer_distance() -> None:
+    latents, patients = controls()
+    gaussian = fitted(latents)
+    few = ControlMoments.of(latents, patients % 3, gaussian)
+    many = ControlMoments.of(latents, np.arange(len(patients)), gaussian)
+    assert few is not None
+    assert many is not None
+    z = 8 * torch.randn(30, K)
+    errors = [moments.standard_error(z, gaussian, SETTINGS).mean() for moments in (many, few)]
+    assert errors[0] < errors[1]
+
+
+def test_what_cannot_be_drawn_anew_has_no_error() -> None:
+    latents, patients = controls()
+    assert ControlMoments.of(latents, np.zeros(len(patients)), fitted(latents)) is None
+    nearest = ModelSettings(latent_dim=K, n_components=2, mixture="min")
+    assert ControlMoments.of(latents, patients, fitted(latents, nearest)) is None
+    whole = ModelSettings(latent_dim=K, n_components=2, mixture="moment")
+    assert ControlMoments.of(latents, patients, fitted(latents, whole)) is not None

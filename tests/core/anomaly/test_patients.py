@@ -1,0 +1,108 @@
+"""Patients differ: p-values hold for the next one, and are plain where patients are not known."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from scipy import stats
+
+from napari_amil.core.anomaly.calibration import Calibration, q_value
+from napari_amil.core.anomaly.patients import PatientEffects
+
+
+def draw(
+    rng: np.random.Generator, n_patients: int, spread: float
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Return distances of control cells of exchangeable patients, 10 to 60 each, and whose they are."""
+    sizes = rng.integers(10, 60, n_patients)
+    patients = np.repeat(np.arange(n_patients), sizes)
+    effect = rng.normal(0, spread, n_patients)[patients]
+    return np.exp(effect) * np.sqrt(rng.chisquare(8, len(patients))), patients
+
+
+@pytest.mark.parametrize(("n_patients", "spread"), [(8, 0.0), (8, 0.3), (20, 0.15)])
+def test_under_the_null_p_values_are_uniform_and_q_values_silent(n_patients: int, spread: float) -> None:
+    rng = np.random.default_rng(0)
+    independent, shares = [], []
+    for _ in range(100):
+        calibration = Calibration(*draw(rng, n_patients, spread))
+        p = calibration.p_value(draw(rng, 1, spread)[0])
+        independent.append(p[0])  # one cell of one new patient
+        shares.append((q_value(p) < 0.05).mean())
+    assert stats.kstest(independent, "uniform").pvalue > 0.05
+    assert np.mean(np.array(independent) < 0.1) == pytest.approx(0.1, abs=0.06)
+    assert np.mean(shares) <= 0.05
+
+
+def test_cells_taken_as_exchangeable_are_too_sure_of_themselves() -> None:
+    rng = np.random.default_rng(1)
+    plain, aware = [], []
+    for _ in range(40):
+        distances, patients = draw(rng, 5, 0.4)
+        others, _ = draw(rng, 20, 0.4)
+        plain.append((Calibration(distances).p_value(others) < 0.05).mean())
+        aware.append((Calibration(distances, patients).p_value(others) < 0.05).mean())
+    assert np.mean(plain) > 0.08
+    assert np.mean(aware) < 0.065
+
+
+def test_the_components_of_variance_are_found() -> None:
+    distances, patients = draw(np.random.default_rng(2), 200, 0.3)
+    effects = PatientEffects.fit(distances, patients)
+    assert effects is not None
+    assert effects.spread == pytest.approx(0.3, rel=0.1)
+    assert effects.n_patients == 200
+    assert effects.weight.sum() == pytest.approx(1)
+    np.testing.assert_allclose(np.bincount(patients, effects.weight), 1 / 200)  # 10 cells or 60
+
+
+def test_the_table_is_the_sum_that_it_stands_for() -> None:
+    distances, patients = draw(np.random.default_rng(3), 12, 0.2)
+    effects = PatientEffects.fit(distances, patients)
+    assert effects is not None
+    d = np.linspace(0.5, 12, 40)
+    t = (np.log(d)[:, None] - effects.location - effects.residual) / effects.error
+    expected = stats.t.sf(t, 11) @ effects.weight
+    np.testing.assert_allclose(effects.survival(d), expected, rtol=0.03, atol=1e-4)
+
+
+def test_a_far_cell_is_no_more_certain_than_the_number_of_patients_allows() -> None:
+    rng = np.random.default_rng(4)
+    few, many = (Calibration(*draw(rng, n, 0.3)) for n in (3, 40))
+    far = np.array([12.0])
+    assert few.p_value(far) > 5 * many.p_value(far)
+    assert many.p_value(np.array([1e9])) == pytest.approx(1 / (len(many) + 1))
+
+
+def test_one_patient_or_one_cell_each_gives_plain_conformal_values() -> None:
+    d, query = np.array([1.0, 2.0, 3.0, 4.0]), np.array([0.5, 2.5, 9.0])
+    plain = Calibration(d).p_value(query)
+    np.testing.assert_allclose(plain, [1, 3 / 5, 1 / 5])
+    np.testing.assert_array_equal(Calibration(d, ["a"] * 4).p_value(query), plain)
+    np.testing.assert_array_equal(Calibration(d, list("abcd")).p_value(query), plain)
+
+
+def test_percentiles_count_patients_alike() -> None:
+    d = np.concatenate([np.full(90, 1.0), np.full(90, 1.1), np.full(10, 3.0), np.full(10, 3.1)])
+    patients = np.repeat([0, 0, 1, 1], [90, 90, 10, 10])
+    calibration = Calibration(d, patients)
+    assert calibration.percentile(np.array([2.0])) == pytest.approx(50)
+    error = calibration.percentile_error(np.array([2.0, 9.0, np.nan]))
+    assert error[0] == pytest.approx(50)  # of two patients one lies wholly below
+    assert error[1] == pytest.approx(0, abs=1e-9)
+    assert np.isnan(error[2])
+    assert np.isnan(Calibration(d).percentile_error(np.array([2.0]))).all()
+
+
+def test_the_error_of_a_percentile_is_that_of_the_bootstrap() -> None:
+    rng = np.random.default_rng(5)
+    distances, patients = draw(rng, 30, 0.3)
+    calibration = Calibration(distances, patients)
+    at = np.array([2.0, 3.0, 4.0])
+    drawn = []
+    for _ in range(300):
+        chosen = np.concatenate([np.flatnonzero(patients == k) for k in rng.integers(30, size=30)])
+        weight = 1 / np.bincount(patients)[patients[chosen]]
+        drawn.append([weight[distances[chosen] < d].sum() / weight.sum() for d in at])
+    np.testing.assert_allclose(calibration.percentile_error(at), 100 * np.std(drawn, axis=0), rtol=0.15)

@@ -1,0 +1,137 @@
+"""Every kind of leak, confounder and damage is found, and a sound cohort passes."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import PIL.Image
+import pytest
+
+from napari_amil.core.cohort.checks import check_cohort
+from napari_amil.core.types import Bag, Cells, Cohort
+
+
+@pytest.fixture
+def sound(tmp_path: Path) -> Cohort:
+    """Six patients of two classes in three folds, each with one image and two cells."""
+    rng = np.random.default_rng(0)
+    bags = []
+    for i in range(6):
+        name = f"{i}.png"
+        PIL.Image.fromarray(rng.integers(0, 255, (40, 50, 3), dtype=np.uint8)).save(tmp_path / name)
+        cells = {name: Cells(np.array([[0, 0, 40, 50], [1, 1, 9, 9]]))}
+        bags.append(Bag(f"b{i}", f"p{i}", (name,), cells, label=("control", "sick")[i % 2], fold=i // 2))
+    return Cohort(str(tmp_path), tuple(bags), ("control", "sick"))
+
+
+def changed(cohort: Cohort, index: int, **changes: object) -> Cohort:
+    bags = list(cohort.bags)
+    bags[index] = replace(bags[index], **changes)
+    return replace(cohort, bags=tuple(bags))
+
+
+def found(cohort: Cohort) -> list[tuple[str, str]]:
+    return [(problem.severity, problem.message) for problem in check_cohort(cohort, embedding_dim=0)]
+
+
+def only(cohort: Cohort) -> tuple[str, str]:
+    (problem,) = found(cohort)
+    return problem
+
+
+def test_a_sound_cohort_passes(sound: Cohort) -> None:
+    assert found(sound) == []
+
+
+def test_few_controls_are_warned_of(sound: Cohort) -> None:
+    (problem,) = check_cohort(sound, embedding_dim=2)
+    assert problem.severity == "warning"
+    assert problem.message.startswith("There are 6 control cells, fewer than 10 for each of the 2 dimensions")
+
+
+def test_a_patient_in_two_folds_or_classes(sound: Cohort) -> None:
+    assert found(changed(sound, 4, patient="p2"))[0] == (
+        "error",
+        "Patient 'p2' is in fold 1 and in fold 2; put all bags of a patient in one fold.",
+    )
+    labels = [text for _, text in found(changed(sound, 1, patient="p0"))]
+    assert "Patient 'p0' has the labels 'control' and 'sick'; give each patient one." in labels
+
+
+def test_an_image_in_two_folds(sound: Cohort) -> None:
+    leaking = changed(sound, 2, images=("0.png",), cells={"0.png": sound.bags[2].cells["2.png"]})
+    assert only(leaking) == ("error", "Image '0.png' serves the folds 0 and 1; keep it in one of them.")
+
+
+def test_copies_of_an_image_under_two_patients(sound: Cohort) -> None:
+    root = Path(sound.root)
+    (root / "2.png").write_bytes((root / "0.png").read_bytes())
+    severity, message = only(sound)
+    assert severity == "error"
+    assert message.startswith(
+        "'0.png' and '2.png' are copies of one image under the patients 'p0' and 'p2', in"
+    )
+    PIL.Image.open(root / "0.png").save(root / "2.png", compress_level=1)
+    assert (root / "2.png").read_bytes() != (root / "0.png").read_bytes()
+    assert only(sound) == (severity, message)
+    unfolded = replace(sound, bags=tuple(replace(bag, fold=None) for bag in sound))
+    assert only(unfolded)[0] == "warning"
+
+
+def test_small_classes(sound: Cohort) -> None:
+    severity, message = only(sound.where(lambda bag: bag.bag != "b1"))
+    assert severity == "warning"
+    assert message.startswith("Class 'sick' has 2 patient(s), fewer than 3")
+
+
+def test_one_control_patient_is_refused(sound: Cohort) -> None:
+    one = sound.where(lambda bag: bag.label == "sick" or bag.bag == "b0")
+    assert found(one) == [
+        (
+            "error",
+            "The control class 'control' has 1 patient(s), so that none can be left out to say how unusual a "
+            "distance is; add controls.",
+        )
+    ]
+
+
+def test_empty_and_single_cell_bags(sound: Cohort) -> None:
+    none = Cells(np.empty((0, 4)))
+    assert only(changed(sound, 3, cells={"3.png": none})) == (
+        "error",
+        "Bag 'b3' is empty; add its images or remove it.",
+    )
+    assert only(changed(sound, 3, cells={"3.png": none, "1.png": sound.bags[1].cells["1.png"].take([0])}))[
+        0
+    ] == ("warning")
+
+
+def test_missing_and_damaged_images(sound: Cohort) -> None:
+    (Path(sound.root) / "1.png").unlink()
+    (Path(sound.root) / "2.png").write_bytes(b"")
+    texts = [text for severity, text in found(sound) if severity == "error"]
+    assert len(texts) == 2
+    assert "1.png' does not exist" in texts[0]
+    assert "2.png' is empty" in texts[1]
+
+
+def test_boxes_outside_the_image(sound: Cohort) -> None:
+    outside = Cells(np.array([[0, 0, 41, 50], [-1, 0, 5, 5], [0, 0, 40, 50]]))
+    severity, message = only(changed(sound, 5, cells={"5.png": outside}))
+    assert severity == "error"
+    assert message.startswith("2 box(es) of bag 'b5' reach outside '5.png' (50 x 40 pixels)")
+
+
+def test_classes_from_different_cameras(sound: Cohort) -> None:
+    for i in (1, 3, 5):
+        grey = np.full((64, 80, 3), i, dtype=np.uint8)
+        PIL.Image.fromarray(grey).save(Path(sound.root) / f"{i}.png")
+    severity, message = only(sound)
+    assert severity == "warning"
+    assert "'sick' (80 x 64 pixels" in message
+
+
+def test_missing_clinical_values(sound: Cohort) -> None:
+    assert only(changed(sound, 0, clinical={"AGE": 3.0}))[1].startswith("5 bag(s), such as 'b1', have no")

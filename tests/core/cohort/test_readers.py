@@ -1,0 +1,205 @@
+"""Folders and cell lists become bags; what is wrong is said with its row and the remedy."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import PIL.Image
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from napari_amil.core.cohort.readers import read_cohort
+from napari_amil.core.errors import CohortError
+
+HEADER = "bag,patient,label,image,y0,x0,y1,x1"
+
+
+def write_list(folder: Path, *rows: str, header: str = HEADER, encoding: str = "utf-8") -> Path:
+    path = folder / "cells.csv"
+    path.write_text("\n".join([header, *rows]) + "\n", encoding=encoding)
+    return path
+
+
+def write_folder(root: Path, *names: str) -> Path:
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        PIL.Image.new("RGB", (40, 40)).save(root / name)
+    return root
+
+
+def test_a_cell_list_keeps_order_and_repeated_cells(tmp_path: Path) -> None:
+    path = write_list(
+        tmp_path,
+        "b2,p1,disease,img/2.png,1,2,11,12.5,normal,1",
+        "b2,p1,disease,img/1.png,0,0,10,10,target,1",
+        "b1,p0,control,img/1.png,0,0,10,10,normal,0",
+        "b2,p1,disease,img/2.png,1,2,11,12.5,normal,1",
+        header=f"{HEADER},cell_type,fold",
+    )
+    cohort = read_cohort(path)
+    assert cohort.classes == ("control", "disease")
+    assert [bag.bag for bag in cohort] == ["b2", "b1"]
+    bag = cohort.bags[0]
+    assert (bag.patient, bag.label, bag.fold, bag.n_cells) == ("p1", "disease", 1, 3)
+    assert bag.images == ("img/2.png", "img/1.png")
+    np.testing.assert_array_equal(bag.cells["img/2.png"].boxes, [[1, 2, 11, 12.5]] * 2)
+    assert bag.cells["img/2.png"].cell_id.tolist() == [1, 2]
+    assert bag.cell_type["img/1.png"].tolist() == ["target"]
+
+
+def test_cell_ids_of_the_file_are_kept(tmp_path: Path) -> None:
+    rows = ["b,p,control,a.png,0,0,9,9,7", "b,p,control,a.png,1,1,9,9,", "b,p,control,a.png,0,0,9,9,7"]
+    cells = read_cohort(write_list(tmp_path, *rows, header=f"{HEADER},cell_id")).bags[0].cells["a.png"]
+    assert cells.cell_id.tolist() == [7, 8, 9]
+
+
+@pytest.mark.parametrize(("delimiter", "encoding"), [(",", "utf-8-sig"), (";", "utf-8"), ("\t", "utf-8-sig")])
+def test_files_as_spreadsheets_write_them(tmp_path: Path, delimiter: str, encoding: str) -> None:
+    row = delimiter.join(["b 1", "Mu\u0308ller", " control ", "Bild ä\\1.png", "0", "0", "9", "9"])
+    path = write_list(tmp_path, row, "", header=HEADER.replace(",", delimiter), encoding=encoding)
+    bag = read_cohort(path).bags[0]
+    assert (bag.patient, bag.label, bag.images) == ("M\u00fcller", "control", ("Bild ä/1.png",))
+
+
+@pytest.mark.parametrize("label", ["", "-1"])
+def test_a_bag_may_have_no_label(tmp_path: Path, label: str) -> None:
+    path = write_list(tmp_path, f"b,p,{label},a.png,0,0,9,9", "c,q,control,a.png,0,0,9,9")
+    assert [bag.label for bag in read_cohort(path)] == [None, "control"]
+
+
+WRONG = {
+    "b,p,control,a.png,0,0,x,9": "Row 2 of '.*cells.csv' has y1 = 'x', which is no number",
+    "b,p,control,a.png,0,0,inf,9": "y1 = 'inf'",
+    "b,p,control,a.png,5,0,5,9": "Row 2 .* box without area",
+    ",p,control,a.png,0,0,9,9": "Row 2 .* has no bag",
+    "b,p,control,a.png,0,0,9": "Row 2 .* has 7 fields but the header 8",
+    "b,p,control,a.png,0,0,9,9\nb,q,control,a.png,0,0,9,9": "Row 3 .* another patient",
+    "b,p,control,a.png,0,0,9,9\nb,p,sick,a.png,0,0,9,9": "Row 3 .* another label",
+    "b,p,sick,a.png,0,0,9,9": "control class 'control' is not among",
+    "": "no row below its header",
+}
+
+
+@pytest.mark.parametrize("row", WRONG)
+def test_a_wrong_row_is_named(tmp_path: Path, row: str) -> None:
+    with pytest.raises(CohortError, match=WRONG[row]) as caught:
+        read_cohort(write_list(tmp_path, row))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("column", "values", "told"),
+    [
+        ("fold", ("1", "2"), "Row 3 .* another fold"),
+        ("fold", ("1.5", "1.5"), "fold = '1.5'"),
+        ("cell_id", ("4", "4"), "Row 3 .* cell_id of another box"),
+    ],
+)
+def test_wrong_optional_columns_are_named(
+    tmp_path: Path, column: str, values: tuple[str, str], told: str
+) -> None:
+    rows = [f"b,p,control,a.png,0,0,9,{9 + i},{value}" for i, value in enumerate(values)]
+    with pytest.raises(CohortError, match=told):
+        read_cohort(write_list(tmp_path, *rows, header=f"{HEADER},{column}"))
+
+
+def test_missing_columns_and_wrong_encodings_are_said(tmp_path: Path) -> None:
+    with pytest.raises(CohortError, match="lacks y0, x1; its header needs"):
+        read_cohort(write_list(tmp_path, "b,p,l,i,0,0", header="bag,patient,label,image,x0,y1"))
+    with pytest.raises(CohortError, match="UTF-8"):
+        read_cohort(write_list(tmp_path, "b,Müller,control,a.png,0,0,9,9", encoding="latin-1"))
+    with pytest.raises(CohortError, match="two columns 'bag'"):
+        read_cohort(write_list(tmp_path, "b,p", header="bag,bag"))
+    with pytest.raises(CohortError, match="neither a folder nor"):
+        read_cohort(tmp_path / "nothing")
+
+
+def test_a_folder_cohort(tmp_path: Path) -> None:
+    names = ["control/1/a10.png", "control/1/a2.png", "sick/1/s1/x.png", "sick/1/s2/x.png", "sick/10/x.png"]
+    cohort = read_cohort(write_folder(tmp_path, *names))
+    assert [bag.bag for bag in cohort] == ["control/1", "sick/1/s1", "sick/1/s2", "sick/10"]
+    assert [bag.patient for bag in cohort] == ["control/1", "sick/1", "sick/1", "sick/10"]
+    assert cohort.bags[0].images == ("control/1/a2.png", "control/1/a10.png")
+    assert cohort.bags[0].cells == {}
+    assert cohort.root == str(tmp_path)
+
+
+def test_an_empty_patient_is_an_empty_bag(tmp_path: Path) -> None:
+    write_folder(tmp_path, "control/1/a.png")
+    (tmp_path / "control" / "2").mkdir()
+    assert [bag.images for bag in read_cohort(tmp_path)] == [("control/1/a.png",), ()]
+
+
+@pytest.mark.parametrize("name", ["a.png", "control/a.png", "control/1/2/3/a.png"])
+def test_a_folder_of_another_depth_is_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(CohortError, match=r"folder\(s\) deep; move it to <root>/<class>/<patient>"):
+        read_cohort(write_folder(tmp_path, name))
+
+
+def test_a_folder_without_images_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(CohortError, match="holds no image; lay it out as"):
+        read_cohort(tmp_path)
+
+
+def test_how_a_sample_was_taken_is_kept_apart(tmp_path: Path) -> None:
+    path = write_list(tmp_path, "b,p,control,a.png,0,0,9,9,1,east", header=f"{HEADER},fold,Site")
+    (tmp_path / "clinical.csv").write_text("patient,STAIN,AGE\np,MGG,61\n")
+    (bag,) = read_cohort(path)
+    assert (bag.acquisition, bag.clinical) == ({"site": "east", "stain": "MGG"}, {"AGE": 61.0})
+    (tmp_path / "clinical.csv").write_text("patient,scanner\np,X1\n")
+    assert read_cohort(path).bags[0].acquisition == {"site": "east", "scanner": "X1"}
+
+
+def test_clinical_values_are_joined(tmp_path: Path) -> None:
+    write_folder(tmp_path, "control/1/a.png", "sick/2/a.png", "sick/3/a.png")
+    table = tmp_path / "clinical.csv"
+    table.write_text("patient,AGE,GENDER\n1,61,F\nsick/2,44.5,\n")
+    clinical = [bag.clinical for bag in read_cohort(tmp_path)]
+    assert clinical == [{"AGE": 61.0, "GENDER": "F"}, {"AGE": 44.5}, {}]
+
+
+@pytest.mark.parametrize(
+    ("table", "told"),
+    [
+        ("patient,AGE\n1,3\n", "may be control/1 or sick/1"),
+        ("patient,AGE\n9,3\n", "No patient"),
+        ("name,AGE\n1,3\n", "neither a column"),
+        ("patient,AGE\n2,3\n2,4\n", "Row 3 .* repeats"),
+    ],
+)
+def test_clinical_tables_that_cannot_be_joined(tmp_path: Path, table: str, told: str) -> None:
+    write_folder(tmp_path, "control/1/a.png", "sick/1/a.png", "sick/2/a.png")
+    (tmp_path / "clinical.csv").write_text(table)
+    with pytest.raises(CohortError, match=told):
+        read_cohort(tmp_path)
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 2), st.integers(0, 50)), min_size=1, max_size=30))
+def test_no_row_is_lost_and_order_is_kept(
+    tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[int, int, int]]
+) -> None:
+    lines = [f"b{bag},p{bag},control,i{image},{y},0,{y + 1},5" for bag, image, y in rows]
+    cohort = read_cohort(write_list(tmp_path_factory.getbasetemp(), *lines))
+    assert [bag.bag for bag in cohort] == list(dict.fromkeys(f"b{bag}" for bag, _, _ in rows))
+    for bag in cohort:
+        for image, cells in bag.cells.items():
+            wanted = [y for b, i, y in rows if (f"b{b}", f"i{i}") == (bag.bag, image)]
+            assert cells.boxes[:, 0].tolist() == wanted
+
+
+def test_the_composite_bags(chula: Path) -> None:
+    cohort = read_cohort(chula / "bags.csv")
+    assert len(cohort) == 345
+    assert sum(bag.n_cells for bag in cohort) == 9938
+    assert cohort.classes == ("control", "hs_like", "scd_like", "thal_like", "xero_like")
+    patients = {fold: {bag.patient for bag in cohort if bag.fold == fold} for fold in range(3)}
+    images = {
+        fold: {image for bag in cohort if bag.fold == fold for image in bag.images} for fold in range(3)
+    }
+    assert {bag.fold for bag in cohort} == {0, 1, 2}
+    for group in (patients, images):
+        assert sum(map(len, group.values())) == len(set().union(*group.values()))
+    types = np.concatenate([t for bag in cohort if bag.label == "control" for t in bag.cell_type.values()])
+    assert set(types) == {"normal"}

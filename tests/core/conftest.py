@@ -1,0 +1,55 @@
+"""A small bundle with untrained networks, and a recipe that uses it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from napari_amil.core.anomaly.bootstrap import ControlMoments
+from napari_amil.core.anomaly.calibration import Calibration
+from napari_amil.core.anomaly.gaussian import LatentGaussian
+from napari_amil.core.anomaly.novelty import Novelty
+from napari_amil.core.bundle import Bundle, Scorer
+from napari_amil.core.detection.network import build_detector
+from napari_amil.core.mil.model import AmilModel
+from napari_amil.core.pipeline.fields import Recipe
+from napari_amil.core.settings import DetectionSettings, ModelSettings, RunSettings, SelectionSettings
+
+
+def random_scorer(settings: ModelSettings, classes: tuple[str, ...], in_channels: int = 3) -> Scorer:
+    """Return a scorer with random weights and all that is fitted, to random latents of 10 patients."""
+    model = AmilModel(settings, len(classes), in_channels).eval()
+    k = settings.embedding_dim
+    patients = np.repeat(np.arange(10), 20)
+    latents = torch.randn(200, k) + 0.2 * torch.randn(10, k)[torch.from_numpy(patients)]
+    gaussian = LatentGaussian(k)
+    gaussian.fit(latents, settings)
+    d = gaussian.distance(latents)
+    novelty = Novelty(len(classes), k)
+    novelty.refer_to(latents)
+    bags = latents, d, torch.full((20,), 10)
+    novelty.fit(*bags, torch.arange(20) % len(classes))
+    novelty.calibration = Calibration(novelty.score(*bags), np.repeat(np.arange(10), 2))
+    calibration = Calibration(d, patients, float(d.mean()))
+    moments = ControlMoments.of(latents, patients, gaussian)
+    return Scorer(model, gaussian, calibration, classes, in_channels, 0, moments, novelty)
+
+
+@pytest.fixture
+def small_bundle() -> Bundle:
+    """A bundle with random networks of 8 embedding dimensions; every proposal is a candidate."""
+    torch.manual_seed(0)
+    settings = RunSettings(
+        detection=DetectionSettings(candidate_score=0.0, max_cells=60),
+        selection=SelectionSettings(min_score=0.0, min_diameter=0.0, max_diameter=10.0),
+        model=ModelSettings(latent_dim=8, measurement_columns=0, attention_dim=4, width=4),
+    )
+    scorer = random_scorer(settings.model, ("control", "ill"))
+    return Bundle(settings, build_detector().eval(), "light", scorer, {"intended_use": "tests"})
+
+
+@pytest.fixture
+def recipe(small_bundle: Bundle) -> Recipe:
+    """The small bundle on the CPU with its own settings."""
+    return Recipe.of(small_bundle, None, torch.device("cpu"))

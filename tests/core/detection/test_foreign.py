@@ -1,0 +1,47 @@
+"""Nuclei, platelets and ink are told from red cells by their colour."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from napari_amil.core.cohort.synth import synthetic_smear
+from napari_amil.core.detection.foreign import foreign_mask, foreign_share
+from napari_amil.core.detection.network import build_detector
+from napari_amil.core.detection.predict import find_candidates
+from napari_amil.core.events import drain
+from napari_amil.core.images.normalise import normalise
+from napari_amil.core.settings import DetectionSettings
+from napari_amil.core.types import box_outline
+
+_RED, _PURPLE, _INK = (0.80, 0.63, 0.74), (0.50, 0.35, 0.62), (0.20, 0.22, 0.25)
+
+
+@pytest.mark.parametrize(
+    ("colour", "foreign"), [(_RED, False), (_PURPLE, True), (_INK, True), ((1, 1, 1), False)]
+)
+def test_colours(colour: tuple[float, float, float], foreign: bool) -> None:
+    field = np.broadcast_to(np.array(colour, np.float32), (20, 20, 3))
+    assert foreign_mask(field).all() == foreign
+
+
+def test_share_of_an_outline() -> None:
+    field = np.empty((40, 80, 3), np.float32)
+    field[:, :40], field[:, 40:] = _RED, _PURPLE
+    boxes = np.array([[5, 5, 25, 25], [5, 50, 25, 70], [5, 30, 25, 50]], np.float32)
+    shares = foreign_share(field, tuple(box_outline(box) for box in boxes))
+    np.testing.assert_allclose(shares, [0, 1, 0.5], atol=0.06)
+
+
+def test_red_cells_of_a_smear_are_not_foreign_and_1_keeps_everything() -> None:
+    smear = synthetic_smear(1)
+    normalised = normalise(smear.image)
+    assert np.mean(foreign_share(normalised, smear.cells.outlines) > 0.3) < 0.02
+    torch.manual_seed(0)
+    model = build_detector().eval()
+    counts = []
+    for limit in (0.0, 1.0):
+        settings = DetectionSettings(candidate_score=0.0, max_cells=40, max_foreign=limit)
+        counts.append(len(drain(find_candidates(model, normalised, settings, torch.device("cpu"))).cells))
+    assert counts[0] < counts[1] == 40

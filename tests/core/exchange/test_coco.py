@@ -1,0 +1,110 @@
+"""COCO instances: fields as other programs expect them, and the same cells back."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from napari_amil.core.errors import AmilError
+from napari_amil.core.exchange.coco import read_coco, write_coco
+from napari_amil.core.types import Cells
+
+IMAGE = {"id": 5, "file_name": "a.jpg", "height": 480, "width": 640}
+
+
+def read(annotations: Any, folder: Path, images: Any = None) -> dict[str, Cells]:
+    path = folder / "foreign.json"
+    content = {"images": images if images is not None else [IMAGE], "annotations": annotations}
+    path.write_text(json.dumps(content), encoding="utf-8")
+    return read_coco(path)
+
+
+def annotation(**changes: Any) -> dict[str, Any]:
+    return {"id": 1, "image_id": 5, "category_id": 3, "bbox": [10, 20, 40, 30], "area": 900, **changes}
+
+
+@settings(deadline=None, max_examples=40)
+@given(data=st.data())
+def test_cells_come_back_as_they_went(
+    data: st.DataObject, cells_strategy: Callable, assert_same: Callable, folder: Path
+) -> None:
+    cells = {name: data.draw(cells_strategy(3)) for name in ("a.jpg", "näher/b c.png", "empty.tif")}
+    write_coco({name: ((480, 640), found) for name, found in cells.items()}, folder / "cells.json")
+    back = read_coco(folder / "cells.json")
+    assert list(back) == list(cells)
+    for name, wanted in cells.items():
+        assert_same(back[name], wanted)
+
+
+def test_the_fields_of_coco(three: Cells, tmp_path: Path) -> None:
+    path = tmp_path / "cells.json"
+    write_coco({"a.jpg": ((480, 640), three), "b.jpg": ((10, 20), three)}, path)
+    content = json.loads(path.read_text(encoding="utf-8"), parse_constant=pytest.fail)
+    assert content["images"][1] == {"id": 2, "file_name": "b.jpg", "height": 10, "width": 20}
+    assert [category["name"] for category in content["categories"]] == ["cell"]
+    annotations = content["annotations"]
+    assert [a["id"] for a in annotations] == [1, 2, 3, 4, 5, 6]
+    assert [a["image_id"] for a in annotations] == [1, 1, 1, 2, 2, 2]
+    first = annotations[0]
+    assert first["bbox"] == [2.0, 1.5, 50.0, 40.0]
+    assert first["segmentation"] == [[2.0, 1.5, 52.0, 1.5, 52.0, 41.5]]
+    assert first["area"] == 1000
+    assert first["iscrowd"] == 0
+    assert first["category_id"] == content["categories"][0]["id"]
+    assert first["score"] == pytest.approx(0.9)
+    assert "score" not in annotations[1]
+
+
+def test_annotations_of_other_programs(tmp_path: Path) -> None:
+    triangle = [10, 20, 50, 20, 50, 50]
+    speck = [10, 20, 12, 20, 12, 22]
+    found = read(
+        [
+            annotation(),
+            annotation(segmentation=[speck, triangle]),
+            annotation(iscrowd=1, segmentation={"counts": [3, 4], "size": [480, 640]}),
+        ],
+        tmp_path,
+    )["a.jpg"]
+    assert found.boxes.tolist() == [[20, 10, 50, 50]] * 2
+    assert found.area_px.tolist() == [900, 900]
+    assert found.cell_id.tolist() == [1, 2]
+    assert np.isnan(found.detection_score).all()
+    assert found.outlines[0].tolist() == [[20, 10], [20, 50], [50, 50], [50, 10]]
+    assert found.outlines[1].tolist() == [[20, 10], [20, 50], [50, 50]]
+
+
+def test_an_outline_outside_its_box_is_believed(tmp_path: Path) -> None:
+    moved = read([annotation(segmentation=[[110, 20, 150, 20, 150, 50]])], tmp_path)["a.jpg"]
+    assert moved.boxes.tolist() == [[20, 110, 50, 150]]
+    assert moved.area_px.tolist() == [600]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        [annotation(image_id=99)],
+        [annotation(bbox=[1, 2, 3])],
+        [annotation(bbox=[10, 20, 0, 5])],
+        [annotation(segmentation={"counts": "abc", "size": [480, 640]})],
+        [annotation(segmentation=[[1, 2, 3]])],
+        "nothing",
+    ],
+)
+def test_other_content_is_refused_in_a_sentence(wrong: Any, tmp_path: Path) -> None:
+    with pytest.raises(AmilError, match=r"foreign\.json.*export it as such"):
+        read(wrong, tmp_path)
+
+
+def test_other_json_is_refused_in_a_sentence(tmp_path: Path) -> None:
+    path = tmp_path / "list.json"
+    path.write_text("[1, 2]", encoding="utf-8")
+    with pytest.raises(AmilError, match=r"list\.json.*no COCO instances file"):
+        read_coco(path)

@@ -1,0 +1,112 @@
+"""An embedding belongs to its cell alone, whatever is scored with it."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from napari_amil.core.errors import AmilError
+from napari_amil.core.mil.encoder import (
+    AttMilRoiEncoder,
+    CropEncoder,
+    MeasurementEncoder,
+    RoiEncoder,
+    build_encoder,
+    scale_roi_maps,
+)
+from napari_amil.core.settings import ModelSettings
+
+
+def crops(n: int = 5) -> torch.Tensor:
+    return torch.randint(0, 256, (n, 3, 64, 64), dtype=torch.uint8)
+
+
+@pytest.mark.parametrize(
+    ("encoder", "instances"),
+    [
+        (CropEncoder(12, width=8), crops()),
+        (RoiEncoder(12, 4), torch.randn(5, 4, 14, 14)),
+        (AttMilRoiEncoder(12, 4), torch.randn(5, 4, 14, 14)),
+    ],
+    ids=["crop", "roi", "roi-attmil"],
+)
+def test_a_batch_is_embedded_as_cell_by_cell(encoder: nn.Module, instances: torch.Tensor) -> None:
+    encoder.train()
+    encoder(instances)  # running statistics leave their first values
+    encoder.eval()
+    with torch.no_grad():
+        together = encoder(instances)
+        single = torch.cat([encoder(instance[None]) for instance in instances])
+    assert together.shape == (5, 12)
+    torch.testing.assert_close(together, single, rtol=1e-4, atol=1e-5)
+    assert together.std(dim=0).max() > 1e-3
+
+
+def test_bytes_and_fractions_embed_alike() -> None:
+    encoder = CropEncoder(12, width=8).eval()
+    x = crops()
+    torch.testing.assert_close(encoder(x), encoder(x.float() / 255.0))
+
+
+def test_the_published_encoder_has_the_published_size() -> None:
+    encoder = RoiEncoder(500, in_channels=256)
+    assert sum(p.numel() for p in encoder.parameters()) == pytest.approx(2.21e6 + 0.33e6, rel=0.02)
+    assert encoder.convolutions(torch.zeros(1, 256, 14, 14)).shape == (1, 650, 1, 1)
+    assert (encoder(torch.randn(3, 256, 14, 14)) >= 0).all()
+
+
+def test_products_of_patches_are_the_published_convolutions() -> None:
+    encoder, maps = RoiEncoder(12, 4), torch.randn(5, 4, 14, 14, requires_grad=True)
+    embedding, expected = encoder(maps), encoder.project(encoder.convolutions(maps))
+    torch.testing.assert_close(embedding, expected, rtol=1e-4, atol=1e-6)
+    weights = [maps, *encoder.parameters()]
+    pairs = zip(
+        torch.autograd.grad(embedding.square().sum(), weights),
+        torch.autograd.grad(expected.square().sum(), weights),
+        strict=True,
+    )
+    for gradient, wanted in pairs:
+        torch.testing.assert_close(gradient, wanted, rtol=1e-3, atol=1e-6)
+
+
+def test_the_encoder_of_attmil_has_the_published_layers() -> None:
+    encoder = build_encoder(ModelSettings(encoder="roi-attmil", latent_dim=500, dropout=0.1), 256)
+    assert isinstance(encoder, AttMilRoiEncoder)
+    convolutions = sum(p.numel() for p in encoder.convolutions.parameters())
+    assert convolutions == pytest.approx(0.32e6, rel=0.03)
+    assert encoder.convolutions(torch.zeros(1, 256, 14, 14)).shape == (1, 32, 4, 4)
+    assert [layer.p for layer in encoder.modules() if isinstance(layer, nn.Dropout)] == [0.1]
+    assert (encoder(torch.randn(3, 256, 14, 14)) >= 0).all()
+
+
+def test_the_crop_encoder_refuses_feature_maps() -> None:
+    with pytest.raises(AmilError, match="not 64"):
+        build_encoder(ModelSettings(encoder="crop"), 64)
+
+
+def test_maps_are_scaled_per_image_and_flat_images_become_zero() -> None:
+    maps = torch.randn(4, 2, 3, 3, dtype=torch.float64).half()
+    maps[3] = 7.0
+    scaled = scale_roi_maps(maps, torch.tensor([0, 0, 1, 2]))
+    assert scaled.dtype == torch.float32
+    assert scaled[:2].min() == -1
+    assert scaled[:2].max() == 1
+    assert (scaled[2].min(), scaled[2].max()) == (-1, 1)
+    assert (scaled[3] == 0).all()
+    low, high = maps[:2].float().min(), maps[:2].float().max()
+    torch.testing.assert_close(scaled[:2], 2 * (maps[:2].float() - low) / (high - low) - 1)
+
+
+def test_measurements_count_in_deviations_of_control_cells() -> None:
+    encoder = MeasurementEncoder(2, (3, 4)).eval()
+    encoder.fit(torch.tensor([[1.0, 5.0], [2.0, 5.0], [3.0, torch.nan], [10.0, 5.0]]))
+    assert encoder.center.tolist() == [2.0, 5.0]
+    assert encoder.spread.tolist() == pytest.approx([1.4826, 1e-6])
+    usual, unknown, far, farther = encoder(
+        torch.tensor([[2.0, 5.0], [torch.nan, torch.nan], [50.0, 5.0], [90.0, 5.0]])
+    )
+    assert usual.shape == (7,)
+    torch.testing.assert_close(usual, unknown)
+    torch.testing.assert_close(far, farther)
+    assert not torch.allclose(usual, far)

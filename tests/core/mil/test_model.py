@@ -1,0 +1,141 @@
+"""The model sees a bag as a set, adds up exactly, and can learn."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from napari_amil.core.errors import AmilError
+from napari_amil.core.mil.batch import RaggedBatch, segment_sum
+from napari_amil.core.mil.heads import LinearStack
+from napari_amil.core.mil.instances import Instances
+from napari_amil.core.mil.loss import amil_loss
+from napari_amil.core.mil.model import AmilModel, embed_all
+from napari_amil.core.settings import ModelSettings
+
+LENGTHS = torch.tensor([3, 1, 4])
+SETTINGS = ModelSettings(
+    latent_dim=10, measurement_columns=0, width=8, attention_dim=6, bag_head=(7,), sic_head=(5,)
+)
+
+
+@pytest.fixture
+def model() -> AmilModel:
+    return AmilModel(SETTINGS, n_classes=4).eval()
+
+
+@pytest.fixture
+def batch() -> RaggedBatch:
+    return RaggedBatch(torch.rand(8, 3, 64, 64), LENGTHS)
+
+
+@pytest.fixture
+def distances() -> torch.Tensor:
+    return torch.rand(8) * 5
+
+
+@pytest.mark.parametrize("transform", ["softmax", "raw", "standardize", "minmax"])
+def test_order_within_a_bag_changes_no_logit_and_moves_the_scores(
+    transform: str, batch: RaggedBatch, distances: torch.Tensor
+) -> None:
+    model = AmilModel(SETTINGS.model_copy(update={"distance_transform": transform}), 4).eval()
+    order = torch.tensor([2, 0, 1, 3, 7, 5, 4, 6])
+    before = model(batch, distances)
+    after = model(RaggedBatch(batch.instances[order], LENGTHS), distances[order])
+    torch.testing.assert_close(after.logits, before.logits, rtol=1e-4, atol=1e-5)
+    for name in ("attention", "pool_weight", "contribution", "sic_logits"):
+        torch.testing.assert_close(getattr(after, name), getattr(before, name)[order], rtol=1e-4, atol=1e-5)
+
+
+def test_a_bag_does_not_feel_the_others(
+    model: AmilModel, batch: RaggedBatch, distances: torch.Tensor
+) -> None:
+    together = model(batch, distances)
+    start = 0
+    for number, length in enumerate(LENGTHS.tolist()):
+        rows = slice(start, start + length)
+        alone = model(RaggedBatch(batch.instances[rows], torch.tensor([length])), distances[rows])
+        torch.testing.assert_close(alone.logits[0], together.logits[number], rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(alone.attention, together.attention[rows], rtol=1e-4, atol=1e-5)
+        start += length
+
+
+def test_contributions_and_bias_add_up_to_the_logits(
+    model: AmilModel, batch: RaggedBatch, distances: torch.Tensor
+) -> None:
+    output = model(batch, distances)
+    total = segment_sum(output.contribution, batch.segment, 3) + output.bias
+    torch.testing.assert_close(output.logits, total, rtol=0, atol=1e-6)
+    z = model.embed(batch.instances)
+    for head in model.heads:
+        said = head(z, batch.lengths, distances)
+        pooled = segment_sum(said.pool_weight[:, None] * z, batch.segment, 3)
+        torch.testing.assert_close(said.logits, head.classifier(pooled), rtol=1e-4, atol=1e-5)
+
+
+def test_stacked_layers_are_one_linear_map() -> None:
+    stack = LinearStack(10, 7, 5)
+    x = torch.randn(6, 10)
+    y = x
+    for layer in stack.layers:
+        y = layer(y)
+    torch.testing.assert_close(stack(x), y)
+
+
+def test_measurements_are_a_part_of_the_embedding_that_knows_no_orientation() -> None:
+    settings = ModelSettings(latent_dim=4, measurement_columns=2, measurement_dim=3, width=8)
+    model = AmilModel(settings, 3, n_measurements=5).eval()
+    assert settings.columns == (4, 3, 3)
+    cells = Instances(torch.rand(6, 3, 32, 32), torch.randn(6, 5))
+    z = embed_all(model, cells, torch.device("cpu"))
+    assert z.shape == (6, 8, 10)
+    torch.testing.assert_close(z[:, 0, 4:], z[:, 5, 4:], rtol=0, atol=0)
+    with torch.no_grad():
+        torch.testing.assert_close(z[:, 0], model.embed(cells))
+    with pytest.raises(AmilError, match="needs the measurements of every cell"):
+        model.embed(cells.pixels)
+
+
+def test_attention_sums_to_one_and_a_single_cell_has_all(
+    model: AmilModel, batch: RaggedBatch, distances: torch.Tensor
+) -> None:
+    a = model(batch, distances).attention
+    torch.testing.assert_close(segment_sum(a, batch.segment, 3), torch.ones(3))
+    assert a[3] == 1.0
+
+
+def test_empty_bags_and_missing_distances_are_refused(model: AmilModel) -> None:
+    with pytest.raises(AmilError, match="without cells"):
+        model.aggregate(torch.zeros(2, 10), torch.tensor([2, 0]))
+    with pytest.raises(AmilError, match="needs the distance"):
+        model.aggregate(torch.zeros(2, 10), torch.tensor([2]))
+
+
+def test_embedding_all_leaves_the_mode_and_follows_the_rows(model: AmilModel, batch: RaggedBatch) -> None:
+    model.train()
+    z = embed_all(model, batch.instances, torch.device("cpu"), batch_size=3)
+    assert model.training
+    assert z.shape == (len(batch.instances), 8, 10)
+    plain = model.eval().embed(batch.instances).detach()
+    torch.testing.assert_close(z[:, 0], plain, rtol=1e-4, atol=1e-5)
+    assert embed_all(model, batch.instances[:0], torch.device("cpu")).shape == (0, 8, 10)
+
+
+def test_a_turned_or_mirrored_cell_has_the_same_mean_embedding(model: AmilModel, batch: RaggedBatch) -> None:
+    turned = torch.rot90(batch.instances, 1, (2, 3)).flip(2)
+    z, same = (embed_all(model, x, torch.device("cpu")).mean(dim=1) for x in (batch.instances, turned))
+    torch.testing.assert_close(z, same, rtol=1e-4, atol=1e-5)
+
+
+def test_one_bag_can_be_learned_by_heart() -> None:
+    model = AmilModel(ModelSettings(latent_dim=8, measurement_columns=0, width=8, pooling="attention"), 3)
+    batch = RaggedBatch(torch.rand(5, 3, 64, 64), torch.tensor([5]), torch.tensor([2]))
+    optimiser = torch.optim.Adam(model.parameters(), 1e-2)
+    for _ in range(25):
+        output = model(batch)
+        loss = amil_loss(output, torch.tensor([2]), batch.lengths, beta=0.5)
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    assert float(loss.detach()) < 0.05
+    assert int(output.logits.argmax()) == 2

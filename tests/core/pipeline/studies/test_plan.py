@@ -1,0 +1,126 @@
+"""Who is tested on whom: folds, runs, shared encoders, and nothing that was seen before."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from napari_amil.core.errors import CohortError, SettingsError
+from napari_amil.core.events import Warned, drain
+from napari_amil.core.pipeline.cohorts import Source, open_source
+from napari_amil.core.pipeline.fields import Recipe
+from napari_amil.core.pipeline.studies.cells import open_cells
+from napari_amil.core.pipeline.studies.plan import Plan, StudyProtocol
+from napari_amil.core.settings import RunSettings
+
+
+def _plan(source: Source, protocol: StudyProtocol, recipe: Recipe, work: Path) -> Plan:
+    plan = Plan(protocol.source(source), protocol, work)
+    for row, settings in {
+        "one": recipe.settings,
+        "raw": recipe.settings.changed({"model": {"distance_transform": "raw"}}),
+        "other": recipe.settings.changed({"training": {"hypersphere_weight": 0.0}}),
+    }.items():
+        drain(plan.add(row, settings, recipe))
+    return plan
+
+
+def test_every_fold_is_held_out_in_turn(source: Source) -> None:
+    protocol = StudyProtocol()
+    assert protocol.tested(protocol.source(source).cohort) == [0, 1]
+    one = StudyProtocol(hold_out_fold=1)
+    assert one.tested(one.source(source).cohort) == [1]
+    assert len(one.source(source).cohort) == 12
+
+
+def test_the_fold_that_is_kept_aside_is_never_touched(source: Source) -> None:
+    protocol = StudyProtocol(hold_out_fold=1, inner=True)
+    inner = protocol.source(source)
+    held = {bag.bag for bag in source.cohort if bag.fold == 1}
+    assert held
+    assert not {bag.bag for bag in inner.cohort} & held
+    assert not {image for bag in source.cohort if bag.fold == 1 for image in bag.images} & set(inner.files)
+    assert protocol.tested(inner.cohort) == [0, 1, 2]  # one fold was left, and is dealt into three
+    fold_of: dict[str, set[int | None]] = {}
+    for bag in inner.cohort:
+        fold_of.setdefault(bag.patient, set()).add(bag.fold)
+    assert all(len(folds) == 1 for folds in fold_of.values())
+
+
+def test_given_folds_serve_as_inner_folds(source: Source) -> None:
+    three = replace(source, cohort=StudyProtocol(n_folds=3).source(source).cohort)
+    protocol = StudyProtocol(hold_out_fold=2, inner=True)
+    assert protocol.tested(protocol.source(three).cohort) == [0, 1]
+
+
+def test_folds_that_are_not_there_are_refused(source: Source) -> None:
+    with pytest.raises(CohortError, match="no fold 7 to hold out; the folds are 0, 1"):
+        StudyProtocol(hold_out_fold=7).source(source)
+    with pytest.raises(SettingsError, match="--inner needs"):
+        StudyProtocol(inner=True)
+
+
+def test_seeds_differ_between_folds_and_runs_and_not_between_rows(
+    source: Source, recipe: Recipe, tmp_path: Path
+) -> None:
+    plan = _plan(source, StudyProtocol(runs=2), recipe, tmp_path)
+    seeds = {row: [t.settings.training.seed for t in trials] for row, trials in plan.trials.items()}
+    assert seeds["one"] == seeds["raw"] == seeds["other"]
+    assert len(set(seeds["one"])) == 4
+
+
+def test_rows_with_the_same_first_stage_form_a_group(source: Source, recipe: Recipe, tmp_path: Path) -> None:
+    plan = _plan(source, StudyProtocol(runs=2), recipe, tmp_path)
+    groups = plan.groups()
+    rows = [tuple(trial.row for trial in group.trials) for group in groups]
+    assert sorted(rows) == [("one", "raw")] * 4 + [("other",)] * 4
+    assert [group.trials[0].run for group in groups] == [0] * 4 + [1] * 4
+    assert sorted(groups[0].units()) in (["encoder", "one", "raw"], ["encoder", "other"])
+    cells = open_cells(groups[0].trials[0].cells, groups[0].classes, groups[0].control)
+    train, test = groups[0].sides(cells)
+    assert not set(train.patients) & set(test.patients)
+    assert len(train) + len(test) == 12
+
+
+def test_a_class_that_is_left_out_is_only_tested(source: Source, recipe: Recipe, tmp_path: Path) -> None:
+    protocol = StudyProtocol(runs=1)
+    plan = Plan(protocol.source(source), protocol, tmp_path)
+    drain(plan.add("without", recipe.settings, recipe, unseen="elliptocytosis"))
+    group = plan.groups()[0]
+    train, test = group.sides(open_cells(group.trials[0].cells, group.classes, group.control))
+    assert train.classes == test.classes == ("control", "spherocytosis")
+    np.testing.assert_array_equal(np.unique(train.labels), [0, 1])
+    np.testing.assert_array_equal(np.unique(test.labels), [-1, 0, 1])
+
+
+def test_a_copy_of_a_test_image_leaves_the_training(
+    cohort: Path, recipe: Recipe, tiny: RunSettings, tmp_path: Path
+) -> None:
+    shutil.copytree(cohort.parent, tmp_path / "cohort")
+    table = (tmp_path / "cohort" / cohort.name).read_text().splitlines()
+    image = next(line.split(",")[4] for line in table[1:] if line.split(",")[3] == "1")
+    other = next(line.split(",")[4] for line in table[1:] if line.split(",")[3] == "0")
+    shutil.copyfile(tmp_path / "cohort" / image, tmp_path / "cohort" / other)
+    protocol = StudyProtocol(runs=1)
+    plan = Plan(
+        protocol.source(open_source([tmp_path / "cohort" / cohort.name], "control")), protocol, tmp_path
+    )
+    said: list[object] = []
+    drain(plan.guard(tiny), said.append)
+    copies = [
+        event.message for event in said if isinstance(event, Warned) and "leave the training" in event.message
+    ]
+    assert len(copies) == 2
+    assert other in copies[1]
+    drain(plan.add("one", tiny, recipe))
+    for group in plan.groups():
+        cells = open_cells(group.trials[0].cells, group.classes, group.control)
+        train, test = group.sides(cells)
+        assert len(train) + len(test) == 11
+        images = [set(cells.images[np.concatenate(side.rows)]) for side in (train, test)]
+        assert len(images[0] & {image, other}) == 0
+        assert len(images[1] & {image, other}) == 1

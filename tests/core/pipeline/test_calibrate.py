@@ -1,0 +1,114 @@
+"""A model is referred to other controls: what refers to them moves, the network stays."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from napari_amil.core.bundle import load_bundle, save_bundle
+from napari_amil.core.cohort.controls import read_controls
+from napari_amil.core.cohort.synth import SynthCohortSettings, write_synthetic_cohort
+from napari_amil.core.errors import CohortError
+from napari_amil.core.events import Warned, drain
+from napari_amil.core.pipeline.calibrate import Calibrated, calibrate
+from napari_amil.core.pipeline.cohorts import Source, cohort_source
+from napari_amil.core.pipeline.drift import drift_sentences
+from napari_amil.core.pipeline.fields import Recipe
+from napari_amil.core.pipeline.score import score_source
+
+
+@pytest.fixture(scope="module")
+def listed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    settings = SynthCohortSettings(patients=4, samples=2, diseases={"ill": {"spherocyte": 0.3}})
+    return write_synthetic_cohort(tmp_path_factory.mktemp("controls") / "cohort", settings)
+
+
+def controls(listed: Path) -> Source:
+    return cohort_source(read_controls(listed, "control"))
+
+
+def calibrated(source: Source, recipe: Recipe) -> tuple[Calibrated, list[str]]:
+    events: list[object] = []
+    result = drain(calibrate(source, recipe), events.append)
+    return result, [event.message for event in events if isinstance(event, Warned)]
+
+
+def test_control_cells_of_the_same_kind_get_usual_p_values(
+    listed: Path, recipe: Recipe, tmp_path: Path
+) -> None:
+    before = recipe.bundle.need_scorer()
+    result, warned = calibrated(controls(listed), recipe)
+    path = tmp_path / "calibrated.safetensors"
+    save_bundle(result.bundle, path)
+    loaded = load_bundle(path)
+    after = loaded.need_scorer()
+    for name, weight in before.model.state_dict().items():
+        if "distance_" not in name:
+            torch.testing.assert_close(after.model.state_dict()[name], weight, rtol=0, atol=0)
+    assert after.calibration.n_patients == 4
+    assert after.moments is not None
+    assert after.moments.count.numel() == 4
+    center = next(v for n, v in after.model.state_dict().items() if n.endswith("distance_center"))
+    assert float(center.flatten()[0]) == pytest.approx(after.calibration.center, rel=1e-5)
+    assert before.novelty is not None
+    assert after.novelty is not None
+    assert before.novelty.calibration is not None
+    assert after.novelty.calibration is not None
+    assert len(after.novelty.calibration) == len(before.novelty.calibration) + 8
+    assert after.novelty.calibration.n_patients == before.novelty.calibration.n_patients + 4
+    assert loaded.card["calibration"]["n_patients"] == 4
+    assert loaded.card["intended_use"] == "tests"
+    assert any("few" in message for message in warned)
+
+    scored = drain(score_source(controls(listed), replace(recipe, bundle=loaded)))
+    assert (scored.cells["anomaly_p"] < 0.05).mean() == pytest.approx(0.05, abs=0.05)
+    strange = drain(score_source(controls(listed), recipe))
+    assert strange.cells["anomaly_p"].min() > 0.5  # an untrained network puts all cells in one place
+    assert result.drift["share_p05"] == 0
+    assert result.drift["distance"] == pytest.approx(
+        strange.cells["anomaly"].mean() / before.calibration.center, rel=0.05
+    )
+
+
+def test_drift_is_told_in_sentences(listed: Path, recipe: Recipe) -> None:
+    result, _ = calibrated(controls(listed), recipe)
+    told = drift_sentences(result.drift)
+    assert "p < 0.05" in told[0]
+    assert "differ clearly" in told[-1]
+    assert len(told) == 2  # this bundle knows nothing of the fields of its training
+    fields = {"density": [0.3, 0.05], "diameter_px": [20.0, 1.0]}
+    told_of = recipe.bundle.with_card(scorer={"fields": fields})
+    known, _ = calibrated(controls(listed), replace(recipe, bundle=told_of))
+    assert 1 < known.drift["diameter"] < 3
+    assert known.drift["diameter_deviations"] == pytest.approx(20 * (known.drift["diameter"] - 1))
+    assert "Stain: " in drift_sentences(known.drift)[1]
+    usual = dict.fromkeys(known.drift, 1.0) | {"share_p05": 0.06}
+    assert "resemble" in drift_sentences(usual)[-1]
+
+
+def test_too_little_is_refused_and_little_is_said(listed: Path, recipe: Recipe) -> None:
+    source = controls(listed)
+    first = source.cohort.bags[0]
+    with pytest.raises(CohortError, match="whole control cells; a calibration"):
+        calibrated(replace(source, cohort=replace(source.cohort, bags=(first,))), recipe)
+    mine = [replace(bag, patient="me") for bag in source.cohort]
+    _, warned = calibrated(replace(source, cohort=replace(source.cohort, bags=tuple(mine))), recipe)
+    assert any("one patient" in message for message in warned)
+    ill = [replace(bag, patient="ill") for bag in source.cohort]
+    with pytest.raises(CohortError, match="named like a disease"):
+        calibrated(replace(source, cohort=replace(source.cohort, bags=tuple(ill))), recipe)
+
+
+def test_loose_images_count_as_patients(listed: Path, recipe: Recipe, tmp_path: Path) -> None:
+    folder = tmp_path / "loose"
+    folder.mkdir()
+    for number, image in enumerate(sorted((listed.parent / "control").rglob("*.png"))[:4]):
+        (folder / f"{number}.png").write_bytes(image.read_bytes())
+    result, warned = calibrated(controls(folder), recipe)
+    assert any("counts as a patient" in message for message in warned)
+    assert result.bundle.need_scorer().calibration.n_patients == 4
+    assert np.isfinite(result.bundle.need_scorer().calibration.percentile_error(np.array([1.0]))).all()

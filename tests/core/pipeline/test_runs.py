@@ -1,0 +1,107 @@
+"""A training from a cohort to a run folder whose bundle scores."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+
+from napari_amil.core.bundle import Bundle, load_bundle
+from napari_amil.core.cohort.synth import SynthCohortSettings, write_synthetic_cohort
+from napari_amil.core.errors import CohortError, SettingsError
+from napari_amil.core.events import EpochReport, drain
+from napari_amil.core.pipeline.cohorts import open_source
+from napari_amil.core.pipeline.fields import Recipe
+from napari_amil.core.pipeline.runs import Protocol, train_run
+from napari_amil.core.pipeline.train import start_detector, train_detector_on, training_images
+from napari_amil.core.settings import DetectorTrainingSettings, ModelSettings, RunSettings, TrainingSettings
+
+TINY = RunSettings(
+    model=ModelSettings(latent_dim=8, attention_dim=4, width=4),
+    training=TrainingSettings(cell_epochs=1, max_epochs=1, views=1, calibration_folds=0),
+)
+
+
+@pytest.fixture(scope="module")
+def cohort(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    settings = SynthCohortSettings(patients=4, samples=1)
+    return write_synthetic_cohort(tmp_path_factory.mktemp("runs") / "cohort", settings)
+
+
+def _run(cohort: Path, out: Path, protocol: Protocol) -> tuple[dict[str, float], list[object]]:
+    out.mkdir()
+    events: list[object] = []
+    recipe = Recipe(Bundle(TINY), TINY, torch.device("cpu"))
+    metrics = drain(train_run(open_source([cohort], "control"), recipe, out, protocol), events.append)
+    return metrics, events
+
+
+def test_a_held_out_fold_is_tested_and_the_folder_is_complete(cohort: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    metrics, events = _run(cohort, out, Protocol(hold_out_fold=2))
+    folds = pd.read_csv(out / "folds.csv")
+    assert metrics["n_bags"] == (folds["fold"] == 2).sum()
+    assert json.loads((out / "metrics.json").read_text())["n_bags"] == metrics["n_bags"]
+    epochs = [event for event in events if isinstance(event, EpochReport)]
+    logged = [json.loads(line) for line in (out / "events.jsonl").read_text().splitlines()]
+    assert [line["epoch"] for line in logged] == [report.epoch for report in epochs] == [0, 1]
+    assert RunSettings.from_yaml(out / "run.yaml") == TINY
+    bundle = load_bundle(out / "bundle.safetensors")
+    assert bundle.settings == TINY
+    assert bundle.card["results"]["n_bags"] == metrics["n_bags"]
+    assert bundle.card["scorer"]["n_patients"] == {"control": 3, "elliptocytosis": 3, "spherocytosis": 3}
+    tested = pd.read_csv(out / "bags.csv")
+    assert set(tested["patient"]) == set(folds.loc[folds["fold"] == 2, "patient"])
+
+
+def test_every_fold_is_held_out_in_turn(cohort: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    metrics, _ = _run(cohort, out, Protocol(n_folds=2))
+    each = [json.loads((out / f"fold-{fold}" / "metrics.json").read_text()) for fold in (0, 1, 2)]
+    assert metrics["accuracy"] == pytest.approx(sum(fold["accuracy"] for fold in each) / 3)
+    bundle = load_bundle(out / "bundle.safetensors")
+    assert bundle.card["scorer"]["n_bags"]["control"] == 4
+    assert bundle.settings == TINY
+    seeds = [RunSettings.from_yaml(out / f"fold-{fold}" / "run.yaml").training.seed for fold in (0, 1, 2)]
+    assert seeds == [TINY.for_run(fold, 0).training.seed for fold in (0, 1, 2)]
+
+
+def test_several_runs_share_the_fold_and_differ_in_the_seed(cohort: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    metrics, _ = _run(cohort, out, Protocol(hold_out_fold=2, n_runs=2))
+    folders = [out / f"run-{run}" / "fold-2" for run in (0, 1)]
+    each = [json.loads((folder / "metrics.json").read_text()) for folder in folders]
+    assert metrics["macro_auroc"] == pytest.approx(sum(one["macro_auroc"] for one in each) / 2)
+    half = abs(each[0]["macro_auroc"] - each[1]["macro_auroc"]) / 2
+    assert metrics["macro_auroc_std"] == pytest.approx(half)
+    tested = [set(pd.read_csv(folder / "bags.csv")["bag"]) for folder in folders]
+    assert tested[0] == tested[1]
+    bundles = [load_bundle(folder / "bundle.safetensors") for folder in (*folders, out)]
+    assert len({bundle.settings.training.seed for bundle in bundles}) == 3
+    assert [bundle.card["scorer"]["n_bags"]["control"] for bundle in bundles] == [3, 3, 3]
+    assert pd.read_csv(out / "runs.csv")["run"].tolist() == [0, 1]
+
+
+def test_impossible_protocols_are_refused(cohort: Path, tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="not both"):
+        Protocol(1, 3)
+    with pytest.raises(SettingsError, match="no test that could be made 5 times"):
+        Protocol(n_runs=5)
+    with pytest.raises(CohortError):
+        _run(cohort, tmp_path / "run", Protocol(hold_out_fold=9))
+
+
+def test_a_detector_is_trained_from_images_alone(cohort: Path, tmp_path: Path) -> None:
+    source = open_source([cohort], "control")
+    files = training_images(source, held_out_fold=2)
+    assert {bag.fold for bag in source.cohort for image in bag.images if image in files} == {0, 1}
+    settings = DetectorTrainingSettings(steps=2, batch_size=1, crop_px=128)
+    recipe = Recipe(start_detector("light", None, TINY), TINY, torch.device("cpu"))
+    few = dict(list(files.items())[:2])
+    bundle = drain(train_detector_on(few, recipe, settings, tmp_path / "checkpoint.safetensors"))
+    assert bundle.card["detector"]["n_images"] == 2
+    assert bundle.card["detector"]["n_cells"] > 10
+    assert bundle.scorer is None

@@ -1,0 +1,67 @@
+"""Events travel as JSON lines; draining gives the result and nothing is lost."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Generator
+
+import pytest
+
+from napari_amil.core.events import EpochReport, Event, Failed, Step, Warned, drain, from_dict, to_dict
+
+EVENTS = [
+    Step("detect", 1, 3, "Finding cells"),
+    Warned("The cap was reached."),
+    Failed("ä b.png", "is not an image."),
+    EpochReport(2, 60, 0.5, 0.75, 0.9, {"accuracy": 0.8}),
+]
+
+
+@pytest.mark.parametrize("event", EVENTS, ids=lambda event: type(event).__name__)
+def test_an_event_travels_as_json(event: Event) -> None:
+    record = to_dict(event)
+    assert record["event"] == type(event).__name__
+    line = json.dumps(record)
+    assert "\n" not in line
+    assert from_dict(json.loads(line)) == event
+    assert record["event"] == type(event).__name__
+
+
+def test_what_was_not_measured_is_not_a_number() -> None:
+    report = EpochReport(1, 2, 0.5)
+    assert report.validation_loss != report.validation_loss
+    assert report.sic_weight != report.sic_weight
+    assert report.metrics == {}
+
+
+def work(events: list[Event], result: object) -> Generator[Event, None, object]:
+    yield from events
+    return result
+
+
+def test_draining_hands_over_every_event_and_returns_the_result() -> None:
+    heard: list[Event] = []
+    assert drain(work(EVENTS, 42), heard.append) == 42
+    assert heard == EVENTS
+    assert drain(work(EVENTS, "quiet")) == "quiet"
+    assert drain(work([], None)) is None
+
+
+def test_an_error_in_the_work_reaches_the_caller() -> None:
+    def broken() -> Generator[Event, None, None]:
+        yield Step("load", 0, 1)
+        raise RuntimeError("shapes do not match")
+
+    heard: list[Event] = []
+    with pytest.raises(RuntimeError, match="shapes do not match"):
+        drain(broken(), heard.append)
+    assert heard == [Step("load", 0, 1)]
+
+
+def test_an_error_of_the_listener_stops_the_work() -> None:
+    def cancel(_: Event) -> None:
+        raise KeyboardInterrupt
+
+    running = work(EVENTS, 1)
+    with pytest.raises(KeyboardInterrupt):
+        drain(running, cancel)

@@ -1,0 +1,110 @@
+"""What scores are held against comes from networks, Gaussians and classes that did not see it."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import numpy as np
+import pytest
+import torch
+
+from napari_amil.core.events import EpochReport, Event, Step, Warned, drain
+from napari_amil.core.mil.batch import BagArrays
+from napari_amil.core.mil.model import embed_all
+from napari_amil.core.settings import ModelSettings, RunSettings, TrainingSettings
+from napari_amil.core.training.loop import FittedModel, fit_model
+from napari_amil.core.training.reference import Reference, fit_reference
+from napari_amil.core.training.units import deal_units, independent_units
+
+CPU = torch.device("cpu")
+SETTINGS = RunSettings(
+    model=ModelSettings(
+        latent_dim=6, measurement_columns=0, bag_heads=1, width=8, attention_dim=4, orientations=1
+    ),
+    training=TrainingSettings(cell_epochs=2, cells_per_step=20, max_epochs=2, calibration_folds=2),
+)
+N_CONTROLS, N_ILL = 4, 3
+
+
+@cache
+def bag_arrays() -> BagArrays:
+    """Return two bags of 8 cells of every patient: round cells, and for the ill half of them squares."""
+    rng = np.random.default_rng(0)
+    axis = np.abs(np.arange(32) - 15.5)
+    crops, rows, labels, patients = [], [], [], []
+    for patient in range(N_CONTROLS + N_ILL):
+        for _ in range(2):
+            rows.append(np.arange(len(crops), len(crops) + 8))
+            labels.append(int(patient >= N_CONTROLS))
+            patients.append(f"p{patient}")
+            for cell in range(8):
+                square = patient >= N_CONTROLS and cell < 4
+                far = (np.maximum if square else np.hypot)(*np.meshgrid(axis, axis))
+                crops.append(np.where(far < rng.uniform(9, 11), rng.integers(90, 130, (3, 1, 1)), 255))
+    pixels = np.array(crops, dtype=np.uint8)
+    return BagArrays(pixels, tuple(rows), np.array(labels), tuple(patients), ("control", "ill"), "control")
+
+
+@cache
+def fitted() -> FittedModel:
+    return drain(fit_model(bag_arrays(), SETTINGS, CPU))
+
+
+def reference(settings: RunSettings = SETTINGS, **changes: object) -> tuple[Reference, list[Event]]:
+    events: list[Event] = []
+    bags, model = bag_arrays(), fitted()
+    units = independent_units(bags)
+    for name, value in changes.items():
+        units = np.asarray(value) if name == "units" else units
+    work = fit_reference(bags, units, model, settings, CPU)
+    return drain(work, events.append), events
+
+
+def test_every_control_cell_is_held_out_once_with_its_patient() -> None:
+    usual, events = reference()
+    assert len(usual.calibration) == N_CONTROLS * 16
+    assert usual.calibration.n_patients == N_CONTROLS
+    assert usual.moments is not None
+    assert usual.moments.count.tolist() == [16.0] * N_CONTROLS
+    assert usual.novelty is not None
+    assert usual.novelty.calibration is not None
+    assert len(usual.novelty.calibration) == 2 * (N_CONTROLS + N_ILL)
+    assert usual.novelty.calibration.n_patients == N_CONTROLS + N_ILL
+    assert not any(isinstance(event, EpochReport) for event in events)  # these trainings are not the user's
+    said = [event.message for event in events if isinstance(event, Step)]
+    assert any("Network 2 of 2" in message for message in said)
+
+
+def test_the_distances_are_those_of_networks_that_never_saw_the_cell() -> None:
+    bags = bag_arrays()
+    usual, _ = reference()
+    part = deal_units(bags, independent_units(bags), 2, SETTINGS.training.seed)
+    expected = []
+    for number in range(2):
+        kept = [i for i, rows in enumerate(bags.rows) if part[rows[0]] != number]
+        alone = drain(fit_model(bags.take(kept), SETTINGS, CPU))
+        rows = np.flatnonzero((part == number) & (np.arange(len(part)) < N_CONTROLS * 16))
+        expected.append(alone.gaussian.distance(embed_all(alone.model, bags.cells(rows), CPU)))
+    torch.testing.assert_close(
+        usual.calibration.distances, torch.cat(expected).double().sort().values, rtol=1e-4, atol=1e-4
+    )
+    rows = np.arange(N_CONTROLS * 16)
+    seen = fitted().gaussian.distance(embed_all(fitted().model, bags.cells(rows), CPU))
+    assert float(usual.calibration.in_sample) == pytest.approx(float(seen.mean()), rel=1e-4)
+
+
+def test_without_networks_of_their_own_only_gaussian_and_classes_are_left_out() -> None:
+    plain = SETTINGS.changed({"training": {"calibration_folds": 0}})
+    usual, events = reference(plain)
+    assert len(usual.calibration) == N_CONTROLS * 16
+    assert not any("Network" in event.message for event in events if isinstance(event, Step))
+
+
+def test_one_control_patient_is_said_and_gives_no_novelty() -> None:
+    bags = bag_arrays()
+    alone = np.where(np.arange(len(bags.instances)) < N_CONTROLS * 16, "one", "other")
+    usual, events = reference(units=alone)
+    assert usual.calibration.n_patients == 0
+    assert usual.moments is None
+    assert usual.novelty is None
+    assert any("one patient" in event.message for event in events if isinstance(event, Warned))

@@ -1,0 +1,49 @@
+"""What is left out is independent of what stays."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from napari_amil.core.mil.batch import BagArrays
+from napari_amil.core.training.units import deal_units, independent_units
+
+
+def bag_arrays(rows: list[list[int]], patients: list[str], labels: list[int]) -> BagArrays:
+    n = 1 + max(row for own in rows for row in own)
+    crops = np.zeros((n, 3, 4, 4), np.uint8)
+    cells = tuple(np.array(own) for own in rows)
+    return BagArrays(crops, cells, np.array(labels), tuple(patients), ("control", "ill"), "control")
+
+
+def test_patients_are_the_units_where_each_has_images_of_their_own() -> None:
+    bags = bag_arrays([[0, 1], [2], [3, 5]], ["a", "a", "b"], [0, 0, 1])
+    images = ["x", "y", "y", "z", "?", "z"]
+    assert independent_units(bags, images).tolist() == ["a", "a", "a", "b", "", "b"]
+    assert independent_units(bags).tolist() == ["a", "a", "a", "b", "", "b"]
+
+
+def test_images_are_the_units_where_patients_share_them() -> None:
+    by_image = bag_arrays([[0, 1], [2, 3]], ["a", "b"], [0, 1])
+    assert independent_units(by_image, ["x", "y", "y", "z"]).tolist() == ["x", "y", "y", "z"]
+    by_cell = bag_arrays([[0, 1], [1, 2]], ["a", "b"], [0, 1])
+    assert independent_units(by_cell, ["x", "y", "z"]).tolist() == ["x", "y", "z"]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_units_are_dealt_class_by_class_and_stay_whole(seed: int) -> None:
+    patients = [f"c{i // 2}" for i in range(12)] + [f"i{i}" for i in range(4)]
+    bags = bag_arrays([[2 * i, 2 * i + 1] for i in range(16)], patients, [0] * 12 + [1] * 4)
+    units = independent_units(bags)
+    part = deal_units(bags, units, 3, seed)
+    assert all(len(set(part[units == name])) == 1 for name in set(units))
+    for letter, n in (("c", 6), ("i", 4)):
+        of_unit = [part[units == name][0] for name in sorted(set(units)) if name.startswith(letter)]
+        assert sorted(np.bincount(of_unit, minlength=3)) == ([2, 2, 2] if n == 6 else [1, 1, 2])
+
+
+def test_the_only_patient_of_a_class_and_cells_of_no_bag_are_never_left_out() -> None:
+    bags = bag_arrays([[0], [1], [3]], ["a", "b", "c"], [0, 0, 1])
+    part = deal_units(bags, independent_units(bags), 2, 0)
+    assert part[[2, 3]].tolist() == [-1, -1]
+    assert sorted(part[:2]) == [0, 1]

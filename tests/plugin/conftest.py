@@ -1,0 +1,119 @@
+"""A made-up field with twelve discs, a viewer without a window, and a real child process without networks."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from napari.components import ViewerModel
+from napari.layers import Image, Shapes
+from pytestqt.qtbot import QtBot
+from qtpy.QtWidgets import QApplication
+
+from napari_amil.core.detection.select import Candidates
+from napari_amil.core.types import Cells
+from napari_amil.plugin import _layers
+from napari_amil.plugin._rows import CellRecord
+from napari_amil.plugin._work import Worker
+
+TINY = (sys.executable, str(Path(__file__).with_name("tiny_worker.py")))
+WAIT_MS = 30_000
+
+
+@pytest.fixture
+def field() -> np.ndarray:
+    """A field of 160 x 200 pixels with twelve dark discs on a light ground."""
+    y, x = np.mgrid[:160, :200]
+    pixels = np.full((160, 200, 3), 230, np.uint8)
+    for number in range(12):
+        middle = (25 + 50 * (number // 4), 25 + 48 * (number % 4))
+        inside = (y - middle[0]) ** 2 + (x - middle[1]) ** 2 < (10 + number / 2) ** 2
+        pixels[inside] = (180, 90, 110)
+    return pixels
+
+
+@pytest.fixture
+def cells() -> Cells:
+    """Five hexagonal cells whose detection scores fall from 0.9 to 0.3."""
+    turn = np.linspace(0, 2 * np.pi, 6, endpoint=False)
+    middles = [(30, 30), (30, 90), (80, 50), (100, 120), (130, 30)]
+    outlines = [np.stack([y + 12 * np.sin(turn), x + 12 * np.cos(turn)], axis=1) for y, x in middles]
+    boxes = np.array([[*o.min(axis=0), *o.max(axis=0)] for o in outlines])
+    return Cells(boxes, tuple(outlines), detection_score=np.linspace(0.9, 0.3, 5))
+
+
+@pytest.fixture
+def image(field: np.ndarray) -> Image:
+    return Image(field, rgb=True, name="smear", scale=(0.5, 0.25), translate=(7.0, -3.0))
+
+
+@pytest.fixture
+def layer(cells: Cells, image: Image) -> Shapes:
+    return build_layer(cells, image)
+
+
+@pytest.fixture(name="build_layer")
+def _build_layer() -> Callable[..., Shapes]:
+    return build_layer
+
+
+@pytest.fixture(name="draw_by_hand")
+def _draw_by_hand() -> Callable[[Shapes, np.ndarray], None]:
+    return draw_by_hand
+
+
+def build_layer(cells: Cells, image: Image, place: tuple[int, ...] = ()) -> Shapes:
+    record = CellRecord(str(image.unique_id), "smear.png", place, (160, 200))
+    record.candidates = Candidates.of(cells, 24.0)
+    return _layers.make_layer(cells, record, image)
+
+
+@pytest.fixture
+def some_scores() -> pd.DataFrame:
+    """Scores of the cells 5, 1 and 3, in that order."""
+    return pd.DataFrame(
+        {"cell_id": [5, 1, 3], "anomaly": [9.0, 1.0, 4.0], "anomaly_percentile": [99.0, 20.0, 60.0]}
+    )
+
+
+@pytest.fixture
+def viewer() -> ViewerModel:
+    return ViewerModel()
+
+
+@pytest.fixture(scope="session")
+def worker(qapp: QApplication) -> Iterator[Worker]:
+    """One child for all tests of the panels: it is warm, as in the window."""
+    worker = Worker(TINY)
+    worker.warm_up()
+    yield worker
+    worker.close()
+
+
+@pytest.fixture
+def done(qtbot: QtBot) -> Callable[[Any], Any]:
+    """Wait for a signal and return what it carried."""
+
+    def wait(signal: Any, trigger: Callable[[], Any] | None = None) -> Any:
+        with qtbot.waitSignal(signal, timeout=WAIT_MS) as blocker:
+            if trigger is not None:
+                trigger()
+        return blocker.args[0] if blocker.args else None
+
+    return wait
+
+
+def draw_by_hand(layer: Shapes, corners: np.ndarray, mode: str = "add_rectangle") -> None:
+    """Draw a shape the way napari's mouse bindings do."""
+    layer.mode = mode
+    layer.add(corners, shape_type="rectangle", gui=True)
+    layer._value = (layer.nshapes - 1, 4)
+    layer._moving_value = layer._value
+    layer._is_creating = True
+    layer._finish_drawing()
+    layer.mode = "pan_zoom"

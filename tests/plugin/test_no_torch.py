@@ -1,0 +1,38 @@
+"""The window's process never loads torch: on Linux that crashes it where Mesa draws."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+PROGRAM = """
+import importlib, pkgutil, sys
+import napari_amil.plugin
+for module in pkgutil.iter_modules(napari_amil.plugin.__path__, "napari_amil.plugin."):
+    importlib.import_module(module.name)
+from qtpy.QtWidgets import QApplication
+from napari.components import ViewerModel
+from napari_amil.plugin._samples import synthetic_smear
+from napari_amil.plugin._work import Worker
+from napari_amil.plugin.detect import DetectPanel
+from napari_amil.plugin.score import ScorePanel
+application = QApplication([])
+viewer = ViewerModel()
+pixels, attributes, _ = synthetic_smear()[0]
+viewer.add_image(pixels, **attributes)
+worker = Worker([sys.executable, "-c", "pass"])
+panels = DetectPanel(viewer, worker), ScorePanel(viewer, worker)
+from napari_amil.plugin import _demo_window, demo
+demo.window.run
+print(*sorted({name.split(".")[0] for name in sys.modules} & {"torch", "torchvision"}), sep=",", end="|")
+"""
+
+
+def test_the_panels_are_built_without_torch() -> None:
+    environment = os.environ | {"QT_QPA_PLATFORM": "offscreen"}
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM], capture_output=True, text=True, env=environment, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "|"

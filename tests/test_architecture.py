@@ -1,0 +1,291 @@
+"""The ladder, the door and the budgets hold: read from the source, and from fresh interpreters."""
+
+from __future__ import annotations
+
+import ast
+import importlib.metadata
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+SOURCE = ROOT / "src"
+PACKAGE = "napari_amil"
+
+LADDER: tuple[frozenset[str], ...] = (
+    frozenset({"core.errors"}),
+    frozenset({"core.events", "core.settings", "core.device", "core.tensorfile", "core.optional"}),
+    frozenset({"core.presets"}),
+    frozenset({"core.types"}),
+    frozenset({"core.images"}),
+    frozenset({"core.cohort"}),
+    frozenset({"core.detection", "core.morphology", "core.mil", "core.anomaly"}),
+    frozenset({"core.bundle", "core.store"}),
+    frozenset({"core.training"}),
+    frozenset({"core.evaluation", "core.exchange"}),
+    frozenset({"core.pipeline"}),
+    frozenset({"core.cluster"}),
+    frozenset({"cli", "worker", "plugin"}),
+)
+"""From the lowest step to the highest; a file imports only from lower steps and from its own name."""
+
+EVERYWHERE = frozenset({"core.types", "core.settings", "core.events", "core.errors", "core.cohort.samples"})
+DOORS = {
+    "cli": EVERYWHERE | {"core.pipeline", "core.cluster"},
+    "worker": EVERYWHERE | {"core.pipeline"},
+    "plugin": EVERYWHERE | {"core.detection.select"},
+}
+"""What the rooms above core may touch; the plugin asks the worker process for everything else."""
+
+THE_DOOR = "core.pipeline"
+"""The one package that gathers names of others: what plugin, command line and worker call."""
+
+OPTIONAL_IMPORTERS: frozenset[str] = frozenset({"core.optional"})
+"""Files with the one function that imports an optional dependency and names the extra to install."""
+
+MAX_FILE_LINES = 400
+MAX_FUNCTION_LINES = 60
+MAX_PARAMETERS = 6
+VAGUE_NAMES = {"utils", "util", "helpers", "helper", "common", "misc", "tools"}
+
+Function = ast.FunctionDef | ast.AsyncFunctionDef
+
+
+@dataclass(frozen=True)
+class Module:
+    """One source file: its dotted name below the package, its text and its tree."""
+
+    path: Path
+    name: str
+
+    @cached_property
+    def lines(self) -> list[str]:
+        return self.path.read_text(encoding="utf-8").splitlines()
+
+    @cached_property
+    def tree(self) -> ast.Module:
+        return ast.parse("\n".join(self.lines), filename=str(self.path))
+
+    @property
+    def functions(self) -> list[Function]:
+        return [node for node in ast.walk(self.tree) if isinstance(node, Function)]
+
+    @property
+    def imports(self) -> set[str]:
+        """Return every dotted name that the file imports, now or lazily."""
+        return {name for node in ast.walk(self.tree) for name in _imported(node)}
+
+
+def _imported(node: ast.AST) -> Iterator[str]:
+    if isinstance(node, ast.Import):
+        yield from (alias.name for alias in node.names)
+    elif isinstance(node, ast.ImportFrom):
+        yield from (f"{node.module}.{alias.name}" for alias in node.names)
+    elif isinstance(node, ast.Call) and _called(node) in {"load", "import_module", "__import__"}:
+        first = node.args[0] if node.args else None
+        name = str(first.value) if isinstance(first, ast.Constant) else ""
+        if re.fullmatch(r"[A-Za-z_]\w*(\.\w+)*", name):
+            yield name
+
+
+def _called(call: ast.Call) -> str:
+    function = call.func
+    return function.attr if isinstance(function, ast.Attribute) else getattr(function, "id", "")
+
+
+def _modules() -> dict[str, Module]:
+    found = {}
+    for path in sorted((SOURCE / PACKAGE).rglob("*.py")):
+        parts = path.relative_to(SOURCE / PACKAGE).with_suffix("").parts
+        name = ".".join(part for part in parts if part != "__init__")
+        found[name] = Module(path, name)
+    return found
+
+
+MODULES = _modules()
+
+
+def _edges(module: Module) -> set[str]:
+    """Return the names of the project's own files that ``module`` imports."""
+    edges = set()
+    for name in module.imports:
+        if name.split(".")[0] != PACKAGE:
+            continue
+        parts = name.split(".")[1:]
+        while parts and ".".join(parts) not in MODULES:
+            parts = parts[:-1]
+        edges.add(".".join(parts))
+    return edges - {module.name}
+
+
+def _step(name: str) -> tuple[int, str]:
+    """Return the number of the step that a file stands on, and the name that stands there."""
+    for number, step in enumerate(LADDER):
+        for unit in step:
+            if name == unit or name.startswith(unit + "."):
+                return number, unit
+    raise LookupError(
+        f"'{name}' stands on no step of the ladder; give it one, or move it into a file that has one."
+    )
+
+
+NAMED = [pytest.param(module, id=name or PACKAGE) for name, module in MODULES.items()]
+LADDERED = [pytest.param(module, id=name) for name, module in MODULES.items() if name not in {"", "core"}]
+
+
+@pytest.mark.parametrize("module", LADDERED)
+def test_a_file_imports_only_from_lower_steps(module: Module) -> None:
+    here, unit = _step(module.name)
+    upward = []
+    for edge in _edges(module) - {"", "core"}:
+        there, other = _step(edge)
+        if other != unit and there >= here:
+            upward.append(edge)
+    assert upward == [], f"{module.name} imports from its own step or above"
+
+
+def test_no_files_import_each_other_in_a_circle() -> None:
+    graph = {name: _edges(module) for name, module in MODULES.items()}
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        pytest.fail(" -> ".join(name or PACKAGE for name in error.args[1]))
+
+
+@pytest.mark.parametrize("module", [m for m in LADDERED if m.id.split(".")[0] in DOORS])
+def test_the_rooms_reach_core_only_through_its_doors(module: Module) -> None:
+    doors = DOORS[module.name.split(".")[0]]
+    assert {edge for edge in _edges(module) if edge.startswith("core.")} <= doors
+
+
+@pytest.mark.parametrize("module", [m for m in NAMED if m.id.split(".")[0] in {PACKAGE, "core"}])
+def test_core_names_neither_qt_nor_napari(module: Module) -> None:
+    assert {name.split(".")[0] for name in module.imports} & UNWANTED_IN_CORE == set()
+
+
+@pytest.mark.parametrize("module", [m for m in LADDERED if m.id.split(".")[0] == "core"])
+def test_a_package_of_core_imports_nothing_by_itself(module: Module) -> None:
+    if module.path.name == "__init__.py" and module.name != THE_DOOR:
+        assert module.imports <= {"__future__.annotations"}
+
+
+@pytest.mark.parametrize("module", NAMED)
+def test_no_import_hides_in_a_function(module: Module) -> None:
+    if module.name in OPTIONAL_IMPORTERS:
+        return
+    hidden = [name for function in module.functions for name in _imports_inside(function)]
+    assert hidden == []
+
+
+def _imports_inside(function: Function) -> Iterator[str]:
+    for node in ast.walk(function):
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            yield from (f"line {node.lineno}: {name}" for name in _imported(node))
+        elif isinstance(node, ast.Call) and _called(node) in {"import_module", "__import__"}:
+            yield f"line {node.lineno}: {_called(node)}"
+
+
+@pytest.mark.parametrize("module", NAMED)
+def test_files_and_functions_keep_to_their_budgets(module: Module) -> None:
+    over = [] if len(module.lines) <= MAX_FILE_LINES else [f"{len(module.lines)} lines"]
+    for function in module.functions:
+        n_lines = (function.end_lineno or 0) - function.lineno + 1
+        if n_lines > MAX_FUNCTION_LINES:
+            over.append(f"{function.name}: {n_lines} lines")
+        n_parameters = _n_parameters(function)
+        if n_parameters > MAX_PARAMETERS and function.name not in _commands(module):
+            over.append(f"{function.name}: {n_parameters} parameters")
+    assert over == []
+
+
+def _n_parameters(function: Function) -> int:
+    arguments = function.args
+    named = [a.arg for a in (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs)]
+    return len(named) - (named[:1] in (["self"], ["cls"])) + bool(arguments.vararg) + bool(arguments.kwarg)
+
+
+def _commands(module: Module) -> set[str]:
+    """Return the functions in ``COMMANDS``: typer reads the options of a command from its parameters."""
+    tables = [n.value for n in module.tree.body if isinstance(n, ast.Assign) and _is_commands(n.targets[0])]
+    return {node.id for table in tables for node in ast.walk(table) if isinstance(node, ast.Name)}
+
+
+def _is_commands(target: ast.expr) -> bool:
+    return isinstance(target, ast.Name) and target.id == "COMMANDS"
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "tests").rglob("*.py")), ids=lambda path: path.stem)
+def test_test_files_keep_to_the_budget_too(path: Path) -> None:
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= MAX_FILE_LINES
+
+
+def test_a_file_is_named_for_what_it_knows() -> None:
+    names = {part.strip("_") for path in SOURCE.rglob("*.py") for part in path.with_suffix("").parts}
+    assert names & VAGUE_NAMES == set()
+
+
+def test_a_folder_holds_at_least_two_files() -> None:
+    folders = {path.parent for path in SOURCE.rglob("*.py")} - {SOURCE, SOURCE / PACKAGE}
+    thin = [
+        f.name for f in folders if len([p for p in f.iterdir() if p.name != "__init__.py" and _counts(p)]) < 2
+    ]
+    assert thin == []
+
+
+def _counts(path: Path) -> bool:
+    return path.suffix == ".py" or (path.is_dir() and any(path.glob("*.py")))
+
+
+UNWANTED_IN_CORE = {"qtpy", "napari", "magicgui", "superqt", "vispy", "PyQt5", "PyQt6", "PySide2", "PySide6"}
+
+
+def _loaded_by(names: list[str]) -> set[str]:
+    """Return the top-level packages in memory after a fresh interpreter has imported ``names``."""
+    lines = [f"import {name}" for name in names]
+    program = "\n".join(["import sys", *lines, "print(*{name.split('.')[0] for name in sys.modules})"])
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return set(done.stdout.split())
+
+
+def _names_in(room: str) -> list[str]:
+    inside = [name for name in MODULES if name == room or name.startswith(room + ".")]
+    return [f"{PACKAGE}.{name}" for name in inside if not name.endswith("__main__")]
+
+
+def test_all_of_core_loads_neither_qt_nor_napari() -> None:
+    assert _loaded_by(_names_in("core")) & UNWANTED_IN_CORE == set()
+
+
+def test_all_of_the_plugin_loads_no_torch() -> None:
+    assert _loaded_by(_names_in("plugin")) & {"torch", "torchvision"} == set()
+
+
+def test_all_of_the_command_line_loads_nothing_heavy() -> None:
+    heavy = UNWANTED_IN_CORE | {"torch", "torchvision", "skimage", "sklearn", "scipy", "pandas", "matplotlib"}
+    assert _loaded_by(_names_in("cli")) & heavy == set()
+
+
+def test_the_package_itself_loads_nothing() -> None:
+    assert _loaded_by([PACKAGE]) & {"numpy", "torch", "pydantic", "yaml"} == set()
+
+
+def test_every_library_that_is_imported_is_declared() -> None:
+    requirements = importlib.metadata.requires("napari-amil") or []
+    declared = {_normal(re.split(r"[^\w.-]", line, maxsplit=1)[0]) for line in requirements}
+    providers = importlib.metadata.packages_distributions()
+    known = sys.stdlib_module_names | {PACKAGE, "__future__"}
+    imported = {name.split(".")[0] for module in MODULES.values() for name in module.imports} - known
+    missing = {n for n in imported if not {_normal(p) for p in providers.get(n, [n])} & declared}
+    assert missing == set()
+
+
+def _normal(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
