@@ -76,7 +76,7 @@ def bring_forward(viewer: ViewerModel, layer: Shapes) -> None:
     for wanted in (image, layer):
         if wanted is not None:
             wanted.visible = True
-    if image is None or viewer.grid.enabled:
+    if image is None or viewer.canvas.grid.enabled:
         return
     for other in cell_layers(viewer.layers):
         below = record_of(other)

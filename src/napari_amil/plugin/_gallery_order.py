@@ -13,6 +13,7 @@ from napari_amil.plugin._scales import ColourScales
 from napari_amil.plugin._words import meaning, title
 
 _DIRECTIONS = {True: ("highest first", Qt.ArrowType.DownArrow), False: ("lowest first", Qt.ArrowType.UpArrow)}
+_SMALL_IS_UNUSUAL = {"anomaly_p", "anomaly_q"}
 _PERCENT = {"anomaly_percentile", "anomaly_percentile_se"}
 
 
@@ -85,6 +86,15 @@ class GalleryOrder(QWidget):
         self.direction.setArrowType(arrow)
         self.direction.setAccessibleName(words)
         self.direction.setToolTip(f"Now the {words}; press to turn the order round.")
+
+
+def sorting(
+    column: str, values: NDArray[np.float64], anomaly: NDArray[np.float64], highest_first: bool
+) -> NDArray[np.intp]:
+    """Return the order of ``values``: equal ones by their anomaly, and what has no value last."""
+    sign = -1.0 if highest_first else 1.0
+    second = -sign if column in _SMALL_IS_UNUSUAL else sign
+    return np.lexsort((second * anomaly, sign * values))
 
 
 def caption(column: str, value: float) -> str:

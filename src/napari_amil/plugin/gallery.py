@@ -18,7 +18,7 @@ from napari_amil.plugin._colours import UNSCORED_RGBA
 from napari_amil.plugin._field_opening import bring_forward, find_same_cell, open_field
 from napari_amil.plugin._follow import hear
 from napari_amil.plugin._gallery_filter import GalleryFilter
-from napari_amil.plugin._gallery_order import GalleryOrder, caption
+from napari_amil.plugin._gallery_order import GalleryOrder, caption, sorting
 from napari_amil.plugin._gallery_source import GallerySource
 from napari_amil.plugin._rows import BOX_COLUMNS
 from napari_amil.plugin._scales import scales_of
@@ -182,8 +182,9 @@ class GalleryPanel(QWidget):
         column, highest_first = self.order.value()
         self._values = self._cells.values(column)
         kept = np.flatnonzero(keep)
-        keys = self._values[kept] if not highest_first else -self._values[kept]
-        self._shown = kept[np.argsort(keys, kind="stable")]  # what has no value (NaN) comes last
+        self._shown = kept[
+            sorting(column, self._values[kept], self._cells.values("anomaly")[kept], highest_first)
+        ]
         self._recolour()
         total = len(self._cells)
         n_shown = len(self._shown)
