@@ -14,6 +14,7 @@ from napari.components import ViewerModel
 from napari.layers import Image, Shapes
 from pytestqt.qtbot import QtBot
 from qtpy.QtWidgets import QApplication
+from skimage.io import imsave
 
 from napari_amil.core.detection.select import Candidates
 from napari_amil.core.types import Cells
@@ -117,3 +118,21 @@ def draw_by_hand(layer: Shapes, corners: np.ndarray, mode: str = "add_rectangle"
     layer._is_creating = True
     layer._finish_drawing()
     layer.mode = "pan_zoom"
+
+
+@pytest.fixture
+def scored_cohort(tmp_path: Path, field: np.ndarray, cells: Cells) -> Path:
+    """A folder as ``score --out`` leaves it: two bags, three images that lie in a folder beside it."""
+    images, folder = tmp_path / "smears", tmp_path / "scored"
+    (images / "sub").mkdir(parents=True)
+    folder.mkdir()
+    parts = []
+    for number, (bag, name) in enumerate((("p1", "one.png"), ("p2", "sub/two.png"), ("p2", "sub/three.png"))):
+        imsave(images / name, np.roll(field, number, axis=2), check_contrast=False)
+        table = cells.table().assign(bag=bag, image=name, status="scored")
+        parts.append(table.assign(anomaly=np.arange(5) + 0.1 * number, anomaly_q=0.2))
+    pd.concat(parts).to_csv(folder / "cells.csv", index=False)
+    bags = pd.DataFrame({"bag": ["p1", "p2"], "predicted": ["control", "thal"], "n_cells": [5, 10]})
+    bags["probability_control"], bags["probability_thal"] = [0.8, 0.1], [0.2, 0.9]
+    bags.to_csv(folder / "bags.csv", index=False)
+    return folder

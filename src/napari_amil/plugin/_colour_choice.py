@@ -31,6 +31,7 @@ from napari_amil.plugin._forms import Folded
 from napari_amil.plugin._layers import cell_layers, show_scale
 from napari_amil.plugin._legend import ColourBar
 from napari_amil.plugin._rows import record_of
+from napari_amil.plugin._scales import scales_of
 from napari_amil.plugin._words import meaning, title
 
 
@@ -41,7 +42,7 @@ class ColourChoice(QWidget):
         super().__init__(parent)
         self._viewer = viewer
         self._layer: Shapes | None = None
-        self._scales: dict[str, ColourScale] = {}
+        self._scales = scales_of(viewer)
         self.column = QComboBox()
         self.column.setAccessibleName("Colour by")
         self.column.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
@@ -130,9 +131,8 @@ class ColourChoice(QWidget):
     def _on_scale_edited(self, _: object = None) -> None:
         scale = self.value()
         if scale is not None and self.low.value() < self.high.value():
-            self._show(
-                ColourScale(scale.column, self.low.value(), self.high.value(), self.colormap.currentText())
-            )
+            low, high, name = self.low.value(), self.high.value(), self.colormap.currentText()
+            self._show(replace(scale, low=low, high=high, colormap=name))
 
     def _on_fit(self) -> None:
         scale, values = self.value(), self._values()

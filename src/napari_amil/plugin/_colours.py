@@ -12,7 +12,9 @@ from numpy.typing import NDArray
 UNSCORED_RGBA = (0.55, 0.55, 0.55, 1.0)
 """Colour of the outline of a cell that has no score."""
 FILL_ALPHA = (0.0, 0.35)
-"""Opacity of the inside of a cell at the lower and at the upper end of the scale."""
+"""Opacity of the inside of a tinted cell at the lower and at the upper end of the scale."""
+STYLES = ("tinted", "outline", "box", "filled")
+"""Ways to draw a cell: outline with a tint where it is extreme, outline alone, box, or filled mask."""
 
 SEQUENTIAL_MAPS = ("plasma", "viridis", "magma", "inferno")
 """Perceptually even maps that people with a colour-vision deficiency can read (the middle of cividis is the
@@ -27,6 +29,26 @@ _RELATIVE_HIGH = {"attention_x_n": 3.0}
 
 
 @dataclass(frozen=True)
+class CellStyle:
+    """How a cell is drawn.
+
+    Parameters
+    ----------
+    kind
+        One of `STYLES`.
+    opacity
+        Of the inside of a filled cell, and of a smooth field, 0 to 1.
+    """
+
+    kind: str = STYLES[0]
+    opacity: float = 0.6
+
+    def __post_init__(self) -> None:
+        if self.kind not in STYLES or not 0 <= self.opacity <= 1:
+            raise ValueError(f"There is no style '{self.kind}' with opacity {self.opacity}.")
+
+
+@dataclass(frozen=True)
 class ColourScale:
     """Which score is shown, from which value to which, in which map.
 
@@ -38,12 +60,15 @@ class ColourScale:
         Values at the two ends of the map; values beyond take the end colour.
     colormap
         Name of a map.
+    style
+        How the cells are drawn.
     """
 
     column: str
     low: float
     high: float
     colormap: str
+    style: CellStyle = CellStyle()
 
     def __post_init__(self) -> None:
         if not (np.isfinite(self.low) and np.isfinite(self.high) and self.low < self.high):
@@ -54,7 +79,13 @@ class ColourScale:
         return np.clip((np.asarray(values, float) - self.low) / (self.high - self.low), 0.0, 1.0)
 
     def edge_rgba(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return the opaque outline colours ``(n, 4)``; NaN is grey and never transparent."""
+        """Return the colours ``(n, 4)`` of the outlines: opaque, but where boxes stand in for them."""
+        colours = self.rgba(values)
+        colours[:, 3] = 0.0 if self.style.kind == "box" else 1.0
+        return colours
+
+    def rgba(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the opaque colours ``(n, 4)`` of ``values``; NaN is grey and never transparent."""
         place = self.position(values)
         known = np.isfinite(place)
         colours = np.tile(np.array(UNSCORED_RGBA), (len(place), 1))
@@ -63,12 +94,20 @@ class ColourScale:
         return colours
 
     def face_rgba(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return the tints ``(n, 4)`` of the cells' insides: the more extreme the score, the stronger."""
+        """Return the colours ``(n, 4)`` of the cells' insides, as the style has them.
+
+        A tint is the stronger the more extreme the score; a filled cell is as opaque as all others.
+        """
+        colours = self.rgba(values)
         place = self.position(values)
-        strength = np.abs(2 * place - 1) if self.colormap in DIVERGING_MAPS else place
-        colours = self.edge_rgba(values)
-        low, high = FILL_ALPHA
-        colours[:, 3] = np.where(np.isfinite(place), low + (high - low) * strength**2, 0.0)
+        if self.style.kind == "filled":
+            colours[:, 3] = self.style.opacity
+        elif self.style.kind == "tinted":
+            strength = np.abs(2 * place - 1) if self.colormap in DIVERGING_MAPS else place
+            low, high = FILL_ALPHA
+            colours[:, 3] = np.where(np.isfinite(place), low + (high - low) * strength**2, 0.0)
+        else:
+            colours[:, 3] = 0.0
         return colours
 
 

@@ -1,0 +1,128 @@
+"""A cohort as ``napari-amil score --out FOLDER`` left it: its table of cells, and where its images lie."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from napari_amil.core.errors import AmilError
+
+CELLS, BAGS = "cells.csv", "bags.csv"
+_NEEDED = ("image", "cell_id", "y0", "x0", "y1", "x1")
+_OF_BAG = ("label", "predicted", "verdict")
+_PAGE = re.compile(r"(?P<file>.+\.tiff?)#(?P<page>[1-9]\d*)", re.IGNORECASE)
+_LEVELS_UP = 3
+_FOLDERS_SEEN = 200
+
+
+@dataclass(frozen=True, eq=False)
+class ScoredFolder:
+    """The cells of a scored cohort.
+
+    Parameters
+    ----------
+    path
+        The folder.
+    cells
+        One row per cell with the columns of the documentation, and ``label``, ``predicted`` and
+        ``verdict`` of its bag.
+    bags
+        One row per bag; empty where there is no table of them.
+    images
+        The folder that the names of images are relative to; None if it was not found.
+    """
+
+    path: Path
+    cells: pd.DataFrame
+    bags: pd.DataFrame
+    images: Path | None
+
+    def verdict_of(self, bag: str, image: str) -> dict[str, Any] | None:
+        """Return what the model says about a bag; None if unknown or if it has cells of other images."""
+        known = self.bags[self.bags["bag"] == bag] if "bag" in self.bags else self.bags
+        if known.empty or "predicted" not in known or set(self._images_of(bag)) != {image}:
+            return None
+        row = known.iloc[0].to_dict()
+        stem = "probability_"
+        said = {name: value for name, value in row.items() if not name.startswith(stem) and name != "bag"}
+        chances = {name.removeprefix(stem): value for name, value in row.items() if name.startswith(stem)}
+        return {**said, "probability": chances}
+
+    def _images_of(self, bag: str) -> list[str]:
+        return list(self.cells.loc[self.cells["bag"] == bag, "image"].unique())
+
+
+def read_scored_folder(path: Path) -> ScoredFolder:
+    """Return the cells of a scored cohort; may be called in any thread.
+
+    Raises
+    ------
+    AmilError
+        If the folder holds no table of cells that can be used.
+    """
+    folder = path.parent if path.is_file() else path
+    cells = _read_table(folder / CELLS)
+    missing = [name for name in _NEEDED if name not in cells]
+    if missing or cells.empty:
+        lack = f"lacks {', '.join(missing)}" if missing else "has no row"
+        raise AmilError(f"'{folder / CELLS}' {lack}; choose a folder that napari-amil score has written.")
+    cells["image"] = cells["image"].astype(str)
+    bags = _read_table(folder / BAGS) if (folder / BAGS).is_file() else pd.DataFrame()
+    if "bag" in cells and "bag" in bags:
+        told = [name for name in _OF_BAG if name in bags and name not in cells]
+        known = bags.drop_duplicates("bag").set_index("bag")[told]
+        cells = cells.join(known, on="bag")
+    if "status" not in cells:
+        cells["status"] = "scored"
+    return ScoredFolder(folder, cells, bags, find_images_of(folder, cells["image"].unique()))
+
+
+def _read_table(path: Path) -> pd.DataFrame:
+    try:
+        return pd.read_csv(path, dtype={"bag": str, "image": str, "label": str})
+    except FileNotFoundError as error:
+        raise AmilError(
+            f"There is no '{path}'; choose a folder that napari-amil score has written."
+        ) from error
+    except (OSError, ValueError) as error:
+        raise AmilError(f"The table '{path}' cannot be read ({error}); score the cohort again.") from error
+
+
+def find_images_of(folder: Path, names: Iterable[str]) -> Path | None:
+    """Return the nearest folder that holds the images called ``names``: here, beside it, or above."""
+    sample = list(names)
+    sample = sample[:: max(len(sample) // 5, 1)]
+    near = folder.resolve()
+    for base in [near, *near.parents[:_LEVELS_UP]]:
+        for candidate in [base, *_subfolders(base)]:
+            if all(file_of(candidate, name)[0].is_file() for name in sample):
+                return candidate
+    return None
+
+
+def _subfolders(base: Path) -> list[Path]:
+    try:
+        inside = [entry for entry in base.iterdir() if entry.is_dir() and not entry.name.startswith(".")]
+    except OSError:
+        return []
+    return sorted(inside)[:_FOLDERS_SEEN]
+
+
+def file_of(root: Path, name: str) -> tuple[Path, int]:
+    """Return file and page of an image of a table; ``stack.tif#2`` is the page 1, counted from 0."""
+    found = _PAGE.fullmatch(name)
+    if found and not (root / name).exists():
+        return root / found["file"], int(found["page"]) - 1
+    return root / name, 0
+
+
+def typical_side_px(cells: pd.DataFrame) -> float:
+    """Return the median of the longer sides of the boxes, in pixels; NaN of no cell."""
+    height, width = cells["y1"] - cells["y0"], cells["x1"] - cells["x0"]
+    return float(np.maximum(height, width).median())
