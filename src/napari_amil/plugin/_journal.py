@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from psygnal import Signal
 
 from napari_amil.plugin._colours import UNSCORED_RGBA
-from napari_amil.plugin._rows import CellRecord, complete, record_of, watch, write_features
+from napari_amil.plugin._rows import CellRecord, complete, outline_of, record_of, watch, write_features
 from napari_amil.plugin._steps import (
     Memory,
     ShapeState,
@@ -55,6 +55,10 @@ class Journal:
         self.undone: list[Step] = []
         self.done: deque[Step] = deque(maxlen=STEPS)
         self._look()
+
+    def is_of(self, layer: Shapes) -> bool:
+        """Tell whether these are the steps of ``layer``."""
+        return self._layer() is layer
 
     def before(self) -> None:
         """Take note of scores and verdict, which fall when cells change."""
@@ -173,6 +177,9 @@ def keep(layer: Shapes) -> None:
     record = record_of(layer)
     assert record is not None
     watch(layer)
+    for row, cell_id in enumerate(layer.features["cell_id"].iloc[: layer.nshapes]):
+        if int(cell_id) not in record.drawn:
+            record.drawn[int(cell_id)] = outline_of(layer, row)
     record.journal = Journal(layer, record)
     for key, act in ((UNDO_KEY, _undo), *((key, _redo) for key in REDO_KEYS)):
         layer.bind_key(key, act, overwrite=True)

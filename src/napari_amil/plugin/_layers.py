@@ -11,16 +11,15 @@ from napari.layers import Image, Shapes
 from numpy.typing import NDArray
 from skimage.measure import approximate_polygon
 
-from napari_amil.core.types import CELL_COLUMNS, Cells
+from napari_amil.core.types import Cells
 from napari_amil.plugin._colours import UNSCORED_RGBA, ColourScale
 from napari_amil.plugin._journal import keep
 from napari_amil.plugin._rows import (
     PIXEL_EDGE,
     RECORD,
     CellRecord,
+    cells_in,
     complete,
-    outline_of,
-    polygon_area,
     record_of,
     score_names,
     write_features,
@@ -159,28 +158,11 @@ def cells_of(layer: Shapes) -> Cells:
     A cell that nobody changed has its exact outline and detector box, not the drawn simplification. Shapes
     are clipped to the image.
     """
-    record = need_record(layer)
     table = layer.features
-    exact_row = {int(cell_id): row for row, cell_id in enumerate(record.known.cell_id)}
-    known_boxes, known_outlines = record.known.boxes, record.known.outlines
-    rows, boxes, outlines = [], [], []
-    for row, (cell_id, status) in enumerate(zip(table["cell_id"], table["status"], strict=True)):
-        if status == "excluded":
-            continue
-        if cell_id in exact_row and cell_id not in record.redrawn:
-            box, outline = known_boxes[exact_row[cell_id]], known_outlines[exact_row[cell_id]]
-        else:
-            drawn = np.clip(outline_of(layer, row), 0, record.image_shape)
-            box = np.array([*drawn.min(axis=0), *drawn.max(axis=0)])
-            if (box[2:] - box[:2]).min() < 1 or polygon_area(drawn) < 1:
-                continue
-            outline = drawn.astype(np.float32)
-        rows.append(row)
-        boxes.append(box)
-        outlines.append(outline)
-    kept = table.iloc[rows]
-    columns: dict[str, Any] = {name: kept[name].to_numpy() for name in CELL_COLUMNS}
-    return Cells(np.array(boxes, np.float32).reshape(-1, 4), tuple(outlines), **columns)
+    rows = np.flatnonzero(table["status"].ne("excluded"))
+    shapes, kinds = layer.data, layer.shape_type
+    cells, _ = cells_in(need_record(layer), table.iloc[rows], [(shapes[r], kinds[r]) for r in rows])
+    return cells
 
 
 def drawn_shapes(cells: Cells, record: CellRecord) -> list[NDArray[np.float64]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from copy import copy
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 
 from napari_amil.core.detection.select import Candidates
 from napari_amil.core.settings import DetectionSettings, SelectionSettings
-from napari_amil.core.types import Cells
+from napari_amil.core.types import CELL_COLUMNS, Cells
 from napari_amil.plugin._colours import ColourScale
 
 RECORD = "napari_amil"
@@ -82,6 +83,8 @@ class CellRecord:
     """Which candidates count as cells, as the sliders stood last."""
     bag: dict[str, Any] | None = None
     """What the model says about the whole sample; None as soon as the cells are no longer those scored."""
+    size_known: bool = True
+    """Whether ``image_shape`` is that of an image; cells of a file may come before their image."""
     paused: bool = False
     journal: Witness | None = None
 
@@ -251,12 +254,45 @@ def blank_row(table: pd.DataFrame, record: CellRecord) -> dict[str, Any]:
 
 def outline_of(layer: Shapes, row: int) -> NDArray[np.float64]:
     """Return the outline ``(n_points, 2)`` y, x in pixels of the shape in ``row``, ellipses as polygons."""
-    corners = np.asarray(layer.data[row], float)[:, -2:] + PIXEL_EDGE
-    if layer.shape_type[row] != "ellipse":
+    return outline_in(layer.data[row], layer.shape_type[row])
+
+
+def outline_in(corners: NDArray[Any], kind: str) -> NDArray[np.float64]:
+    """Return the outline ``(n_points, 2)`` y, x in pixels of a shape as napari has it."""
+    corners = np.asarray(corners, float)[:, -2:] + PIXEL_EDGE
+    if kind != "ellipse":
         return corners
     turn = np.linspace(0, 2 * np.pi, _ELLIPSE_POINTS, endpoint=False)[:, None]
     half_axes = (corners[1] - corners[0]) / 2, (corners[3] - corners[0]) / 2
     return np.asarray(corners.mean(axis=0) + np.cos(turn) * half_axes[0] + np.sin(turn) * half_axes[1])
+
+
+def cells_in(
+    record: CellRecord, table: pd.DataFrame, shapes: Sequence[tuple[NDArray[Any], str]]
+) -> tuple[Cells, NDArray[np.int64]]:
+    """Return the cells of some rows and shapes, and the rows that are cells; shapes without area are not.
+
+    A cell that nobody changed has its exact outline and detector box. Shapes are clipped to the image.
+    """
+    exact_row = {int(cell_id): row for row, cell_id in enumerate(record.known.cell_id)}
+    known_boxes, known_outlines = record.known.boxes, record.known.outlines
+    rows, boxes, outlines = [], [], []
+    for row, (cell_id, shape) in enumerate(zip(table["cell_id"], shapes, strict=True)):
+        if cell_id in exact_row and cell_id not in record.redrawn:
+            box, outline = known_boxes[exact_row[cell_id]], known_outlines[exact_row[cell_id]]
+        else:
+            drawn = np.clip(outline_in(*shape), 0, record.image_shape)
+            box = np.array([*drawn.min(axis=0), *drawn.max(axis=0)])
+            if (box[2:] - box[:2]).min() < 1 or polygon_area(drawn) < 1:
+                continue
+            outline = drawn.astype(np.float32)
+        rows.append(row)
+        boxes.append(box)
+        outlines.append(outline)
+    kept = table.iloc[rows]
+    columns: dict[str, Any] = {name: kept[name].to_numpy() for name in CELL_COLUMNS}
+    cells = Cells(np.array(boxes, np.float32).reshape(-1, 4), tuple(outlines), **columns)
+    return cells, np.array(rows, np.int64)
 
 
 def polygon_area(outline: NDArray[np.float64]) -> float:

@@ -67,9 +67,14 @@ def changed_rows(old: pd.DataFrame, new: pd.DataFrame) -> set[int]:
     first, second = (table.reindex(index=common, columns=columns) for table in (old, new))
     same = np.ones(len(common), bool)
     for name in columns:
-        a, b = first[name], second[name]
-        same &= ((a == b) | (a.isna() & b.isna())).to_numpy(bool)
+        same &= same_values(first[name], second[name])
     return set(common[~same]) | set(old.index.symmetric_difference(new.index))
+
+
+def same_values(old: pd.Series, new: pd.Series) -> NDArray[np.bool_]:
+    """Return where two columns say the same; nothing and an empty text are the same."""
+    blank_old, blank_new = (one.isna() | (one == "") for one in (old, new))
+    return np.asarray(((old == new) | (blank_old & blank_new)).to_numpy(bool))
 
 
 def side_of(
@@ -131,5 +136,4 @@ def title_of(before: Side, after: Side, touched: frozenset[int]) -> str:
 
 def _differs(before: pd.DataFrame, after: pd.DataFrame, name: str) -> bool:
     old = before[name] if name in before else pd.Series(np.nan, before.index)
-    new = after[name].reindex(old.index)
-    return not bool(((old == new) | (old.isna() & new.isna())).all())
+    return not same_values(old, after[name].reindex(old.index)).all()
