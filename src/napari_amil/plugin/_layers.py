@@ -2,34 +2,30 @@
 
 from __future__ import annotations
 
-import importlib.util
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from napari.layers import Image, Shapes
-from napari.utils.triangulation_backend import TriangulationBackend, set_backend
 from numpy.typing import NDArray
 from skimage.measure import approximate_polygon
 
-from napari_amil.core.types import CELL_COLUMNS, Cells
+from napari_amil.core.types import Cells
 from napari_amil.plugin._colours import UNSCORED_RGBA, ColourScale
+from napari_amil.plugin._journal import keep
 from napari_amil.plugin._rows import (
     PIXEL_EDGE,
     RECORD,
     CellRecord,
+    cells_in,
     complete,
-    outline_of,
-    polygon_area,
     record_of,
     score_names,
-    watch,
     write_features,
 )
+from napari_amil.plugin._triangulation import fastest_triangulation, has_compiled_triangulation
 
-COMPILED_BACKENDS = ("bermuda", "PartSegCore_compiled_backend", "triangle", "numba")
 _EDGE_OF_DIAMETER = 1 / 26
 _COARSE_PX = {True: 0.2, False: 1.0}
 """How far a drawn outline may lie from the exact one, with and without compiled triangulation."""
@@ -58,14 +54,14 @@ def make_layer(cells: Cells, record: CellRecord, image: Image) -> Shapes:
         )
     record.next_id = max(record.next_id, *(int(cell_id) + 1 for cell_id in record.known.cell_id), 1)
     write_features(layer, record, features_of(cells, record))
-    watch(layer)
+    keep(layer)
     return layer
 
 
 def adopt_layer(layer: Shapes, record: CellRecord) -> None:
     """Make a layer that the user drew into a cell layer: every shape becomes an unscored cell."""
     layer.metadata[RECORD] = record
-    watch(layer)
+    keep(layer)
 
 
 def features_of(cells: Cells, record: CellRecord) -> pd.DataFrame:
@@ -119,6 +115,8 @@ def show_cells(layer: Shapes, cells: Cells) -> None:
     Rows that stay are not touched, so that selection, ids and scores stay with their shapes.
     """
     record = need_record(layer)
+    if record.journal is not None:
+        record.journal.before()
     table = layer.features
     ids = table["cell_id"].to_numpy()
     by_hand = record.by_hand(table)
@@ -160,28 +158,11 @@ def cells_of(layer: Shapes) -> Cells:
     A cell that nobody changed has its exact outline and detector box, not the drawn simplification. Shapes
     are clipped to the image.
     """
-    record = need_record(layer)
     table = layer.features
-    exact_row = {int(cell_id): row for row, cell_id in enumerate(record.known.cell_id)}
-    known_boxes, known_outlines = record.known.boxes, record.known.outlines
-    rows, boxes, outlines = [], [], []
-    for row, (cell_id, status) in enumerate(zip(table["cell_id"], table["status"], strict=True)):
-        if status == "excluded":
-            continue
-        if cell_id in exact_row and cell_id not in record.redrawn:
-            box, outline = known_boxes[exact_row[cell_id]], known_outlines[exact_row[cell_id]]
-        else:
-            drawn = np.clip(outline_of(layer, row), 0, record.image_shape)
-            box = np.array([*drawn.min(axis=0), *drawn.max(axis=0)])
-            if (box[2:] - box[:2]).min() < 1 or polygon_area(drawn) < 1:
-                continue
-            outline = drawn.astype(np.float32)
-        rows.append(row)
-        boxes.append(box)
-        outlines.append(outline)
-    kept = table.iloc[rows]
-    columns: dict[str, Any] = {name: kept[name].to_numpy() for name in CELL_COLUMNS}
-    return Cells(np.array(boxes, np.float32).reshape(-1, 4), tuple(outlines), **columns)
+    rows = np.flatnonzero(table["status"].ne("excluded"))
+    shapes, kinds = layer.data, layer.shape_type
+    cells, _ = cells_in(need_record(layer), table.iloc[rows], [(shapes[r], kinds[r]) for r in rows])
+    return cells
 
 
 def drawn_shapes(cells: Cells, record: CellRecord) -> list[NDArray[np.float64]]:
@@ -232,18 +213,3 @@ def need_record(layer: Shapes) -> CellRecord:
 def cell_layers(layers: Iterable[Any]) -> list[Shapes]:
     """Return the cell layers among ``layers``."""
     return [layer for layer in layers if record_of(layer) is not None]
-
-
-def has_compiled_triangulation() -> bool:
-    """Tell whether a compiled triangulation backend is installed; without one polygons are drawn coarser."""
-    return any(importlib.util.find_spec(name) is not None for name in COMPILED_BACKENDS)
-
-
-@contextmanager
-def fastest_triangulation() -> Iterator[None]:
-    """Use the fastest triangulation that is installed, and the user's own choice again afterwards."""
-    before = set_backend(TriangulationBackend.fastest_available)
-    try:
-        yield
-    finally:
-        set_backend(before)

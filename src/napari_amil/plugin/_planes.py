@@ -39,9 +39,7 @@ class Plane:
     @property
     def name(self) -> str:
         """Name for tables: that of the file, else of the layer; a stack adds the number of the plane."""
-        path = getattr(self.layer.source, "path", None)
-        base = Path(path).name if path else str(self.layer.name)
-        return "#".join([base, *(str(index + 1) for index in self.place)])
+        return image_name(self.layer, self.place)
 
     def at(self, place: tuple[int, ...]) -> Plane:
         """Return another plane of the same stack."""
@@ -70,6 +68,13 @@ class Plane:
             colour = {"photometric": "rgb", "extrasamples": alpha}
         tifffile.imwrite(path, np.ascontiguousarray(pixels), **colour)
         return path
+
+
+def image_name(layer: Image, place: tuple[int, ...]) -> str:
+    """Return the name of one plane of ``layer`` in tables."""
+    path = getattr(layer.source, "path", None)
+    base = Path(path).name if path else str(layer.name)
+    return "#".join([base, *(str(index + 1) for index in place)])
 
 
 def shown_plane(viewer: ViewerModel, layer: Image) -> Plane:

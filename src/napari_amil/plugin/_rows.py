@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from copy import copy
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 
 from napari_amil.core.detection.select import Candidates
 from napari_amil.core.settings import DetectionSettings, SelectionSettings
-from napari_amil.core.types import Cells
+from napari_amil.core.types import CELL_COLUMNS, Cells
 from napari_amil.plugin._colours import ColourScale
 
 RECORD = "napari_amil"
@@ -22,11 +23,23 @@ RECORD = "napari_amil"
 PIXEL_EDGE = 0.5
 """Cells count from the corner of the first pixel, napari from its centre."""
 
+CELL_TYPE = "cell_type"
+"""Column with the type that the user gave a cell by hand; it is only ever used to evaluate."""
 BOX_COLUMNS = ("y0", "x0", "y1", "x1")
 _FLAGS = ("touches_border", "overlaps")
 _BASE = ("image", "cell_id", *BOX_COLUMNS, "detection_score", "area_px", *_FLAGS, "status")
 _ELLIPSE_POINTS = 48
 _MOVED_PX = 1e-3
+
+
+class Witness(Protocol):
+    """Who is told before and after the rows of a layer change: the journal."""
+
+    def before(self) -> None:
+        """Hear that something is about to change."""
+
+    def after(self) -> None:
+        """Hear that shapes, features and record are in order again."""
 
 
 @dataclass
@@ -70,12 +83,15 @@ class CellRecord:
     """Which candidates count as cells, as the sliders stood last."""
     bag: dict[str, Any] | None = None
     """What the model says about the whole sample; None as soon as the cells are no longer those scored."""
+    size_known: bool = True
+    """Whether ``image_shape`` is that of an image; cells of a file may come before their image."""
     paused: bool = False
+    journal: Witness | None = None
 
     def __deepcopy__(self, memo: dict[int, Any]) -> CellRecord:
         """Return a record of its own for a duplicated layer; arrays that nobody changes are shared."""
         own = {name: copy(getattr(self, name)) for name in ("drawn", "redrawn", "removed", "present")}
-        return replace(self, **own, paused=False)
+        return replace(self, **own, paused=False, journal=None)
 
     @property
     def known(self) -> Cells:
@@ -118,8 +134,23 @@ class RowKeeper:
         action = str(getattr(event, "action", "")).rsplit(".", maxsplit=1)[-1].lower()
         if record is None or record.paused or action in {"adding", "changing", "removing"}:
             return
+        if record.journal is not None:
+            record.journal.before()
         changed = event.data_indices if event is not None and action == "changed" else ()
-        keep_rows(self._layer, record, [index for index in changed if index >= 0])
+        indices = [int(index) for index in changed if index >= 0]
+        if len(indices) == 1 and self._layer.nshapes == len(self._layer.features) - 1:
+            _drop_row(self._layer, record, indices[0])
+            indices = []
+        keep_rows(self._layer, record, indices)
+
+
+def _drop_row(layer: Shapes, record: CellRecord, row: int) -> None:
+    """Drop the row of a shape that went with its last corners; napari leaves that row behind."""
+    record.paused = True
+    try:
+        layer.features = layer.features.drop(index=layer.features.index[row]).reset_index(drop=True)
+    finally:
+        record.paused = False
 
 
 def watch(layer: Shapes) -> None:
@@ -146,6 +177,8 @@ def keep_rows(layer: Shapes, record: CellRecord, changed: list[int]) -> None:
     table.loc[fresh, "detection_score"] = np.nan
     table.loc[fresh, "overlaps"] = False
     table.loc[fresh, "status"] = "unscored"
+    if CELL_TYPE in table:
+        table.loc[fresh, CELL_TYPE] = ""
     table.loc[moved, "status"] = "edited"
     record.redrawn |= {int(ids[row]) for row in moved}
     rows = [*fresh, *moved]
@@ -173,6 +206,8 @@ def complete(features: pd.DataFrame, n_rows: int, record: CellRecord) -> pd.Data
         columns[name] = table[name].eq(True).to_numpy() if name in table else np.zeros(n_rows, bool)
     columns |= {name: _floats(table, name, n_rows) for name in score_names(table)}
     columns |= {name: table[name] for name in table if name not in columns and name != "status"}
+    if CELL_TYPE in table:
+        columns[CELL_TYPE] = np.array(table[CELL_TYPE].astype(object).where(table[CELL_TYPE].notna(), ""))
     status = table["status"] if "status" in table else pd.Series("unscored", table.index)
     columns["status"] = np.array(status.astype(object).where(status.notna(), "unscored"), dtype=object)
     return pd.DataFrame(columns)
@@ -204,23 +239,60 @@ def write_features(layer: Shapes, record: CellRecord, table: pd.DataFrame) -> No
             layer.face_color = record.scale.face_rgba(values)
     finally:
         record.paused = was_paused
+    if record.journal is not None:
+        record.journal.after()
 
 
 def blank_row(table: pd.DataFrame, record: CellRecord) -> dict[str, Any]:
     """Return the row that a newly drawn shape starts with: no id, no score, nothing copied."""
     blanks: dict[str, Any] = dict.fromkeys(table.columns, np.nan)
     blanks |= dict.fromkeys(_FLAGS, False)
+    if CELL_TYPE in table:
+        blanks[CELL_TYPE] = ""
     return blanks | {"image": record.image_name, "cell_id": 0, "status": "unscored"}
 
 
 def outline_of(layer: Shapes, row: int) -> NDArray[np.float64]:
     """Return the outline ``(n_points, 2)`` y, x in pixels of the shape in ``row``, ellipses as polygons."""
-    corners = np.asarray(layer.data[row], float)[:, -2:] + PIXEL_EDGE
-    if layer.shape_type[row] != "ellipse":
+    return outline_in(layer.data[row], layer.shape_type[row])
+
+
+def outline_in(corners: NDArray[Any], kind: str) -> NDArray[np.float64]:
+    """Return the outline ``(n_points, 2)`` y, x in pixels of a shape as napari has it."""
+    corners = np.asarray(corners, float)[:, -2:] + PIXEL_EDGE
+    if kind != "ellipse":
         return corners
     turn = np.linspace(0, 2 * np.pi, _ELLIPSE_POINTS, endpoint=False)[:, None]
     half_axes = (corners[1] - corners[0]) / 2, (corners[3] - corners[0]) / 2
     return np.asarray(corners.mean(axis=0) + np.cos(turn) * half_axes[0] + np.sin(turn) * half_axes[1])
+
+
+def cells_in(
+    record: CellRecord, table: pd.DataFrame, shapes: Sequence[tuple[NDArray[Any], str]]
+) -> tuple[Cells, NDArray[np.int64]]:
+    """Return the cells of some rows and shapes, and the rows that are cells; shapes without area are not.
+
+    A cell that nobody changed has its exact outline and detector box. Shapes are clipped to the image.
+    """
+    exact_row = {int(cell_id): row for row, cell_id in enumerate(record.known.cell_id)}
+    known_boxes, known_outlines = record.known.boxes, record.known.outlines
+    rows, boxes, outlines = [], [], []
+    for row, (cell_id, shape) in enumerate(zip(table["cell_id"], shapes, strict=True)):
+        if cell_id in exact_row and cell_id not in record.redrawn:
+            box, outline = known_boxes[exact_row[cell_id]], known_outlines[exact_row[cell_id]]
+        else:
+            drawn = np.clip(outline_in(*shape), 0, record.image_shape)
+            box = np.array([*drawn.min(axis=0), *drawn.max(axis=0)])
+            if (box[2:] - box[:2]).min() < 1 or polygon_area(drawn) < 1:
+                continue
+            outline = drawn.astype(np.float32)
+        rows.append(row)
+        boxes.append(box)
+        outlines.append(outline)
+    kept = table.iloc[rows]
+    columns: dict[str, Any] = {name: kept[name].to_numpy() for name in CELL_COLUMNS}
+    cells = Cells(np.array(boxes, np.float32).reshape(-1, 4), tuple(outlines), **columns)
+    return cells, np.array(rows, np.int64)
 
 
 def polygon_area(outline: NDArray[np.float64]) -> float:

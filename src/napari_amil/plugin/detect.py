@@ -17,6 +17,7 @@ from napari_amil.core.detection.select import Candidates
 from napari_amil.core.errors import AmilError
 from napari_amil.core.settings import DetectionSettings, RunSettings, SelectionSettings
 from napari_amil.core.types import Cells
+from napari_amil.plugin._care import look_after
 from napari_amil.plugin._follow import LayerCombo, hear, scrolling
 from napari_amil.plugin._forms import SettingsForm
 from napari_amil.plugin._job import JobBar
@@ -67,6 +68,7 @@ class DetectPanel(QWidget):
         self._settle.setSingleShot(True)
         self._settle.setInterval(_SETTLE_MS)
         self._settle.timeout.connect(self._select_again)
+        look_after(viewer)
         self._build()
         hear(self, viewer.layers.selection.events.active, self._on_active_changed)
         hear(self, viewer.layers.events.removed, self._on_layer_removed)
@@ -190,6 +192,9 @@ class DetectPanel(QWidget):
         self._show_count()
 
     def _on_features_changed(self, _: object) -> None:
+        record = record_of(self._layer) if self._layer is not None else None
+        if record is not None and not self._settle.isActive():
+            self._load_selection(record)  # an undone slider goes back, too
         self._show_count()
 
     def _open_score_panel(self) -> None:

@@ -18,10 +18,14 @@ from napari_amil.core.types import ANOMALOUS_Q, CELL_COLUMNS, Cells
 CELL = {"name": "Cell", "color": [0, 114, 178]}
 ANOMALOUS_CELL = {"name": "Anomalous cell", "color": [213, 94, 0]}
 """Classes that QuPath shows; blue and vermilion are told apart by colour-blind eyes."""
+OWN = "napari_amil"
+"""Name of the member of a file that only this program reads."""
 _BOX = ("y0", "x0", "y1", "x1")
 
 
-def write_geojson(cells: Cells, scores: pd.DataFrame | None, path: Path) -> None:
+def write_geojson(
+    cells: Cells, scores: pd.DataFrame | None, path: Path, own: dict[str, Any] | None = None
+) -> None:
     """Write the cells of one image as a FeatureCollection of QuPath detections.
 
     Every number of the cell and of its scores becomes a measurement (flags 1 or 0), every text an
@@ -36,6 +40,9 @@ def write_geojson(cells: Cells, scores: pd.DataFrame | None, path: Path) -> None
         One row per cell, in their order, or None.
     path
         File to write.
+    own
+        What else this program wants back, as JSON; kept under ``napari_amil`` beside the features, which
+        other programs pass over.
 
     Raises
     ------
@@ -55,7 +62,21 @@ def write_geojson(cells: Cells, scores: pd.DataFrame | None, path: Path) -> None
         _feature(ring(outline, box), row, path.stem)
         for outline, box, row in zip(cells.outlines, cells.boxes, rows, strict=True)
     ]
-    write_json({"type": "FeatureCollection", "features": features}, path)
+    beside = {} if own is None else {OWN: own}
+    write_json({"type": "FeatureCollection", "features": features, **beside}, path)
+
+
+def read_own(path: Path) -> dict[str, Any] | None:
+    """Return what `write_geojson` kept for this program; None if there is nothing.
+
+    Raises
+    ------
+    AmilError
+        If the file is missing or no JSON.
+    """
+    content = read_json(path)
+    own = content.get(OWN) if isinstance(content, dict) else None
+    return own if isinstance(own, dict) else None
 
 
 def _feature(points: list[list[float]], row: dict[Any, Any], image: str) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 
 from napari_amil.core.types import box_outline
 
+_WKT = re.compile(r"\s*POLYGON\s*\(\s*\(([^()]*)\)", re.IGNORECASE)
 _SLACK_PX = 1.0  # an outline that leaves its stored box by more was redrawn in another program
 
 
@@ -63,3 +65,23 @@ def fill_ids(stored: NDArray[Any]) -> NDArray[np.int64]:
     start = int(ids.max(initial=0)) + 1
     ids[missing] = np.arange(start, start + missing.sum())
     return ids
+
+
+def to_wkt(outline: NDArray[Any], box: NDArray[np.float32]) -> str:
+    """Return an outline as well-known text (OGC): ``POLYGON ((x y, ...))``, the first point repeated."""
+    points = ring(outline, box)
+    return f"POLYGON (({', '.join(f'{x!r} {y!r}' for x, y in [*points, points[0]])}))"
+
+
+def from_wkt(text: str) -> NDArray[np.float32]:
+    """Return the outline ``(n_points, 2)`` of y, x of a ``POLYGON``; its holes are left out.
+
+    Raises
+    ------
+    ValueError
+        If the text is no polygon.
+    """
+    found = _WKT.match(text)
+    if found is None:
+        raise ValueError(f"'{text[:40]}' is no POLYGON ((x y, ...))")
+    return outline_of([[float(part) for part in point.split()] for point in found[1].split(",")])
