@@ -132,6 +132,19 @@ def estimate(request: Request) -> Generator[Event, None, dict[str, Any]]:
     return {**dataclasses.asdict(found), "device": recipe.device.type}
 
 
+def calibrate(request: Request) -> Generator[Event, None, dict[str, Any]]:
+    """Refer a model to the smears in ``controls`` and write it to ``target``; say how they differ."""
+    path = _bundle_path(request)
+    bundle = pipeline.load_bundle(path)
+    recipe = pipeline.Recipe.of(bundle, None, pipeline.pick_device(request.get("device", "auto")))
+    found = pipeline.read_controls(Path(request["controls"]), bundle.settings.control)
+    calibrated = yield from pipeline.calibrate(pipeline.cohort_source(found), recipe)
+    target = Path(request["target"])
+    pipeline.save_bundle(calibrated.bundle, target)
+    sentences, differs = pipeline.drift_sentences(calibrated.drift), pipeline.differs(calibrated.drift)
+    return {"bundle": str(target), "sentences": sentences, "differs": differs}
+
+
 JOBS: dict[str, Job] = {
     "detect": detect,
     "score": score,
@@ -140,6 +153,7 @@ JOBS: dict[str, Job] = {
     "cohort": cohort,
     "check": check,
     "estimate": estimate,
+    "calibrate": calibrate,
 }
 
 

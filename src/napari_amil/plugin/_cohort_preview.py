@@ -10,7 +10,7 @@ from qtpy.QtWidgets import QAbstractItemView, QHeaderView, QTreeWidget, QTreeWid
 from napari_amil.plugin._theme import wrapped
 
 _COLUMNS = ("", "Patients", "Bags", "Images", "Cells")
-_HEIGHT_PX = 176
+_HEIGHTS_PX = (90, 190)
 _TO_FIND = "…"
 """Stands where cells are still to be found by the detector."""
 _UNLABELLED = "without a label"
@@ -24,8 +24,6 @@ class CohortPreview(QWidget):
         self.tree = QTreeWidget()
         self.tree.setHeaderLabels(list(_COLUMNS))
         self.tree.setAccessibleName("What the cohort holds")
-        self.tree.setMinimumHeight(_HEIGHT_PX)
-        self.tree.setMaximumHeight(_HEIGHT_PX)
         self.tree.setUniformRowHeights(True)
         self.tree.setIndentation(12)
         self.tree.setSelectionMode(QAbstractItemView.SelectionMode.NoSelection)
@@ -73,12 +71,15 @@ class CohortPreview(QWidget):
         self.tree.addTopLevelItems(items)
         for item in items:
             _align(item)
+        wanted = int(1.1 * (len(items) + 3) * self.tree.fontMetrics().lineSpacing())
+        self.tree.setFixedHeight(min(max(wanted, _HEIGHTS_PX[0]), _HEIGHTS_PX[1]))
         self.tree.setVisible(True)
         self.sums.setText(_sums(bags, len(names), clinical))
         self.sums.setVisible(True)
 
     def _class_item(self, name: str, bags: pd.DataFrame, control: str) -> QTreeWidgetItem:
-        item = QTreeWidgetItem(_row(f"{name} (control)" if name == control else name, bags))
+        is_told = name == control and "control" not in name.lower()
+        item = QTreeWidgetItem(_row(f"{name} (control)" if is_told else name, bags))
         font = QFont(self.font())
         font.setBold(True)
         item.setFont(0, font)

@@ -23,6 +23,8 @@ _REDRAW_MS = 400
 _TRAINING, _VALIDATION, _WEIGHT = "#56B4E9", "#E69F00", "#CC79A7"
 _HEIGHT_PX = 300
 _POINTS = 8.0
+_SIZE_INCHES = (3.4, 3.0)
+_MARGINS = {"left": 0.13, "right": 0.92, "top": 0.93, "bottom": 0.13, "hspace": 0.55}
 _MANY_EPOCHS = 400
 
 
@@ -34,13 +36,13 @@ class Curves(QWidget):
         self._palette = palette(theme)
         self._training: TrainingLog | None = None
         self._drawn = (-1, -1)
-        figure = Figure(layout="constrained")
+        figure = Figure(figsize=_SIZE_INCHES)
         self.canvas = FigureCanvasQTAgg(figure)  # type: ignore[no-untyped-call]
         self.canvas.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
         self.canvas.setFixedHeight(_HEIGHT_PX)
         self.canvas.setMinimumWidth(0)
         self.canvas.setAccessibleName("Curves of the training")
-        grid = figure.add_gridspec(2, 1, height_ratios=(1.6, 1.0))
+        grid = figure.add_gridspec(2, 1, height_ratios=(1.6, 1.0), **_MARGINS)
         self.losses: Axes = figure.add_subplot(grid[0])
         self.weight: Axes = self.losses.twinx()
         self.controls: Axes = figure.add_subplot(grid[1])

@@ -8,7 +8,16 @@ from typing import Any
 
 import pandas as pd
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QApplication, QComboBox, QFormLayout, QHBoxLayout, QLabel, QPushButton, QWidget
+from qtpy.QtWidgets import (
+    QApplication,
+    QComboBox,
+    QFormLayout,
+    QHBoxLayout,
+    QLabel,
+    QPushButton,
+    QVBoxLayout,
+    QWidget,
+)
 
 from napari_amil.core.errors import AmilError
 from napari_amil.core.events import Step
@@ -97,9 +106,14 @@ class PreparePage(QWidget):
         layout.addLayout(last)
         layout.addLayout(buttons)
         layout.addWidget(self.estimate)
-        layout.addWidget(self.start)
-        layout.addWidget(self.why)
         layout.addStretch(1)
+        foot = QVBoxLayout()  # always in view
+        foot.setContentsMargins(10, 4, 10, 8)
+        foot.addWidget(self.why)
+        foot.addWidget(self.start)
+        outer = self.layout()
+        assert isinstance(outer, QVBoxLayout)
+        outer.addLayout(foot)
 
     def _connect(self) -> None:
         self.cohort.changed.connect(self._on_cohort_changed)

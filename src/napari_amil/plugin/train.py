@@ -47,6 +47,9 @@ class TrainPanel(QWidget):
         self.runs = RunList(viewer, registry or RunRegistry())
         self.pages = QTabWidget()
         self.pages.setDocumentMode(True)
+        bar = self.pages.tabBar()
+        if bar is not None:
+            bar.setDrawBase(False)
         self.pages.addTab(self.prepare, "Prepare")
         self.pages.addTab(self.runs, "Runs")
         layout = QVBoxLayout(self)

@@ -21,7 +21,7 @@ from napari_amil.core.pipeline.cohorts import Gathered, Source, cohort_source, g
 from napari_amil.core.pipeline.controls import morphology_columns, nearest_controls
 from napari_amil.core.pipeline.detect import cell_table, detect_images, write_detections
 from napari_amil.core.pipeline.diagnose import diagnose
-from napari_amil.core.pipeline.drift import drift_sentences
+from napari_amil.core.pipeline.drift import differs, drift_sentences
 from napari_amil.core.pipeline.estimate import Estimate, estimating
 from napari_amil.core.pipeline.evaluate import delete_cells, draw_evaluation, evaluate_scored
 from napari_amil.core.pipeline.fields import Recipe, detect_field
@@ -81,6 +81,7 @@ __all__ = [
     "detect_images",
     "device_names",
     "diagnose",
+    "differs",
     "draw_evaluation",
     "drift_sentences",
     "embed_field",
