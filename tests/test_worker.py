@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 from napari_amil import worker
-from napari_amil.core.cohort.synth import synthetic_smear
+from napari_amil.core.cohort.synth import SynthCohortSettings, synthetic_smear, write_synthetic_cohort
 from napari_amil.core.types import Cells
 
 
@@ -55,3 +55,22 @@ def test_a_failure_is_one_sentence_and_the_next_job_runs(tmp_path: Path) -> None
     assert "absent.png" in answers[0]["message"]
     assert "nowhere.safetensors" in answers[1]["message"]
     assert answers[2]["event"] == "Result"
+
+
+def test_a_cohort_is_described_before_the_controls_are_known(tmp_path: Path) -> None:
+    settings = SynthCohortSettings(control="wt", patients=2, samples=1, diseases={"ill": {"spherocyte": 0.3}})
+    listed = write_synthetic_cohort(tmp_path / "cohort", settings)
+    job = {"job": "cohort", "cohort": str(listed), "out": str(tmp_path)}
+    said = _ask(job, {**job, "control": "wt"}, {"job": "check", "cohort": str(listed), "control": "wt"})
+    answers = {line["id"]: line for line in said[1:] if line["event"] == "Result"}
+    assert (answers[0]["classes"], answers[0]["control"]) == (["ill", "wt"], None)
+    assert (answers[1]["classes"], answers[1]["control"]) == (["wt", "ill"], "wt")
+    assert len(pd.read_csv(answers[1]["bags"])) == 4
+    kinds = {problem["kind"] for problem in answers[2]["problems"]}
+    assert {"few-patients", "few-cells"} <= kinds
+
+
+def test_presets_and_devices_can_be_chosen_from() -> None:
+    found = _ask({"job": "choices"})[-1]
+    assert found["presets"]["amil-code"]["model"]["encoder"] == "roi"
+    assert "cpu" in found["devices"]

@@ -1,12 +1,13 @@
 """The child process that does what needs torch: one JSON request a line in, events and results out.
 
 ``{"event": "Ready"}`` is said once the networks can be used. A request has an ``id``, which every
-answer repeats, and a ``job``: ``detect``, ``score`` or ``info``. Arrays travel through files, so
+answer repeats, and a ``job``, one of `JOBS`. Arrays travel through files, so
 that a line stays short. Killing the process is how a job is cancelled.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import sys
 import time
@@ -84,7 +85,76 @@ def info(request: Request) -> Generator[Event, None, dict[str, Any]]:
     return {"card": header["card"], "settings": header["settings"], "classes": header.get("classes", [])}
 
 
-JOBS: dict[str, Job] = {"detect": detect, "score": score, "info": info}
+def choices(request: Request) -> Generator[Event, None, dict[str, Any]]:
+    """Return what a training can choose from: presets with their settings, and devices."""
+    yield from ()
+    presets = {name: pipeline.preset(name).model_dump(mode="json") for name in pipeline.PRESETS}
+    return {"presets": presets, "devices": pipeline.device_names()}
+
+
+def cohort(request: Request) -> Generator[Event, None, dict[str, Any]]:
+    """Write the bags of a cohort to ``out``; without a class called ``control`` only name the classes."""
+    yield from ()
+    path = Path(request["cohort"])
+    names = pipeline.class_names(path)
+    wanted = request.get("control") or ""
+    control = wanted if wanted in names else pipeline.guess_control(names)
+    if control is None:
+        return {"classes": names, "control": None}
+    found = pipeline.read_cohort(path, control)
+    target = Path(request["out"]) / "bags.csv"
+    pipeline.write_table(pipeline.bag_table(found), target)
+    return {
+        "classes": list(found.classes),
+        "control": control,
+        "bags": str(target),
+        "clinical": pipeline.clinical_columns(found),
+    }
+
+
+def check(request: Request) -> Generator[Event, None, dict[str, Any]]:
+    """Return every problem of a cohort; each image is read once."""
+    dimensions = RunSettings.parse(request.get("settings") or {}).model.embedding_dim
+    found = pipeline.read_cohort(Path(request["cohort"]), request["control"])
+    problems = yield from pipeline.checking(found, dimensions)
+    return {"problems": [dataclasses.asdict(problem) for problem in problems]}
+
+
+def estimate(request: Request) -> Generator[Event, None, dict[str, Any]]:
+    """Return what a training of ``cohort`` would cost, from a few real steps."""
+    settings = RunSettings.parse(request["settings"])
+    bundle = pipeline.load_bundle(_bundle_path(request))
+    recipe = pipeline.Recipe.for_training(
+        bundle, settings, pipeline.pick_device(request.get("device", "auto"))
+    )
+    source = pipeline.cohort_source(pipeline.read_cohort(Path(request["cohort"]), settings.control))
+    found = yield from pipeline.estimating(source, recipe, request.get("trainings", 1))
+    return {**dataclasses.asdict(found), "device": recipe.device.type}
+
+
+def calibrate(request: Request) -> Generator[Event, None, dict[str, Any]]:
+    """Refer a model to the smears in ``controls`` and write it to ``target``; say how they differ."""
+    path = _bundle_path(request)
+    bundle = pipeline.load_bundle(path)
+    recipe = pipeline.Recipe.of(bundle, None, pipeline.pick_device(request.get("device", "auto")))
+    found = pipeline.read_controls(Path(request["controls"]), bundle.settings.control)
+    calibrated = yield from pipeline.calibrate(pipeline.cohort_source(found), recipe)
+    target = Path(request["target"])
+    pipeline.save_bundle(calibrated.bundle, target)
+    sentences, differs = pipeline.drift_sentences(calibrated.drift), pipeline.differs(calibrated.drift)
+    return {"bundle": str(target), "sentences": sentences, "differs": differs}
+
+
+JOBS: dict[str, Job] = {
+    "detect": detect,
+    "score": score,
+    "info": info,
+    "choices": choices,
+    "cohort": cohort,
+    "check": check,
+    "estimate": estimate,
+    "calibrate": calibrate,
+}
 
 
 def serve(requests: TextIO, replies: TextIO) -> None:

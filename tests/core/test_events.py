@@ -7,13 +7,28 @@ from collections.abc import Generator
 
 import pytest
 
-from napari_amil.core.events import EpochReport, Event, Failed, Step, Warned, drain, from_dict, to_dict
+from napari_amil.core.events import (
+    ControlDistances,
+    Ended,
+    EpochReport,
+    Event,
+    Failed,
+    Step,
+    TrainingBegan,
+    Warned,
+    drain,
+    from_dict,
+    to_dict,
+)
 
 EVENTS = [
     Step("detect", 1, 3, "Finding cells"),
     Warned("The cap was reached."),
     Failed("ä b.png", "is not an image."),
     EpochReport(2, 60, 0.5, 0.75, 0.9, {"accuracy": 0.8}),
+    TrainingBegan("without fold 1", 2, 4),
+    ControlDistances(3, [0.0, 1.5, 3.0], [7, 2]),
+    Ended("failed", "No control bag; add some."),
 ]
 
 

@@ -138,7 +138,10 @@ class Talk:
             self._bar.console.print(_epoch_line(event), markup=False)
         elif isinstance(event, events.Warned):
             self._bar.console.print(f"Note: {event.message}", markup=False)
-        else:
+        elif isinstance(event, events.TrainingBegan) and event.total > 1:
+            text = f"Training {event.number} of {event.total}: {event.name}"
+            self._bar.console.print(text, markup=False)
+        elif isinstance(event, events.Failed):
             self._bar.console.print(f"Failed: {event.reason}", markup=False)
 
     def _show(self, step: events.Step) -> None:

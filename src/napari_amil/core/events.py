@@ -5,7 +5,16 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
+
+EVENTS_FILE = "events.jsonl"
+"""Name of the file in a run folder that holds what was said, one JSON record a line with its ``time``."""
+STOP_FILE = "stop"
+"""Name of the file in a run folder that asks to end after the epoch that runs."""
+PAUSE_FILE = "pause"
+"""Name of the file in a run folder that asks to wait, between two steps, until it is gone."""
+PROCESS_FILE = "process.json"
+"""Name of the file in a run folder that says which process works there: ``pid``, and when ``created``."""
 
 
 @dataclass(frozen=True)
@@ -45,11 +54,43 @@ class EpochReport:
     metrics: dict[str, float] = dataclasses.field(default_factory=dict)
 
 
-Event = Step | Warned | Failed | EpochReport
+@dataclass(frozen=True)
+class TrainingBegan:
+    """Training ``number`` (from 1) of the ``total`` of a run begins; ``name`` says what it is for."""
+
+    name: str
+    number: int
+    total: int
+
+
+@dataclass(frozen=True)
+class ControlDistances:
+    """How many control cells lie how far from their Gaussian (d_n), after it was fitted before ``epoch``.
+
+    There is one more of the ``edges`` than of the ``counts``.
+    """
+
+    epoch: int
+    edges: list[float]
+    counts: list[int]
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A run is over; ``reason`` is the sentence of what failed."""
+
+    outcome: Literal["finished", "failed", "cancelled"] = "finished"
+    reason: str = ""
+
+
+Event = Step | Warned | Failed | EpochReport | TrainingBegan | ControlDistances | Ended
 Events = Generator[Event, None, Any]
 """A generator of events; its return value is the result of the work."""
 
-_KINDS: dict[str, type[Event]] = {kind.__name__: kind for kind in (Step, Warned, Failed, EpochReport)}
+_KINDS: dict[str, type[Event]] = {
+    kind.__name__: kind
+    for kind in (Step, Warned, Failed, EpochReport, TrainingBegan, ControlDistances, Ended)
+}
 
 
 def to_dict(event: Event) -> dict[str, Any]:

@@ -77,7 +77,7 @@ class Worker(QObject):
         if self._process is not None:
             return
         process = QProcess(self)
-        process.setProcessEnvironment(_environment())
+        process.setProcessEnvironment(child_environment())
         process.readyReadStandardOutput.connect(lambda: self._on_output(process))
         process.readyReadStandardError.connect(lambda: self._on_stderr(process))
         process.finished.connect(lambda *_: self._on_end(process))
@@ -209,7 +209,7 @@ def _tell(task: Task, event: object) -> None:
         task.failed.emit(event)
 
 
-def _environment() -> QProcessEnvironment:
+def child_environment() -> QProcessEnvironment:
     """Return the environment of the child: ours, with output that is not held back."""
     environment = QProcessEnvironment.systemEnvironment()
     for name, value in os.environ.items():

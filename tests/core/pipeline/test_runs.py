@@ -47,7 +47,10 @@ def test_a_held_out_fold_is_tested_and_the_folder_is_complete(cohort: Path, tmp_
     assert json.loads((out / "metrics.json").read_text())["n_bags"] == metrics["n_bags"]
     epochs = [event for event in events if isinstance(event, EpochReport)]
     logged = [json.loads(line) for line in (out / "events.jsonl").read_text().splitlines()]
-    assert [line["epoch"] for line in logged] == [report.epoch for report in epochs] == [0, 1]
+    of_epochs = [line["epoch"] for line in logged if line["event"] == "EpochReport"]
+    assert of_epochs == [report.epoch for report in epochs] == [0, 1]
+    assert logged[-1]["event"] == "Ended"
+    assert {figure.name for figure in (out / "figures").glob("*.png")} >= {"confusion.png", "curves.png"}
     assert RunSettings.from_yaml(out / "run.yaml") == TINY
     bundle = load_bundle(out / "bundle.safetensors")
     assert bundle.settings == TINY

@@ -21,11 +21,19 @@ from napari_amil.core.pipeline.cohorts import Gathered, Source, cohort_source, g
 from napari_amil.core.pipeline.controls import morphology_columns, nearest_controls
 from napari_amil.core.pipeline.detect import cell_table, detect_images, write_detections
 from napari_amil.core.pipeline.diagnose import diagnose
-from napari_amil.core.pipeline.drift import drift_sentences
+from napari_amil.core.pipeline.drift import differs, drift_sentences
+from napari_amil.core.pipeline.estimate import Estimate, estimating
 from napari_amil.core.pipeline.evaluate import delete_cells, draw_evaluation, evaluate_scored
 from napari_amil.core.pipeline.fields import Recipe, detect_field
 from napari_amil.core.pipeline.guards import guarding, sources_without_copies
 from napari_amil.core.pipeline.outputs import environment, failure_table, make_folder, write_json, write_text
+from napari_amil.core.pipeline.overview import (
+    bag_table,
+    class_names,
+    clinical_columns,
+    device_names,
+    guess_control,
+)
 from napari_amil.core.pipeline.runs import STOP, Protocol, train_run
 from napari_amil.core.pipeline.score import Scored, embed_field, measured_field, score_bag, score_source
 from napari_amil.core.pipeline.studies.ablate import ablate, ablation_rows, study_reference
@@ -38,15 +46,17 @@ from napari_amil.core.pipeline.train import (
     train_scorer,
     training_images,
 )
-from napari_amil.core.presets import preset, preset_table
+from napari_amil.core.presets import PRESETS, preset, preset_table
 from napari_amil.core.settings import DetectorTrainingSettings, RunSettings
 
 __all__ = [
+    "PRESETS",
     "ROWS",
     "STOP",
     "Bundle",
     "Candidates",
     "DetectorTrainingSettings",
+    "Estimate",
     "Gathered",
     "Problem",
     "Protocol",
@@ -59,23 +69,30 @@ __all__ = [
     "ablate",
     "ablation_rows",
     "assign_folds",
+    "bag_table",
     "calibrate",
     "cell_table",
     "checking",
+    "class_names",
+    "clinical_columns",
     "cohort_source",
     "delete_cells",
     "detect_field",
     "detect_images",
+    "device_names",
     "diagnose",
+    "differs",
     "draw_evaluation",
     "drift_sentences",
     "embed_field",
     "environment",
+    "estimating",
     "evaluate_scored",
     "failure_table",
     "find_images",
     "gather",
     "guarding",
+    "guess_control",
     "load_bundle",
     "make_folder",
     "measured_field",

@@ -92,10 +92,15 @@ def drift_sentences(found: Mapping[str, float]) -> list[str]:
             f"Size: {found['diameter']:.2f} times as many pixels across "
             f"({found['diameter_deviations']:+.1f} deviations). Both are evened out before scoring."
         )
-    fields_apart = max(abs(found[f"{name}_deviations"]) for name in ("density", "diameter"))
-    cells_apart = max(found["distance"], 1 / found["distance"])
-    if found["share_p05"] > _CLEAR_SHARE or cells_apart > _CLEAR_FACTOR or fields_apart > _CLEAR_DEVIATION:
+    if differs(found):
         told.append("They differ clearly: score smears of this kind with the calibrated model only.")
     else:
         told.append("They resemble the controls of the training.")
     return told
+
+
+def differs(found: Mapping[str, float]) -> bool:
+    """Tell whether control cells differ clearly from those of the training."""
+    fields_apart = max(abs(found[f"{name}_deviations"]) for name in ("density", "diameter"))
+    cells_apart = max(found["distance"], 1 / found["distance"])
+    return found["share_p05"] > _CLEAR_SHARE or cells_apart > _CLEAR_FACTOR or fields_apart > _CLEAR_DEVIATION

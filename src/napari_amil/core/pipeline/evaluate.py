@@ -16,6 +16,7 @@ from napari_amil.core.evaluation.faithfulness import BagCells, deletion, deletio
 from napari_amil.core.evaluation.figures import draw_confusions, draw_curves
 from napari_amil.core.evaluation.metrics import bag_metrics, cell_metrics
 from napari_amil.core.evaluation.null import null_metrics
+from napari_amil.core.evaluation.reliability import draw_reliability
 from napari_amil.core.evaluation.score_figures import draw_distributions
 from napari_amil.core.events import Event, Step
 from napari_amil.core.pipeline.fields import Recipe
@@ -70,7 +71,7 @@ def evaluate_scored(scored: Scored, classes: Sequence[str]) -> dict[str, float]:
 
 
 def draw_evaluation(scored: Scored, classes: Sequence[str]) -> dict[str, Figure]:
-    """Return the figures of an evaluation by name: confusions, curves of the classes, scores of cells."""
+    """Return the figures by name: confusions, curves of the classes, scores of cells, reliability."""
     bags = scored.bags[scored.bags["label"].isin(list(classes))]
     labels = np.array([list(classes).index(label) for label in bags["label"]])
     probabilities = bags[[f"probability_{name}" for name in classes]].to_numpy()
@@ -78,10 +79,13 @@ def draw_evaluation(scored: Scored, classes: Sequence[str]) -> dict[str, Figure]
     cells = scored.cells.merge(bags[["bag", "label"]], on="bag")
     shown = [name for name in classes if (cells["label"] == name).any()]
     drawn = [name for name in CELL_SCORES if cells[name].notna().any()]
+    called = probabilities.argmax(axis=1) == labels
+    null_p = cells.loc[cells["label"] == scored.control, "anomaly_p"].to_numpy(np.float64)
     return {
         "confusion": draw_confusions({f"{len(bags)} bags": matrix}, classes),
         "curves": draw_curves(labels, probabilities, classes, scored.control),
         "scores": draw_distributions(cells, shown, scored.control, drawn),
+        "calibration": draw_reliability(called, probabilities.max(axis=1), null_p),
     }
 
 

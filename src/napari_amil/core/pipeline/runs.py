@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
@@ -16,18 +16,29 @@ from napari_amil.core.bundle import Bundle, load_bundle, save_bundle
 from napari_amil.core.cohort.checks import PartOf, fold_of
 from napari_amil.core.cohort.folds import assign_folds
 from napari_amil.core.errors import SettingsError
-from napari_amil.core.events import EpochReport, Event, Warned, to_dict
+from napari_amil.core.evaluation.figures import save_figure
+from napari_amil.core.events import (
+    EVENTS_FILE,
+    PAUSE_FILE,
+    STOP_FILE,
+    EpochReport,
+    Event,
+    TrainingBegan,
+    Warned,
+    to_dict,
+)
 from napari_amil.core.exchange.tables import write_table
 from napari_amil.core.pipeline.cohorts import Source
-from napari_amil.core.pipeline.evaluate import evaluate_scored
+from napari_amil.core.pipeline.evaluate import draw_evaluation, evaluate_scored
 from napari_amil.core.pipeline.fields import Recipe
 from napari_amil.core.pipeline.guards import guarding, sources_without_copies
 from napari_amil.core.pipeline.outputs import environment, make_folder, write_json, write_text
-from napari_amil.core.pipeline.score import score_source
+from napari_amil.core.pipeline.running import noting, occupying
+from napari_amil.core.pipeline.score import Scored, score_source
 from napari_amil.core.pipeline.train import train_scorer
 from napari_amil.core.types import Bag
 
-STOP = "stop"
+STOP = STOP_FILE
 """Name of the file in a run folder that asks to end after the epoch that runs."""
 
 
@@ -87,13 +98,28 @@ def train_run(
     own (`RunSettings.for_run`), and the model of the run is trained last, with the seed itself.
 
     The folder holds ``run.yaml``, ``folds.csv``, ``events.jsonl``, ``metrics.json``,
-    ``checkpoint.safetensors``, ``bundle.safetensors`` and ``environment.json``. If a file called
-    ``stop`` (`STOP`) appears in it, the epoch that runs is the last, and what there is so far is written.
+    ``checkpoint.safetensors``, ``bundle.safetensors`` and ``environment.json``, with a test also
+    ``bags.csv`` and ``figures``. If a file called ``stop`` (`STOP`) appears in it, the epoch that runs is
+    the last, and what there is so far is written. While one called ``pause`` is there the work waits.
+
+    Raises
+    ------
+    AmilError
+        If another process is working in the folder.
     """
+    with occupying(out):
+        for left_over in (STOP, PAUSE_FILE):
+            (out / left_over).unlink(missing_ok=True)
+        return (yield from noting(_train_run(source, recipe, out, protocol), out))
+
+
+def _train_run(
+    source: Source, recipe: Recipe, out: Path, protocol: Protocol
+) -> Generator[Event, None, dict[str, float]]:
+    """Do what `train_run` says."""
     settings = recipe.settings
     yield from guarding(source.cohort, settings, protocol.part_of, protocol.allowed)
     stop = out / STOP
-    stop.unlink(missing_ok=True)
     write_text(settings.to_yaml(), out / "run.yaml")
     write_json(environment(), out / "environment.json")
     if protocol.n_folds is not None:
@@ -106,6 +132,8 @@ def train_run(
         train, test = source, None
         if protocol.hold_out_fold is not None:
             train, test = yield from sources_without_copies(source, protocol.hold_out_fold)
+        number = len(_plan(source, protocol)) + 1 if protocol.is_repeated else 1
+        yield TrainingBegan("the model of the run", number, number)
         metrics = yield from _trained(
             train, recipe, out, None if protocol.is_repeated else test, stop, metrics
         )
@@ -125,19 +153,20 @@ def _repeated(
         Mean over the runs, of the mean over the folds; with several runs also ``<name>_std``, the
         standard deviation over them (of the population, as the published tables have it).
     """
-    held_out = protocol.hold_out_fold
-    every = sorted({bag.fold for bag in source.cohort if bag.fold is not None})
-    plan = list(product(range(protocol.n_runs), every if held_out is None else [held_out]))
+    plan = _plan(source, protocol)
     results: dict[int, list[dict[str, float]]] = defaultdict(list)
     for number, (run, fold) in enumerate(plan):
         own = replace(recipe, settings=recipe.settings.for_run(fold, run))
-        folder = make_folder((out / f"run-{run}" if protocol.n_runs > 1 else out) / f"fold-{fold}")
+        folder = make_folder(_test_folder(out, protocol, run, fold))
         write_text(own.settings.to_yaml(), folder / "run.yaml")
         train, test = yield from sources_without_copies(source, fold)
+        again = f", run {run}" if protocol.n_runs > 1 else ""
+        yield TrainingBegan(f"without fold {fold}{again}", number + 1, len(plan) + 1)
         results[run].append((yield from _trained(train, own, folder, test, out / STOP)))
         if (out / STOP).exists():
             yield from _end_early(folder, out, f"{number + 1} of {len(plan)} tests")
             break
+    _write_test(_gathered_tests(source, protocol, out), source.cohort.classes, out)
     table = pd.DataFrame([pd.DataFrame(of_run).mean() for of_run in results.values()])
     means = {str(name): float(value) for name, value in table.mean().items()}
     if protocol.n_runs == 1:
@@ -146,6 +175,36 @@ def _repeated(
     table.insert(0, "run", range(len(table)))
     write_table(table, out / "runs.csv")
     return means | deviations
+
+
+def _plan(source: Source, protocol: Protocol) -> list[tuple[int, int]]:
+    """Return run and fold of every test, in their order."""
+    held_out = protocol.hold_out_fold
+    every = sorted({bag.fold for bag in source.cohort if bag.fold is not None})
+    return list(product(range(protocol.n_runs), every if held_out is None else [held_out]))
+
+
+def _gathered_tests(source: Source, protocol: Protocol, out: Path) -> Scored:
+    """Return what the tests of the first run said, so that each bag is there once."""
+    tables: dict[str, list[pd.DataFrame]] = {"cells": [], "bags": []}
+    for run, fold in _plan(source, protocol):
+        folder = _test_folder(out, protocol, run, fold)
+        if run == 0 and (folder / "bags.csv").exists():
+            for name, parts in tables.items():
+                parts.append(pd.read_csv(folder / f"{name}.csv", dtype={"cell_type": str}))
+    cells, bags = (pd.concat(parts, ignore_index=True) for parts in tables.values())
+    return Scored(cells, bags, source.cohort.control)
+
+
+def _test_folder(out: Path, protocol: Protocol, run: int, fold: int) -> Path:
+    return (out / f"run-{run}" if protocol.n_runs > 1 else out) / f"fold-{fold}"
+
+
+def _write_test(scored: Scored, classes: Sequence[str], out: Path) -> None:
+    """Write the table of the tested bags and the figures of the test."""
+    write_table(scored.bags, out / "bags.csv")
+    for name, figure in draw_evaluation(scored, classes).items():
+        save_figure(figure, out / "figures" / name)
 
 
 def _end_early(folder: Path, out: Path, done: str) -> Generator[Event, None, None]:
@@ -168,10 +227,12 @@ def _trained(
 ) -> Generator[Event, None, dict[str, float]]:
     """Train, test if there is something to test on, write model and metrics, and return these."""
     work = train_scorer(train, recipe, out / "checkpoint.safetensors", stop)
-    bundle = yield from _logged(work, out)
+    bundle = yield from _logged(work, out) if out != stop.parent else work
     metrics = metrics or {}
     if test is not None:
-        metrics = yield from _test(bundle, test, recipe, out)
+        scored, metrics = yield from _test(bundle, test, recipe, out)
+        if out == stop.parent:
+            _write_test(scored, bundle.need_scorer().classes, out)
     save_bundle(bundle.with_card(results=metrics), out / "bundle.safetensors")
     write_json(metrics, out / "metrics.json")
     return metrics
@@ -179,17 +240,17 @@ def _trained(
 
 def _test(
     bundle: Bundle, test: Source, recipe: Recipe, out: Path
-) -> Generator[Event, None, dict[str, float]]:
-    """Score the test bags, write their tables and return the metrics."""
+) -> Generator[Event, None, tuple[Scored, dict[str, float]]]:
+    """Score the test bags, write their tables and return these and the metrics."""
     scored = yield from score_source(test, Recipe.of(bundle, recipe.settings, recipe.device))
     write_table(scored.cells, out / "cells.csv")
     write_table(scored.bags, out / "bags.csv")
-    return evaluate_scored(scored, bundle.need_scorer().classes)
+    return scored, evaluate_scored(scored, bundle.need_scorer().classes)
 
 
 def _logged(work: Generator[Event, None, Any], out: Path) -> Generator[Event, None, Any]:
-    """Pass on the events of a training and append its epochs to ``events.jsonl``."""
-    with (out / "events.jsonl").open("a", encoding="utf-8") as log:
+    """Pass on the events of one training of several and append its epochs to its own ``events.jsonl``."""
+    with (out / EVENTS_FILE).open("a", encoding="utf-8") as log:
         while True:
             try:
                 event = next(work)

@@ -58,7 +58,7 @@ def train_scorer(
     notes = FieldNotes(measured_instances)
     gathered: Gathered = yield from gather(labelled, recipe, notes)
     gathered = without_cut_cells(gathered)
-    bags = _as_arrays(gathered, embed_measurements=recipe.settings.model.measurement_columns > 0)
+    bags = as_arrays(gathered, embed_measurements=recipe.settings.model.measurement_columns > 0)
     fitted: FittedModel = yield from fit_model(bags, recipe.settings, recipe.device, checkpoint, stop=stop)
     units = independent_units(bags, image_names(gathered))
     usual: Reference = yield from fit_reference(bags, units, fitted, recipe.settings, recipe.device)
@@ -83,7 +83,7 @@ def train_scorer(
     )
 
 
-def _as_arrays(gathered: Gathered, *, embed_measurements: bool) -> BagArrays:
+def as_arrays(gathered: Gathered, *, embed_measurements: bool) -> BagArrays:
     """Return the cohort as the training loop wants it, with measurements only if they are embedded."""
     cohort = gathered.cohort
     labels = np.array([cohort.classes.index(str(bag.label)) for bag in cohort], dtype=np.int64)

@@ -125,7 +125,9 @@ def _fit_model(
     if state.stopped:
         yield from _said_of_stop(state)
     yield Step("calibration", 0, 1, "Fitting the control Gaussian.")
-    return _finish(state, bags)
+    fitted = _finish(state, bags)
+    yield state.said_of_controls()
+    return fitted
 
 
 def _sides(bags: BagArrays, settings: RunSettings) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -157,6 +159,7 @@ def _bag_epoch(state: TrainingState, train: BagArrays, validation: BagArrays) ->
         note = state.refit(train)
         if note and epoch == 0:
             yield Warned(note)
+        yield state.said_of_controls()
     order = draw_bags(torch.from_numpy(train.labels), state.shared_generator(), balance=training.bag_balance)
     steps = order.split(training.bags_per_step)
     beta = sic_weight(epoch, training.sic_decay) if state.settings.model.sic else 0.0
@@ -184,6 +187,7 @@ def _pooling_epochs(
         note = state.refit(train)
         if note:
             yield Warned(note)
+        yield state.said_of_controls()
     yield Step("embedding", 0, 1, "Embedding every cell as it is and augmented.")
     views = CellViews.of(state, train, _n_augmented(state.settings))
     aside = CellViews.of(state, validation, 0)

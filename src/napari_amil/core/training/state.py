@@ -8,13 +8,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import cast
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from napari_amil.core.anomaly.calibration import cross_fit
 from napari_amil.core.anomaly.gaussian import LatentGaussian
 from napari_amil.core.errors import BundleError
-from napari_amil.core.events import EpochReport
+from napari_amil.core.events import ControlDistances, EpochReport
 from napari_amil.core.mil.batch import BagArrays
 from napari_amil.core.mil.instances import Instances, sizes_of
 from napari_amil.core.mil.memo import EmbeddingMemo
@@ -31,6 +32,8 @@ from napari_amil.core.training.checkpoint import (
 )
 from napari_amil.core.training.engine import Engine, FabricEngine, Losses, start_fabric
 from napari_amil.core.training.stopping import is_enough
+
+_N_BINS = 30
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -75,6 +78,7 @@ class TrainingState:
             usual = bags.cells(bags.control_cells()[0]).measurements
             self.model.measurement_encoder.fit(cast(Tensor, usual).to(self.device))
         self.gaussian = LatentGaussian(settings.model.embedding_dim)
+        self.control_distances = torch.zeros(0)
         kind = torch.optim.AdamW if training.optimiser == "adamw" else torch.optim.Adam
         self.optimiser = kind(
             self.model.parameters(),
@@ -125,15 +129,20 @@ class TrainingState:
         latents = embed_all(self.model, bags.cells(rows), self.device)
         model, seed = self.settings.model, self.settings.training.seed
         note = self.gaussian.fit(latents, model, seed)
+        d = self.control_distances = self.gaussian.distance(latents)
         if not self.model.needs_control_distances:
             return note
         if len(set(patients)) > 1:
             calibration = cross_fit(latents, patients, model, seed=seed)
             self.model.set_control_distances(calibration.center, calibration.scale)
         else:
-            d = self.gaussian.distance(latents)
             self.model.set_control_distances(float(d.mean()), max(float(d.std()), 1e-6))
         return note
+
+    def said_of_controls(self) -> ControlDistances:
+        """Return how far the control cells lie from the Gaussian that was fitted last."""
+        counts, edges = np.histogram(self.control_distances.cpu().numpy(), bins=_N_BINS)
+        return ControlDistances(self.epoch, edges.round(4).tolist(), counts.tolist())
 
     def embed(self, instances: Instances) -> Tensor:
         """Return the embeddings ``(n_cells, k)`` from which a step learns."""

@@ -1,0 +1,67 @@
+"""Whether probabilities and p-values hold what they promise, as a figure."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+from scipy.stats import binomtest
+
+from napari_amil.core.evaluation.figures import COLOURS, panels
+
+_MOST_BINS = 5
+_FEWEST_IN_BIN = 4
+_LINE: dict[str, Any] = {"color": "#BBBBBB", "linewidth": 0.8, "linestyle": "--", "zorder": 0}
+
+
+def draw_reliability(
+    correct: NDArray[np.bool_], probability: NDArray[np.float64], null_p: NDArray[np.float64]
+) -> Figure:
+    """Return how often bags are called rightly, and how p-values of control cells are distributed.
+
+    Parameters
+    ----------
+    correct, probability
+        ``(n_bags,)`` whether the most probable class is the true one, and its probability. Bags are put
+        into at most five bins of equal size, each with its 95 % Wilson interval.
+    null_p
+        ``(n_cells,)`` p-values of the cells of control bags; NaN is left out.
+    """
+    figure, ((bags, cells),) = panels(1, 2, (8.6, 4.0))
+    _draw_bins(bags, correct, probability)
+    _draw_null(cells, null_p[np.isfinite(null_p)])
+    return figure
+
+
+def reliability_bins(
+    correct: NDArray[np.bool_], probability: NDArray[np.float64]
+) -> list[tuple[float, float, float, float]]:
+    """Return mean probability, share of right calls and the ends of its interval, bin by bin."""
+    n_bins = int(np.clip(len(correct) // _FEWEST_IN_BIN, 1, _MOST_BINS))
+    rows = []
+    for part in np.array_split(np.argsort(probability, kind="stable"), n_bins):
+        if len(part):
+            found = binomtest(int(correct[part].sum()), len(part)).proportion_ci(method="wilson")
+            mean = float(probability[part].mean()), float(correct[part].mean())
+            rows.append((*mean, float(found.low), float(found.high)))
+    return rows
+
+
+def _draw_bins(ax: Axes, correct: NDArray[np.bool_], probability: NDArray[np.float64]) -> None:
+    bins = np.array(reliability_bins(correct, probability)).reshape(-1, 4)
+    ax.plot([0, 1], [0, 1], **_LINE)
+    ax.vlines(bins[:, 0], bins[:, 2], bins[:, 3], color=COLOURS[0], linewidth=1.6)
+    ax.plot(bins[:, 0], bins[:, 1], "o-", color=COLOURS[0], markersize=5, linewidth=1)
+    ax.set(xlim=(0, 1.02), ylim=(-0.02, 1.02), title=f"{len(correct)} bags, 95 % intervals")
+    ax.set(xlabel="Probability of the predicted class", ylabel="Share of these bags called rightly")
+
+
+def _draw_null(ax: Axes, p: NDArray[np.float64]) -> None:
+    ax.plot([0, 1], [0, 1], **_LINE)
+    if len(p):
+        ax.ecdf(p, color=COLOURS[1], linewidth=1.6)
+    ax.set(xlim=(0, 1), ylim=(0, 1), title=f"{len(p)} cells of control bags")
+    ax.set(xlabel="p-value", ylabel="Share of the cells with this p-value or less")

@@ -1,0 +1,108 @@
+"""A run folder while a process works in it: whose it is, what is said, and how it is made to wait."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, TypeVar
+
+import psutil
+
+from napari_amil.core.errors import AmilError
+from napari_amil.core.events import (
+    EVENTS_FILE,
+    PAUSE_FILE,
+    PROCESS_FILE,
+    STOP_FILE,
+    Ended,
+    Event,
+    Step,
+    to_dict,
+)
+from napari_amil.core.pipeline.outputs import write_json
+
+Result = TypeVar("Result")
+_SECONDS_BETWEEN_STEPS = 1.0
+_WAIT_S = 0.1
+
+
+@contextmanager
+def occupying(out: Path) -> Iterator[None]:
+    """Note in ``process.json`` that this process works in the folder, as long as the block runs.
+
+    Raises
+    ------
+    AmilError
+        If another process that is alive works there.
+    """
+    file = out / PROCESS_FILE
+    other = living_process(file)
+    if other is not None and other not in {os.getpid(), os.getppid()}:  # a starter may have noted itself
+        raise AmilError(
+            f"Another process (number {other}) is working in '{out}'; wait for it, or choose another folder."
+        )
+    own = psutil.Process()
+    write_json({"pid": own.pid, "created": own.create_time()}, file)
+    try:
+        yield
+    finally:
+        file.unlink(missing_ok=True)
+
+
+def living_process(file: Path) -> int | None:
+    """Return the number of the process that a ``process.json`` names, None if it is no longer alive."""
+    try:
+        noted = json.loads(file.read_text(encoding="utf-8"))
+        process = psutil.Process(int(noted["pid"]))
+        same = abs(process.create_time() - float(noted["created"])) < 1.0  # numbers are used again
+        return process.pid if same and process.status() != psutil.STATUS_ZOMBIE else None
+    except (OSError, ValueError, KeyError, TypeError, psutil.Error):
+        return None
+
+
+def noting(work: Generator[Event, None, Result], out: Path) -> Generator[Event, None, Result]:
+    """Pass on what ``work`` says and note it in ``events.jsonl``; wait while a file ``pause`` is there.
+
+    Each line has the ``time`` in seconds since 1970. Of steps at most one a second is noted. The last
+    line is `Ended`; if it is missing the process was killed.
+    """
+    _mend(out / EVENTS_FILE)
+    with (out / EVENTS_FILE).open("a", encoding="utf-8") as log:
+        noted = -_SECONDS_BETWEEN_STEPS
+        try:
+            while True:
+                event = next(work)
+                if not isinstance(event, Step) or time.monotonic() - noted >= _SECONDS_BETWEEN_STEPS:
+                    noted = time.monotonic()
+                    _note(event, log)
+                yield event
+                _wait(out)
+        except StopIteration as stop:
+            _note(Ended(), log)
+            result: Result = stop.value
+            return result
+        except Exception as error:
+            _note(Ended("failed", str(error) or type(error).__name__), log)
+            raise
+
+
+def _mend(file: Path) -> None:
+    """End the last line of a log whose writer was killed in the middle of it."""
+    if file.exists() and (text := file.read_bytes()) and not text.endswith(b"\n"):
+        with file.open("ab") as log:
+            log.write(b"\n")
+
+
+def _note(event: Event, log: IO[str]) -> None:
+    log.write(json.dumps({"time": round(time.time(), 3), **to_dict(event)}) + "\n")
+    log.flush()
+
+
+def _wait(out: Path) -> None:
+    """Return when no file ``pause`` is in the folder, or one called ``stop`` is."""
+    while (out / PAUSE_FILE).exists() and not (out / STOP_FILE).exists():
+        time.sleep(_WAIT_S)

@@ -1,0 +1,102 @@
+"""Score several cell layers one after the other, through the Score panel that the user sees."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from napari.components import ViewerModel
+from napari.layers import Shapes
+from qtpy.QtCore import QObject, QTimer, Signal
+from qtpy.QtWidgets import QWidget
+
+from napari_amil.core.errors import AmilError
+from napari_amil.plugin.score import ScorePanel
+
+_WATCH_MS = 100
+_PANEL = ("napari-amil", "Score cells")
+
+
+def score_panels(widget: QWidget, viewer: ViewerModel) -> list[ScorePanel]:
+    """Return the Score panels of the window that ``widget`` is in; one is opened if there is none.
+
+    Raises
+    ------
+    AmilError
+        If there is no window to open one in.
+    """
+    window: Any = widget.window()
+    found: list[ScorePanel] = window.findChildren(ScorePanel)
+    shell = getattr(viewer, "window", None)
+    if not found and shell is not None:
+        found = [shell.add_plugin_dock_widget(*_PANEL)[1]]
+    if not found:
+        raise AmilError("Open the Score panel first: Plugins, AMIL blood smears, Score cells.")
+    return found
+
+
+class Rescoring(QObject):
+    """Presses Score for every layer.
+
+    Parameters
+    ----------
+    panel
+        The Score panel, with the wanted model chosen.
+    layers
+        Cell layers of open images.
+    parent
+        Owner in the sense of Qt.
+    """
+
+    finished = Signal(int, str)
+    """How many were scored, and what failed."""
+
+    def __init__(self, panel: ScorePanel, layers: list[Shapes], parent: QObject) -> None:
+        super().__init__(parent)
+        self._panel = panel
+        self._left = list(layers)
+        self._n_scored = 0
+        self._failures: list[str] = []
+        self._is_waiting = False
+        panel.scored.connect(self._on_scored)
+        panel.errored.connect(self._on_errored)
+        self._watch = QTimer(self)
+        self._watch.setInterval(_WATCH_MS)
+        self._watch.timeout.connect(self._on_watch)
+
+    def start(self) -> None:
+        """Score the first layer, and the others after it."""
+        self._watch.start()
+        self._next()
+
+    def _next(self) -> None:
+        """Score the next layer, or end."""
+        if not self._left:
+            self._end()
+        elif not self._panel.job.is_running:  # else the user's own scoring is awaited
+            self._is_waiting = True
+            self._panel.cells.set_layer(self._left.pop(0))
+            self._panel.run()
+
+    def _end(self) -> None:
+        self._watch.stop()
+        self._panel.scored.disconnect(self._on_scored)
+        self._panel.errored.disconnect(self._on_errored)
+        self.finished.emit(self._n_scored, " ".join(self._failures))
+        self.deleteLater()
+
+    def _on_scored(self, _: Shapes) -> None:
+        self._n_scored += self._is_waiting
+        self._is_waiting = False
+
+    def _on_errored(self, message: str) -> None:
+        self._failures.append(message)
+        self._is_waiting = False
+
+    def _on_watch(self) -> None:
+        """Go on when a layer is done; a scoring that was cancelled ends the rest as well."""
+        if self._panel.job.is_running:
+            return
+        if self._is_waiting:
+            self._left = []
+            self._failures.append("The rest was cancelled.")
+        self._next()

@@ -1,0 +1,106 @@
+"""The Train panel: prepare a training, follow the runs, use what they made."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from napari.components import ViewerModel
+from napari.viewer import Viewer
+from qtpy.QtCore import QCoreApplication, Signal
+from qtpy.QtWidgets import QTabWidget, QVBoxLayout, QWidget
+
+from napari_amil.core.errors import AmilError
+from napari_amil.plugin._model_choice import ModelChoice
+from napari_amil.plugin._prepare import PreparePage
+from napari_amil.plugin._run_list import RunList
+from napari_amil.plugin._run_registry import RunRegistry
+from napari_amil.plugin._runs import Plan, Run
+from napari_amil.plugin._work import Worker
+
+_SCORE_PANEL = ("napari-amil", "Score cells")
+
+
+class TrainPanel(QWidget):
+    """Two pages: what is to be trained, and the runs.
+
+    Parameters
+    ----------
+    napari_viewer
+        The window's viewer.
+    worker
+        Child process that reads and checks cohorts; the panel's own if not given.
+    registry
+        Which runs there are; the user's own list if not given.
+    """
+
+    started = Signal(object)
+    """A `Run`, once its process was started."""
+
+    def __init__(
+        self, napari_viewer: Viewer, worker: Worker | None = None, registry: RunRegistry | None = None
+    ) -> None:
+        super().__init__()
+        # napari hands a proxy to panels, through which one layer is never the same object twice
+        viewer: ViewerModel = getattr(napari_viewer, "__wrapped__", napari_viewer)
+        self._viewer = viewer
+        self.prepare = PreparePage(worker if worker is not None else self._own_worker())
+        self.runs = RunList(viewer, registry or RunRegistry())
+        self.pages = QTabWidget()
+        self.pages.setDocumentMode(True)
+        bar = self.pages.tabBar()
+        if bar is not None:
+            bar.setDrawBase(False)
+        self.pages.addTab(self.prepare, "Prepare")
+        self.pages.addTab(self.runs, "Runs")
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 4, 0, 0)
+        layout.addWidget(self.pages)
+        self.prepare.wanted.connect(self.start)
+        self.runs.modelWanted.connect(self.use_model)
+        self.pages.currentChanged.connect(self._on_page_changed)
+        if self.runs.n_alive():
+            self.pages.setCurrentWidget(self.runs)
+
+    def start(self, plan: Plan) -> None:
+        """Lay out the run folder, start its process and show it."""
+        try:
+            run = Run.of(plan)
+            run.start()
+        except AmilError as error:
+            self.prepare.refuse(str(error))
+            return
+        self.runs.add(run)
+        self.pages.setCurrentWidget(self.runs)
+        self.started.emit(run)
+
+    def use_model(self, path: str) -> None:
+        """Choose a model in every Score panel, opening one if there is none."""
+        choices = self._model_choices()
+        window = getattr(self._viewer, "window", None)
+        if not choices and window is not None:
+            window.add_plugin_dock_widget(*_SCORE_PANEL)
+            choices = self._model_choices()
+        for choice in choices:
+            choice.setValue(path)
+
+    def _model_choices(self) -> list[ModelChoice]:
+        """Return where a model is chosen in this window, outside this panel."""
+        window: Any = self.window()
+        found: list[ModelChoice] = window.findChildren(ModelChoice)
+        return [choice for choice in found if not self.isAncestorOf(choice)]
+
+    def _on_page_changed(self, _: int) -> None:
+        if self.pages.currentWidget() is self.runs:
+            self.runs.reload()
+        else:
+            self.prepare.propose_folder()
+
+    def _own_worker(self) -> Worker:
+        """Return a child process that ends with the panel, or with the application."""
+        worker = Worker()
+        self.destroyed.connect(lambda: worker.close())
+        application = QCoreApplication.instance()
+        if application is not None:
+            application.aboutToQuit.connect(worker.close)
+        worker.warm_up()
+        return worker
