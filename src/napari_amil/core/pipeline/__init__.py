@@ -23,6 +23,7 @@ from napari_amil.core.pipeline.detect import cell_table, detect_images, write_de
 from napari_amil.core.pipeline.diagnose import diagnose
 from napari_amil.core.pipeline.drift import drift_sentences
 from napari_amil.core.pipeline.evaluate import delete_cells, draw_evaluation, evaluate_scored
+from napari_amil.core.pipeline.evidence import delete_from_field, field_evidence, nearest_cells
 from napari_amil.core.pipeline.fields import Recipe, detect_field
 from napari_amil.core.pipeline.guards import guarding, sources_without_copies
 from napari_amil.core.pipeline.outputs import environment, failure_table, make_folder, write_json, write_text
@@ -64,6 +65,7 @@ __all__ = [
     "checking",
     "cohort_source",
     "delete_cells",
+    "delete_from_field",
     "detect_field",
     "detect_images",
     "diagnose",
@@ -73,6 +75,7 @@ __all__ = [
     "environment",
     "evaluate_scored",
     "failure_table",
+    "field_evidence",
     "find_images",
     "gather",
     "guarding",
@@ -82,6 +85,7 @@ __all__ = [
     "morphology_columns",
     "morphology_in_words",
     "named_rows",
+    "nearest_cells",
     "nearest_controls",
     "open_source",
     "pick_device",
