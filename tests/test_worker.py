@@ -40,7 +40,35 @@ def test_detect_then_score_through_files(tmp_path: Path) -> None:
     table = pd.read_csv(result["scores"])
     assert table["cell_id"].tolist() == confident.cell_id.tolist()
     assert sum(result["bag"]["probability"].values()) == pytest.approx(1)
+    bag = result["bag"]
+    for name in result["classes"]:
+        total = table[f"contribution_{name}"].sum() + bag["bias"][name]
+        assert total == pytest.approx(bag["logit"][name], abs=1e-4)
+    assert 0 < bag["novelty_p"] <= 1
+    assert bag["verdict"]
+    assert (
+        table.loc[table["status"] == "scored", ["anomaly_se", "anomaly_percentile_se"]].notna().all(axis=None)
+    )
+    _explain(result, bag, job)
     assert [f"contribution_{name}" in table for name in result["classes"]] == [True] * len(result["classes"])
+
+
+def _explain(result: dict[str, Any], bag: dict[str, Any], job: dict[str, Any]) -> None:
+    """Ask for what stands behind the scores of a field."""
+    with np.load(result["evidence"], allow_pickle=False) as stored:
+        cell_id = int(stored["cell_id"][0])
+        assert stored["control_picture"].shape[1:] == (64, 64, 3)
+    groups = {"ill": {"field": result["evidence"]}}
+    said = _ask(
+        {"job": "neighbours", "cell": ["field", cell_id], "groups": groups},
+        {"job": "deletion", "evidence": result["evidence"], **job},
+    )
+    near, removed = (line for line in said if line["event"] == "Result")
+    assert near["cell"] == ["field", cell_id]
+    assert len(near["groups"]["ill"]) == 5
+    assert removed["predicted"] == bag["predicted"]
+    for curve in removed["probability"].values():
+        assert curve[0] == pytest.approx(bag["probability"][bag["predicted"]], abs=1e-4)
 
 
 def test_info_reads_the_card() -> None:

@@ -12,6 +12,7 @@ import json
 import sys
 import time
 from collections.abc import Callable, Generator
+from dataclasses import asdict
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, TextIO
@@ -68,14 +69,46 @@ def score(request: Request) -> Generator[Event, None, dict[str, Any]]:
     known = pipeline.measured_field(_image(request), cells, recipe)
     yield Step("score", 1, 2, "Weighing cells")
     scores, bag = pipeline.score_bag("image", {"image": cells}, known["latents"], recipe)
-    target = Path(request["out"]) / f"scores-{request['id']}.csv"
+    out, number = Path(request["out"]), request["id"]
     usual = recipe.bundle.need_scorer().morphology
     table = scores.table.join(pipeline.morphology_columns(known["measurements"], usual))
     table.insert(0, "cell_id", cells.cell_id)
-    pipeline.write_table(table, target)
-    said = {name: getattr(bag, name) for name in ("predicted", "probability", "logit", "bias", "verdict")}
-    counts = {name: getattr(bag, name) for name in ("n_cells", "anomaly_p95", "anomalous_fraction")}
-    return {"scores": str(target), "bag": {**said, **counts}, "classes": list(bag.probability)}
+    pipeline.write_table(table, out / f"scores-{number}.csv")
+    evidence = pipeline.field_evidence(table, known["latents"], recipe, _model_name(request))
+    np.savez(out / f"evidence-{number}.npz", allow_pickle=False, **evidence)
+    said = {**asdict(bag), "control": recipe.bundle.settings.control}
+    said["verdict_settings"] = recipe.settings.verdict.model_dump()
+    files = {"scores": str(out / f"scores-{number}.csv"), "evidence": str(out / f"evidence-{number}.npz")}
+    return {**files, "bag": said, "classes": list(bag.probability)}
+
+
+def _model_name(request: Request) -> str:
+    path = _bundle_path(request)
+    return f"{path}, written {path.stat().st_mtime}"
+
+
+def _arrays(path: str) -> dict[str, Any]:
+    with np.load(path, allow_pickle=False) as stored:
+        return dict(stored)
+
+
+def neighbours(request: Request) -> Generator[Event, None, dict[str, Any]]:
+    """Find the cells of each group that the cell ``(image, cell_id)`` is most like.
+
+    ``groups`` holds ``group -> image -> file`` of evidence, as ``score`` wrote it.
+    """
+    yield from ()
+    groups = {
+        group: {image: _arrays(path) for image, path in members.items()}
+        for group, members in request["groups"].items()
+    }
+    image, cell_id = request["cell"]
+    return {"cell": [image, cell_id], "groups": pipeline.nearest_cells((image, cell_id), groups)}
+
+
+def deletion(request: Request) -> Generator[Event, None, dict[str, Any]]:
+    """Remove cells from the field of ``evidence`` and score the rest."""
+    return (yield from pipeline.delete_from_field(_arrays(request["evidence"]), _recipe(request)))
 
 
 def info(request: Request) -> Generator[Event, None, dict[str, Any]]:
@@ -148,6 +181,8 @@ def calibrate(request: Request) -> Generator[Event, None, dict[str, Any]]:
 JOBS: dict[str, Job] = {
     "detect": detect,
     "score": score,
+    "neighbours": neighbours,
+    "deletion": deletion,
     "info": info,
     "choices": choices,
     "cohort": cohort,

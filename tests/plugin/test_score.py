@@ -104,7 +104,7 @@ def test_fit_takes_the_range_of_this_image(panel: ScorePanel, scored: Shapes) ->
 def test_the_verdict_is_shown_with_its_probabilities(panel: ScorePanel, scored: Shapes) -> None:
     assert panel.verdict.text() == "thalassemia"
     assert panel.bars.accessibleDescription() == "thalassemia 72%, control 21%, sickle cell 7%"
-    assert panel.verdict_detail.text().startswith("Judged from 5 cells. 12 % of them")
+    assert panel.verdict_detail.text().startswith("Judged from 5 cells. 1 of them (12 %)")
 
 
 def test_the_verdict_falls_when_a_cell_is_drawn(panel: ScorePanel, scored: Shapes) -> None:

@@ -77,12 +77,54 @@ def score(request: dict[str, Any]) -> dict[str, Any]:
     table["attention_x_n"] = table["attention"] * len(cells)
     for number, name in enumerate(CLASSES):
         table[f"contribution_{name}"] = (anomaly - anomaly.mean()) * (number - 1) / 100
-    path = Path(request["out"], "scores.csv")
+    path = Path(request["out"], f"scores-{request['id']}.csv")
     table.sample(frac=1, random_state=0).to_csv(path, index=False)
+    evidence = Path(request["out"], f"evidence-{request['id']}.npz")
+    np.savez(evidence, **evidence_of(table))
     probability = dict(zip(CLASSES, (0.21, 0.72, 0.07), strict=True))
     bag = {"predicted": "thalassemia", "probability": probability, "n_cells": len(cells)}
     bag |= {"anomaly_p95": float(np.percentile(anomaly, 95)), "anomalous_fraction": 0.12}
-    return {"scores": str(path), "bag": bag, "classes": list(CLASSES)}
+    bag["bias"] = dict(zip(CLASSES, (0.1, -0.2, 0.3), strict=True))
+    sums = {name: float(table[f"contribution_{name}"].sum()) for name in CLASSES}
+    bag["logit"] = {name: sums[name] + bag["bias"][name] for name in CLASSES}
+    bag |= {"verdict": "thalassemia", "novelty_p": 0.4}
+    return {"scores": str(path), "evidence": str(evidence), "bag": bag, "classes": list(CLASSES)}
+
+
+def evidence_of(table: pd.DataFrame) -> dict[str, np.ndarray]:
+    """Cells are embedded by their distance alone; the control cells are four grey squares."""
+    n, z = len(table), table["anomaly"].to_numpy()[:, None]
+    control = np.tile(np.arange(4), (n, 1))
+    return {
+        "cell_id": table["cell_id"].to_numpy(),
+        "z": z,
+        "words": np.array([["longer than 99 % of control cells", f"cell {i}"] for i in table["cell_id"]]),
+        "anomaly": z[:, 0],
+        "control": control,
+        "control_distance": control + 0.5,
+        "control_picture": np.full((4, 8, 8, 3), 200, np.uint8),
+        "control_image": np.array(["a.png", "a.png", "b.png", "b.png"]),
+        "control_level": np.array([[50.0, 1.0], [95.0, 3.0], [99.0, 5.0]]),
+        "model": np.array("tiny"),
+    }
+
+
+def neighbours(request: dict[str, Any]) -> dict[str, Any]:
+    image, cell_id = request["cell"]
+    found = {}
+    for group, members in request["groups"].items():
+        known = {name: dict(np.load(path)) for name, path in members.items()}
+        rows = [(name, int(i), 0.25) for name, stored in known.items() for i in stored["cell_id"]]
+        found[group] = [row for row in rows if row[:2] != (image, cell_id)][:5]
+    return {"cell": [image, cell_id], "groups": found}
+
+
+def deletion(request: dict[str, Any]) -> dict[str, Any]:
+    shares = [0.0, 0.5, 0.9]
+    curves = {"contribution": [0.7, 0.2, 0.1], "anomaly": [0.7, 0.4, 0.2], "random": [0.7, 0.6, 0.5]}
+    areas = {"probability_area_contribution": 0.3, "probability_area_anomaly": 0.15}
+    fields = {"predicted": "thalassemia", "shares": shares, "probability": curves, "areas": areas}
+    return {**fields, "logit": curves}
 
 
 def answer(request: dict[str, Any]) -> dict[str, Any]:
@@ -91,6 +133,10 @@ def answer(request: dict[str, Any]) -> dict[str, Any]:
         return detect(request)
     if job == "score":
         return score(request)
+    if job == "neighbours":
+        return neighbours(request)
+    if job == "deletion":
+        return deletion(request)
     if job == "info":
         return {
             "card": {"name": "tiny", "classes": list(CLASSES), "training": {"epochs": 3, "loss": 0.123456}}

@@ -19,6 +19,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_amil.core.types import ANOMALOUS_Q
 from napari_amil.plugin._colours import (
     DIVERGING_MAPS,
     SEQUENTIAL_MAPS,
@@ -27,12 +28,16 @@ from napari_amil.plugin._colours import (
     is_signed,
     score_columns,
 )
+from napari_amil.plugin._evidence import evidence_of
 from napari_amil.plugin._forms import Folded
 from napari_amil.plugin._layers import cell_layers, show_scale
-from napari_amil.plugin._legend import ColourBar
+from napari_amil.plugin._legend import ColourBar, Marks
 from napari_amil.plugin._rows import record_of
 from napari_amil.plugin._scales import scales_of
 from napari_amil.plugin._words import meaning, title
+
+_LEVELS = (50.0, 95.0, 99.0)
+_OWN_LEVELS = ("anomaly_percentile", "anomaly_p", "anomaly_q", "detection_score")
 
 
 class ColourChoice(QWidget):
@@ -107,7 +112,9 @@ class ColourChoice(QWidget):
     def refresh_bar(self) -> None:
         """Draw the cells of the layer on the colour bar again."""
         if self._layer is not None:
-            self.bar.show_scale(self.value(), self._values())
+            scale = self.value()
+            marks = Marks() if scale is None else marks_of(self._layer, scale.column)
+            self.bar.show_scale(scale, self._values(), marks)
 
     def mark(self, values: Mapping[str, Any]) -> None:
         """Point at the cell with these ``values`` on the colour bar."""
@@ -170,6 +177,30 @@ class ColourChoice(QWidget):
             box.setValue(number)
         for editor in editors:
             editor.blockSignals(False)
+
+
+def marks_of(layer: Shapes, column: str) -> Marks:
+    """Return percentiles, and where q < 0.05 begins, on the scale of ``column``.
+
+    The percentiles of the distance are those of held-out control cells; of other scores those of the cells
+    of the layer. A score that is a percentile or a probability needs none. q falls with the distance, so
+    that it has one place on the scales of distance and percentile.
+    """
+    table = layer.features
+    values = table[column].to_numpy(float)
+    known, evidence = values[np.isfinite(values)], evidence_of(layer)
+    levels: tuple[tuple[float, float], ...] = ()
+    of = "these cells"
+    if column == "anomaly" and evidence is not None:
+        levels, of = tuple(evidence.control_levels), "control cells"
+    elif column not in _OWN_LEVELS and len(known):
+        levels = tuple((level, float(np.percentile(known, level))) for level in _LEVELS)
+    if column == "anomaly_q":
+        return Marks(levels, of, ANOMALOUS_Q if (known < ANOMALOUS_Q).any() else None, is_above=False)
+    if column not in ("anomaly", "anomaly_percentile") or "anomaly_q" not in table:
+        return Marks(levels, of)
+    clear = values[table["anomaly_q"].to_numpy(float) < ANOMALOUS_Q]
+    return Marks(levels, of, float(clear.min()) if len(clear) else None)
 
 
 def _end(tip: str) -> QDoubleSpinBox:

@@ -9,10 +9,11 @@ import napari
 import numpy as np
 from napari.layers import Shapes
 from qtpy.QtCore import QObject, Qt, QTimer
-from qtpy.QtWidgets import QApplication
+from qtpy.QtWidgets import QApplication, QDockWidget, QMainWindow
 
 from napari_amil.core.errors import AmilError
 from napari_amil.plugin import _samples
+from napari_amil.plugin._selection import keys_of, selection_of
 from napari_amil.plugin._words import describe
 from napari_amil.plugin._work import shared_worker
 
@@ -46,9 +47,13 @@ class Demo(QObject):
         add = viewer.window.add_plugin_dock_widget
         self.detect_dock, self.detect = add(PLUGIN, "Detect cells")
         self.score_dock, self.score = add(PLUGIN, "Score cells", tabify=not tall)
-        docks = {self.detect_dock: "Detect cells", self.score_dock: "Score cells"}
+        self.bag_dock, self.bag = add(PLUGIN, "Verdict of the sample", tabify=True)
+        self.card_dock, self.card = add(PLUGIN, "Cell card")
+        docks = {self.detect_dock: "Detect", self.score_dock: "Score", self.bag_dock: "Verdict"}
+        docks[self.card_dock] = "Cell card"
         for dock, title in docks.items():
             dock.setWindowTitle(title)  # as short as the tab is narrow
+        _move_left(self.card_dock)
         self.detect_dock.raise_()
         self.detect.detected.connect(self._on_detected)
         self.score.scored.connect(self._on_scored)
@@ -69,6 +74,7 @@ class Demo(QObject):
             f"; the most unusual: {'; '.join(describe(record))}" if record else ""
         )
         self.viewer.reset_view()
+        self.card_dock.raise_()
         if self.tall:
             docks = [self.detect_dock, self.score_dock]
             self.detect_dock.window().resizeDocks(docks, list(_HEIGHTS_PX), Qt.Orientation.Vertical)
@@ -84,6 +90,8 @@ class Demo(QObject):
         row = int(np.nanargmax(anomaly))
         middle = layer.data_to_world(np.asarray(layer.data[row], float).mean(axis=0))
         self.score.hover.look_at(tuple(float(part) for part in middle))
+        key = keys_of(layer, [row])[0]
+        selection_of(self.viewer).choose([key], key)
         return row
 
     def _take_picture(self) -> None:
@@ -108,6 +116,18 @@ class Demo(QObject):
         shared_worker().close()
         self.viewer.close()
         QApplication.quit()
+
+
+def _move_left(dock: QDockWidget) -> None:
+    """Show a dock on the left, with napari's own docks as tabs behind it."""
+    window = dock.window()
+    assert isinstance(window, QMainWindow)
+    area = Qt.DockWidgetArea.LeftDockWidgetArea
+    others = [other for other in window.findChildren(QDockWidget) if window.dockWidgetArea(other) == area]
+    window.addDockWidget(area, dock)
+    for other in others:
+        window.tabifyDockWidget(dock, other)
+    dock.raise_()
 
 
 def run(image: Path | None, picture: Path | None, theme: str, size: tuple[int, int]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +11,7 @@ from qtpy.QtCore import QPointF, QRectF, QSize, Qt
 from qtpy.QtGui import QBrush, QColor, QFontMetricsF, QLinearGradient, QPainter, QPaintEvent, QPen, QPolygonF
 from qtpy.QtWidgets import QSizePolicy, QWidget
 
+from napari_amil.core.types import ANOMALOUS_Q
 from napari_amil.plugin._colours import UNSCORED_RGBA, ColourScale, map_colours
 from napari_amil.plugin._theme import Palette, mixed, painter_font, palette
 
@@ -23,6 +25,45 @@ _TEXT_PX = 5
 _MOST_BARS = 5
 
 
+@dataclass(frozen=True)
+class Marks:
+    """What else stands on a colour bar.
+
+    Parameters
+    ----------
+    levels
+        Per cents of ``of`` that lie below a value, and this value.
+    of
+        Which cells.
+    threshold
+        The value from which on cells have a q below 0.05; None if no cell has.
+    is_above
+        Whether these are the cells with larger values.
+    """
+
+    levels: tuple[tuple[float, float], ...] = ()
+    of: str = ""
+    threshold: float | None = None
+    is_above: bool = True
+
+    def levels_said(self) -> str:
+        """Return what the lines in the bar are.
+
+        >>> Marks(((50, 1.2), (99, 4.5)), "control cells").levels_said()
+        'Lines: 50 and 99 % of control cells lie below'
+        """
+        *first, last = (f"{level:g}" for level, _ in self.levels)
+        return f"Lines: {', '.join(first)} and {last} % of {self.of} lie below"
+
+    def words(self) -> list[str]:
+        """Return one sentence a mark."""
+        said = [f"{level:g} % of {self.of} lie below {value:.3g}" for level, value in self.levels]
+        if self.threshold is not None:
+            side = "above" if self.is_above else "below"
+            said.append(f"Cells {side} {self.threshold:.3g} have q < {ANOMALOUS_Q:g}")
+        return said
+
+
 class ColourBar(QWidget):
     """The colour scale with its numbers, how many cells lie where on it, and the cell under the pointer."""
 
@@ -34,12 +75,13 @@ class ColourBar(QWidget):
         self._n_without = 0
         self._range = (0.0, 0.0)
         self._marked: float | None = None
+        self._marks = Marks()
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
 
     def sizeHint(self) -> QSize:  # noqa: N802
         """Return the size that shows every part."""
         line = QFontMetricsF(painter_font(self, 0.9)).height()
-        return QSize(240, int(_STRIP_PX + _BAR_PX + 2 * line + 14))
+        return QSize(240, int(_STRIP_PX + _BAR_PX + 3 * line + 16))
 
     minimumSizeHint = sizeHint  # noqa: N815
 
@@ -48,9 +90,11 @@ class ColourBar(QWidget):
         self._palette = palette(theme)
         self.update()
 
-    def show_scale(self, scale: ColourScale | None, values: NDArray[np.float64]) -> None:
-        """Show ``scale`` and how the cells with ``values`` spread over it; NaN counts as without a score."""
-        self._scale = scale
+    def show_scale(
+        self, scale: ColourScale | None, values: NDArray[np.float64], marks: Marks | None = None
+    ) -> None:
+        """Show ``scale``, how the cells with ``values`` spread over it (NaN: no score), and ``marks``."""
+        self._scale, self._marks = scale, marks or Marks()
         if scale is not None:
             place = scale.position(values)
             known = place[np.isfinite(place)]
@@ -59,7 +103,8 @@ class ColourBar(QWidget):
             finite = values[np.isfinite(values)]
             self._range = (finite.min(), finite.max()) if len(finite) else (scale.low, scale.high)
             spoken = f"Colour scale from {scale.low:g} to {scale.high:g}, {len(known)} cells"
-            self.setAccessibleDescription(spoken)
+            self.setAccessibleDescription("; ".join([spoken, *self._marks.words()]))
+            self.setToolTip("\n".join(self._marks.words()))
         self.update()
 
     def mark(self, value: float | None) -> None:
@@ -79,7 +124,9 @@ class ColourBar(QWidget):
         painter.setPen(Qt.PenStyle.NoPen)
         painter.setBrush(QBrush(_gradient(self._scale, bar)))
         painter.drawRoundedRect(bar, 3, 3)
+        self._paint_levels(painter, bar)
         self._paint_ticks(painter, bar)
+        self._paint_threshold(painter, bar)
         if self._marked is not None:
             self._paint_pointer(painter, bar, self._marked)
         painter.end()
@@ -110,14 +157,47 @@ class ColourBar(QWidget):
                 self.width() - metrics.horizontalAdvance(text),
             )
             painter.drawText(QPointF(left, bar.bottom() + 4 + line * 0.85), text)
+        self._paint_notes(painter, bar, line)
+
+    def _paint_notes(self, painter: QPainter, bar: QRectF, line: float) -> None:
+        """Say what the lines in the bar are, and how many cells are grey."""
+        base = bar.bottom() + 6 + line
+        if self._marks.levels:
+            painter.setPen(QPen(self._palette.muted))
+            painter.drawText(QPointF(bar.left(), base + line * 0.78), self._marks.levels_said())
+            base += line
         if self._n_without:
-            base = bar.bottom() + 6 + line
             painter.setPen(Qt.PenStyle.NoPen)
             painter.setBrush(QColor.fromRgbF(*UNSCORED_RGBA))
             painter.drawRoundedRect(QRectF(bar.left(), base + line * 0.15, line * 0.8, line * 0.7), 2, 2)
             painter.setPen(QPen(self._palette.muted))
             text = f"{self._n_without:,} cells without this score"
             painter.drawText(QPointF(bar.left() + line * 1.2, base + line * 0.78), text)
+
+    def _paint_levels(self, painter: QPainter, bar: QRectF) -> None:
+        """Draw a line through the bar at every percentile that lies on the scale."""
+        assert self._scale is not None
+        for _, value in self._marks.levels:
+            if self._scale.low <= value <= self._scale.high:
+                place = bar.left() + bar.width() * float(self._scale.position(np.array([value]))[0])
+                painter.setPen(QPen(QColor("black"), 3))
+                painter.drawLine(QPointF(place, bar.top() + 1), QPointF(place, bar.bottom() - 1))
+                painter.setPen(QPen(QColor("white"), 1.4))
+                painter.drawLine(QPointF(place, bar.top() + 1), QPointF(place, bar.bottom() - 1))
+
+    def _paint_threshold(self, painter: QPainter, bar: QRectF) -> None:
+        """Draw where the cells begin that are more unusual than chance explains."""
+        value = self._marks.threshold
+        if value is None or self._scale is None:
+            return
+        place = bar.left() + bar.width() * float(self._scale.position(np.array([value]))[0])
+        painter.setPen(QPen(self._palette.text, 1.2, Qt.PenStyle.DashLine))
+        painter.drawLine(QPointF(place, 1), QPointF(place, bar.bottom()))
+        metrics = QFontMetricsF(painter.font())
+        text = f"q < {ANOMALOUS_Q:g} →" if self._marks.is_above else f"← q < {ANOMALOUS_Q:g}"
+        width = metrics.horizontalAdvance(text)
+        left = place - width - 4 if place + width + 4 > bar.right() else place + 4
+        painter.drawText(QPointF(max(left, 0.0), metrics.ascent()), text)
 
     def _tick_text(self, value: float) -> str:
         """Return the number of a tick; an end that stands for all values beyond it says so."""

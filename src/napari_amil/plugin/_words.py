@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from napari_amil.core.types import ANOMALOUS_Q
+
 _TITLES = {
     "anomaly_percentile": "Unusualness in %",
     "anomaly": "Distance from control",
@@ -37,11 +39,23 @@ _MEANINGS = {
     "area_px": "Area inside the outline.",
 }
 
+_NUMBERS = (
+    ("anomaly_percentile", "Percentile among control cells:", ".2f"),
+    ("anomaly", "Distance from control cells:", ".3g"),
+    ("anomaly_q", "q-value within the image:", ".2g"),
+    ("attention_x_n", "Attention, of an average cell:", ".2g"),
+    ("pool_weight", "Weight in the verdict:", ".2g"),
+    ("detection_score", "Certainty of detection:", ".2f"),
+)
+"""Column, name and format of the numbers that are said of one cell."""
+
 
 def title(column: str) -> str:
     """Return the name of a score as the menu shows it."""
     if column.startswith("contribution_"):
         return f"Speaks for {column.removeprefix('contribution_')}"
+    if column == "morph_distance":
+        return "Shape: distance from control"
     if column.startswith("morph_"):
         name = column.removeprefix("morph_").removesuffix("_z").replace("_", " ")
         return f"Shape: {name}" + (" (control deviations)" if column.endswith("_z") else "")
@@ -66,6 +80,43 @@ def unusual(percentile: float) -> str:
         return "More unusual than every control cell"
     shown = f"{min(percentile, 99.99):.2f}" if percentile > 99.9 else f"{percentile:.1f}"
     return f"More unusual than {shown} % of control cells"
+
+
+def certainty(row: Mapping[str, Any]) -> str:
+    """Return what the q-value of a cell says, as one sentence; empty without one.
+
+    >>> certainty({"anomaly_q": 0.012})
+    'Stands out: of cells this unusual at most 1.2 % are false alarms.'
+    """
+    q = float(row.get("anomaly_q", np.nan))
+    if not np.isfinite(q):
+        return ""
+    if q < ANOMALOUS_Q:
+        return f"Stands out: of cells this unusual at most {per_cent(q)} are false alarms."
+    return f"Chance explains it: among so many cells some are as unusual (q = {q:.2f})."
+
+
+def per_cent(share: float) -> str:
+    """Return a share as a text, to two digits: ``12 %``, ``1.2 %``, ``0.12 %``."""
+    return f"{100 * share:.2g} %" if share < 0.995 else f"{100 * share:.0f} %"
+
+
+def numbers(row: Mapping[str, Any]) -> list[str]:
+    """Return the scores of a cell with their errors, one short line each."""
+    lines = []
+    for column, name, form in _NUMBERS:
+        value, error = (float(row.get(key, np.nan)) for key in (column, f"{column}_se"))
+        if np.isfinite(value):
+            spread = f" ± {error:.2g}" if np.isfinite(error) else ""
+            lines.append(f"{name} {format(value, form)}{spread}")
+    return lines
+
+
+def contributions(row: Mapping[str, Any]) -> dict[str, float]:
+    """Return what a cell adds to each class; classes without a number are left out."""
+    named = {str(name): value for name, value in row.items()}
+    stem = "contribution_"
+    return {k.removeprefix(stem): float(v) for k, v in named.items() if k.startswith(stem) and np.isfinite(v)}
 
 
 def describe(row: Mapping[str, Any]) -> list[str]:
@@ -93,11 +144,7 @@ def _why_without_score(row: Mapping[str, Any]) -> str:
 
 
 def _strongest_voice(row: Mapping[str, Any]) -> list[str]:
-    voices = {
-        name.removeprefix("contribution_"): float(value)
-        for name, value in row.items()
-        if name.startswith("contribution_") and np.isfinite(value)
-    }
+    voices = contributions(row)
     if not voices:
         return []
     name = max(voices, key=lambda key: voices[key])

@@ -19,6 +19,7 @@ from napari_amil.core.errors import AmilError
 from napari_amil.core.settings import RunSettings
 from napari_amil.core.types import Cells
 from napari_amil.plugin._colour_choice import ColourChoice
+from napari_amil.plugin._evidence import keep_evidence
 from napari_amil.plugin._follow import LayerCombo, hear, scrolling
 from napari_amil.plugin._hover import Hover
 from napari_amil.plugin._job import JobBar
@@ -28,6 +29,7 @@ from napari_amil.plugin._model_choice import ModelChoice
 from napari_amil.plugin._planes import Plane, shown_plane
 from napari_amil.plugin._rows import record_of
 from napari_amil.plugin._theme import sized, wrapped
+from napari_amil.plugin._verdict import RESEARCH, summary, verdict_words
 from napari_amil.plugin._words import describe
 from napari_amil.plugin._work import Worker, shared_worker
 
@@ -102,14 +104,14 @@ class ScorePanel(QWidget):
             self.job.say(str(error), "error")
             self.errored.emit(str(error))
             return
-        self._target, self._asked = layer, cells
+        self._target, self._asked, self._bundle = layer, cells, self.model.value()
         task = self._worker.start(
             "score",
             image=str(image),
             cells=str(folder / "cells.npz"),
             out=str(folder),
             settings=RunSettings(detection=need_record(layer).detection).model_dump(mode="json"),
-            bundle=self.model.value(),
+            bundle=self._bundle,
             device="auto",
         )
         self.job.follow(task)
@@ -139,9 +141,9 @@ class ScorePanel(QWidget):
             return
         scores = pd.read_csv(Path(result["scores"]))
         set_scores(layer, unchanged_only(scores, self._asked, cells_of(layer)))
-        record = record_of(layer)
-        assert record is not None
-        record.bag = dict(result["bag"])
+        need_record(layer).bag = {**result["bag"], "bundle": self._bundle}
+        keep_evidence(layer, result.get("evidence"))
+        layer.events.features()  # every view of the layer hears of the verdict
         self.colours.offer(layer)
         self._show_verdict()
         self.scored.emit(layer)
@@ -170,10 +172,13 @@ class ScorePanel(QWidget):
         for widget in (self.verdict_caption, self.verdict, self.bars):
             widget.setVisible(bag is not None)
         self.cell_text.setVisible(record is not None)
-        if bag is not None:
-            self.verdict.setText(str(bag["predicted"]))
+        if bag is not None and layer is not None:
+            said = verdict_words(bag)
+            self.verdict_caption.setText(said.caption)
+            self.verdict.setText(said.headline)
             self.bars.show_probabilities(bag["probability"])
-            self.verdict_detail.setText(_bag_sentence(bag))
+            self.verdict_detail.setText(" ".join([*summary(bag, layer.features)[:2], RESEARCH]))
+            self.verdict_detail.setToolTip("\n".join(said.reasons))
         elif record is not None and record.scores is not None:
             self.verdict_detail.setText(
                 "The cells have changed since they were scored; score again for a verdict."
@@ -219,13 +224,3 @@ def _image_below(layers: Any, cells: Layer, image_id: str | None) -> Image:  # n
     if not images:
         raise AmilError("There is no image below these shapes; open the image first.")
     return next((image for image in images if image.visible), images[0])
-
-
-def _bag_sentence(bag: dict[str, Any]) -> str:
-    """Return the rest of the verdict in plain words."""
-    parts = [f"Judged from {bag['n_cells']:,} cells."]
-    fraction = bag.get("anomalous_fraction")
-    if fraction is not None and np.isfinite(fraction):
-        parts.append(f"{fraction:.0%} of them are more unusual than chance explains.".replace("%", " %"))
-    parts.append("For research only.")
-    return " ".join(parts)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from napari_amil.core.evaluation.figures import COLOURS, CONTROL_COLOUR, panels
+from napari_amil.core.events import Event, Step, drain
 from napari_amil.core.mil.model import AmilModel
 
 SHARES = np.array([0.0, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9])
@@ -77,28 +78,41 @@ class Deletion:
         return found
 
 
-@torch.inference_mode()
 def deletion(model: AmilModel, bag: BagCells, device: torch.device, seed: int = 0) -> Deletion:
     """Return the deletion curves of one bag; the same seed gives the same random orders."""
+    found: Deletion = drain(deleting(model, bag, device, seed))
+    return found
+
+
+def deleting(
+    model: AmilModel, bag: BagCells, device: torch.device, seed: int = 0
+) -> Generator[Event, None, Deletion]:
+    """As `deletion`, with a step for every order in which cells are removed."""
     z, d = bag.z.to(device), bag.distance.to(device)
     n_cells = len(z)
-    whole = model.aggregate(z, torch.tensor([n_cells], device=device), d)
+    with torch.inference_mode():
+        whole = model.aggregate(z, torch.tensor([n_cells], device=device), d)
     predicted = int(whole.logits[0].argmax())
     scores = {**bag.scores, OF_CONTRIBUTION: whole.contribution[:, predicted].cpu().numpy()}
     orders = {name: [np.argsort(-np.asarray(score), kind="stable")] for name, score in scores.items()}
     rng = np.random.default_rng(seed)
     orders[RANDOM] = [rng.permutation(n_cells) for _ in range(N_DRAWS)]
     removed = np.minimum(np.round(SHARES * n_cells).astype(int), n_cells - 1)
+    done, total = 0, sum(len(ways) for ways in orders.values())
     probability, logit = {}, {}
     for name, ways in orders.items():
-        logits = torch.stack(
-            [_logits(model, z, d, order, removed) for order in ways]
-        )  # (ways, steps, classes)
+        parts = []
+        for order in ways:
+            yield Step("deletion", done, total, "Removing cells and judging the rest")
+            parts.append(_logits(model, z, d, order, removed))
+            done += 1
+        logits = torch.stack(parts)  # (ways, steps, classes)
         probability[name] = logits.softmax(dim=2)[..., predicted].mean(dim=0).cpu().numpy()
         logit[name] = logits[..., predicted].mean(dim=0).cpu().numpy()
     return Deletion(predicted, probability, logit)
 
 
+@torch.inference_mode()
 def _logits(
     model: AmilModel, z: Tensor, d: Tensor, order: NDArray[np.int64], removed: NDArray[np.int64]
 ) -> Tensor:

@@ -24,6 +24,7 @@ from napari_amil.core.pipeline.diagnose import diagnose
 from napari_amil.core.pipeline.drift import differs, drift_sentences
 from napari_amil.core.pipeline.estimate import Estimate, estimating
 from napari_amil.core.pipeline.evaluate import delete_cells, draw_evaluation, evaluate_scored
+from napari_amil.core.pipeline.evidence import delete_from_field, field_evidence, nearest_cells
 from napari_amil.core.pipeline.fields import Recipe, detect_field
 from napari_amil.core.pipeline.guards import guarding, sources_without_copies
 from napari_amil.core.pipeline.outputs import environment, failure_table, make_folder, write_json, write_text
@@ -77,6 +78,7 @@ __all__ = [
     "clinical_columns",
     "cohort_source",
     "delete_cells",
+    "delete_from_field",
     "detect_field",
     "detect_images",
     "device_names",
@@ -89,6 +91,7 @@ __all__ = [
     "estimating",
     "evaluate_scored",
     "failure_table",
+    "field_evidence",
     "find_images",
     "gather",
     "guarding",
@@ -99,6 +102,7 @@ __all__ = [
     "morphology_columns",
     "morphology_in_words",
     "named_rows",
+    "nearest_cells",
     "nearest_controls",
     "open_source",
     "pick_device",

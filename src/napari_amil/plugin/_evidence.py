@@ -1,0 +1,87 @@
+"""What a scored layer knows of its cells beyond their scores: words, and the control cells they are like."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from napari.layers import Shapes
+from numpy.typing import NDArray
+
+EVIDENCE = "napari_amil_evidence"
+"""Key of the `Evidence` in ``layer.metadata``."""
+
+
+class ControlCell(NamedTuple):
+    """A control cell of the model's training: its picture, its image, and how far it is in the embedding."""
+
+    picture: NDArray[np.uint8]
+    image: str
+    distance: float
+
+
+@dataclass(frozen=True, eq=False)
+class Evidence:
+    """What the worker wrote beside the scores of one layer.
+
+    Parameters
+    ----------
+    path
+        The file, which the worker reads again for neighbours and deletions.
+    arrays
+        What `napari_amil.core.pipeline.evidence.field_evidence` describes.
+    """
+
+    path: Path
+    arrays: Mapping[str, NDArray[Any]]
+
+    def __deepcopy__(self, _: dict[int, Any]) -> Evidence:
+        """Return the same evidence for a duplicated layer; nobody changes it."""
+        return self
+
+    @property
+    def model(self) -> str:
+        """Name of the model that scored the cells."""
+        return str(self.arrays["model"])
+
+    @property
+    def control_levels(self) -> list[tuple[float, float]]:
+        """Percentiles of held-out control cells and their distances."""
+        return [(float(level), float(distance)) for level, distance in self.arrays["control_level"]]
+
+    def words(self, cell_id: int) -> list[str]:
+        """Return what stands out about the shape of a cell, the most unusual first."""
+        row = self._row_of.get(cell_id)
+        return [] if row is None else [str(word) for word in self.arrays["words"][row] if word]
+
+    def controls(self, cell_id: int) -> list[ControlCell]:
+        """Return the control cells that a cell is most like, the nearest first."""
+        row = self._row_of.get(cell_id)
+        if row is None:
+            return []
+        near = zip(self.arrays["control"][row], self.arrays["control_distance"][row], strict=True)
+        pictures, images = self.arrays["control_picture"], self.arrays["control_image"]
+        return [ControlCell(pictures[i], str(images[i]), float(distance)) for i, distance in near]
+
+    @cached_property
+    def _row_of(self) -> dict[int, int]:
+        return {int(cell_id): row for row, cell_id in enumerate(self.arrays["cell_id"])}
+
+
+def keep_evidence(layer: Shapes, path: str | None) -> None:
+    """Note with ``layer`` what the worker wrote to ``path``; None forgets what was known."""
+    if path is None:
+        layer.metadata.pop(EVIDENCE, None)
+        return
+    with np.load(path, allow_pickle=False) as stored:
+        layer.metadata[EVIDENCE] = Evidence(Path(path), dict(stored))
+
+
+def evidence_of(layer: Shapes) -> Evidence | None:
+    """Return what is known of the cells of ``layer`` beyond their scores."""
+    found = layer.metadata.get(EVIDENCE)
+    return found if isinstance(found, Evidence) else None

@@ -1,0 +1,261 @@
+"""The Cell card: one cell, how it looks, what stands out, what it adds to the verdict, what it is like."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from napari.components import ViewerModel
+from napari.layers import Shapes
+from napari.viewer import Viewer
+from qtpy.QtCore import Qt, QTimer
+from qtpy.QtGui import QShowEvent
+from qtpy.QtWidgets import QComboBox, QGridLayout, QHBoxLayout, QPushButton, QVBoxLayout, QWidget
+
+from napari_amil.plugin._card_keys import take_key
+from napari_amil.plugin._card_order import UNUSUAL, Order, neighbour_in, ordered_cells, orders
+from napari_amil.plugin._cell_picture import cell_picture
+from napari_amil.plugin._evidence import evidence_of
+from napari_amil.plugin._follow import hear, scrolling
+from napari_amil.plugin._hover import Hover
+from napari_amil.plugin._layers import cell_layers
+from napari_amil.plugin._neighbour_rows import LikeCells, PictureRow, heading
+from napari_amil.plugin._rows import record_of
+from napari_amil.plugin._selection import CellKey, find_cell, fly_to, keys_of, selection_of
+from napari_amil.plugin._signed_bars import SignedBars
+from napari_amil.plugin._theme import sized, wrapped
+from napari_amil.plugin._thumbnail import Thumbnail
+from napari_amil.plugin._words import certainty, contributions, describe, numbers, unusual
+from napari_amil.plugin._work import Worker, shared_worker
+
+PREVIOUS_KEY, NEXT_KEY = "PageUp", "PageDown"
+"""Keys of the canvas that napari leaves free in every layer and mode."""
+_SIDE_PX = 122
+_NOTHING = "Point at a cell, choose one, or press Next."
+
+
+class CellCard(QWidget):
+    """Everything about the cell under the pointer, else about the chosen one."""
+
+    def __init__(self, napari_viewer: Viewer, worker: Worker | None = None) -> None:
+        super().__init__()
+        viewer: ViewerModel = getattr(napari_viewer, "__wrapped__", napari_viewer)
+        self._viewer = viewer
+        self._worker = worker if worker is not None else shared_worker()
+        self._under_pointer: CellKey | None = None
+        self._orders: list[Order] = []
+        self._wanted_order = UNUSUAL.name
+        self.key: CellKey | None = None
+        self._build()
+        self._later = QTimer(self)  # a change of many layers and features is shown once
+        self._later.setSingleShot(True)
+        self._later.timeout.connect(self._on_later)
+        self.selection = selection_of(viewer)
+        self.selection.currentChanged.connect(self._on_current_changed)
+        self.hover = Hover(viewer, self)
+        self.hover.cellChanged.connect(self._on_pointed)
+        hear(self, viewer.events.theme, self._on_theme_changed)
+        hear(self, viewer.layers.events.inserted, self._on_layers_changed)
+        hear(self, viewer.layers.events.removed, self._on_layers_changed)
+        for layer in cell_layers(viewer.layers):
+            hear(self, layer.events.features, self._on_layers_changed)
+        take_key(self, viewer, PREVIOUS_KEY, self.previous)
+        take_key(self, viewer, NEXT_KEY, self.next)
+        self.refresh()
+
+    def _build(self) -> None:
+        theme = self._viewer.theme
+        self.order = QComboBox()
+        self.order.setAccessibleName("Order of the cells")
+        self.order.setToolTip("In which order Previous and Next walk through the cells of all open images.")
+        self.order.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+        self.before = _step_button("◀", f"Previous cell ({PREVIOUS_KEY} on the image)")
+        self.after = _step_button("▶", f"Next cell ({NEXT_KEY} on the image)")
+        self.place = wrapped()
+        self.picture = Thumbnail(_SIDE_PX, theme)
+        self.headline = sized(wrapped(), 1.15, bold=True)
+        self.sure = wrapped()
+        self.words = wrapped()
+        self.voices_heading = heading("Moves the verdict")
+        self.voices = SignedBars(theme)
+        self.figures = wrapped()
+        self.controls = PictureRow(theme)
+        self.likes = LikeCells(self._viewer, self._worker)
+        self._lay_out()
+        self.before.clicked.connect(self.previous)
+        self.after.clicked.connect(self.next)
+        self.order.activated.connect(self._on_order_chosen)
+        self.picture.clicked.connect(self._on_picture_pressed)
+        self.likes.pressed.connect(self._go_to)
+
+    def _lay_out(self) -> None:
+        layout = scrolling(self)
+        layout.setSpacing(6)
+        walk = QHBoxLayout()
+        walk.addWidget(self.before)
+        walk.addWidget(self.order, 1)
+        walk.addWidget(self.after)
+        layout.addLayout(walk)
+        layout.addWidget(self.place)
+        said = QVBoxLayout()
+        said.addWidget(self.headline)
+        said.addWidget(self.sure)
+        said.addStretch(1)
+        top = QGridLayout()
+        top.addWidget(self.picture, 0, 0, Qt.AlignmentFlag.AlignTop)
+        top.addLayout(said, 0, 1)
+        top.setColumnStretch(1, 1)
+        layout.addLayout(top)
+        for widget in (self.words, self.voices_heading, self.voices, self.controls, self.likes, self.figures):
+            layout.addWidget(widget)
+        layout.addStretch(1)
+
+    def next(self) -> None:
+        """Choose the next cell in the chosen order and fly to it."""
+        self._step(1)
+
+    def previous(self) -> None:
+        """Choose the previous cell in the chosen order and fly to it."""
+        self._step(-1)
+
+    def _step(self, by: int) -> None:
+        key = neighbour_in(self._ordered(), self.selection.current or self.key, by)
+        if key is not None:
+            self._go_to(key)
+
+    def _ordered(self) -> list[CellKey]:
+        number = self.order.currentIndex()
+        order = self._orders[number] if 0 <= number < len(self._orders) else UNUSUAL
+        return ordered_cells(cell_layers(self._viewer.layers), order)
+
+    def _go_to(self, key: CellKey) -> None:
+        self._under_pointer = None
+        self.selection.choose([key], key)
+        found = find_cell(self._viewer, key)
+        if found is not None:
+            fly_to(self._viewer, *found)
+        self.refresh()
+
+    def _on_order_chosen(self, _: int) -> None:
+        self._wanted_order = self.order.currentText()
+        keys = self._ordered()
+        if keys:
+            self._go_to(keys[0])
+
+    def _on_picture_pressed(self) -> None:
+        if self.key is not None:
+            self._go_to(self.key)
+
+    def _on_pointed(self, layer: Shapes | None, row: int) -> None:
+        self._under_pointer = keys_of(layer, [row])[0] if layer is not None else None
+        self.refresh()
+
+    def _on_current_changed(self, _: object) -> None:
+        self.refresh()
+
+    def _on_layers_changed(self, event: Any) -> None:  # noqa: ANN401
+        layer = getattr(event, "value", None)
+        if isinstance(layer, Shapes) and event.type == "inserted":
+            hear(self, layer.events.features, self._on_layers_changed)
+        self._later.start()
+
+    def _on_later(self) -> None:
+        self.likes.look_at(None)
+        self.refresh()
+
+    def _on_theme_changed(self, _: object) -> None:
+        for widget in (self.picture, self.voices, self.controls, self.likes):
+            widget.set_theme(self._viewer.theme)
+
+    def showEvent(self, event: QShowEvent | None) -> None:  # noqa: N802
+        """Show what has changed while the card was hidden."""
+        super().showEvent(event)
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Show the cell under the pointer, else the chosen one; nothing is done while the card is hidden."""
+        self.key = self._under_pointer or self.selection.current
+        if not self.isVisible():
+            return
+        self._offer_orders()
+        found = find_cell(self._viewer, self.key) if self.key is not None else None
+        if found is None:
+            self._show_nothing()
+        else:
+            self._show_cell(*found)
+
+    def _offer_orders(self) -> None:
+        tables = [layer.features for layer in cell_layers(self._viewer.layers)]
+        offered = orders(max(tables, key=lambda table: table.shape[1])) if tables else []
+        if offered == self._orders:
+            return
+        self._orders = offered
+        self.order.clear()
+        self.order.addItems([order.name for order in offered])
+        self.order.setCurrentIndex(max(self.order.findText(self._wanted_order), 0))
+
+    def _show_nothing(self) -> None:
+        self.place.setText(_NOTHING if self._orders else "Find and score cells first.")
+        self.picture.show_picture(None)
+        for label in (self.headline, self.sure, self.words, self.figures):
+            label.setText("")
+        self.voices.show_values({})
+        self.voices_heading.hide()
+        self.controls.show_controls("", [])
+        self.likes.look_at(None)
+
+    def _show_cell(self, layer: Shapes, row: int) -> None:
+        assert self.key is not None
+        values = layer.features.iloc[row].to_dict()
+        self._show_place(values)
+        self._show_picture(layer, row)
+        self._show_words(layer, values)
+        voices = contributions(values)
+        self.voices_heading.setVisible(bool(voices))
+        self.voices.show_values(voices)
+        evidence = evidence_of(layer)
+        is_scored = evidence is not None and np.isfinite(values.get("anomaly", np.nan))
+        near = evidence.controls(self.key.cell_id) if evidence is not None and is_scored else []
+        self.controls.show_controls("Most alike among control cells", near)
+        self.likes.look_at(self.key if is_scored else None)
+
+    def _show_place(self, values: dict[str, Any]) -> None:
+        assert self.key is not None
+        how = "under the pointer" if self.key == self._under_pointer else "chosen"
+        keys = self._ordered()
+        where = f", {keys.index(self.key) + 1:,} of {len(keys):,}" if self.key in keys else ""
+        self.place.setText(f"Cell {self.key.cell_id} of {self.key.image}, {how}{where}")
+
+    def _show_picture(self, layer: Shapes, row: int) -> None:
+        picture = cell_picture(self._viewer.layers, layer, row)
+        if picture is None:
+            self.picture.show_picture(None)
+            return
+        record = record_of(layer)
+        colour = np.asarray(layer.edge_color[row], float)
+        has_scale = record is not None and record.scale is not None
+        self.picture.show_picture(picture.pixels, picture.outline, colour if has_scale else None)
+        self.picture.setAccessibleName("Picture of the cell; press to go there")
+        self.picture.setToolTip("Press to go to this cell. Every cell of an image is shown at one scale.")
+
+    def _show_words(self, layer: Shapes, values: dict[str, Any]) -> None:
+        assert self.key is not None
+        percentile = float(values.get("anomaly_percentile", np.nan))
+        has_score = np.isfinite(percentile)
+        self.headline.setText(unusual(percentile) if has_score else describe(values)[0].partition(": ")[2])
+        error = float(values.get("anomaly_percentile_se", np.nan))
+        spread = f"Give or take {error:.2g} % with other controls. " if np.isfinite(error) else ""
+        self.sure.setText(spread + certainty(values))
+        evidence = evidence_of(layer)
+        words = evidence.words(self.key.cell_id) if evidence is not None and has_score else []
+        self.words.setText("\n".join(f"• {word[:1].upper()}{word[1:]}" for word in words))
+        self.words.setVisible(bool(words))
+        self.figures.setText("\n".join(numbers(values)))
+
+
+def _step_button(text: str, tip: str) -> QPushButton:
+    button = QPushButton(text)
+    button.setToolTip(tip)
+    button.setAccessibleName(tip)
+    button.setFixedWidth(34)
+    return button
