@@ -12,7 +12,9 @@ from napari_amil.core.cohort.synth import SynthCohortSettings, writing_synthetic
 from napari_amil.core.detection.select import Candidates, select
 from napari_amil.core.device import pick_device, seed_everything
 from napari_amil.core.evaluation.ablation import ROWS, named_rows, read_rows
+from napari_amil.core.evaluation.clusters import ClusterSettings
 from napari_amil.core.evaluation.figures import save_figure
+from napari_amil.core.exchange.project import Project, read_project, write_project
 from napari_amil.core.exchange.tables import write_table
 from napari_amil.core.images.read import find_images, read_image
 from napari_amil.core.morphology.words import morphology_in_words
@@ -23,9 +25,19 @@ from napari_amil.core.pipeline.detect import cell_table, detect_images, write_de
 from napari_amil.core.pipeline.diagnose import diagnose
 from napari_amil.core.pipeline.drift import drift_sentences
 from napari_amil.core.pipeline.evaluate import delete_cells, draw_evaluation, evaluate_scored
+from napari_amil.core.pipeline.explore import (
+    Exploration,
+    compare_project,
+    compare_with_truth,
+    explore_project,
+    name_cluster,
+)
+from napari_amil.core.pipeline.export import FORMATS, choose_bags, export_project
 from napari_amil.core.pipeline.fields import Recipe, detect_field
 from napari_amil.core.pipeline.guards import guarding, sources_without_copies
 from napari_amil.core.pipeline.outputs import environment, failure_table, make_folder, write_json, write_text
+from napari_amil.core.pipeline.project import project_of, scoring_project
+from napari_amil.core.pipeline.report import write_reports
 from napari_amil.core.pipeline.runs import STOP, Protocol, train_run
 from napari_amil.core.pipeline.score import Scored, embed_field, measured_field, score_bag, score_source
 from napari_amil.core.pipeline.studies.ablate import ablate, ablation_rows, study_reference
@@ -42,13 +54,17 @@ from napari_amil.core.presets import preset, preset_table
 from napari_amil.core.settings import DetectorTrainingSettings, RunSettings
 
 __all__ = [
+    "FORMATS",
     "ROWS",
     "STOP",
     "Bundle",
     "Candidates",
+    "ClusterSettings",
     "DetectorTrainingSettings",
+    "Exploration",
     "Gathered",
     "Problem",
+    "Project",
     "Protocol",
     "Recipe",
     "RunSettings",
@@ -62,7 +78,10 @@ __all__ = [
     "calibrate",
     "cell_table",
     "checking",
+    "choose_bags",
     "cohort_source",
+    "compare_project",
+    "compare_with_truth",
     "delete_cells",
     "detect_field",
     "detect_images",
@@ -72,6 +91,8 @@ __all__ = [
     "embed_field",
     "environment",
     "evaluate_scored",
+    "explore_project",
+    "export_project",
     "failure_table",
     "find_images",
     "gather",
@@ -81,21 +102,25 @@ __all__ = [
     "measured_field",
     "morphology_columns",
     "morphology_in_words",
+    "name_cluster",
     "named_rows",
     "nearest_controls",
     "open_source",
     "pick_device",
     "preset",
     "preset_table",
+    "project_of",
     "read_card",
     "read_cohort",
     "read_controls",
     "read_image",
+    "read_project",
     "read_rows",
     "save_bundle",
     "save_figure",
     "score_bag",
     "score_source",
+    "scoring_project",
     "seed_everything",
     "select",
     "sources_by_fold",
@@ -110,6 +135,8 @@ __all__ = [
     "unseen",
     "write_detections",
     "write_json",
+    "write_project",
+    "write_reports",
     "write_table",
     "write_text",
     "writing_synthetic_cohort",
