@@ -7,7 +7,7 @@ import sys
 import typer
 
 from napari_amil import __version__
-from napari_amil.cli import cohorts, detecting, looking, scoring, studying, training
+from napari_amil.cli import cohorts, detecting, looking, scoring, sharing, studying, training
 from napari_amil.cli.console import UNUSABLE
 from napari_amil.core.errors import AmilError
 
@@ -18,7 +18,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for group in (looking, cohorts, detecting, scoring, training, studying):
+for group in (looking, cohorts, detecting, scoring, sharing, training, studying):
     for name, command in group.COMMANDS.items():
         app.command(name)(command)
 

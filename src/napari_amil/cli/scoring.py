@@ -23,16 +23,17 @@ def score(
     device: DeviceName = Device.auto,
     style: EventStyle = Style.bar,
 ) -> None:
-    """Score every cell and every bag; of loose images each one is a bag."""
+    """Score every cell and every bag; of loose images each one is a bag.
+
+    Bags that OUT holds already, scored alike, are taken over: a run that was stopped goes on.
+    """
     talk = Talk(style)
     loaded = pipeline.load_bundle(bundle)
     run = pipeline.RunSettings.from_yaml(settings_file) if settings_file else loaded.settings
     recipe = pipeline.Recipe.of(loaded, run, pipeline.pick_device(device))
     source = pipeline.open_source(inputs, run.control)
-    scored = talk.follow(pipeline.score_source(source, recipe))
-    pipeline.make_folder(out)
-    pipeline.write_table(scored.cells, out / "cells.csv")
-    pipeline.write_table(scored.bags, out / "bags.csv")
+    work = pipeline.scoring_project(source, recipe, bundle, pipeline.make_folder(out))
+    scored = talk.follow(work)
     text = f"{len(scored.cells)} cells of {len(scored.bags)} bags are scored: {out}/cells.csv and bags.csv"
     talk.result(text, cells=str(out / "cells.csv"), bags=str(out / "bags.csv"))
     talk.finish(out)
@@ -60,9 +61,7 @@ def evaluate(
     metrics = pipeline.evaluate_scored(scored, loaded.need_scorer().classes)
     deleted = talk.follow(pipeline.delete_cells(scored, recipe))
     metrics |= deleted.metrics
-    pipeline.make_folder(out)
-    pipeline.write_table(scored.cells, out / "cells.csv")
-    pipeline.write_table(scored.bags, out / "bags.csv")
+    pipeline.write_project(pipeline.project_of(scored, source, recipe, bundle), pipeline.make_folder(out))
     pipeline.write_table(deleted.table, out / "deletion.csv")
     figures = pipeline.draw_evaluation(scored, loaded.need_scorer().classes)
     if deleted.figure is not None:

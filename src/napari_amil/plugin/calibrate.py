@@ -19,9 +19,9 @@ from napari_amil.plugin._job import JobBar
 from napari_amil.plugin._model_choice import ModelChoice
 from napari_amil.plugin._path_choice import PathChoice
 from napari_amil.plugin._problems import ProblemList
-from napari_amil.plugin._score_again import Rescoring, score_panels
 from napari_amil.plugin._rows import record_of
 from napari_amil.plugin._run_registry import user_folder
+from napari_amil.plugin._score_again import Rescoring, score_panels
 from napari_amil.plugin._theme import wrapped
 from napari_amil.plugin._work import Worker, shared_worker
 

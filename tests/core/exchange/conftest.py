@@ -6,10 +6,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import strategies as st
 
-from napari_amil.core.types import Cells
+from napari_amil.core.exchange.project import Project
+from napari_amil.core.types import Cells, box_outline
 
 COORDINATES = st.floats(0, 4000, width=32, allow_subnormal=False)
 
@@ -77,3 +79,23 @@ def assert_same() -> Callable[[Cells, Cells], None]:
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """One folder for all examples of a property."""
     return tmp_path_factory.mktemp("exchange")
+
+
+@pytest.fixture
+def project() -> Project:
+    """Four cells of two bags in two images; one has no score, two no type, one patient is called 007."""
+    boxes = np.array([[10, 20, 30, 50], [40, 40, 60, 70], [5, 5, 25, 25], [50, 80, 70, 99]], np.float32)
+    cells = pd.DataFrame(boxes, columns=["y0", "x0", "y1", "x1"]).astype(np.float64)
+    cells.insert(0, "bag", ["a", "a", "b", "b"])
+    cells.insert(1, "image", ["x.png", "x.png", "sub/y.png", "sub/y.png"])
+    cells.insert(2, "cell_id", [1, 2, 1, 2])
+    cells["touches_border"] = [False, False, False, True]
+    cells["anomaly"] = [1.5, 9.25, 3.0, np.nan]
+    cells["anomaly_q"] = [0.9, 0.01, 0.4, np.nan]
+    cells["cell_type"] = ["normal", None, "burr", None]
+    bags = pd.DataFrame({"bag": ["a", "b"], "patient": ["p1", "007"], "label": ["control", "ill"]})
+    bags = bags.assign(predicted=["control", "ill"], probability_ill=[0.25, 0.75], n_cells=[2, 1])
+    outlines = tuple(box_outline(box)[:3] for box in boxes)
+    embeddings = np.arange(12, dtype=np.float32).reshape(4, 3)
+    card = {"control": "control", "classes": ["control", "ill"], "images": {}, "done": {}}
+    return Project(cells, bags, embeddings, outlines, card)

@@ -19,11 +19,15 @@ CATEGORIES = [{"id": 1, "name": "cell", "supercategory": ""}]
 _FLAGS = ("touches_border", "overlaps")
 
 
-def write_coco(images: Mapping[str, tuple[tuple[int, int], Cells]], path: Path) -> None:
+def write_coco(
+    images: Mapping[str, tuple[tuple[int, int], Cells]],
+    path: Path,
+    scores: Mapping[str, pd.DataFrame] | None = None,
+) -> None:
     """Write the cells of many images as COCO instances with polygons.
 
     Beside the fields of COCO an annotation carries ``score`` where there is one, ``cell_id`` and the
-    flags; other programs ignore them.
+    flags, and ``attributes`` with every other number and text that is known; other programs ignore them.
 
     Parameters
     ----------
@@ -31,9 +35,13 @@ def write_coco(images: Mapping[str, tuple[tuple[int, int], Cells]], path: Path) 
         Name of an image -> its height and width in pixels, and its cells.
     path
         File to write.
+    scores
+        Name of an image -> one row per cell, in their order.
 
     Raises
     ------
+    ValueError
+        If there are not as many rows of scores as cells.
     AmilError
         If the file cannot be written.
     """
@@ -41,8 +49,10 @@ def write_coco(images: Mapping[str, tuple[tuple[int, int], Cells]], path: Path) 
     records = []
     for number, (name, ((height, width), cells)) in enumerate(images.items(), start=1):
         records.append({"id": number, "file_name": name, "height": int(height), "width": int(width)})
+        attributes = _attributes(cells, (scores or {}).get(name))
         for row in range(len(cells)):
-            annotations.append({"id": len(annotations) + 1, "image_id": number, **_annotation(cells, row)})
+            place = {"id": len(annotations) + 1, "image_id": number}
+            annotations.append({**place, **_annotation(cells, row), **attributes[row]})
     content = {"info": {"description": "Cells found by napari-amil"}, "licenses": [], "images": records}
     write_json({**content, "categories": CATEGORIES, "annotations": annotations}, path)
 
@@ -62,6 +72,26 @@ def _annotation(cells: Cells, row: int) -> dict[str, Any]:
     }
     score = float(cells.detection_score[row])
     return annotation if np.isnan(score) else {**annotation, "score": score}
+
+
+def _attributes(cells: Cells, scores: pd.DataFrame | None) -> list[dict[str, Any]]:
+    """Return for each cell the entry ``attributes``, or nothing."""
+    if scores is None:
+        return [{} for _ in range(len(cells))]
+    if len(scores) != len(cells):
+        raise ValueError(f"There are {len(scores)} rows of scores for {len(cells)} cells.")
+    columns = scores.drop(columns=[name for name in cells.table() if name in scores])
+    return [{"attributes": _plain(row)} for row in columns.to_dict("records")]
+
+
+def _plain(row: dict[Any, Any]) -> dict[str, Any]:
+    """Return what is known in a row, as JSON has it: without NaN, and without empty texts."""
+    numbers = {
+        str(name): float(value)
+        for name, value in row.items()
+        if isinstance(value, int | float | np.number) and np.isfinite(value)
+    }
+    return numbers | {str(name): value for name, value in row.items() if isinstance(value, str) and value}
 
 
 def read_coco(path: Path) -> dict[str, Cells]:

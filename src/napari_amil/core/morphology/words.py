@@ -67,3 +67,23 @@ def morphology_in_words(
 def _percent(share: float) -> str:
     """Return a share as a text: whole per cents, and tenths where these tell more."""
     return f"{100 * share:.1f} %" if share > 0.99 else f"{100 * share:.0f} %"
+
+
+def deviations_in_words(row: Mapping[str, Any], least: float = 1.96, most: int = 3) -> list[str]:
+    """Return the most unusual measurements of a cell: ``longer (+4.1)``, in control deviations.
+
+    Parameters
+    ----------
+    row
+        A row of a table of cells with the columns ``morph_<name>_z``.
+    least
+        Control deviations from which on a measurement is unusual.
+    most
+        Longest list.
+    """
+    deviations = {name: float(row.get(f"morph_{name}_z", np.nan)) for name in NAMES}
+    unusual = [name for name, z in deviations.items() if abs(z) >= least]
+    said: dict[str, str] = {}
+    for name in sorted(unusual, key=lambda name: -abs(deviations[name])):
+        said.setdefault(_WORDS[name][deviations[name] > 0], f"({deviations[name]:+.1f})")
+    return [f"{word} {size}" for word, size in said.items()][:most]

@@ -12,7 +12,9 @@ from napari_amil.core.cohort.synth import SynthCohortSettings, writing_synthetic
 from napari_amil.core.detection.select import Candidates, select
 from napari_amil.core.device import pick_device, seed_everything
 from napari_amil.core.evaluation.ablation import ROWS, named_rows, read_rows
+from napari_amil.core.evaluation.clusters import ClusterSettings
 from napari_amil.core.evaluation.figures import save_figure
+from napari_amil.core.exchange.project import Project, read_project, write_project
 from napari_amil.core.exchange.tables import write_table
 from napari_amil.core.images.read import find_images, read_image
 from napari_amil.core.morphology.words import morphology_in_words
@@ -25,6 +27,14 @@ from napari_amil.core.pipeline.drift import differs, drift_sentences
 from napari_amil.core.pipeline.estimate import Estimate, estimating
 from napari_amil.core.pipeline.evaluate import delete_cells, draw_evaluation, evaluate_scored
 from napari_amil.core.pipeline.evidence import delete_from_field, field_evidence, nearest_cells
+from napari_amil.core.pipeline.explore import (
+    Exploration,
+    compare_project,
+    compare_with_truth,
+    explore_project,
+    name_cluster,
+)
+from napari_amil.core.pipeline.export import FORMATS, choose_bags, export_project
 from napari_amil.core.pipeline.fields import Recipe, detect_field
 from napari_amil.core.pipeline.guards import guarding, sources_without_copies
 from napari_amil.core.pipeline.outputs import environment, failure_table, make_folder, write_json, write_text
@@ -35,6 +45,8 @@ from napari_amil.core.pipeline.overview import (
     device_names,
     guess_control,
 )
+from napari_amil.core.pipeline.project import project_of, scoring_project
+from napari_amil.core.pipeline.report import write_reports
 from napari_amil.core.pipeline.runs import STOP, Protocol, train_run
 from napari_amil.core.pipeline.score import Scored, embed_field, measured_field, score_bag, score_source
 from napari_amil.core.pipeline.studies.ablate import ablate, ablation_rows, study_reference
@@ -51,15 +63,19 @@ from napari_amil.core.presets import PRESETS, preset, preset_table
 from napari_amil.core.settings import DetectorTrainingSettings, RunSettings
 
 __all__ = [
+    "FORMATS",
     "PRESETS",
     "ROWS",
     "STOP",
     "Bundle",
     "Candidates",
+    "ClusterSettings",
     "DetectorTrainingSettings",
     "Estimate",
+    "Exploration",
     "Gathered",
     "Problem",
+    "Project",
     "Protocol",
     "Recipe",
     "RunSettings",
@@ -74,9 +90,12 @@ __all__ = [
     "calibrate",
     "cell_table",
     "checking",
+    "choose_bags",
     "class_names",
     "clinical_columns",
     "cohort_source",
+    "compare_project",
+    "compare_with_truth",
     "delete_cells",
     "delete_from_field",
     "detect_field",
@@ -90,6 +109,8 @@ __all__ = [
     "environment",
     "estimating",
     "evaluate_scored",
+    "explore_project",
+    "export_project",
     "failure_table",
     "field_evidence",
     "find_images",
@@ -101,6 +122,7 @@ __all__ = [
     "measured_field",
     "morphology_columns",
     "morphology_in_words",
+    "name_cluster",
     "named_rows",
     "nearest_cells",
     "nearest_controls",
@@ -108,15 +130,18 @@ __all__ = [
     "pick_device",
     "preset",
     "preset_table",
+    "project_of",
     "read_card",
     "read_cohort",
     "read_controls",
     "read_image",
+    "read_project",
     "read_rows",
     "save_bundle",
     "save_figure",
     "score_bag",
     "score_source",
+    "scoring_project",
     "seed_everything",
     "select",
     "sources_by_fold",
@@ -131,6 +156,8 @@ __all__ = [
     "unseen",
     "write_detections",
     "write_json",
+    "write_project",
+    "write_reports",
     "write_table",
     "write_text",
     "writing_synthetic_cohort",

@@ -39,6 +39,8 @@ class Scored:
         Mean distance of the control cells of the training; NaN if not known.
     embeddings
         ``(n_cells, k)`` float32 embedding of each row of ``cells``.
+    outlines
+        Polygon ``(n_points, 2)`` y, x of each row of ``cells``, in pixels.
     """
 
     cells: pd.DataFrame
@@ -46,6 +48,7 @@ class Scored:
     control: str = "control"
     in_sample: float = math.nan
     embeddings: NDArray[np.float32] | None = None
+    outlines: tuple[NDArray[np.float32], ...] = ()
 
 
 def embed_field(image: Image, cells: Cells, recipe: Recipe) -> NDArray[np.float32]:
@@ -123,7 +126,7 @@ def score_source(source: Source, recipe: Recipe) -> Generator[Event, None, Score
             "'novelty_p' stays empty, and the verdict is the most probable class."
         )
     gathered: Gathered = yield from gather(source, recipe, measured_field)
-    cell_tables, bag_rows, embeddings = [], [], []
+    cell_tables, bag_rows, embeddings, outlines = [], [], [], []
     for bag, rows in zip(gathered.cohort, gathered.rows, strict=True):
         latents, measured = (gathered.values[name][rows] for name in ("latents", "measurements"))
         try:
@@ -134,13 +137,15 @@ def score_source(source: Source, recipe: Recipe) -> Generator[Event, None, Score
         shapes = morphology_columns(measured, scorer.morphology)
         cell_tables.append(pd.concat([_cell_rows(bag), scores.table, shapes], axis=1))
         embeddings.append(latents.mean(axis=1))
+        outlines += [outline for cells in bag.cells.values() for outline in cells.outlines]
         known = {"patient": bag.patient, "label": bag.label}
         bag_rows.append({"bag": bag.bag, **known, **bag_score.row()})
     if not bag_rows:
         raise AmilError("No bag could be scored; the reasons are listed above.")
     tables = pd.concat(cell_tables, ignore_index=True), pd.DataFrame(bag_rows)
     in_sample = float(scorer.calibration.in_sample)
-    return Scored(*tables, source.cohort.control, in_sample, np.concatenate(embeddings))
+    control = source.cohort.control
+    return Scored(*tables, control, in_sample, np.concatenate(embeddings), tuple(outlines))
 
 
 def _cell_rows(bag: Bag) -> pd.DataFrame:

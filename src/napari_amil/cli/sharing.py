@@ -1,0 +1,113 @@
+"""``export``, ``report`` and ``explore``: what is done with a scored folder."""
+
+from __future__ import annotations
+
+import enum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from napari_amil.cli.console import EventStyle, Out, Style, Talk
+from napari_amil.cli.lazy import pipeline
+
+ScoredFolder = Annotated[
+    Path, typer.Argument(help="Folder that 'score' or 'evaluate' wrote.", show_default=False)
+]
+Bags = Annotated[list[str] | None, typer.Option("--bag", help="Only this bag; may be given several times.")]
+
+
+class Format(enum.StrEnum):
+    """Formats of other programs."""
+
+    csv = "csv"
+    parquet = "parquet"
+    geojson = "geojson"
+    coco = "coco"
+    h5ad = "h5ad"
+
+
+def export(
+    scored: ScoredFolder,
+    out: Out,
+    format_: Annotated[Format, typer.Option("--format", help="Format of the cells.")] = Format.csv,
+    bags: Bags = None,
+    style: EventStyle = Style.bar,
+) -> None:
+    """Write scored cells for QuPath (geojson), scanpy (h5ad), COCO tools, or as tables."""
+    talk = Talk(style)
+    project = pipeline.choose_bags(pipeline.read_project(scored), bags or [])
+    work = pipeline.export_project(project, format_, pipeline.make_folder(out))
+    written = [str(path) for path in talk.follow(work)]
+    text = f"{len(project.cells)} cells of {len(project.bags)} bags: {', '.join(written)}"
+    talk.result(text, n_cells=len(project.cells), n_bags=len(project.bags), files=written)
+    talk.finish(out)
+
+
+def report(
+    scored: ScoredFolder,
+    out: Out,
+    bags: Bags = None,
+    samples: Annotated[bool, typer.Option(help="Write a page for every sample too.")] = True,
+    style: EventStyle = Style.bar,
+) -> None:
+    """Write self-contained HTML pages: the cohort, and every sample with pictures and plain words."""
+    talk = Talk(style)
+    project = pipeline.read_project(scored)
+    chosen = pipeline.choose_bags(project, bags or []).bags["bag"].tolist() if samples else []
+    work = pipeline.write_reports(project, pipeline.make_folder(out), chosen)
+    written = [str(path) for path in talk.follow(work)]
+    talk.result(f"{written[0]} and the pages of {len(written) - 1} samples", files=written)
+    talk.finish(out)
+
+
+def explore(
+    scored: ScoredFolder,
+    out: Out,
+    percentile: Annotated[
+        float, typer.Option(min=50, max=100, help="Look at cells above this percentile, and at q < 0.05.")
+    ] = 97.5,
+    min_cells: Annotated[int, typer.Option(min=3, help="Smallest cluster.")] = 10,
+    names: Annotated[
+        list[str] | None,
+        typer.Option("--name", help="CLUSTER=NAME writes a cell list in which it is a class."),
+    ] = None,
+    groups: Annotated[
+        Path | None, typer.Option(help="CSV 'patient' or 'bag', and 'group': compare the two groups.")
+    ] = None,
+    truth: Annotated[str | None, typer.Option(help="Column with true cell types, to check against.")] = None,
+    unseen: Annotated[
+        str | None, typer.Option(help="With --truth: the class that the training never saw.")
+    ] = None,
+    style: EventStyle = Style.bar,
+) -> None:
+    """Look for what no class explains: clusters of unusual cells, their size in every patient, their cells."""
+    talk = Talk(style)
+    project = pipeline.read_project(scored)
+    settings = pipeline.ClusterSettings(percentile, min_cells)
+    found = talk.follow(pipeline.explore_project(project, settings, pipeline.make_folder(out)))
+    for line in found.table.to_dict("records"):
+        text = (
+            f"cluster {line['cluster']:<3} {line['n_cells']} cells of {line['n_patients']} patients, "
+            f"{line['in_unseen_bags']:.0%} in samples unlike anything seen; nearest {line['nearest_class']}"
+        )
+        talk.result(text, **line)
+    for named in names or []:
+        cluster, _, name = named.partition("=")
+        path = out / f"candidate-{name}.csv"
+        if not cluster.isdigit():
+            raise typer.BadParameter(f"--name {named}: give the number of a cluster, as in 2=spherocytes")
+        n_bags = pipeline.name_cluster(project, found, int(cluster), name, path)
+        talk.result(f"{n_bags} bags are labelled {name} in {path}", candidate=str(path), n_bags=n_bags)
+    if groups is not None:
+        for line in pipeline.compare_project(project, found, groups, out).to_dict("records"):
+            text = f"{line['statistic']:20} Cliff's delta {line['cliffs_delta']:+.2f}, p = {line['p']:.3g}"
+            talk.result(f"{text} ({line['n_first']} and {line['n_second']} patients)", **line)
+    if truth is not None:
+        for line in pipeline.compare_with_truth(project, found, truth, unseen, out).to_dict("records"):
+            text = f"cluster {line['cluster']}: purity {line['purity']:.3f}"
+            talk.result(f"{text}, completeness {line['completeness']:.3f}", **line)
+    talk.finish(out)
+
+
+COMMANDS = {"explore": explore, "export": export, "report": report}

@@ -1,0 +1,255 @@
+"""Groups of unusual cells that look alike: whether there is something that no known class explains."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from sklearn.cluster import HDBSCAN
+from sklearn.decomposition import PCA
+from sklearn.preprocessing import StandardScaler
+
+from napari_amil.core.errors import AmilError
+from napari_amil.core.evaluation.metrics import NORMAL
+from napari_amil.core.types import ANOMALOUS_Q, UNSEEN
+
+PLACE = ["image", "y0", "x0", "y1", "x1"]
+"""Columns that tell one cell from another; a cell may be in several bags."""
+NONE = -1
+"""Cluster of a cell that is in none."""
+_COMPONENTS = 10
+_DENSITY_CELLS = 5
+
+
+@dataclass(frozen=True)
+class ClusterSettings:
+    """Which cells are looked at, and what counts as a group.
+
+    Parameters
+    ----------
+    percentile
+        Cells that are more anomalous than so many per cent of control cells are looked at, as are
+        all with q < 0.05.
+    min_cells
+        Smallest number of cells of a cluster.
+    """
+
+    percentile: float = 97.5
+    min_cells: int = 10
+
+
+@dataclass(frozen=True, eq=False)
+class Clusters:
+    """Clusters of unusual cells.
+
+    Parameters
+    ----------
+    label
+        ``(n_cells,)`` number of the cluster of each row from 1, `NONE` for all others.
+    place
+        ``(n_cells, 2)`` the first two principal components of the embeddings of all cells.
+    distance
+        ``(n_cells,)`` distance to the centre of the own cluster in the space that was clustered; NaN
+        outside.
+    """
+
+    label: NDArray[np.int64]
+    place: NDArray[np.float64]
+    distance: NDArray[np.float64]
+
+    @property
+    def numbers(self) -> list[int]:
+        """Numbers of the clusters."""
+        return sorted(set(self.label.tolist()) - {NONE})
+
+
+def unusual_cells(cells: pd.DataFrame, settings: ClusterSettings) -> NDArray[np.bool_]:
+    """Return which cells are looked at."""
+    small = cells["anomaly_q"].to_numpy(np.float64) < ANOMALOUS_Q
+    high = cells["anomaly_percentile"].to_numpy(np.float64) >= settings.percentile
+    return np.asarray(small | high)
+
+
+def find_clusters(
+    cells: pd.DataFrame, embeddings: NDArray[np.float32], settings: ClusterSettings
+) -> Clusters:
+    """Cluster the unusual cells by their embeddings (HDBSCAN, McInnes et al. 2017).
+
+    Embeddings are standardised and reduced to their first 10 principal components; a cell that
+    is in several bags counts once. Clusters are numbered by size, the largest is 1.
+
+    Raises
+    ------
+    AmilError
+        If too few cells are unusual.
+    """
+    group = cells.groupby(PLACE, sort=False).ngroup().to_numpy()
+    first = np.unique(group, return_index=True)[1]
+    chosen = first[unusual_cells(cells.iloc[first], settings)]
+    if len(chosen) < settings.min_cells:
+        raise AmilError(
+            f"Only {len(chosen)} cells are unusual, too few for a cluster of {settings.min_cells}; "
+            "lower --percentile or --min-cells, or score more samples."
+        )
+    x = StandardScaler().fit_transform(embeddings[chosen].astype(np.float64))
+    n_components = min(_COMPONENTS, *x.shape)
+    x = PCA(n_components, random_state=0).fit_transform(x)
+    density = min(_DENSITY_CELLS, len(chosen))
+    found = HDBSCAN(min_cluster_size=settings.min_cells, min_samples=density, copy=True).fit_predict(x)
+    sizes = pd.Series(found[found >= 0]).value_counts().index.tolist()
+    number = {old: new for new, old in enumerate(sizes, start=1)}
+    label = np.full(len(first), NONE)
+    distance = np.full(len(first), np.nan)
+    label[group[chosen]] = [number.get(old, NONE) for old in found]
+    for old in sizes:
+        own = x[found == old]
+        distance[group[chosen[found == old]]] = np.linalg.norm(own - own.mean(axis=0), axis=1)
+    return Clusters(label[group], plane(embeddings), distance[group])
+
+
+def plane(embeddings: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Return the first two principal components ``(n_cells, 2)`` of embeddings; the second may be zero."""
+    x = embeddings.astype(np.float64)
+    n = min(2, *x.shape)
+    placed = np.zeros((len(x), 2))
+    placed[:, :n] = PCA(n, random_state=0).fit_transform(x)
+    return placed
+
+
+def cluster_table(
+    cells: pd.DataFrame, bags: pd.DataFrame, clusters: Clusters, classes: Sequence[str]
+) -> pd.DataFrame:
+    """Return one line per cluster, those of samples that no class explains first.
+
+    Columns: ``cluster``, ``n_cells`` (each once), ``n_patients``, ``n_bags``, ``anomaly`` (median),
+    ``in_unseen_bags`` (share of the cells that lie in bags said to be unlike anything seen),
+    ``nearest_class`` and ``nearest_probability`` (what the classifier of the bag makes of its mean cell).
+    """
+    bag = bags.set_index("bag")
+    lines = []
+    for number in clusters.numbers:
+        own = cells[clusters.label == number]
+        nearest, probability = _nearest(own, classes)
+        lines.append(
+            {
+                "cluster": number,
+                "n_cells": len(own.drop_duplicates(PLACE)),
+                "n_patients": own["bag"].map(bag["patient"]).nunique(),
+                "n_bags": own["bag"].nunique(),
+                "anomaly": float(own["anomaly"].median()),
+                "in_unseen_bags": float((own["bag"].map(bag["verdict"]) == UNSEEN).mean()),
+                "nearest_class": nearest,
+                "nearest_probability": probability,
+            }
+        )
+    columns = ["cluster", "n_cells", "n_patients", "n_bags", "anomaly", "in_unseen_bags"]
+    table = pd.DataFrame(lines, columns=[*columns, "nearest_class", "nearest_probability"])
+    return table.sort_values(["in_unseen_bags", "n_cells"], ascending=False, ignore_index=True)
+
+
+def _nearest(own: pd.DataFrame, classes: Sequence[str]) -> tuple[str, float]:
+    """Return the class that the mean cell speaks for, and its probability: softmax of mean W_c z_n."""
+    named = [name for name in classes if f"contribution_{name}" in own]
+    weight = own["pool_weight"].to_numpy(np.float64)
+    usable = np.isfinite(weight) & (np.abs(weight) > 1e-12)
+    if not named or not usable.any():
+        return "", float("nan")
+    each = own.loc[usable, [f"contribution_{name}" for name in named]].to_numpy(np.float64)
+    logits = (each / weight[usable, None]).mean(axis=0)
+    share = np.exp(logits - logits.max())
+    share /= share.sum()
+    return named[int(share.argmax())], float(share.max())
+
+
+def patient_table(cells: pd.DataFrame, bags: pd.DataFrame, clusters: Clusters) -> pd.DataFrame:
+    """Return ``patient``, ``n_cells``, and as ``cluster_<n>`` the share of their cells in each cluster."""
+    patient = cells["bag"].map(bags.set_index("bag")["patient"]).rename("patient")
+    shares = {f"cluster_{n}": (clusters.label == n).astype(float) for n in clusters.numbers}
+    table = pd.DataFrame({"n_cells": np.ones(len(cells)), **shares}).groupby(patient.to_numpy()).sum()
+    table.iloc[:, 1:] = table.iloc[:, 1:].div(table["n_cells"], axis=0)
+    table["n_cells"] = table["n_cells"].astype(int)
+    return table.rename_axis("patient").reset_index()
+
+
+def truth_table(cells: pd.DataFrame, clusters: Clusters, truth: str) -> pd.DataFrame:
+    """Return how clusters agree with the true types of cells, each cell counted once.
+
+    Columns: ``cluster``, ``type`` (the most frequent), ``purity`` (its share in the cluster) and
+    ``completeness`` (share of all cells of this type that are in the cluster).
+
+    Raises
+    ------
+    AmilError
+        If the types are not known.
+    """
+    label, types = _once(cells, clusters, truth)
+    lines = []
+    for number in clusters.numbers:
+        own = types[label == number]
+        name, count = own.value_counts().index[0], int(own.value_counts().iloc[0])
+        completeness = count / int((types == name).sum())
+        lines.append((number, name, len(own), count / len(own), completeness))
+    return pd.DataFrame(lines, columns=["cluster", "type", "n_cells", "purity", "completeness"])
+
+
+def unseen_agreement(
+    cells: pd.DataFrame, labels: pd.Series, clusters: Clusters, truth: str, unseen: str
+) -> pd.DataFrame:
+    """Return how clusters agree with the abnormal cell types of one class, each cell counted once.
+
+    Columns: ``cluster``, ``purity`` (share of its cells that are of these types), ``completeness`` (share of
+    all cells of these types that it holds) and ``f1``, the best first; the last line takes
+    together all clusters of which more than half is of these types.
+
+    Parameters
+    ----------
+    labels
+        Class of the bag of each cell.
+    truth
+        Column with the true types.
+    unseen
+        The class.
+
+    Raises
+    ------
+    AmilError
+        If the types are not known, or no bag is of this class.
+    """
+    label, types = _once(cells, clusters, truth)
+    of_class = cells.loc[labels.to_numpy() == unseen, truth].dropna()
+    wanted = set(of_class) - {NORMAL, ""}
+    if not wanted:
+        raise AmilError(
+            f"No bag of the class '{unseen}' holds cells of a known abnormal type; check --unseen."
+        )
+    target = types.isin(wanted).to_numpy()
+    pure = [n for n in clusters.numbers if target[label == n].mean() > 0.5]
+    groups = [(str(n), label == n) for n in clusters.numbers] + [("together", np.isin(label, pure))]
+    lines = [(name, *_agreement(inside, target)) for name, inside in groups]
+    table = pd.DataFrame(lines, columns=["cluster", "n_cells", "purity", "completeness", "f1"])
+    best = table.iloc[:-1].sort_values("f1", ascending=False)
+    return pd.concat([best, table.iloc[-1:]], ignore_index=True)
+
+
+def _agreement(inside: NDArray[np.bool_], target: NDArray[np.bool_]) -> tuple[int, float, float, float]:
+    both = int((inside & target).sum())
+    purity = both / inside.sum() if inside.any() else float("nan")
+    return (
+        int(inside.sum()),
+        float(purity),
+        both / int(target.sum()),
+        2 * both / int(inside.sum() + target.sum()),
+    )
+
+
+def _once(cells: pd.DataFrame, clusters: Clusters, truth: str) -> tuple[NDArray[np.int64], pd.Series]:
+    """Return the cluster and the type of every cell of known type, each once."""
+    if truth not in cells or not (cells[truth].fillna("") != "").any():
+        raise AmilError(
+            f"The true types of the cells are not known: there is no column '{truth}' with values."
+        )
+    known = (cells[truth].fillna("") != "") & ~cells.duplicated(PLACE)
+    return clusters.label[known.to_numpy()], cells.loc[known, truth].reset_index(drop=True)

@@ -1,0 +1,94 @@
+"""A scored cohort as annotated data that scanpy opens, and back."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from napari_amil.core.errors import AmilError
+from napari_amil.core.exchange.files import replacing
+from napari_amil.core.exchange.project import BOX, Project
+from napari_amil.core.optional import optional
+from napari_amil.core.types import box_outline
+
+_CARD = "napari_amil"
+
+
+def write_h5ad(project: Project, path: Path) -> None:
+    """Write the embeddings as ``X``, the table of cells as ``obs`` and the table of bags as ``uns['bags']``.
+
+    ``obsm['spatial']`` holds the centres x, y in pixels, ``uns['napari_amil']`` the card of the
+    project as JSON. Outlines have no place in this format: their boxes are kept.
+
+    Raises
+    ------
+    AmilError
+        If the file cannot be written.
+    MissingExtraError
+        If anndata is not installed.
+    """
+    anndata = optional("anndata")
+    cells = project.cells
+    names = [
+        f"{n}:{bag}/{cell}" for n, (bag, cell) in enumerate(zip(cells["bag"], cells["cell_id"], strict=True))
+    ]
+    features = [f"z{number}" for number in range(project.embeddings.shape[1])]
+    box = cells[BOX].to_numpy(np.float64)
+    data = anndata.AnnData(
+        X=np.asarray(project.embeddings, dtype=np.float32),
+        obs=_annotated(cells, names),
+        var=pd.DataFrame(index=features),
+        uns={"bags": _annotated(project.bags, [str(n) for n in range(len(project.bags))])},
+        obsm={"spatial": np.stack([box[:, [1, 3]].mean(axis=1), box[:, [0, 2]].mean(axis=1)], axis=1)},
+    )
+    data.uns[_CARD] = json.dumps(project.card)
+    with replacing(path) as partial, warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)
+        data.write_h5ad(partial)
+
+
+def read_h5ad(path: Path) -> Project:
+    """Return the project that `write_h5ad` wrote; the box of a cell is its outline.
+
+    Raises
+    ------
+    AmilError
+        If the file cannot be read or was not written by this program.
+    MissingExtraError
+        If anndata is not installed.
+    """
+    anndata = optional("anndata")
+    try:
+        data = anndata.read_h5ad(path)
+        card: dict[str, Any] = json.loads(data.uns[_CARD])
+        bags = _plain(data.uns["bags"])
+    except (OSError, KeyError, ValueError) as error:
+        raise AmilError(f"'{path}' is no h5ad file of this program ({error}); export it again.") from error
+    cells = _plain(data.obs)
+    boxes: NDArray[np.float32] = cells[BOX].to_numpy(np.float32)
+    outlines = tuple(box_outline(box) for box in boxes)
+    return Project(cells, bags, np.asarray(data.X, dtype=np.float32), outlines, card)
+
+
+def _annotated(table: pd.DataFrame, names: list[str]) -> pd.DataFrame:
+    """Return a table as annotated data takes it: texts as categories, none of them missing."""
+    columns = {
+        name: table[name].to_numpy()
+        if pd.api.types.is_bool_dtype(table[name]) or pd.api.types.is_numeric_dtype(table[name])
+        else pd.Categorical([text if isinstance(text, str) else "" for text in table[name]])
+        for name in table.columns
+    }
+    return pd.DataFrame(columns, index=pd.Index(names))
+
+
+def _plain(table: pd.DataFrame) -> pd.DataFrame:
+    """Return an annotated table as it was; a missing text is empty."""
+    plain = table.reset_index(drop=True)
+    texts = [name for name in plain if isinstance(plain[name].dtype, pd.CategoricalDtype)]
+    return plain.astype(dict.fromkeys(texts, object))

@@ -1,0 +1,181 @@
+"""A scored folder: tables, embeddings and outlines of a cohort, and where all of them come from."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from napari_amil.core.errors import AmilError
+from napari_amil.core.exchange.columns import table_arrays, table_from_arrays
+from napari_amil.core.exchange.files import read_json, replacing
+from napari_amil.core.exchange.polygons import fill_ids
+from napari_amil.core.exchange.tables import load_table, write_table
+from napari_amil.core.types import CELL_COLUMNS, Cells
+
+FORMAT = "napari-amil project"
+FORMAT_VERSION = 1
+CARD, ARRAYS, CELLS, BAGS = "project.json", "cells.npz", "cells.csv", "bags.csv"
+BOX = ["y0", "x0", "y1", "x1"]
+
+
+@dataclass(frozen=True, eq=False)
+class Project:
+    """Everything that reports, exports and explorations need of a scored cohort.
+
+    Parameters
+    ----------
+    cells, bags
+        The tables of cells and of bags, with the columns that the documentation lists.
+    embeddings
+        ``(n_cells, k)`` float32, row for row as ``cells``.
+    outlines
+        One ``(n_points, 2)`` polygon y, x per row of ``cells``, in pixels.
+    card
+        Plain JSON values: ``bundle``, ``settings``, ``root``, ``control``, ``classes``, ``images``
+        (``name -> [path, page]``), ``done`` and ``versions``.
+    """
+
+    cells: pd.DataFrame
+    bags: pd.DataFrame
+    embeddings: NDArray[np.float32]
+    outlines: tuple[NDArray[np.float32], ...]
+    card: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        n = len(self.cells)
+        if len(self.embeddings) != n or len(self.outlines) != n:
+            raise ValueError(
+                f"There are {n} cells, {len(self.embeddings)} embeddings and {len(self.outlines)} outlines."
+            )
+
+    @property
+    def control(self) -> str:
+        """Name of the control class."""
+        return str(self.card.get("control", "control"))
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes that the model knows."""
+        return tuple(self.card.get("classes", ()))
+
+    def image_file(self, image: str) -> tuple[Path, int]:
+        """Return path and page of an image.
+
+        Raises
+        ------
+        AmilError
+            If the project does not know the image.
+        """
+        try:
+            path, page = self.card["images"][image]
+        except KeyError as error:
+            raise AmilError(
+                f"The project does not say where '{image}' lies; score the cohort again."
+            ) from error
+        return Path(path), int(page)
+
+    def of_bags(self, names: Any) -> Project:  # noqa: ANN401
+        """Return the project of some of the bags."""
+        rows = np.flatnonzero(self.cells["bag"].isin(list(names)).to_numpy())
+        bags = self.bags[self.bags["bag"].isin(list(names))].reset_index(drop=True)
+        return replace(self.rows(rows), bags=bags)
+
+    def rows(self, rows: NDArray[np.int64]) -> Project:
+        """Return the project with some of the cells, in this order, and all bags."""
+        return replace(
+            self,
+            cells=self.cells.iloc[rows].reset_index(drop=True),
+            embeddings=self.embeddings[rows],
+            outlines=tuple(self.outlines[row] for row in rows),
+        )
+
+    def image_cells(self, image: str) -> tuple[Cells, pd.DataFrame]:
+        """Return the cells of one image, each once, and their rows of the table.
+
+        A cell of several bags has the scores of the first. Ids that are not unique within the image,
+        because every bag counts by itself, are replaced by free ones.
+        """
+        rows = self.cells[self.cells["image"] == image].drop_duplicates(BOX)
+        known = {name: rows[name].to_numpy() for name in CELL_COLUMNS if name in rows}
+        known["cell_id"] = fill_ids(rows["cell_id"].to_numpy())
+        boxes = rows[BOX].to_numpy(np.float32)
+        cells = Cells(boxes, tuple(self.outlines[i] for i in rows.index), **known)
+        return cells, rows.reset_index(drop=True).assign(cell_id=known["cell_id"])
+
+
+def write_project(project: Project, folder: Path, *, tables: bool = True) -> None:
+    """Write a project into a folder: every file in one step, the card last.
+
+    Parameters
+    ----------
+    tables
+        Write ``cells.csv`` beside ``cells.npz``, for people and other programs.
+
+    Raises
+    ------
+    AmilError
+        If a file cannot be written.
+    """
+    points = np.concatenate([*project.outlines, np.empty((0, 2), np.float32)])
+    sizes = np.array([len(outline) for outline in project.outlines], dtype=np.int64)
+    arrays = {"embeddings": project.embeddings, "outline_points": points, "outline_sizes": sizes}
+    with replacing(folder / ARRAYS) as partial, partial.open("wb") as stream:
+        np.savez(stream, allow_pickle=False, **arrays, **table_arrays(project.cells))
+    write_table(project.bags, folder / BAGS)
+    if tables:
+        write_table(project.cells, folder / CELLS)
+    card = {"format": FORMAT, "format_version": FORMAT_VERSION, **project.card}
+    with replacing(folder / CARD) as partial:
+        partial.write_text(json.dumps(card, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def read_project(folder: Path) -> Project:
+    """Return the project in a folder.
+
+    Raises
+    ------
+    AmilError
+        If the folder holds none, one of another format version, or one that is damaged.
+    """
+    card = read_project_card(folder)
+    path = folder / ARRAYS
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            arrays = {name: stored[name] for name in stored.files}
+        cells = table_from_arrays(arrays)
+        ends = np.cumsum(arrays["outline_sizes"])[:-1]
+        outlines = tuple(np.split(arrays["outline_points"], ends)) if len(cells) else ()
+        return Project(cells, load_table(folder / BAGS), arrays["embeddings"], outlines, card)
+    except (OSError, ValueError, KeyError, EOFError, IndexError) as error:
+        raise AmilError(f"'{path}' is damaged ({error}); score the cohort again.") from error
+
+
+def read_project_card(folder: Path) -> dict[str, Any]:
+    """Return the card of the project in a folder.
+
+    Raises
+    ------
+    AmilError
+        As `read_project`.
+    """
+    path = folder / CARD
+    if not path.exists():
+        raise AmilError(
+            f"'{folder}' is no scored folder: it holds no {CARD}; "
+            "make one with 'napari-amil score COHORT --out FOLDER'."
+        )
+    card = read_json(path)
+    if not isinstance(card, dict) or card.get("format") != FORMAT:
+        raise AmilError(f"'{path}' is not the card of a project; score the cohort again.")
+    if card.get("format_version") != FORMAT_VERSION:
+        raise AmilError(
+            f"The project '{folder}' has format version {card.get('format_version')}, but this program reads "
+            f"version {FORMAT_VERSION}; score the cohort again."
+        )
+    return card

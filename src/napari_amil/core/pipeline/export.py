@@ -1,0 +1,96 @@
+"""A scored folder to the formats of other programs."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from napari_amil.core.errors import AmilError
+from napari_amil.core.events import Event, Failed, Step
+from napari_amil.core.exchange.coco import write_coco
+from napari_amil.core.exchange.geojson import write_geojson
+from napari_amil.core.exchange.h5ad import write_h5ad
+from napari_amil.core.exchange.project import Project
+from napari_amil.core.exchange.tables import write_table
+from napari_amil.core.images.read import read_image
+from napari_amil.core.types import Cells
+
+FORMATS = ("csv", "parquet", "geojson", "coco", "h5ad")
+"""What `export_project` writes."""
+
+
+def choose_bags(project: Project, names: Sequence[str]) -> Project:
+    """Return the project of the bags called ``names``, of all where none is named.
+
+    Raises
+    ------
+    AmilError
+        If there is no such bag.
+    """
+    known = project.bags["bag"].tolist()
+    wrong = [name for name in names if name not in known]
+    if wrong:
+        listed = ", ".join(map(str, known[:6])) + (" ..." if len(known) > 6 else "")
+        raise AmilError(f"There is no bag '{wrong[0]}' in this project; it has {listed}.")
+    return project.of_bags(names) if names else project
+
+
+def export_project(project: Project, kind: str, out: Path) -> Generator[Event, None, list[Path]]:
+    """Write a project in one format and return the files, or the folder of one file per image.
+
+    Parameters
+    ----------
+    kind
+        One of `FORMATS`. ``csv`` and ``parquet`` give ``cells`` and ``bags``, ``geojson`` one file
+        per image for QuPath, ``coco`` one file of all images, whose size is read from the images,
+        ``h5ad`` one file for scanpy.
+
+    Raises
+    ------
+    AmilError
+        If the format is another one, or a file cannot be written.
+    """
+    if kind not in FORMATS:
+        raise AmilError(f"There is no format '{kind}'; choose one of {', '.join(FORMATS)}.")
+    if kind == "geojson":
+        return (yield from _geojson(project, out / "geojson"))
+    if kind == "coco":
+        return (yield from _coco(project, out / "cells.coco.json"))
+    yield Step("export", 0, 1, f"Writing {kind}")
+    if kind == "h5ad":
+        write_h5ad(project, out / "cells.h5ad")
+        return [out / "cells.h5ad"]
+    written = [out / f"cells.{kind}", out / f"bags.{kind}"]
+    for table, path in zip((project.cells, project.bags), written, strict=True):
+        write_table(table, path)
+    return written
+
+
+def _geojson(project: Project, folder: Path) -> Generator[Event, None, list[Path]]:
+    images = project.cells["image"].unique()
+    for number, image in enumerate(images):
+        yield Step("export", number, len(images), image)
+        cells, scores = project.image_cells(image)
+        write_geojson(cells, scores, folder / f"{image}.geojson")
+    return [folder]
+
+
+def _coco(project: Project, path: Path) -> Generator[Event, None, list[Path]]:
+    found: dict[str, tuple[tuple[int, int], Cells]] = {}
+    scores: dict[str, pd.DataFrame] = {}
+    images = project.cells["image"].unique()
+    for number, image in enumerate(images):
+        yield Step("export", number, len(images), image)
+        try:
+            height, width = read_image(*project.image_file(image)).shape[:2]
+        except AmilError as error:
+            yield Failed(image, str(error))
+            continue
+        cells, scores[image] = project.image_cells(image)
+        found[image] = (height, width), cells
+    if not found:
+        raise AmilError("COCO needs the size of the images, and none of them could be read; put them back.")
+    write_coco(found, path, scores)
+    return [path]

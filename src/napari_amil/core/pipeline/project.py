@@ -1,0 +1,227 @@
+"""A cohort to a scored folder: in portions that are kept, so that a run which was stopped goes on."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+from napari_amil.core.bundle import starter_path
+from napari_amil.core.errors import AmilError
+from napari_amil.core.events import Event, Step, Warned
+from napari_amil.core.exchange.project import Project, read_project, write_project
+from napari_amil.core.pipeline.cohorts import Source
+from napari_amil.core.pipeline.fields import Recipe
+from napari_amil.core.pipeline.outputs import environment
+from napari_amil.core.pipeline.score import Scored, score_source
+from napari_amil.core.types import Bag
+
+WORK = "parts"
+_IMAGES_A_PORTION = 8
+
+
+@dataclass(frozen=True)
+class _Unit:
+    """Bags that are scored in one go, and what their scores depend on."""
+
+    bags: tuple[Bag, ...]
+    digest: str
+
+
+def project_of(scored: Scored, source: Source, recipe: Recipe, bundle: Path | None) -> Project:
+    """Return the project of a cohort that was scored with the bundle in the file ``bundle``."""
+    card = _card(source, recipe, bundle)
+    assert scored.embeddings is not None
+    return Project(scored.cells, scored.bags, scored.embeddings, scored.outlines, card)
+
+
+def scoring_project(
+    source: Source, recipe: Recipe, bundle: Path | None, folder: Path
+) -> Generator[Event, None, Project]:
+    """Score every bag that ``folder`` does not hold yet, and write the project of all of them there.
+
+    What is done is kept portion by portion: a run that was stopped goes on, and a cohort that has
+    grown is scored where it grew. Bags are scored anew if their cells, their images, the bundle or the
+    settings are others.
+
+    Raises
+    ------
+    AmilError
+        If no bag could be scored.
+    """
+    card = _card(source, recipe, bundle)
+    known = _known(folder, card)
+    units = _units(source, recipe, card)
+    todo = [unit for unit in units if unit.digest not in known]
+    if known and len(todo) < len(units):
+        yield Warned(f"{len(units) - len(todo)} of {len(units)} were scored before and are taken over.")
+    total = len({image for unit in todo for bag in unit.bags for image in bag.images})
+    before = 0
+    said: set[str] = set()
+    for portion in _portions(todo):
+        bags = tuple(bag for unit in portion for bag in unit.bags)
+        part = replace(source, cohort=replace(source.cohort, bags=bags))
+        work = _told(score_source(part, recipe), before, total, said)
+        try:
+            scored = yield from work
+        except AmilError:  # no bag of this portion is left; a `Failed` has said why
+            continue
+        finally:
+            before += len({image for bag in bags for image in bag.images})
+        known |= _keep(scored, portion, part, card, folder / WORK)
+    yield Step("images", total, total, "Writing the tables")
+    project = _joined([known[unit.digest] for unit in units if unit.digest in known], card)
+    write_project(project, folder)
+    shutil.rmtree(folder / WORK, ignore_errors=True)
+    return project
+
+
+def _card(source: Source, recipe: Recipe, bundle: Path | None) -> dict[str, Any]:
+    """Return what the scores of a cohort come from."""
+    path = bundle or starter_path()
+    model = {"file": "starter" if bundle is None else str(path.resolve()), "sha256": _sha256(path)}
+    files = {name: [str(file.resolve()), page] for name, (file, page) in source.files.items()}
+    return {
+        "bundle": {**model, "card": recipe.bundle.card},
+        "settings": recipe.settings.model_dump(mode="json"),
+        "root": str(Path(source.cohort.root).resolve()),
+        "control": source.cohort.control,
+        "classes": list(recipe.bundle.need_scorer().classes),
+        "images": files,
+        "versions": environment(),
+        "done": {},
+    }
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _units(source: Source, recipe: Recipe, card: dict[str, Any]) -> list[_Unit]:
+    """Return the bags one by one; all together where the settings join or part them."""
+    bags = source.cohort.bags
+    groups = [(bag,) for bag in bags] if recipe.settings.bag_level == "sample" else [bags]
+    made_by = [card["bundle"]["sha256"], card["settings"], card["versions"]]
+    return [_Unit(group, _digest([made_by, [_described(bag, source) for bag in group]])) for group in groups]
+
+
+def _described(bag: Bag, source: Source) -> list[Any]:
+    """Return everything about a bag that its rows depend on."""
+    files = []
+    for image in bag.images:
+        path, page = source.files[image]
+        status = path.stat() if path.exists() else None
+        files.append([image, page, status and status.st_size, status and status.st_mtime_ns])
+    cells = [[name, found.boxes.tolist(), found.cell_id.tolist()] for name, found in bag.cells.items()]
+    types = [[name, known.tolist()] for name, known in bag.cell_type.items()]
+    return [bag.bag, bag.patient, bag.label, files, cells, types]
+
+
+def _digest(value: Any) -> str:  # noqa: ANN401
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:32]
+
+
+def _portions(units: list[_Unit]) -> Iterator[list[_Unit]]:
+    """Yield units that share no image with those of other portions, a few images at a time."""
+    named = dict.fromkeys(name for unit in units for bag in unit.bags for name in bag.images)
+    images = {name: number for number, name in enumerate(named)}
+    pairs = [(row, len(units) + images[n]) for row, u in enumerate(units) for b in u.bags for n in b.images]
+    size = len(units) + len(images)
+    rows, columns = np.array(pairs, dtype=np.int64).reshape(-1, 2).T
+    linked = coo_array((np.ones(len(rows)), (rows, columns)), shape=(size, size))
+    groups: dict[int, list[_Unit]] = {}
+    for unit, group in zip(units, connected_components(linked, directed=False)[1], strict=False):
+        groups.setdefault(int(group), []).append(unit)
+    portion: list[_Unit] = []
+    for group in groups.values():
+        portion += group
+        if sum(len(bag.images) for unit in portion for bag in unit.bags) >= _IMAGES_A_PORTION:
+            yield portion
+            portion = []
+    if portion:
+        yield portion
+
+
+def _told(
+    work: Generator[Event, None, Scored], before: int, total: int, said: set[str]
+) -> Generator[Event, None, Scored]:
+    """Pass on the events of one portion: steps counted over all, the same warning once."""
+    while True:
+        try:
+            event = next(work)
+        except StopIteration as stop:
+            scored: Scored = stop.value
+            return scored
+        if isinstance(event, Step):
+            if event.done < event.total:
+                yield replace(event, done=before + event.done, total=total)
+        elif not isinstance(event, Warned):
+            yield event
+        elif event.message not in said:
+            said.add(event.message)
+            yield event
+
+
+def _keep(
+    scored: Scored, portion: list[_Unit], part: Source, card: dict[str, Any], work: Path
+) -> dict[str, Project]:
+    """Write what was scored, and return the project of every unit."""
+    assert scored.embeddings is not None
+    names = set(scored.bags["bag"])
+    if len(portion) == 1:
+        done = {portion[0].digest: sorted(names)}
+    else:
+        done = {u.digest: [b.bag for b in u.bags] for u in portion if all(b.bag in names for b in u.bags)}
+    whole = Project(scored.cells, scored.bags, scored.embeddings, scored.outlines, {**card, "done": done})
+    write_project(whole, work / _digest(sorted(done)), tables=False)
+    return _units_of(whole)
+
+
+def _known(folder: Path, card: dict[str, Any]) -> dict[str, Project]:
+    """Return what the folder holds by the digests of its units; what is damaged is missing."""
+    found: dict[str, Project] = {}
+    parts = sorted((folder / WORK).iterdir()) if (folder / WORK).is_dir() else []
+    for place in [folder, *parts]:
+        try:
+            project = read_project(place)
+        except AmilError:
+            continue
+        if project.card["bundle"]["sha256"] == card["bundle"]["sha256"]:
+            found |= _units_of(project)
+    return found
+
+
+def _units_of(project: Project) -> dict[str, Project]:
+    """Return the part of a project that each of its units made."""
+    rows = project.cells.groupby("bag", sort=False).indices
+    units = {}
+    for digest, names in project.card["done"].items():
+        own = project.rows(np.concatenate([rows[name] for name in names]))
+        bags = project.bags[project.bags["bag"].isin(names)]
+        units[digest] = replace(own, bags=bags, card={**project.card, "done": {digest: names}})
+    return units
+
+
+def _joined(parts: list[Project], card: dict[str, Any]) -> Project:
+    if not parts:
+        raise AmilError("No bag could be scored; the reasons are listed above.")
+    done: dict[str, list[str]] = {}
+    for part in parts:
+        done |= part.card["done"]
+    return Project(
+        pd.concat([part.cells for part in parts], ignore_index=True),
+        pd.concat([part.bags for part in parts], ignore_index=True),
+        np.concatenate([part.embeddings for part in parts]),
+        tuple(outline for part in parts for outline in part.outlines),
+        {**card, "done": done},
+    )

@@ -1,0 +1,95 @@
+"""Clusters of unusual cells: planted ones are found, counted once, and held against the truth."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from napari_amil.core.errors import AmilError
+from napari_amil.core.evaluation.clusters import (
+    NONE,
+    Clusters,
+    ClusterSettings,
+    cluster_table,
+    find_clusters,
+    patient_table,
+    truth_table,
+    unseen_agreement,
+)
+from napari_amil.core.types import UNSEEN
+
+SETTINGS = ClusterSettings(min_cells=8)
+
+
+@pytest.fixture
+def planted() -> tuple[pd.DataFrame, pd.DataFrame, np.ndarray]:
+    """Two kinds of unusual cells among 200 usual ones; the first cell of the first kind is in two bags."""
+    rng = np.random.default_rng(0)
+    z = rng.normal(size=(260, 6)).astype(np.float32)
+    z[200:240, 0] += 25
+    z[240:, 1] += 25
+    n = np.arange(260)
+    cells = pd.DataFrame({"bag": np.where(n < 100, "a", "b"), "image": "x", "cell_id": n + 1})
+    cells[["y0", "x0", "y1", "x1"]] = np.stack([n, n, n + 9, n + 9], axis=1)
+    cells["anomaly"] = 1.0 + 9.0 * (n >= 200)
+    cells["anomaly_q"] = np.where(n >= 200, 0.01, 0.9)
+    cells["anomaly_percentile"] = 50.0
+    cells["pool_weight"] = 0.5
+    cells["contribution_control"] = 0.0
+    cells["contribution_ill"] = 0.5 * np.log(3)
+    cells["cell_type"] = np.repeat(["normal", "burr", "target"], [200, 40, 20])
+    again = cells.iloc[[200]].assign(bag="a")
+    cells = pd.concat([cells, again], ignore_index=True)
+    bags = pd.DataFrame({"bag": ["a", "b"], "patient": ["p", "q"], "label": ["control", "new"]})
+    return cells, bags.assign(verdict=["control", UNSEEN]), np.concatenate([z, z[[200]]])
+
+
+def test_planted_kinds_are_found(planted: tuple[pd.DataFrame, pd.DataFrame, np.ndarray]) -> None:
+    cells, bags, z = planted
+    found = find_clusters(cells, z, SETTINGS)
+    assert found.numbers == [1, 2]
+    assert set(found.label[:200]) == {NONE}
+    assert (found.label[200:240] == 1).mean() > 0.9
+    assert (found.label[240:260] == 2).mean() > 0.9
+    assert found.label[260] == found.label[200]
+    assert np.isfinite(found.distance[found.label > 0]).all()
+    table = cluster_table(cells, bags, found, ["control", "ill"]).set_index("cluster")
+    assert table.loc[1, "n_cells"] == len(set(cells.loc[found.label == 1, "cell_id"]))
+    assert table.loc[2, "in_unseen_bags"] == 1
+    assert table.loc[2, "nearest_class"] == "ill"
+    assert table.loc[2, "nearest_probability"] == pytest.approx(0.75)
+    patients = patient_table(cells, bags, found).set_index("patient")
+    assert patients.loc["q", "cluster_2"] == pytest.approx((found.label[100:260] == 2).mean())
+    assert patients.loc["p", "n_cells"] == 101
+
+
+def test_agreement_with_the_truth_counts_every_cell_once(
+    planted: tuple[pd.DataFrame, pd.DataFrame, np.ndarray],
+) -> None:
+    cells, bags, _ = planted
+    label = np.full(261, NONE)
+    label[200:230] = 1  # 30 of 40 burr cells
+    label[[0, 1, 260]] = 1  # two normal cells, and one burr cell for the second time
+    label[240:260] = 2
+    clusters = Clusters(label, np.zeros((261, 2)), np.zeros(261))
+    table = truth_table(cells, clusters, "cell_type").set_index("cluster")
+    assert table.loc[1, "type"] == "burr"
+    assert table.loc[1, "purity"] == pytest.approx(30 / 32)
+    assert table.loc[1, "completeness"] == pytest.approx(30 / 40)
+    assert table.loc[2, ["purity", "completeness"]].tolist() == [1, 1]
+    labels = cells["bag"].map(bags.set_index("bag")["label"])
+    found = unseen_agreement(cells, labels, clusters, "cell_type", "new")
+    assert found["cluster"].tolist() == ["1", "2", "together"]
+    last = found.iloc[-1]
+    assert (last["purity"], last["completeness"]) == pytest.approx((50 / 52, 50 / 60))
+    with pytest.raises(AmilError, match="'absent' holds"):
+        unseen_agreement(cells, labels, clusters, "cell_type", "absent")
+    with pytest.raises(AmilError, match="no column 'kind'"):
+        truth_table(cells, clusters, "kind")
+
+
+def test_too_few_cells_are_said(planted: tuple[pd.DataFrame, pd.DataFrame, np.ndarray]) -> None:
+    cells, _, z = planted
+    with pytest.raises(AmilError, match="Only 0 cells are unusual.*--percentile"):
+        find_clusters(cells[:100], z[:100], SETTINGS)

@@ -1,0 +1,45 @@
+"""Annotated data: anndata reads it, and it comes back as it was."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import anndata
+import numpy as np
+import pandas as pd
+import pytest
+
+from napari_amil.core.errors import AmilError
+from napari_amil.core.exchange.h5ad import read_h5ad, write_h5ad
+from napari_amil.core.exchange.project import Project
+
+
+def test_anndata_reads_every_number(project: Project, tmp_path: Path) -> None:
+    write_h5ad(project, tmp_path / "cells.h5ad")
+    data = anndata.read_h5ad(tmp_path / "cells.h5ad")
+    np.testing.assert_array_equal(data.X, project.embeddings)
+    np.testing.assert_array_equal(data.obs["anomaly"], project.cells["anomaly"])
+    assert data.obs["bag"].tolist() == ["a", "a", "b", "b"]
+    assert data.obs["cell_type"].tolist() == ["normal", "", "burr", ""]
+    np.testing.assert_allclose(data.obsm["spatial"][0], [35, 20])
+    assert json.loads(data.uns["napari_amil"])["control"] == "control"
+    assert data.uns["bags"]["patient"].tolist() == ["p1", "007"]
+
+
+def test_a_project_comes_back(project: Project, tmp_path: Path) -> None:
+    write_h5ad(project, tmp_path / "cells.h5ad")
+    back = read_h5ad(tmp_path / "cells.h5ad")
+    wanted = project.cells.assign(cell_type=project.cells["cell_type"].fillna(""))
+    pd.testing.assert_frame_equal(back.cells, wanted, check_dtype=False)
+    pd.testing.assert_frame_equal(back.bags, project.bags, check_dtype=False)
+    np.testing.assert_array_equal(back.embeddings, project.embeddings)
+    assert back.card == project.card
+
+
+def test_other_files_are_refused(tmp_path: Path) -> None:
+    anndata.AnnData(np.zeros((2, 2), np.float32)).write_h5ad(tmp_path / "other.h5ad")
+    (tmp_path / "text.h5ad").write_text("no annotated data")
+    for name in ("other.h5ad", "text.h5ad", "absent.h5ad"):
+        with pytest.raises(AmilError, match=r"is no h5ad file of this program.*export it again\."):
+            read_h5ad(tmp_path / name)

@@ -1,0 +1,72 @@
+"""A scored folder comes back row for row, and says in words what is wrong with it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from napari_amil.core.errors import AmilError
+from napari_amil.core.exchange.project import Project, read_project, write_project
+from napari_amil.core.exchange.tables import load_table
+
+
+def test_a_project_comes_back_row_for_row(project: Project, tmp_path: Path) -> None:
+    write_project(project, tmp_path / "scored")
+    back = read_project(tmp_path / "scored")
+    pd.testing.assert_frame_equal(back.cells, project.cells, check_dtype=False)
+    assert back.bags["patient"].tolist() == ["p1", "007"]
+    np.testing.assert_array_equal(back.embeddings, project.embeddings)
+    for mine, wanted in zip(back.outlines, project.outlines, strict=True):
+        np.testing.assert_array_equal(mine, wanted)
+    assert {name: back.card[name] for name in project.card} == project.card
+    text = load_table(tmp_path / "scored" / "cells.csv")
+    np.testing.assert_array_equal(text["anomaly"], project.cells["anomaly"])
+
+
+def test_cells_of_an_image_are_there_once_with_ids_of_their_own(project: Project) -> None:
+    cells, rows = project.image_cells("x.png")
+    assert len(cells) == 2
+    assert rows["anomaly"].tolist() == [1.5, 9.25]
+    assert cells.cell_id.tolist() == rows["cell_id"].tolist() == [1, 2]
+    np.testing.assert_array_equal(cells.outlines[1], project.outlines[1])
+    shared = Project(
+        project.cells.assign(image="x.png", cell_id=[1, 2, 1, 2]),
+        project.bags,
+        project.embeddings,
+        project.outlines,
+    )
+    assert shared.image_cells("x.png")[0].cell_id.tolist() == [1, 2, 3, 4]
+
+
+def test_a_part_keeps_its_rows_together(project: Project) -> None:
+    part = project.of_bags(["b"])
+    assert part.bags["bag"].tolist() == ["b"]
+    np.testing.assert_array_equal(part.embeddings, project.embeddings[2:])
+    np.testing.assert_array_equal(part.outlines[0], project.outlines[2])
+    with pytest.raises(ValueError, match="4 cells, 3 embeddings"):
+        Project(project.cells, project.bags, project.embeddings[:3], project.outlines)
+
+
+@pytest.mark.parametrize("what", ["nothing", "other version", "other json", "no arrays", "torn arrays"])
+def test_what_is_wrong_is_said(project: Project, tmp_path: Path, what: str) -> None:
+    write_project(project, tmp_path)
+    card = tmp_path / "project.json"
+    said = "score the cohort again"
+    if what == "nothing":
+        card.unlink()
+        said = "is no scored folder.*napari-amil score"
+    elif what == "other version":
+        card.write_text(json.dumps(json.loads(card.read_text()) | {"format_version": 99}))
+        said = "format version 99"
+    elif what == "other json":
+        card.write_text("[]")
+    elif what == "no arrays":
+        (tmp_path / "cells.npz").unlink()
+    else:
+        (tmp_path / "cells.npz").write_bytes(b"PK nothing")
+    with pytest.raises(AmilError, match=said):
+        read_project(tmp_path)

@@ -1,0 +1,134 @@
+"""Explorations and reports of a scored folder: files, candidates, groups, and the same numbers everywhere."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import PIL.Image
+import pytest
+
+from napari_amil.core.cohort.readers import read_cohort
+from napari_amil.core.errors import AmilError
+from napari_amil.core.evaluation.clusters import ClusterSettings
+from napari_amil.core.events import Failed, drain
+from napari_amil.core.exchange.project import Project
+from napari_amil.core.exchange.tables import load_table
+from napari_amil.core.pipeline.explore import (
+    Exploration,
+    compare_project,
+    compare_with_truth,
+    explore_project,
+    name_cluster,
+)
+from napari_amil.core.pipeline.report import write_reports
+from napari_amil.core.types import UNSEEN, box_outline
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    """Six bags of 30 cells on one field; in the last three, of an unknown class, 10 cells are of a new kind."""
+    path = tmp_path / "field.png"
+    PIL.Image.fromarray(np.full((200, 300, 3), 180, np.uint8)).save(path)
+    rng = np.random.default_rng(0)
+    n = np.arange(180)
+    bag = n // 30
+    odd = (bag >= 3) & (n % 30 < 10)
+    cells = pd.DataFrame({"bag": [f"b{i}" for i in bag], "image": "field.png", "cell_id": n + 1})
+    y, x = 10 * (n // 20), 14 * (n % 20)
+    cells[["y0", "x0", "y1", "x1"]] = np.stack([y, x, y + 9, x + 9], axis=1).astype(float)
+    cells["anomaly"] = np.where(odd, 12.0, 2.0) + rng.uniform(size=180)
+    cells["anomaly_percentile"] = np.where(odd, 100.0, 50.0)
+    cells["anomaly_q"] = np.where(odd, 0.01, 0.8)
+    cells["attention_x_n"] = rng.uniform(0.5, 2, 180)
+    cells["pool_weight"] = 1 / 30
+    cells["contribution_control"], cells["contribution_ill"] = 0.01, -0.01
+    cells["cell_type"] = np.where(odd, "new kind", "normal")
+    bags = pd.DataFrame({"bag": [f"b{i}" for i in range(6)], "patient": [f"p{i}" for i in range(6)]})
+    bags["label"] = ["control"] * 3 + ["strange", "strange", None]
+    bags["verdict"] = ["control"] * 3 + [UNSEEN] * 3
+    bags = bags.assign(predicted="control", probability_control=0.7, probability_ill=0.3, n_cells=30)
+    bags = bags.assign(anomaly_p95=3.0, anomalous_fraction=[0.0] * 3 + [1 / 3] * 3, novelty_p=0.5)
+    z = rng.normal(size=(180, 5)).astype(np.float32)
+    z[odd] = 15 + 0.3 * z[odd]
+    outlines = tuple(box_outline(box) for box in cells[["y0", "x0", "y1", "x1"]].to_numpy(np.float32))
+    card = {"control": "control", "classes": ["control", "ill"], "images": {"field.png": [str(path), 0]}}
+    return Project(cells, bags, z, outlines, card)
+
+
+@pytest.fixture
+def found(project: Project, tmp_path: Path) -> Exploration:
+    return drain(explore_project(project, ClusterSettings(min_cells=5), tmp_path / "x"))
+
+
+def test_a_new_kind_is_found_and_can_be_looked_at(
+    project: Project, found: Exploration, tmp_path: Path
+) -> None:
+    table = load_table(tmp_path / "x" / "clusters.csv")
+    assert len(table) == len(found.table) == len(found.clusters.numbers) >= 1
+    assert table["in_unseen_bags"].min() == 1
+    assert set(table["nearest_class"]) == {"control"}
+    placed = load_table(tmp_path / "x" / "cells.csv")
+    assert placed["cell_id"].tolist() == project.cells["cell_id"].tolist()
+    assert placed["cluster"].tolist() == found.clusters.label.tolist()
+    for number in found.clusters.numbers:
+        assert (tmp_path / "x" / "figures" / f"cluster-{number}.png").stat().st_size > 1000
+    assert (tmp_path / "x" / "figures" / "map.svg").exists()
+    truth = compare_with_truth(project, found, "cell_type", "strange", tmp_path / "x")
+    assert truth.iloc[-1]["purity"] == 1
+    assert truth.iloc[-1]["completeness"] >= 0.8
+
+
+def test_a_named_cluster_is_a_class_for_the_next_training(
+    project: Project, found: Exploration, tmp_path: Path
+) -> None:
+    counts = project.cells["bag"][found.clusters.label == 1].value_counts()
+    wanted = {bag for bag in counts.index[counts >= 3] if bag in {"b3", "b4", "b5"}}
+    path = tmp_path / "candidate.csv"
+    assert name_cluster(project, found, 1, "spiky", path) == len(wanted)
+    cohort = read_cohort(path, "control")
+    assert {bag.bag for bag in cohort if bag.label == "spiky"} == wanted
+    assert {bag.label for bag in cohort if bag.bag in {"b0", "b1", "b2"}} == {"control"}
+    assert Path(cohort.root, cohort.bags[0].images[0]).exists()
+    assert sum(bag.n_cells for bag in cohort) == 180
+    with pytest.raises(AmilError, match="no cluster 99"):
+        name_cluster(project, found, 99, "spiky", path)
+    with pytest.raises(AmilError, match="cannot be the name"):
+        name_cluster(project, found, 1, "ill", path)
+
+
+def test_groups_are_compared_patient_by_patient(project: Project, found: Exploration, tmp_path: Path) -> None:
+    groups = tmp_path / "groups.csv"
+    groups.write_text(
+        "patient,group\n" + "".join(f"p{i},{'after' if i < 3 else 'before'}\n" for i in range(6))
+    )
+    table = compare_project(project, found, groups, tmp_path / "x").set_index("statistic")
+    assert table.loc["anomalous_fraction", "difference"] == pytest.approx(1 / 3)
+    assert table.loc["anomalous_fraction", "cliffs_delta"] == 1
+    assert table.loc["anomalous_fraction", "p"] == pytest.approx(0.1)  # 2 of the 20 ways to deal 3 of 6
+    assert len(load_table(tmp_path / "x" / "groups-patients.csv")) == 6
+    groups.write_text("person,group\np0,a\n")
+    with pytest.raises(AmilError, match="needs a column 'patient' or 'bag'"):
+        compare_project(project, found, groups, tmp_path)
+
+
+def test_reports_have_the_numbers_of_the_tables(project: Project, tmp_path: Path) -> None:
+    (cohort, one) = drain(write_reports(project, tmp_path / "r", ["b4"]))
+    text = one.read_text(encoding="utf-8")
+    assert "unlike anything that the model has seen" in text
+    assert "10 of its 30 cells (33 %)" in text
+    assert text.count("data:image/") == 3  # cells, field, distributions
+    whole = cohort.read_text(encoding="utf-8")
+    assert "6 samples of 6 patients, 180 cells." in whole
+    assert 'href="samples/b4.html"' in whole
+    assert 'href="samples/b0.html"' not in whole
+    assert whole.count("For research only") == 1
+
+
+def test_a_lost_field_stops_no_report(project: Project, tmp_path: Path) -> None:
+    Path(project.card["images"]["field.png"][0]).unlink()
+    events: list[object] = []
+    written = drain(write_reports(project, tmp_path / "r", ["b0", "b4"]), events.append)
+    assert [event.source for event in events if isinstance(event, Failed)] == ["field.png"]
+    assert len(written) == 3

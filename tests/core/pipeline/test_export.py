@@ -1,0 +1,118 @@
+"""Exports as other programs read them: strict validators, the right numbers, and nothing lost."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import PIL.Image
+import pytest
+import shapely
+from faster_coco_eval import COCO
+
+from napari_amil.core.cohort.synth import synthetic_smear
+from napari_amil.core.errors import AmilError
+from napari_amil.core.events import Failed, drain
+from napari_amil.core.exchange.coco import read_coco
+from napari_amil.core.exchange.geojson import read_geojson
+from napari_amil.core.exchange.project import Project
+from napari_amil.core.exchange.tables import load_table
+from napari_amil.core.pipeline.export import choose_bags, export_project
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    """Two smears, each a bag, one in a folder below; cells that the border cuts have no score."""
+    files: dict[str, tuple[str, int]] = {}
+    tables, outlines = [], []
+    for number, name in enumerate(("one.png", "sub/two.png")):
+        smear = synthetic_smear(number)
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        PIL.Image.fromarray(smear.image).save(path)
+        files[name] = str(path), 0
+        tables.append(smear.cells.table().assign(bag=name, image=name, cell_type="normal"))
+        outlines += list(smear.cells.outlines)
+    cells = pd.concat(tables, ignore_index=True)
+    distance = np.random.default_rng(0).gamma(4.0, size=len(cells))
+    cells["anomaly"] = np.where(cells["touches_border"], np.nan, distance)
+    cells["anomaly_q"] = np.where(cells["anomaly"] > 6, 0.01, 0.5)
+    bags = pd.DataFrame({"bag": list(files), "patient": ["p0", "p1"], "label": "control"})
+    embeddings = np.zeros((len(cells), 2), np.float32)
+    return Project(cells, bags, embeddings, tuple(outlines), {"images": files})
+
+
+def test_geojson_is_valid_and_has_the_outlines_and_scores(project: Project, tmp_path: Path) -> None:
+    drain(export_project(project, "geojson", tmp_path / "out"))
+    for image, rows in project.cells.groupby("image"):
+        path = tmp_path / "out" / "geojson" / f"{image}.geojson"
+        text = path.read_text(encoding="utf-8")
+        found = shapely.get_parts(shapely.from_geojson(text, on_invalid="raise"))
+        assert len(found) == len(rows)
+        whole = ~rows["touches_border"].to_numpy()  # clipped to the image an outline may touch itself
+        assert shapely.is_valid(found)[whole].all()
+        np.testing.assert_allclose(shapely.area(found)[whole], rows["area_px"][whole], rtol=0.1)
+        features = json.loads(text)["features"]
+        for feature, (_, row) in zip(features, rows.iterrows(), strict=True):
+            assert feature["type"] == "Feature"
+            ring = feature["geometry"]["coordinates"][0]
+            assert ring[0] == ring[-1]
+            measured = feature["properties"]["measurements"]
+            assert measured["cell_id"] == row["cell_id"]
+            assert ("anomaly" in measured) == np.isfinite(row["anomaly"])
+            if "anomaly" in measured:
+                assert measured["anomaly"] == pytest.approx(row["anomaly"])
+        back = read_geojson(path)
+        np.testing.assert_array_equal(back.boxes, rows[["y0", "x0", "y1", "x1"]].to_numpy(np.float32))
+        for row, outline in zip(rows.index, back.outlines, strict=True):
+            np.testing.assert_allclose(outline, project.outlines[row])
+
+
+def test_coco_tools_read_it(project: Project, tmp_path: Path) -> None:
+    (path,) = drain(export_project(project, "coco", tmp_path / "out"))
+    coco = COCO(str(path))
+    assert len(coco.getAnnIds()) == len(project.cells)
+    sizes = {
+        image["file_name"]: (image["height"], image["width"]) for image in coco.loadImgs(coco.getImgIds())
+    }
+    assert sizes["one.png"] == synthetic_smear(0).image.shape[:2]
+    annotations = coco.loadAnns(coco.getAnnIds())
+    for annotation, (_, row) in zip(annotations, project.cells.iterrows(), strict=True):
+        x, y, width, height = annotation["bbox"]
+        assert (y, x, y + height, x + width) == pytest.approx(tuple(row[["y0", "x0", "y1", "x1"]]))
+        assert annotation["attributes"].get("anomaly", np.nan) == pytest.approx(row["anomaly"], nan_ok=True)
+        assert annotation["attributes"]["bag"] == row["bag"]
+    mask = coco.annToMask(annotations[0])
+    assert mask.sum() == pytest.approx(annotations[0]["area"], rel=0.1)
+    back = read_coco(path)
+    assert {name: len(cells) for name, cells in back.items()} == project.cells[
+        "image"
+    ].value_counts().to_dict()
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_tables_come_back(project: Project, tmp_path: Path, kind: str) -> None:
+    if kind == "parquet":
+        pytest.importorskip("pyarrow")
+    cells, bags = (load_table(path) for path in drain(export_project(project, kind, tmp_path / "out")))
+    np.testing.assert_array_equal(cells["anomaly"], project.cells["anomaly"])
+    assert cells["cell_id"].tolist() == project.cells["cell_id"].tolist()
+    assert bags["bag"].tolist() == ["one.png", "sub/two.png"]
+
+
+def test_what_cannot_be_written_is_said(project: Project, tmp_path: Path) -> None:
+    with pytest.raises(AmilError, match="no format 'xlsx'; choose one of csv"):
+        drain(export_project(project, "xlsx", tmp_path))
+    with pytest.raises(AmilError, match=r"no bag 'three'.*one\.png"):
+        choose_bags(project, ["three"])
+    only = choose_bags(project, ["sub/two.png"])
+    project.image_file("one.png")[0].unlink()
+    events: list[object] = []
+    drain(export_project(project, "coco", tmp_path / "out"), events.append)
+    assert [event.source for event in events if isinstance(event, Failed)] == ["one.png"]
+    lost = replace(only, card={**only.card, "images": {}})
+    with pytest.raises(AmilError, match="none of them could be read"):
+        drain(export_project(lost, "coco", tmp_path / "out"))

@@ -1,0 +1,59 @@
+"""Scoring into a folder: the same scores as at once, what is done is taken over, what changed is not."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from napari_amil.core.cohort.synth import SynthCohortSettings, write_synthetic_cohort
+from napari_amil.core.events import Failed, Step, Warned, drain
+from napari_amil.core.exchange.project import read_project
+from napari_amil.core.pipeline import project as portions
+from napari_amil.core.pipeline.cohorts import Source, open_source
+from napari_amil.core.pipeline.fields import Recipe
+from napari_amil.core.pipeline.project import scoring_project
+from napari_amil.core.pipeline.score import score_source
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Source:
+    """Bags with cells, of few images."""
+    made = SynthCohortSettings(patients=2, samples=1)
+    source = open_source([write_synthetic_cohort(tmp_path / "cohort", made)], "control")
+    return replace(source, cohort=replace(source.cohort, bags=source.cohort.bags[:3]))
+
+
+def test_a_stopped_run_goes_on_and_gives_what_one_run_gives(
+    recipe: Recipe, source: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(portions, "_IMAGES_A_PORTION", 1)
+    wanted = drain(score_source(source, recipe))
+    out = tmp_path / "scored"
+    work: Generator[object, None, object] = scoring_project(source, recipe, None, out)
+    while not (out / "parts").is_dir() or not list((out / "parts").iterdir()):
+        next(work)
+    next(work)
+    work.close()  # as a cancelled process ends
+    assert not (out / "project.json").exists()
+    events: list[object] = []
+    found = drain(scoring_project(source, recipe, None, out), events.append)
+    assert any("were scored before" in event.message for event in events if isinstance(event, Warned))
+    assert found.bags["bag"].tolist() == wanted.bags["bag"].tolist()
+    np.testing.assert_allclose(found.cells["anomaly"], wanted.cells["anomaly"], rtol=1e-5)
+    np.testing.assert_allclose(found.embeddings, wanted.embeddings, atol=1e-5)
+    assert not (out / "parts").exists()
+    assert len(read_project(out).cells) == len(wanted.cells)
+    again: list[object] = []
+    drain(scoring_project(source, recipe, None, out), again.append)
+    assert [event.total for event in again if isinstance(event, Step)] == [0]
+    one = source.cohort.bags[0].images[0]
+    source.files[one][0].write_text("no image")
+    once_more: list[object] = []
+    rest = drain(scoring_project(source, recipe, None, out), once_more.append)
+    lost = {bag.bag for bag in source.cohort if one in bag.images}
+    assert lost <= {event.source for event in once_more if isinstance(event, Failed)}
+    assert set(rest.bags["bag"]) == {bag.bag for bag in source.cohort} - lost
