@@ -172,8 +172,10 @@ def main(arguments: list[str] | None = None) -> None:
     print(f"{'':30} recall  touching  precision  doubled  count")
     figures = {name: tally.row(tallies[AS_IS].n_cells) for name, tally in tallies.items()}
     for name, row in figures.items():
-        shares = f"{row['recall']:6.4f}  {row['touching']:8.4f}  {row['precision']:9.4f}  {row['doubled']:7.4f}"
-        print(f"{name:30} {shares}  {row['count']:5.3f}")
+        shares = (
+            f"{row['recall']:6.4f}  {row['touching']:8.4f}  {row['precision']:9.4f}  {row['doubled']:7.4f}"
+        )
+        print(f"{name:30} {shares}  {row['doubled']:7.4f}  {row['count']:5.3f}")
     fullest = max(images, key=lambda name: len(images[name]))
     n_found, n_labelled = tallies[AS_IS].per_image[fullest]
     print(f"{fullest} has the most labelled cells: {n_found} of {n_labelled} found")

@@ -7,7 +7,7 @@ from types import ModuleType
 
 from napari_amil.core.errors import MissingExtraError
 
-EXTRAS = {"lightning_fabric": "fabric", "pyarrow": "parquet"}
+EXTRAS = {"lightning_fabric": "fabric", "pyarrow": "parquet", "zarr": "large"}
 """Which extra of this program installs an optional package."""
 
 

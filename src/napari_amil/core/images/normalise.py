@@ -80,9 +80,7 @@ class Appearance:
     gain: NDArray[np.float32]
 
     @classmethod
-    def of(
-        cls, parts: Sequence[Part], shape: tuple[int, ...], settings: NormalisationSettings
-    ) -> Appearance:
+    def of(cls, parts: Sequence[Part], shape: tuple[int, ...], settings: NormalisationSettings) -> Appearance:
         """Return what windows of a field of ``shape`` (height, width) tell of the whole."""
         values, rows, columns = _sampled(parts)
         bright = background_sample(values[:, None])[:, 0]
