@@ -7,7 +7,13 @@ from types import ModuleType
 
 from napari_amil.core.errors import MissingExtraError
 
-EXTRAS = {"anndata": "h5ad", "lightning_fabric": "fabric", "pyarrow": "parquet", "umap": "umap"}
+EXTRAS = {
+    "anndata": "h5ad",
+    "lightning_fabric": "fabric",
+    "pyarrow": "parquet",
+    "umap": "umap",
+    "zarr": "large",
+}
 """Which extra of this program installs an optional package."""
 
 

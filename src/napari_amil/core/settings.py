@@ -53,6 +53,8 @@ class DetectionSettings(Settings):
 
     cell_diameter_px: float | None = Field(None, gt=4, lt=2000)
     """Typical diameter of a red cell in pixels of the image; empty = estimated per image."""
+    cell_diameter_um: float | None = Field(None, gt=0.5, lt=100)
+    """The same in micrometres (human red cells: about 7.5), for images that tell their pixel size."""
     candidate_score: float = Field(0.05, ge=0.0, le=1.0)
     """Lowest score of a raw candidate; lower keeps more to choose from later, and is slower."""
     candidate_overlap: float = Field(0.6, gt=0.0, lt=1.0)
@@ -60,9 +62,11 @@ class DetectionSettings(Settings):
     max_foreign: float = Field(0.3, ge=0.0, le=1.0)
     """Largest share of a red cell that is coloured like a nucleus, a platelet or ink; 1 keeps these too."""
     max_cells: int = Field(2000, ge=1, le=20000)
-    """Most candidates kept in one image; reaching it is announced."""
+    """Most candidates kept in one image, of a large one for each of its tiles; reaching it is announced."""
     tile_px: int = Field(768, ge=256, le=4096)
     """Side of a tile at the network's scale, in pixels; larger fields are cut into tiles."""
+    tiles_at_once: int = Field(4, ge=1, le=64)
+    """Tiles that a graphics card sees at once; halved when its memory runs out. The CPU takes one."""
 
 
 class SelectionSettings(Settings):

@@ -38,12 +38,14 @@ _LIVE = {
     "keep_border": "Keep cells cut by the border",
 }
 _FOLDED = {
-    "cell_diameter_px": "Cell diameter",
+    "cell_diameter_px": "Cell diameter (pixels)",
+    "cell_diameter_um": "Cell diameter (µm)",
     "max_foreign": "Foreign colour up to",
     "max_cells": "Most cells",
     "candidate_score": "Candidates from",
     "candidate_overlap": "Same cell from",
     "tile_px": "Tile",
+    "tiles_at_once": "Tiles at once",
 }
 
 

@@ -10,10 +10,11 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from torchvision.models.detection import MaskRCNN
 
-from napari_amil.core.detection import predict
 from napari_amil.core.detection.outlines import polygon_area
-from napari_amil.core.detection.predict import find_candidates, roi_maps, view_field
+from napari_amil.core.detection.predict import find_candidates, roi_maps
 from napari_amil.core.detection.select import Candidates
+from napari_amil.core.detection.tiles import away_from_seams, tiles
+from napari_amil.core.detection.view import view_field
 from napari_amil.core.errors import DeviceError
 from napari_amil.core.events import Event, Step, Warned, drain
 from napari_amil.core.settings import DetectionSettings
@@ -35,7 +36,7 @@ def found(
 @given(SHAPES, st.integers(256, 1500))
 def test_tiles_cover_the_field_and_stay_inside(shape: tuple[int, int], side: int) -> None:
     covered = [np.zeros(length, bool) for length in shape]
-    for tile in predict._tiles(shape, side):
+    for tile in tiles(shape, side):
         for axis, window in enumerate(tile):
             assert 0 <= window.start < window.stop <= shape[axis]
             assert window.stop - window.start <= side
@@ -51,10 +52,10 @@ def test_each_place_belongs_to_one_tile_that_holds_its_cell_whole(
     y = data.draw(st.floats(0, shape[0], exclude_max=True, width=32))
     x = data.draw(st.floats(0, shape[1], exclude_max=True, width=32))
     owners = []
-    for tile in predict._tiles(shape, side):
+    for tile in tiles(shape, side):
         corner = np.array([tile[1].start, tile[0].start] * 2)
         box = torch.tensor(np.array([[x - 20, y - 20, x + 20, y + 20]]) - corner)
-        if predict._away_from_seams(box, tile, shape).item():
+        if away_from_seams(box, tile, shape).item():
             owners.append(tile)
     assert len(owners) == 1
     for centre, window, length in zip((y, x), owners[0], shape, strict=True):

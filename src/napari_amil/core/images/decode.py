@@ -22,6 +22,8 @@ MAX_PIXELS = 80_000_000
 """Largest field in pixels, about 9,000 x 9,000; whole slides and decompression bombs are refused."""
 MIN_SIDE_PX = 32
 """Smallest side of a field in pixels."""
+BYTE_SCALE = 255
+"""Full scale of samples with 8 bits."""
 FULL_SCALES = (2**10 - 1, 2**12 - 1, 2**14 - 1, 2**16 - 1)
 """Full scales of the cameras that write 16-bit files."""
 BROKEN: tuple[type[Exception], ...] = (
@@ -106,27 +108,65 @@ def decode_tiff(tif: tifffile.TiffFile, page: int) -> Samples:
     _check_complete(tif, series)
     single = series[index] if len(series) == _n_frames(series) else None
     if single is not None:
-        values = _arrange(single.asarray(), first.axes, 0)
+        values = arrange(single.asarray(), first.axes, 0)
     else:
-        values = _arrange(series.asarray(), axes, index)
-    if first.photometric == tifffile.PHOTOMETRIC.PALETTE and first.colormap is not None:
-        looked_up = first.colormap[:, values[..., 0]]
+        values = arrange(series.asarray(), axes, index)
+    return samples_of(values, first)
+
+
+def samples_of(values: NDArray[Any], keyframe: Any) -> Samples:  # noqa: ANN401
+    """Return what stored values ``(h, w, n)`` mean by the description of a TIFF page, None for Zarr."""
+    if keyframe is None:
+        return _with_alpha(values)
+    if keyframe.photometric == tifffile.PHOTOMETRIC.PALETTE and keyframe.colormap is not None:
+        looked_up = keyframe.colormap[:, values[..., 0]]
         return Samples(np.moveaxis(looked_up >> 8, 0, -1).astype(np.uint8))
-    if first.photometric == tifffile.PHOTOMETRIC.MINISWHITE:
+    if keyframe.photometric == tifffile.PHOTOMETRIC.MINISWHITE:
         values = np.iinfo(values.dtype).max - values
-    extra = int(first.extrasamples[0]) if first.extrasamples else 0
+    extra = int(keyframe.extrasamples[0]) if keyframe.extrasamples else 0
     declared: dict[int, Alpha] = {1: "premultiplied", 2: "straight"}
     if extra in declared:
         return Samples(values, declared[extra])
-    undeclared = values.shape[2] in {2, 4} and len(first.extrasamples) == 1
+    undeclared = values.shape[2] in {2, 4} and len(keyframe.extrasamples) == 1
     return Samples(values[..., :-1] if undeclared else values)
 
 
-def to_rgb(samples: Samples) -> Image:
+def check_lazy(tif: tifffile.TiffFile, series: tifffile.TiffPageSeries) -> None:
+    """Refuse a large TIFF image whose windows could not be brought to RGB, or that is cut short.
+
+    Raises
+    ------
+    UnusableError
+        With the reason and the remedy.
+    """
+    _check_tiff_format(series.keyframe, series.dtype)
+    _check_complete(tif, series)
+
+
+def check_zarr(dtype: np.dtype[Any], axes: str, shape: tuple[int, ...]) -> None:
+    """Refuse a Zarr array that is no image with 8 or 16 bits, or too small to hold cells.
+
+    Raises
+    ------
+    UnusableError
+        With the reason and the remedy.
+    """
+    if not {"Y", "X"} <= set(axes) or len(axes) != len(shape):
+        raise UnusableError(f"has the axes '{axes}' for the shape {shape}; it needs y and x.")
+    if dtype not in (np.uint8, np.uint16):
+        raise UnusableError(
+            f"holds numbers of the type {dtype.name}; save it with 8 or 16 bits without a sign."
+        )
+    if min(shape[axes.index("Y")], shape[axes.index("X")]) < MIN_SIDE_PX:
+        raise UnusableError(f"is smaller than {MIN_SIDE_PX} pixels; give a whole field.")
+
+
+def to_rgb(samples: Samples, scale: int | None = None) -> Image:
     """Return ``(h, w, 3)`` uint8: grey in three equal channels, alpha composited on white.
 
-    Samples with 16 bits are divided by the smallest full scale of 10, 12, 14 or 16 bits that holds
-    the maximum of the image: cameras with 12 bits leave the upper bits of 16-bit files empty.
+    Samples with 16 bits are divided by ``scale``, or by the smallest full scale of 10, 12, 14 or 16
+    bits that holds the maximum of the image: cameras with 12 bits leave the upper bits of 16-bit
+    files empty. A window of an image has the ``scale`` of the whole, and may be wholly transparent.
     """
     values = samples.values
     n_colours = values.shape[2] - (samples.alpha != "none")
@@ -134,22 +174,24 @@ def to_rgb(samples: Samples) -> Image:
         raise UnusableError(f"has {n_colours} colour channels; save it as grey, RGB or RGBA.")
     if values.dtype == np.uint8 and samples.alpha == "none":
         return np.ascontiguousarray(np.broadcast_to(values, (*values.shape[:2], 3)))
-    colour = values[..., :n_colours] / np.float32(_full_scale(values[..., :n_colours]))
+    colour = values[..., :n_colours] / np.float32(scale or _scale_of(values[..., :n_colours]))
     if samples.alpha != "none":
-        opaque = values[..., n_colours:] / np.float32(_full_scale(values[..., n_colours:]))
-        if not opaque.any():
+        opaque = values[..., n_colours:] / np.float32(scale or _scale_of(values[..., n_colours:]))
+        if scale is None and not opaque.any():
             raise UnusableError("is wholly transparent; save it without its alpha channel.")
         colour = (colour if samples.alpha == "premultiplied" else colour * opaque) + (1 - opaque)
     scaled = np.rint(np.clip(colour, 0, 1) * 255).astype(np.uint8)
     return np.ascontiguousarray(np.broadcast_to(scaled, (*values.shape[:2], 3)))
 
 
-def _full_scale(values: NDArray[Any]) -> int:
-    """Return the value that stands for white."""
-    if values.dtype == np.uint8:
-        return 255
-    brightest = int(values.max())
+def full_scale(brightest: int) -> int:
+    """Return the value that stands for white in 16-bit samples of which ``brightest`` is the largest."""
     return next(scale for scale in FULL_SCALES if brightest <= scale)
+
+
+def _scale_of(values: NDArray[Any]) -> int:
+    """Return the value that stands for white in samples with 8 or 16 bits."""
+    return BYTE_SCALE if values.dtype == np.uint8 else full_scale(int(values.max()))
 
 
 def _with_alpha(values: NDArray[Any]) -> Samples:
@@ -166,7 +208,7 @@ def _png_bits(path: Path) -> int:
     return head[24] if head.startswith(b"\x89PNG") else 0
 
 
-def _colour_axis(axes: str, shape: tuple[int, ...]) -> str:
+def colour_axis(axes: str, shape: tuple[int, ...]) -> str:
     """Return the letter of the axis that holds colours, or nothing: S, or a C of three planes."""
     if "S" in axes:
         return "S"
@@ -175,14 +217,14 @@ def _colour_axis(axes: str, shape: tuple[int, ...]) -> str:
 
 def _n_frames(series: tifffile.TiffPageSeries) -> int:
     """Return the number of fields in a series."""
-    spatial = {"Y", "X", _colour_axis(series.axes, series.shape)}
+    spatial = {"Y", "X", colour_axis(series.axes, series.shape)}
     sizes = [size for axis, size in zip(series.axes, series.shape, strict=True) if axis not in spatial]
     return int(np.prod(sizes, dtype=np.int64))
 
 
-def _arrange(array: NDArray[Any], axes: str, index: int) -> NDArray[Any]:
+def arrange(array: NDArray[Any], axes: str, index: int) -> NDArray[Any]:
     """Return field ``index`` of an array with named axes as ``(h, w, n_samples)``."""
-    colour = _colour_axis(axes, array.shape)
+    colour = colour_axis(axes, array.shape)
     last = "YX" + colour
     pages = [axis for axis in axes if axis not in last]
     array = np.transpose(array, [axes.index(axis) for axis in [*pages, *last]])

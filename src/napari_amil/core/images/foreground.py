@@ -32,16 +32,27 @@ def fill_small_holes(mask: NDArray[np.bool_], max_area_px: float) -> NDArray[np.
     return np.asarray(mask | small[labels], dtype=bool)
 
 
-def typical_diameter(normalised: NDArray[np.float32]) -> float:
-    """Return the diameter in pixels of a typical cell of the field, NaN where none stands alone.
+def typical_diameter(*normalised: NDArray[np.float32]) -> float:
+    """Return the diameter in pixels of a typical cell of windows of one field, NaN where none stands alone.
 
-    Each compact object that does not touch the border counts with its area, so that a thousand
-    specks of dirt do not outvote fifty cells.
+    Each compact object that does not touch the border of its window counts with its area, so that a
+    thousand specks of dirt do not outvote fifty cells.
     """
+    found = [_lone_objects(window) for window in normalised]
+    diameter, area = (np.concatenate(column) for column in zip(*found, strict=True))
+    if not len(diameter):
+        return float("nan")
+    order = np.argsort(diameter)
+    share = np.cumsum(area[order]) / area.sum()
+    return float(diameter[order][np.searchsorted(share, 0.5)])
+
+
+def _lone_objects(normalised: NDArray[np.float32]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return diameter and area of every compact object that the border does not cut."""
     mask = ndimage.binary_fill_holes(foreground_mask(normalised))
     labels, n_objects = ndimage.label(mask)
     if not n_objects:
-        return float("nan")
+        return np.empty(0), np.empty(0)
     properties = ("area", "area_bbox", "bbox", "equivalent_diameter_area")
     table = regionprops_table(labels, properties=properties)
     height, width = mask.shape
@@ -53,12 +64,7 @@ def typical_diameter(normalised: NDArray[np.float32]) -> float:
         table["area"] > 0.68 * table["area_bbox"]
     )
     keep = inside & round_enough & (table["area"] > 60)
-    if not keep.any():
-        return float("nan")
-    diameter, weight = table["equivalent_diameter_area"][keep], table["area"][keep]
-    order = np.argsort(diameter)
-    share = np.cumsum(weight[order]) / weight.sum()
-    return float(diameter[order][np.searchsorted(share, 0.5)])
+    return table["equivalent_diameter_area"][keep], table["area"][keep]
 
 
 def network_scale(diameter_px: float) -> float:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 from skimage.filters import threshold_otsu
@@ -11,6 +14,7 @@ from napari_amil.core.types import Image
 
 _SAMPLE_STEP = 4  # pixels; background and stain are estimated on every fourth pixel of a row and column
 _DENSITY_SHOWN = 0.75  # share of the optical density kept in the result, so that dark cells do not clip
+_CLEARER_BY = 1.12  # another colour must part cells and background this much better than green does
 
 
 def normalise(image: Image, settings: NormalisationSettings | None = None) -> NDArray[np.float32]:
@@ -31,18 +35,84 @@ def normalise(image: Image, settings: NormalisationSettings | None = None) -> ND
     -------
     ``(height, width, 3)`` in 0 to 1; the background is 1.
     """
-    settings = settings or NormalisationSettings()
-    field = np.maximum(image.astype(np.float32), 1.0)
-    sample = field[::_SAMPLE_STEP, ::_SAMPLE_STEP]
-    bright = background_sample(sample)
-    background = _illumination(field.shape[:2], sample, bright, settings.illumination_order)
-    density = np.log(background)
-    density -= np.log(field)
-    gain = _stain_gain(density[::_SAMPLE_STEP, ::_SAMPLE_STEP][~bright], settings)
-    density *= gain * _DENSITY_SHOWN
-    np.negative(density, out=density)
-    np.exp(density, out=density)
-    return np.minimum(density, 1.0, out=density)
+    whole = Part(image, (0, 0))
+    return Appearance.of([whole], image.shape[:2], settings or NormalisationSettings()).normalise(whole)
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """A window of a field, and where it lies.
+
+    Parameters
+    ----------
+    pixels
+        ``(height, width, 3)``, RGB, 0 to 255.
+    corner
+        First row and column in the field, in pixels.
+    """
+
+    pixels: Image
+    corner: tuple[int, int]
+
+
+@dataclass(frozen=True, eq=False)
+class Appearance:
+    """Light and stain of a field, fitted once, with which any window of it is normalised alike.
+
+    Parameters
+    ----------
+    surface
+        ``(n_terms, 3)`` weights of the polynomial ``y^i x^j`` of the background, ``i + j <= order``.
+    order
+        Order of that polynomial.
+    extent_px
+        Length that counts as 1 in it, in pixels.
+    darkest
+        ``(3,)`` least background, so that the polynomial cannot run away where nothing was seen.
+    gain
+        ``(3,)`` factors on the optical density.
+    """
+
+    surface: NDArray[np.float64]
+    order: int
+    extent_px: float
+    darkest: NDArray[np.float64]
+    gain: NDArray[np.float32]
+
+    @classmethod
+    def of(cls, parts: Sequence[Part], shape: tuple[int, ...], settings: NormalisationSettings) -> Appearance:
+        """Return what windows of a field of ``shape`` (height, width) tell of the whole."""
+        values, rows, columns = _sampled(parts)
+        bright = background_sample(values[:, None])[:, 0]
+        extent = float(_SAMPLE_STEP * max(-(-length // _SAMPLE_STEP) for length in shape[:2]))
+        order = settings.illumination_order
+        y, x = rows / extent, columns / extent
+        surface = _fitted_surface(_terms(y[bright], x[bright], order), values[bright].astype(np.float64))
+        darkest = np.maximum(np.percentile(values[bright].astype(np.float64), 1, axis=0) * 0.7, 8.0)
+        cells = ~bright
+        background = _limited(_terms(y[cells], x[cells], order) @ surface, darkest)
+        gain = _stain_gain(np.log(background) - np.log(values[cells]), settings)
+        return cls(surface, order, extent, darkest, gain)
+
+    def normalise(self, part: Part) -> NDArray[np.float32]:
+        """Return a window with background 1 and cells of a typical density, 0 to 1."""
+        field = np.maximum(part.pixels.astype(np.float32), 1.0)
+        density = np.log(self._background(part))
+        density -= np.log(field)
+        density *= self.gain * _DENSITY_SHOWN
+        np.negative(density, out=density)
+        np.exp(density, out=density)
+        return np.minimum(density, 1.0, out=density)
+
+    def _background(self, part: Part) -> NDArray[np.float32]:
+        """Return the background colour at every pixel of a window, ``(height, width, 3)``."""
+        (top, left), (height, width) = part.corner, part.pixels.shape[:2]
+        y = ((top + np.arange(height)) / self.extent_px)[:, None, None]
+        x = ((left + np.arange(width)) / self.extent_px)[None, :, None]
+        surface = np.zeros((height, width, 3))
+        for (i, j), weight in zip(_powers(self.order), self.surface, strict=True):
+            surface += y**i * x**j * weight
+        return _limited(surface, self.darkest)
 
 
 def stain_density(image: Image) -> NDArray[np.float64]:
@@ -60,38 +130,67 @@ def stain_density(image: Image) -> NDArray[np.float64]:
 def background_sample(sample: NDArray[np.floating]) -> NDArray[np.bool_]:
     """Return which pixels of ``(height, width, 3)`` are background: above Otsu's threshold in green.
 
-    Green, since haemoglobin absorbs it most. A field of one colour is all background.
+    Green, since haemoglobin absorbs it most; red or blue only where it parts the pixels clearly better,
+    as under a coloured light. A field of one colour is all background.
     """
-    green = sample[..., 1]
-    if float(np.ptp(green)) < 1e-3:
-        return np.ones(green.shape, dtype=bool)
-    return np.asarray(green > threshold_otsu(green), dtype=bool)
+    bright, clearness = _above_otsu(sample[..., 1])
+    for channel in (0, 2):
+        other, clearer = _above_otsu(sample[..., channel])
+        if clearer > _CLEARER_BY * clearness:
+            bright, clearness = other, clearer / _CLEARER_BY
+    return bright
 
 
-def _illumination(
-    shape: tuple[int, int], sample: NDArray[np.float32], bright: NDArray[np.bool_], order: int
-) -> NDArray[np.float32]:
-    """Return the background colour at every pixel, ``(height, width, 3)``."""
-    rows, columns = np.nonzero(bright)
-    size = max(sample.shape[:2])
-    terms = [(i, j) for i in range(order + 1) for j in range(order + 1 - i)]
-    design = np.stack([(rows / size) ** i * (columns / size) ** j for i, j in terms], axis=1)
-    values = sample[bright].astype(np.float64)
+def _above_otsu(values: NDArray[np.floating]) -> tuple[NDArray[np.bool_], float]:
+    """Return what is above Otsu's threshold, and the share of the variance that it explains."""
+    if float(np.ptp(values)) < 1e-3:
+        return np.ones(values.shape, dtype=bool), 0.0
+    bright = np.asarray(values > threshold_otsu(values), dtype=bool)
+    share = float(bright.mean())
+    between = share * (1 - share) * float(values[bright].mean() - values[~bright].mean()) ** 2
+    return bright, between / float(values.var())
+
+
+def _sampled(
+    parts: Sequence[Part],
+) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.int64]]:
+    """Return every fourth pixel of every fourth row ``(n, 3)``, with its row and column in the field."""
+    values, rows, columns = [], [], []
+    for part in parts:
+        sample = part.pixels[::_SAMPLE_STEP, ::_SAMPLE_STEP]
+        y, x = np.indices(sample.shape[:2])
+        values.append(np.maximum(sample.reshape(-1, 3).astype(np.float32), 1.0))
+        rows.append(part.corner[0] + _SAMPLE_STEP * y.ravel())
+        columns.append(part.corner[1] + _SAMPLE_STEP * x.ravel())
+    return np.concatenate(values), np.concatenate(rows), np.concatenate(columns)
+
+
+def _powers(order: int) -> list[tuple[int, int]]:
+    """Return the exponents of y and x of every term of the background."""
+    return [(i, j) for i in range(order + 1) for j in range(order + 1 - i)]
+
+
+def _terms(y: NDArray[np.float64], x: NDArray[np.float64], order: int) -> NDArray[np.float64]:
+    """Return the terms ``(n, n_terms)`` of the background at places ``y``, ``x``."""
+    return np.stack([y**i * x**j for i, j in _powers(order)], axis=1)
+
+
+def _fitted_surface(design: NDArray[np.float64], values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the weights ``(n_terms, 3)`` of the background, dirt and pale cells left out."""
     keep = np.ones(len(values), dtype=bool)
-    for _ in range(3):  # dirt and pale cells among the background leave the fit
+    for _ in range(3):
         solution, *_rest = np.linalg.lstsq(design[keep], values[keep], rcond=None)
         residual = (values - design @ solution)[:, 1]
         spread = 1.4826 * np.median(np.abs(residual[keep])) + 1e-6
         keep = np.abs(residual) < 2.5 * spread
-        if keep.sum() < 10 * len(terms):
+        if keep.sum() < 10 * design.shape[1]:
             break
-    y = (np.arange(shape[0]) / (_SAMPLE_STEP * size))[:, None, None]
-    x = (np.arange(shape[1]) / (_SAMPLE_STEP * size))[None, :, None]
-    surface = np.zeros((*shape, 3))
-    for (i, j), weight in zip(terms, solution, strict=True):
-        surface += y**i * x**j * weight
-    low = np.percentile(values, 1, axis=0) * 0.7
-    return np.clip(surface, np.maximum(low, 8.0), 400.0).astype(np.float32)
+    return np.asarray(solution, dtype=np.float64)
+
+
+def _limited(surface: NDArray[np.float64], darkest: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Return a background held within what a camera can see."""
+    return np.clip(surface, darkest, 400.0).astype(np.float32)
 
 
 def _stain_gain(cells: NDArray[np.float32], settings: NormalisationSettings) -> NDArray[np.float32]:

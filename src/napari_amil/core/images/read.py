@@ -23,6 +23,7 @@ from napari_amil.core.types import Image
 
 EXTENSIONS = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff"})
 """Extensions of image files, in lower case."""
+_ZARR_MARKS = (".zarray", ".zgroup", "zarr.json")
 _TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _OTHER_STARTS = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff")
 _PAGE = re.compile(r"(?P<file>.+\.tiff?)#(?P<page>[1-9]\d*)", re.IGNORECASE)
@@ -53,16 +54,16 @@ def read_image(path: Path, page: int = 0) -> Image:
         If the file cannot be read or used; the sentence names it, the reason and the remedy.
     """
     try:
-        if _is_tiff(path):
+        if is_tiff(path):
             with tifffile.TiffFile(path) as tif:
-                _check_page(page, len(decode.tiff_frames(tif)))
+                check_page(page, len(decode.tiff_frames(tif)))
                 return decode.to_rgb(decode.decode_tiff(tif, page))
-        _check_page(page, 1)
+        check_page(page, 1)
         return decode.to_rgb(decode.decode_jpeg_or_png(path))
     except decode.UnusableError as error:
         raise ImageError(f"The image '{path}' {error}") from error
     except decode.BROKEN as error:
-        raise ImageError(_broken(path, error)) from error
+        raise ImageError(broken_sentence(path, error)) from error
 
 
 def n_pages(path: Path) -> int:
@@ -74,14 +75,14 @@ def n_pages(path: Path) -> int:
         If the file is no readable image.
     """
     try:
-        if not _is_tiff(path):
+        if is_zarr(path) or not is_tiff(path):
             return 1
         with tifffile.TiffFile(path) as tif:
             return len(decode.tiff_frames(tif))
     except decode.UnusableError as error:
         raise ImageError(f"The image '{path}' {error}") from error
     except decode.BROKEN as error:
-        raise ImageError(_broken(path, error)) from error
+        raise ImageError(broken_sentence(path, error)) from error
 
 
 def locate(root: Path, name: str) -> tuple[Path, int]:
@@ -120,6 +121,11 @@ def find_images(inputs: Sequence[Path]) -> list[ImageSource]:
     return sources
 
 
+def is_zarr(path: Path) -> bool:
+    """Return whether a path is a folder that holds a Zarr array or group."""
+    return path.is_dir() and any((path / mark).is_file() for mark in _ZARR_MARKS)
+
+
 def natural_key(text: str) -> list[tuple[int, int, str]]:
     """Return a sorting key under which ``image2`` comes before ``image10``."""
     parts = re.split(r"(\d+)", text)
@@ -128,15 +134,17 @@ def natural_key(text: str) -> list[tuple[int, int, str]]:
 
 def _expand(given: Path) -> list[tuple[Path, str]]:
     """Return the files that one input stands for, with their names."""
+    if is_zarr(given):
+        return [(given, given.name)]
     if given.is_dir():
-        found = [Path(folder, file) for folder, _, files in os.walk(given) for file in files]
+        found = _files_below(given)
         base = given
     elif given.exists():
         return [(given, given.name)]
     elif glob.has_magic(str(given)):
         base = _fixed_part(given)
         found = [Path(match) for match in glob.glob(str(given), recursive=True)]  # noqa: PTH207
-        found = [path for path in found if path.is_file()]
+        found = [path for path in found if path.is_file() or is_zarr(path)]
     else:
         raise ImageError(f"There is no file or folder '{given}'; check the path.")
     names = {path: path.relative_to(base) for path in found if _is_listed(path.relative_to(base))}
@@ -146,10 +154,20 @@ def _expand(given: Path) -> list[tuple[Path, str]]:
     return [(path, name.as_posix()) for path, name in ordered]
 
 
+def _files_below(folder: Path) -> list[Path]:
+    """Return the files below a folder; a Zarr counts as one, whatever lies in it."""
+    found = []
+    for place, folders, files in os.walk(folder):
+        found += [Path(place, name) for name in files]
+        found += [Path(place, name) for name in folders if is_zarr(Path(place, name))]
+        folders[:] = [name for name in folders if not is_zarr(Path(place, name))]
+    return found
+
+
 def _is_listed(relative: PurePath) -> bool:
     """Return whether a file below a folder is an image and no part of its path is hidden."""
     hidden = any(part.startswith(".") for part in relative.parts)
-    return relative.suffix.lower() in EXTENSIONS and not hidden
+    return relative.suffix.lower() in {*EXTENSIONS, ".zarr"} and not hidden
 
 
 def _fixed_part(pattern: Path) -> Path:
@@ -188,8 +206,16 @@ def _listed_pages(path: Path) -> int:
         return 1
 
 
-def _is_tiff(path: Path) -> bool:
-    """Return whether the content is a TIFF, and refuse what is no image file at all."""
+def is_tiff(path: Path) -> bool:
+    """Return whether the content is a TIFF, and refuse what is no image file at all.
+
+    Raises
+    ------
+    UnusableError
+        With the reason and the remedy.
+    """
+    if is_zarr(path):
+        raise decode.UnusableError("is a Zarr, which only 'detect' reads; save the field as a TIFF.")
     if not path.is_file():
         raise decode.UnusableError("does not exist; check the path.")
     if path.suffix.lower() not in EXTENSIONS:
@@ -207,15 +233,21 @@ def _is_tiff(path: Path) -> bool:
     return False
 
 
-def _check_page(page: int, available: int) -> None:
-    """Refuse a page that the file does not have."""
+def check_page(page: int, available: int) -> None:
+    """Refuse a page that the file does not have.
+
+    Raises
+    ------
+    UnusableError
+        With the number of pages that there are.
+    """
     if not available:
         raise decode.UnusableError("is damaged: it holds no picture; copy or export it again.")
     if not 0 <= page < available:
         raise decode.UnusableError(f"has {available} page(s), so there is no page {page + 1}.")
 
 
-def _broken(path: Path, error: BaseException) -> str:
+def broken_sentence(path: Path, error: BaseException) -> str:
     """Return the sentence for a file that its decoder gives up on."""
     reason = " ".join(str(error).split()).rstrip(".") or type(error).__name__
     return f"The image '{path}' is damaged or cut short ({reason}); copy or export it again."

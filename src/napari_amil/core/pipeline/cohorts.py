@@ -15,7 +15,7 @@ from napari_amil.core.cohort.readers import read_cohort
 from napari_amil.core.errors import AmilError, ImageError
 from napari_amil.core.events import Event, Failed, Step
 from napari_amil.core.images.read import ImageSource, find_images, locate, read_image
-from napari_amil.core.pipeline.fields import Recipe, detect_field, without_steps
+from napari_amil.core.pipeline.fields import Recipe, detect_field, recipe_for, without_steps
 from napari_amil.core.types import Bag, Cells, Cohort, Image
 
 PerCell = Callable[[Image, Cells, Recipe], NDArray[Any]]
@@ -105,12 +105,13 @@ def gather(source: Source, recipe: Recipe, per_cell: PerCell) -> Generator[Event
         yield Step("images", number, len(images), image)
         try:
             field = read_image(*source.files[image])
+            here = yield from recipe_for(recipe, source.files[image][0], image)
             cells, owners = places[image]
             if cells is None:
-                cells = yield from _detected(field, image, recipe)
+                cells = yield from _detected(field, image, here)
                 owners = [(bag, cells, np.arange(len(cells))) for bag, _, _ in owners]
             _check_boxes(image, cells, field)
-            parts.append(per_cell(field, cells, recipe))
+            parts.append(per_cell(field, cells, here))
         except AmilError as error:
             yield Failed(image, str(error))
             continue

@@ -12,8 +12,9 @@ from napari_amil.core.events import Event, Failed, Step
 from napari_amil.core.exchange.coco import write_coco
 from napari_amil.core.exchange.geojson import write_geojson
 from napari_amil.core.exchange.tables import write_table
-from napari_amil.core.images.read import find_images, read_image
-from napari_amil.core.pipeline.fields import Recipe, detect_field, without_steps
+from napari_amil.core.images.fields import is_large, open_field
+from napari_amil.core.images.read import find_images
+from napari_amil.core.pipeline.fields import Recipe, detect_in, recipe_for, without_steps
 from napari_amil.core.types import Cells
 
 Found = dict[str, tuple[tuple[int, int], Cells]]
@@ -21,19 +22,25 @@ Found = dict[str, tuple[tuple[int, int], Cells]]
 
 
 def detect_images(inputs: Sequence[Path], recipe: Recipe) -> Generator[Event, None, Found]:
-    """Find the cells of every image in files, folders and patterns; one bad image gives a `Failed`."""
+    """Find the cells of every image in files, folders and patterns; one bad image gives a `Failed`.
+
+    Large images are read tile by tile, and yield a `Step` for each tile.
+    """
     recipe.bundle.need_detector()
     sources = find_images(inputs)
     found: Found = {}
     for number, source in enumerate(sources):
         yield Step("images", number, len(sources), source.name)
         try:
-            field = read_image(source.path, source.page)
-            candidates = yield from without_steps(detect_field(field, recipe), source.name)
+            here = yield from recipe_for(recipe, source.path, source.name)
+            with open_field(source.path, source.page) as field:
+                work = detect_in(field, here)
+                candidates = yield from without_steps(work, source.name, but_keep=is_large(field.shape))
+                shape = field.shape
         except AmilError as error:
             yield Failed(source.name, str(error))
             continue
-        found[source.name] = field.shape[:2], candidates.select(recipe.settings.selection)
+        found[source.name] = shape, candidates.select(recipe.settings.selection)
     yield Step("images", len(sources), len(sources), "All images done")
     return found
 

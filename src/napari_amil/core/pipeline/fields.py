@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Generator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
@@ -11,10 +12,12 @@ import torch
 from numpy.typing import NDArray
 
 from napari_amil.core.bundle import Bundle
-from napari_amil.core.detection.predict import FieldView, find_candidates, roi_maps, view_field
+from napari_amil.core.detection.predict import find_candidates, find_in_view, roi_maps
 from napari_amil.core.detection.select import Candidates
+from napari_amil.core.detection.view import FieldView, view_field, view_large_field
 from napari_amil.core.events import Event, Step, Warned
 from napari_amil.core.images.crops import extract_crops
+from napari_amil.core.images.fields import ArrayField, Field, is_large, pixel_um_of
 from napari_amil.core.images.foreground import REFERENCE_DIAMETER_PX
 from napari_amil.core.images.normalise import normalise
 from napari_amil.core.mil.encoder import scale_roi_maps
@@ -54,17 +57,56 @@ class Recipe:
             bundle.detector.to(device, memory_format=torch.channels_last)
         return cls(bundle, settings, device)
 
+    def at_pixel_size(self, pixel_um: float | None) -> Recipe:
+        """Return the recipe for images whose pixels have this side in micrometres, None if not known.
+
+        A cell diameter in micrometres becomes one in pixels; one that is set in pixels stays.
+        """
+        wanted = self.settings.detection
+        if wanted.cell_diameter_um is None or wanted.cell_diameter_px or not pixel_um:
+            return self
+        known = wanted.model_copy(update={"cell_diameter_px": wanted.cell_diameter_um / pixel_um})
+        return replace(self, settings=self.settings.model_copy(update={"detection": known}))
+
+
+def recipe_for(recipe: Recipe, path: Path, image: str) -> Generator[Event, None, Recipe]:
+    """Return the recipe for the image in a file, whose pixel size counts if the settings need it."""
+    wanted = recipe.settings.detection
+    if wanted.cell_diameter_um is None or wanted.cell_diameter_px:
+        return recipe
+    pixel_um = pixel_um_of(path)
+    if pixel_um is None:
+        yield Warned(
+            f"{image}: the file does not say how large a pixel is, so that the cell diameter is estimated; "
+            "set 'cell_diameter_px' to give it."
+        )
+    return recipe.at_pixel_size(pixel_um)
+
 
 def detect_field(image: Image, recipe: Recipe) -> Generator[Event, None, Candidates]:
     """Find every candidate cell of one field ``(height, width, 3)``: the expensive step."""
+    return (yield from detect_in(ArrayField(image), recipe))
+
+
+def detect_in(field: Field, recipe: Recipe) -> Generator[Event, None, Candidates]:
+    """Find every candidate cell of a field of any size; a large one is read tile by tile."""
+    detector, settings = recipe.bundle.need_detector(), recipe.settings
     yield Step("normalise", 0, 1, "Evening out background and stain")
-    normalised = normalise(image, recipe.settings.normalisation)
-    detector = recipe.bundle.need_detector()
-    return (yield from find_candidates(detector, normalised, recipe.settings.detection, recipe.device))
+    if is_large(field.shape):
+        view = view_large_field(field, settings.detection, settings.normalisation)
+        return (yield from find_in_view(detector, view, settings.detection, recipe.device))
+    height, width = field.shape
+    normalised = normalise(field.window(slice(0, height), slice(0, width)), settings.normalisation)
+    return (yield from find_candidates(detector, normalised, settings.detection, recipe.device))
 
 
-def without_steps(work: Generator[Event, None, Result], image: str) -> Generator[Event, None, Result]:
-    """Run the work on one image among many; pass on warnings, with its name, and no steps."""
+def without_steps(
+    work: Generator[Event, None, Result], image: str, but_keep: bool = False
+) -> Generator[Event, None, Result]:
+    """Run the work on one image among many; pass on warnings, with its name, and no steps.
+
+    ``but_keep`` passes on the steps too, for an image that takes long.
+    """
     while True:
         try:
             event = next(work)
@@ -73,6 +115,8 @@ def without_steps(work: Generator[Event, None, Result], image: str) -> Generator
             return result
         if isinstance(event, Warned):
             yield Warned(f"{image}: {event.message}")
+        elif but_keep:
+            yield event
 
 
 def field_instances(image: Image, cells: Cells, recipe: Recipe) -> NDArray[Any]:

@@ -1,0 +1,77 @@
+"""The same smear under another microscope: rescaled, another exposure, another colour."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from skimage.color import hsv2rgb, rgb2hsv
+from skimage.transform import resize
+
+from napari_amil.core.types import Image
+
+Change = Callable[[Image], Image]
+
+# Colours of the illumination (factors on red, green, blue) and of the stain (factors on optical density).
+_LOOKS: dict[str, tuple[tuple[float, float, float], tuple[float, float, float]]] = {
+    "dark blue": ((0.35, 0.42, 0.75), (1.6, 1.0, 0.6)),
+    "beige": ((0.95, 0.84, 0.60), (0.7, 0.9, 1.5)),
+    "teal": ((0.45, 0.85, 0.80), (1.5, 0.7, 0.7)),
+    "pink": ((1.00, 0.62, 0.75), (0.4, 1.2, 0.8)),
+    "faint": ((1.00, 1.00, 1.00), (0.5, 0.5, 0.5)),
+}
+SCALES = (0.5, 0.75, 1.5, 2.0)
+TURNS_OF_HUE = (60, 120, 180, 240, 300)
+
+
+def rescaled(image: Image, factor: float) -> Image:
+    """Return the field with ``factor`` times as many pixels per side."""
+    shape = [round(length * factor) for length in image.shape[:2]]
+    values = resize(image, (*shape, 3), order=1, anti_aliasing=factor < 1, preserve_range=True)
+    return np.rint(values).astype(np.uint8)
+
+
+def relit(image: Image, light: tuple[float, float, float], stain: tuple[float, float, float]) -> Image:
+    """Return the field under a coloured light, its optical density multiplied per channel."""
+    white = np.percentile(image.reshape(-1, 3), 95, axis=0)
+    density = np.log(white / np.maximum(image, 1.0)) * stain
+    return np.clip(np.rint(white * np.exp(-density) * light), 0, 255).astype(np.uint8)
+
+
+def exposed(image: Image, factor: float) -> Image:
+    """Return the field with ``factor`` times the light; what is brighter than white is cut off."""
+    return np.clip(np.rint(image * factor), 0, 255).astype(np.uint8)
+
+
+def bent(image: Image, gamma: float) -> Image:
+    """Return the field as a camera with another gamma curve writes it."""
+    return np.rint(255 * (image / 255.0) ** gamma).astype(np.uint8)
+
+
+def hue_turned(image: Image, degrees: float) -> Image:
+    """Return the field with every hue turned around the colour circle."""
+    hsv = rgb2hsv(image)
+    hsv[..., 0] = (hsv[..., 0] + degrees / 360) % 1
+    return np.rint(hsv2rgb(hsv) * 255).astype(np.uint8)
+
+
+def colour_changes() -> dict[str, Change]:
+    """Return the changes of exposure and hue under their names."""
+
+    def look(light: tuple[float, float, float], stain: tuple[float, float, float]) -> Change:
+        return lambda image: relit(image, light, stain)
+
+    def exposure(factor: float) -> Change:
+        return lambda image: exposed(image, factor)
+
+    def gamma(value: float) -> Change:
+        return lambda image: bent(image, value)
+
+    def hue(degrees: float) -> Change:
+        return lambda image: hue_turned(image, degrees)
+
+    changes = {name: look(*colours) for name, colours in _LOOKS.items()}
+    changes |= {"dark (x 0.4)": exposure(0.4), "bright (x 1.3)": exposure(1.3)}
+    changes |= {"gamma 0.5": gamma(0.5), "gamma 2": gamma(2.0)}
+    changes |= {f"hue +{degrees}°": hue(degrees) for degrees in TURNS_OF_HUE}
+    return changes

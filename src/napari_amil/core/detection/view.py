@@ -1,0 +1,202 @@
+"""How the networks see a field: normalised, at the scale of their training, whole or tile by tile."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from skimage.transform import rescale
+from torch import Tensor
+from torch.nn import functional
+
+from napari_amil.core.detection.foreign import typical_redness
+from napari_amil.core.detection.tiles import Window
+from napari_amil.core.images.fields import Field, sample_windows
+from napari_amil.core.images.foreground import REFERENCE_DIAMETER_PX, network_scale, typical_diameter
+from napari_amil.core.images.normalise import Appearance, Part
+from napari_amil.core.settings import DetectionSettings, NormalisationSettings
+
+
+@dataclass(frozen=True, eq=False)
+class Tile:
+    """One tile of a field.
+
+    Parameters
+    ----------
+    pixels
+        ``(3, height, width)`` float tensor at the network's scale, background 1.
+    normalised
+        ``(h, w, 3)`` the same part at the scale of the original image.
+    corner
+        Row and column of ``normalised`` in the original image.
+    """
+
+    pixels: Tensor
+    normalised: NDArray[np.float32]
+    corner: tuple[int, int]
+
+
+class View(Protocol):
+    """What finding cells needs to know of a field."""
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Height and width of the original image in pixels."""
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width at the network's scale in pixels."""
+
+    @property
+    def scale(self) -> float:
+        """Pixels of the network per pixel of the original image."""
+
+    @property
+    def diameter_px(self) -> float:
+        """Typical diameter of a cell in pixels of the original image."""
+
+    @property
+    def redness(self) -> float:
+        """By how much red exceeds blue in a typical cell."""
+
+    def tile(self, window: Window) -> Tile:
+        """Return the part of the field in a window at the network's scale."""
+
+
+@dataclass(frozen=True, eq=False)
+class FieldView:
+    """A normalised field that fits into memory.
+
+    Parameters
+    ----------
+    pixels
+        ``(3, height, width)`` float tensor at the network's scale, background 1.
+    scale
+        Pixels of the network per pixel of the original image.
+    diameter_px
+        Typical diameter of a cell in pixels of the original image.
+    normalised
+        ``(height, width, 3)`` at the scale of the original image.
+    """
+
+    pixels: Tensor
+    scale: float
+    diameter_px: float
+    normalised: NDArray[np.float32] = field(repr=False)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Height and width of the original image in pixels."""
+        return self.normalised.shape[0], self.normalised.shape[1]
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width at the network's scale in pixels."""
+        return int(self.pixels.shape[1]), int(self.pixels.shape[2])
+
+    @cached_property
+    def redness(self) -> float:
+        """By how much red exceeds blue in a typical cell."""
+        return typical_redness(self.normalised)
+
+    def tile(self, window: Window) -> Tile:
+        """Return the part of the field in a window at the network's scale."""
+        rows, columns = original_window(window, self.scale, self.shape)
+        pixels = self.pixels[:, window[0], window[1]]
+        return Tile(pixels, self.normalised[rows, columns], (rows.start, columns.start))
+
+
+@dataclass(frozen=True, eq=False)
+class LargeView:
+    """A field of any size, read, normalised and scaled tile by tile.
+
+    Parameters
+    ----------
+    source
+        What can be read window by window.
+    appearance
+        Light and stain, fitted to sampled windows.
+    scale, diameter_px, redness
+        As in `View`, from the same windows.
+    """
+
+    source: Field
+    appearance: Appearance
+    scale: float
+    diameter_px: float
+    redness: float
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Height and width of the original image in pixels."""
+        return self.source.shape
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width at the network's scale in pixels."""
+        height, width = (max(round(length * self.scale), 1) for length in self.shape)
+        return height, width
+
+    def tile(self, window: Window) -> Tile:
+        """Read, normalise and scale the part of the field in a window at the network's scale."""
+        rows, columns = original_window(window, self.scale, self.shape)
+        part = Part(self.source.window(rows, columns), (rows.start, columns.start))
+        normalised = self.appearance.normalise(part)
+        pixels = torch.from_numpy(np.ascontiguousarray(normalised.transpose(2, 0, 1)))
+        if self.scale != 1.0:
+            size = [axis.stop - axis.start for axis in window]
+            pixels = functional.interpolate(pixels[None], size, mode="bilinear", antialias=self.scale < 1)[0]
+        return Tile(pixels, normalised, part.corner)
+
+
+def original_window(window: Window, scale: float, shape: tuple[int, int]) -> Window:
+    """Return the window of the original image that a window at the network's scale shows."""
+    rows, columns = (
+        slice(round(axis.start / scale), min(round(axis.stop / scale), length))
+        for axis, length in zip(window, shape, strict=True)
+    )
+    return rows, columns
+
+
+def scale_and_diameter(windows: list[NDArray[np.float32]], given_px: float | None) -> tuple[float, float]:
+    """Return the network's scale and the typical diameter in pixels of the original image.
+
+    A diameter that is given counts as it is; one that is estimated from normalised windows is trusted
+    only to tell magnifications apart (`network_scale`). Where no cell stands alone, the reference
+    serves.
+    """
+    if given_px:
+        return REFERENCE_DIAMETER_PX / given_px, float(given_px)
+    diameter = typical_diameter(*windows)
+    if not np.isfinite(diameter):
+        diameter = REFERENCE_DIAMETER_PX
+    return network_scale(diameter), float(diameter)
+
+
+def view_field(normalised: NDArray[np.float32], diameter_px: float | None) -> FieldView:
+    """Return a field in memory at the scale on which the networks were trained (`scale_and_diameter`)."""
+    scale, diameter = scale_and_diameter([normalised], diameter_px)
+    scaled = normalised
+    if scale != 1.0:
+        scaled = rescale(normalised, scale, channel_axis=2, anti_aliasing=scale < 1).astype(np.float32)
+    pixels = torch.from_numpy(np.ascontiguousarray(scaled.transpose(2, 0, 1)))
+    return FieldView(pixels, scale, diameter, normalised)
+
+
+def view_large_field(
+    source: Field, settings: DetectionSettings, normalisation: NormalisationSettings
+) -> LargeView:
+    """Return a field of any size at the scale on which the networks were trained.
+
+    Light, stain, diameter and colour of its cells are estimated from windows spread over it.
+    """
+    places = sample_windows(source.shape)
+    parts = [Part(source.window(*place), (place[0].start, place[1].start)) for place in places]
+    appearance = Appearance.of(parts, source.shape, normalisation)
+    windows = [appearance.normalise(part) for part in parts]
+    scale, diameter = scale_and_diameter(windows, settings.cell_diameter_px)
+    return LargeView(source, appearance, scale, diameter, typical_redness(*windows))
