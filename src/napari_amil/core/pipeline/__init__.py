@@ -16,6 +16,7 @@ from napari_amil.core.evaluation.figures import save_figure
 from napari_amil.core.exchange.tables import write_table
 from napari_amil.core.images.read import find_images, read_image
 from napari_amil.core.morphology.words import morphology_in_words
+from napari_amil.core.pipeline.annotated import open_annotated
 from napari_amil.core.pipeline.calibrate import calibrate
 from napari_amil.core.pipeline.cohorts import Gathered, Source, cohort_source, gather, open_source
 from napari_amil.core.pipeline.controls import morphology_columns, nearest_controls
@@ -24,6 +25,7 @@ from napari_amil.core.pipeline.diagnose import diagnose
 from napari_amil.core.pipeline.drift import drift_sentences
 from napari_amil.core.pipeline.evaluate import delete_cells, draw_evaluation, evaluate_scored
 from napari_amil.core.pipeline.fields import Recipe, detect_field
+from napari_amil.core.pipeline.given import give_cells, with_outlines
 from napari_amil.core.pipeline.guards import guarding, sources_without_copies
 from napari_amil.core.pipeline.outputs import environment, failure_table, make_folder, write_json, write_text
 from napari_amil.core.pipeline.runs import STOP, Protocol, train_run
@@ -31,11 +33,11 @@ from napari_amil.core.pipeline.score import Scored, embed_field, measured_field,
 from napari_amil.core.pipeline.studies.ablate import ablate, ablation_rows, study_reference
 from napari_amil.core.pipeline.studies.plan import StudyProtocol
 from napari_amil.core.pipeline.studies.unseen import unseen
-from napari_amil.core.pipeline.train import (
-    sources_by_fold,
+from napari_amil.core.pipeline.train import sources_by_fold, train_scorer
+from napari_amil.core.pipeline.train_detector import (
+    fine_tune_detector,
     start_detector,
     train_detector_on,
-    train_scorer,
     training_images,
 )
 from napari_amil.core.presets import preset, preset_table
@@ -74,7 +76,9 @@ __all__ = [
     "evaluate_scored",
     "failure_table",
     "find_images",
+    "fine_tune_detector",
     "gather",
+    "give_cells",
     "guarding",
     "load_bundle",
     "make_folder",
@@ -83,6 +87,7 @@ __all__ = [
     "morphology_in_words",
     "named_rows",
     "nearest_controls",
+    "open_annotated",
     "open_source",
     "pick_device",
     "preset",
@@ -108,6 +113,7 @@ __all__ = [
     "train_scorer",
     "training_images",
     "unseen",
+    "with_outlines",
     "write_detections",
     "write_json",
     "write_table",

@@ -168,7 +168,7 @@ def _trained(
 ) -> Generator[Event, None, dict[str, float]]:
     """Train, test if there is something to test on, write model and metrics, and return these."""
     work = train_scorer(train, recipe, out / "checkpoint.safetensors", stop)
-    bundle = yield from _logged(work, out)
+    bundle = yield from logged(work, out)
     metrics = metrics or {}
     if test is not None:
         metrics = yield from _test(bundle, test, recipe, out)
@@ -187,7 +187,7 @@ def _test(
     return evaluate_scored(scored, bundle.need_scorer().classes)
 
 
-def _logged(work: Generator[Event, None, Any], out: Path) -> Generator[Event, None, Any]:
+def logged(work: Generator[Event, None, Any], out: Path) -> Generator[Event, None, Any]:
     """Pass on the events of a training and append its epochs to ``events.jsonl``."""
     with (out / "events.jsonl").open("a", encoding="utf-8") as log:
         while True:
