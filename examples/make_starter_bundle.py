@@ -43,7 +43,8 @@ def main() -> None:
     chosen = parser.parse_args()
     cohort, out = chosen.data / "bags.csv", chosen.out
     detector, scorer = out / "detector", out / "scorer"
-    amil("train-detector", cohort, "--out", detector, "--hold-out-fold", HELD_OUT, "--steps", DETECTOR_STEPS)
+    own = ("--self-annotate", "--hold-out-fold", HELD_OUT, "--steps", DETECTOR_STEPS)
+    amil("train-detector", cohort, "--out", detector, *own)
     bundle = detector / "bundle.safetensors"
     amil("train", cohort, "--out", scorer, "--hold-out-fold", HELD_OUT, "--bundle", bundle)
     quality = out / "detection.json"

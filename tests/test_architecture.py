@@ -41,7 +41,13 @@ DOORS = {
     "cli": EVERYWHERE | {"core.pipeline", "core.cluster"},
     "worker": EVERYWHERE | {"core.pipeline"},
     "plugin": EVERYWHERE
-    | {"core.detection.select", "core.exchange.cell_files", "core.exchange.geojson", "core.exchange.files"},
+    | {
+        "core.detection.select",
+        "core.exchange.cell_files",
+        "core.exchange.files",
+        "core.exchange.geojson",
+        "core.exchange.labels",
+    },
 }
 """What the rooms above core may touch; the plugin asks the worker process for everything else."""
 

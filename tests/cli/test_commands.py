@@ -13,7 +13,12 @@ import PIL.Image
 import pytest
 import tifffile
 
-from napari_amil.core.cohort.synth import SynthCohortSettings, synthetic_smear, write_synthetic_cohort
+from napari_amil.core.cohort.synth import (
+    SynthCohortSettings,
+    SynthSettings,
+    synthetic_smear,
+    write_synthetic_cohort,
+)
 from napari_amil.core.presets import preset
 from napari_amil.core.settings import RunSettings
 
@@ -175,3 +180,31 @@ def test_a_preset_is_shown_refused_and_changed_by_a_settings_file(tmp_path: Path
     assert written == preset("attmil").changed(
         {"model": {"latent_dim": 12}, "training": {"seed": 3, "max_epochs": 1}}
     )
+
+
+def test_annotated_images_fine_tune_the_detector_and_given_cells_are_scored(tmp_path: Path) -> None:
+    images = tmp_path / "images"
+    for seed, patient in enumerate(("p1", "p2")):
+        smear = synthetic_smear(seed, SynthSettings(height=160, width=200, n_cells=9))
+        (images / patient).mkdir(parents=True)
+        PIL.Image.fromarray(smear.image).save(images / patient / "a.png")
+        smear.cells.table().to_csv(images / patient / "a.csv", index=False)
+    (images / "p2" / "b.png").write_bytes(b"")
+    (images / "p2" / "b.csv").write_text("y0,x0,y1,x1\n1,1,20,20\n")
+    trained = run("train-detector", images, "--out", tmp_path / "run", "--steps", "1", "--events", "jsonl")
+    assert trained.returncode == 1, trained.stderr
+    failures = pd.read_csv(tmp_path / "run" / "failures.csv")
+    assert failures["source"].tolist() == ["p2/b.png"]
+    said = [json.loads(line) for line in trained.stdout.splitlines()]
+    figures = {line["figure"]: line for line in said if "figure" in line}
+    assert figures["recall"]["before"] > 0.8
+    assert figures["ap50_95"]["after"] >= figures["ap50_95"]["before"]
+    (images / "p2" / "b.png").unlink()
+    bundle = ("--bundle", tmp_path / "run" / "bundle.safetensors")
+    scored = run("score", images, "--cells", images, "--out", tmp_path / "o", *bundle)
+    assert scored.returncode == 0, scored.stderr
+    cells = pd.read_csv(tmp_path / "o" / "cells.csv")
+    assert len(cells) == sum(len(pd.read_csv(images / p / "a.csv")) for p in ("p1", "p2"))
+    refused = run("score", images, "--cells", tmp_path / "absent.json", "--out", tmp_path / "o")
+    assert refused.returncode == 2
+    assert refused.stderr.startswith("There is no file or folder '")

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from napari.components import ViewerModel
-from napari.layers import Image, Shapes
+from napari.layers import Image, Labels, Shapes
 from pytestqt.qtbot import QtBot
 
 from napari_amil.core.types import Cells
@@ -145,6 +145,41 @@ def test_shapes_drawn_from_nothing_can_be_scored(
 
 
 @pytest.mark.parametrize("case", ["nothing", "no cell", "no image", "image closed"])
+def test_labels_of_another_program_are_scored(
+    panel: ScorePanel, viewer: ViewerModel, image: Image, field: np.ndarray, done: Done
+) -> None:
+    viewer.add_layer(image)
+    labels = np.zeros(field.shape[:2], np.int32)
+    labels[20:40, 20:45], labels[100:120, 60:90], labels[140:160, 0:20] = 7, 3, 9
+    drawn = viewer.add_layer(Labels(labels, name="Cellpose"))
+    assert panel.cells.layer() is drawn
+    layer = done(panel.scored, panel.job.button.click)
+    assert isinstance(layer, Shapes)
+    assert panel.cells.layer() is layer
+    assert layer.name == "cells of Cellpose"
+    assert not drawn.visible
+    np.testing.assert_allclose(layer.scale, image.scale)
+    assert layer.features["cell_id"].tolist() == [3, 7, 9]
+    assert layer.features["touches_border"].tolist() == [False, False, True]
+    assert layer.features[["y0", "x0", "y1", "x1"]].to_numpy().tolist()[1] == [20, 20, 40, 45]
+    assert layer.features["anomaly"].notna().any()
+
+
+@pytest.mark.parametrize(
+    ("labels", "reason"),
+    [
+        (np.ones((50, 60), np.int32), "'Cellpose' have 60 x 50 pixels, but the image 200 x 160"),
+        (np.zeros((160, 200), np.int32), "'Cellpose' labels no cell"),
+    ],
+)
+def test_labels_that_do_not_fit_are_refused_in_words(
+    panel: ScorePanel, viewer: ViewerModel, image: Image, done: Done, labels: np.ndarray, reason: str
+) -> None:
+    viewer.add_layer(image)
+    viewer.add_layer(Labels(labels, name="Cellpose"))
+    assert reason in done(panel.errored, panel.job.button.click)
+
+
 def test_what_is_missing_is_said(
     panel: ScorePanel, viewer: ViewerModel, image: Image, layer: Shapes, case: str
 ) -> None:

@@ -58,6 +58,12 @@ Allow = Annotated[
     list[str] | None,
     typer.Option("--allow", help="Go on in spite of this kind of problem; may be given several times."),
 ]
+Classes = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--class", help="Name of the objects that are cells, in COCO and VOC; several may be given."
+    ),
+]
 SettingsFile = Annotated[Path | None, typer.Option("--settings", help="YAML file with settings (run.yaml).")]
 
 

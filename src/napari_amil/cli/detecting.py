@@ -10,6 +10,7 @@ import typer
 
 from napari_amil.cli.console import (
     BundleFile,
+    Classes,
     Device,
     DeviceName,
     EventStyle,
@@ -57,35 +58,78 @@ def detect(
 
 def train_detector(
     images: Annotated[
-        list[Path], typer.Argument(help="Images, folders, or one cell-list CSV.", show_default=False)
+        list[Path],
+        typer.Argument(help="Annotated images: folders, or one COCO file or table.", show_default=False),
     ],
     out: Out,
+    start: Annotated[
+        str, typer.Option(help="starter, nothing, coco:FILE (torchvision's COCO weights), or a bundle.")
+    ] = "",
+    cells: Annotated[
+        Path | None, typer.Option(help="Where the annotations are, if not beside the images: file or folder.")
+    ] = None,
+    classes: Classes = None,
+    partial: Annotated[
+        bool, typer.Option("--partial", help="Some cells carry no annotation: paint these over.")
+    ] = False,
+    self_annotate: Annotated[
+        bool,
+        typer.Option(
+            "--self-annotate", help="Take annotations that the program makes itself (Otsu, watershed)."
+        ),
+    ] = False,
     hold_out_fold: Annotated[
-        int | None, typer.Option(help="Leave out the images of this fold of a cohort.")
+        int | None, typer.Option(help="Leave out the images of this fold altogether.")
+    ] = None,
+    validation_share: Annotated[
+        float | None,
+        typer.Option(min=0, max=0.9, help="Share of images, by patient, that judges the weights."),
     ] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Optimiser steps.")] = None,
-    start: Annotated[
-        Path | None, typer.Option("--from", help="Bundle or COCO weights to start from.")
-    ] = None,
-    backbone: Annotated[str, typer.Option(help="light, or resnet50 with COCO weights in --from.")] = "light",
+    learning_rate: Annotated[float | None, typer.Option(help="Peak step size.")] = None,
+    freeze: Annotated[str, typer.Option(help="What keeps its weights: nothing, or backbone.")] = "nothing",
     device: DeviceName = Device.auto,
     seed: Seed = 0,
     style: EventStyle = Style.bar,
 ) -> None:
-    """Train the Mask R-CNN on first annotations that the program makes itself."""
+    """Fine-tune the detector on annotated images, and say how good it is before and after.
+
+    Annotations are COCO, label images, Shapes or Labels saved from napari, Pascal VOC, GeoJSON, tables of
+    boxes or a cell list; validation images are of patients that the training does not see. The
+    folder OUT is the run: given again, the command goes on where it was. Ctrl-C, or a file called
+    'stop' in OUT, ends it after the present step with the best weights so far.
+    """
     talk = Talk(style)
+    start = start or ("nothing" if self_annotate else "starter")
     run = pipeline.RunSettings()
-    values = {"backbone": backbone, "seed": seed} | ({"steps": steps} if steps else {})
-    chosen = pipeline.DetectorTrainingSettings.parse(values)
-    source = pipeline.open_source(images, run.control)
-    recipe = pipeline.Recipe.for_training(
-        pipeline.start_detector(chosen.backbone, start, run), run, pipeline.pick_device(device)
-    )
-    pipeline.write_text(run.to_yaml(), pipeline.make_folder(out) / "run.yaml")
-    files = pipeline.training_images(source, hold_out_fold)
-    trained = talk.follow(pipeline.train_detector_on(files, recipe, chosen, out / "checkpoint.safetensors"))
+    begun = pipeline.start_detector(start, run)
+    given: dict[str, int | float | None] = {
+        "steps": steps,
+        "learning_rate": learning_rate,
+        "validation_share": validation_share,
+    }
+    values: dict[str, int | float | str] = {"seed": seed, "freeze": freeze, "backbone": begun.backbone}
+    values |= {name: value for name, value in given.items() if value is not None}
+    settings = pipeline.DetectorTrainingSettings
+    chosen = settings.parse(values) if start == "nothing" else settings.fine_tuning(**values)
+    recipe = pipeline.Recipe.for_training(begun, begun.settings, pipeline.pick_device(device))
+    pipeline.write_text(begun.settings.to_yaml(), pipeline.make_folder(out) / "run.yaml")
+    with talk.stopping(out / pipeline.STOP):
+        if self_annotate:
+            source = pipeline.open_source(images, run.control)
+            files = pipeline.training_images(source, hold_out_fold)
+            work = pipeline.train_detector_on(files, recipe, chosen, out / "checkpoint.safetensors")
+            trained, figures = talk.follow(work), {}
+        else:
+            annotated = talk.follow(pipeline.open_annotated(images, cells, tuple(classes or ())))
+            annotated = annotated.without_fold(hold_out_fold).marked(partial=partial)
+            tuned = talk.follow(pipeline.fine_tune_detector(annotated, recipe, chosen, out))
+            trained, figures = tuned.bundle, tuned.figures
     pipeline.save_bundle(trained, out / "bundle.safetensors")
     pipeline.write_json(pipeline.environment(), out / "environment.json")
+    for name in figures.get("after", {}):
+        before, after = figures["before"][name], figures["after"][name]
+        talk.result(f"{name:16} {before:.3f} -> {after:.3f}", figure=name, before=before, after=after)
     talk.result(f"The detector is in {out / 'bundle.safetensors'}", bundle=str(out / "bundle.safetensors"))
     talk.finish(out)
 

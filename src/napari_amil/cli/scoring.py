@@ -7,7 +7,17 @@ from typing import Annotated
 
 import typer
 
-from napari_amil.cli.console import BundleFile, Device, DeviceName, EventStyle, Out, SettingsFile, Style, Talk
+from napari_amil.cli.console import (
+    BundleFile,
+    Classes,
+    Device,
+    DeviceName,
+    EventStyle,
+    Out,
+    SettingsFile,
+    Style,
+    Talk,
+)
 from napari_amil.cli.lazy import pipeline
 
 HoldOut = Annotated[int | None, typer.Option("--hold-out-fold", help="Use only the bags of this fold.")]
@@ -19,6 +29,13 @@ def score(
     ],
     out: Out,
     bundle: BundleFile = None,
+    cells: Annotated[
+        Path | None,
+        typer.Option(
+            help="Boxes, outlines or labels of another program, for these images: a file or a folder."
+        ),
+    ] = None,
+    classes: Classes = None,
     settings_file: SettingsFile = None,
     device: DeviceName = Device.auto,
     style: EventStyle = Style.bar,
@@ -26,12 +43,16 @@ def score(
     """Score every cell and every bag; of loose images each one is a bag.
 
     Bags that OUT holds already, scored alike, are taken over: a run that was stopped goes on.
+    With --cells the cells are those of any other program: a table of boxes, Shapes or labels of napari,
+    COCO, GeoJSON or Pascal VOC.
     """
     talk = Talk(style)
     loaded = pipeline.load_bundle(bundle)
     run = pipeline.RunSettings.from_yaml(settings_file) if settings_file else loaded.settings
     recipe = pipeline.Recipe.of(loaded, run, pipeline.pick_device(device))
     source = pipeline.open_source(inputs, run.control)
+    if cells is not None:
+        source = talk.follow(pipeline.give_cells(source, cells, recipe, tuple(classes or ())))
     work = pipeline.scoring_project(source, recipe, bundle, pipeline.make_folder(out))
     scored = talk.follow(work)
     text = f"{len(scored.cells)} cells of {len(scored.bags)} bags are scored: {out}/cells.csv and bags.csv"

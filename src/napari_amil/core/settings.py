@@ -225,7 +225,7 @@ class TrainingSettings(Settings):
 
 
 class DetectorTrainingSettings(Settings):
-    """The training of the Mask R-CNN on first annotations that the program makes itself."""
+    """The training of the Mask R-CNN, on your annotations or on those that the program makes itself."""
 
     steps: int = Field(2000, ge=1)
     """Optimiser steps."""
@@ -238,11 +238,20 @@ class DetectorTrainingSettings(Settings):
     paste_overlaps: float = Field(0.3, ge=0, le=1)
     """Share of cells beside which a copy of another cell is pasted so that they overlap."""
     checkpoint_every: int = Field(250, ge=1)
-    """Steps between two checkpoints."""
+    """Steps between two checkpoints, and between two looks at the validation images."""
+    validation_share: float = Field(0.2, ge=0, lt=1)
+    """Share of the images, of whole patients, that tells which weights are kept; 0 keeps the last ones."""
+    freeze: Literal["nothing", "backbone"] = "nothing"
+    """What keeps its weights: 'backbone' leaves feature pyramid and heads to learn; for very few images."""
     backbone: Literal["light", "resnet50"] = "light"
-    """'light' is trained from nothing; 'resnet50' is torchvision's, from your own COCO weights file."""
+    """'light' is ours; 'resnet50' is torchvision's, from your own COCO weights file."""
     seed: int = Field(0, ge=0)
     """Seed of everything random."""
+
+    @classmethod
+    def fine_tuning(cls, **values: Any) -> Self:  # noqa: ANN401
+        """Return settings for a network that finds cells already and has 5 to 50 images to learn from."""
+        return cls.parse({"steps": 300, "learning_rate": 3e-4, "checkpoint_every": 50} | values)
 
 
 class VerdictSettings(Settings):

@@ -10,7 +10,7 @@ from weakref import WeakSet
 import numpy as np
 import pandas as pd
 from napari.components import ViewerModel
-from napari.layers import Image, Layer, Shapes
+from napari.layers import Image, Labels, Layer, Shapes
 from napari.viewer import Viewer
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QFormLayout, QLabel, QWidget
@@ -23,6 +23,7 @@ from napari_amil.plugin._evidence import keep_evidence
 from napari_amil.plugin._follow import LayerCombo, hear, scrolling
 from napari_amil.plugin._hover import Hover
 from napari_amil.plugin._job import JobBar
+from napari_amil.plugin._labels import layer_of_labels
 from napari_amil.plugin._layers import adopt_layer, cells_of, need_record, set_scores
 from napari_amil.plugin._legend import ProbabilityBars
 from napari_amil.plugin._model_choice import ModelChoice
@@ -50,7 +51,7 @@ class ScorePanel(QWidget):
         self._viewer = viewer
         self._worker = worker if worker is not None else shared_worker()
         self._target: Shapes | None = None
-        self._heard: WeakSet[Shapes] = WeakSet()
+        self._heard: WeakSet[Layer] = WeakSet()
         self._build()
         self.hover = Hover(viewer, self)
         self.hover.cellChanged.connect(self._on_cell_changed)
@@ -64,7 +65,9 @@ class ScorePanel(QWidget):
 
     def _build(self) -> None:
         theme = self._viewer.theme
-        self.cells = LayerCombo(self._viewer, lambda layer: isinstance(layer, Shapes), "find cells first")
+        self.cells = LayerCombo(
+            self._viewer, lambda layer: isinstance(layer, Shapes | Labels), "find cells first"
+        )
         self.cells.setAccessibleName("Cells")
         self.model = ModelChoice(self._worker)
         self.job = JobBar("Score cells", "Compare every cell with control cells, and judge the sample.")
@@ -117,14 +120,18 @@ class ScorePanel(QWidget):
         self.job.follow(task)
 
     def _subject(self) -> tuple[Shapes, Plane]:
-        """Return the chosen cells and the plane they lie on; shapes drawn by the user become cells."""
+        """Return the chosen cells and the plane they lie on; shapes of the user and labels become cells."""
         layer = self.cells.layer()
         if layer is None:
             raise AmilError("There are no cells yet: press Find cells in the Detect panel first.")
         record = record_of(layer)
         image = _image_below(self._viewer.layers, layer, record.image_id if record else None)
         plane = shown_plane(self._viewer, image)
-        if record is None:
+        if isinstance(layer, Labels):
+            layer, labels = layer_of_labels(layer, plane), layer
+            self._viewer.add_layer(layer)
+            labels.visible = False
+        elif record is None:
             if layer.ndim != len(plane.place) + 2:
                 raise AmilError(
                     f"The layer '{layer.name}' has other axes than the image; draw on a new layer."
@@ -158,7 +165,7 @@ class ScorePanel(QWidget):
 
     def _on_active_changed(self, _: object) -> None:
         active = self._viewer.layers.selection.active
-        if isinstance(active, Shapes):
+        if isinstance(active, Shapes | Labels):
             self.cells.set_layer(active)
 
     def _on_features_changed(self, _: object) -> None:

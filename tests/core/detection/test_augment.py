@@ -71,7 +71,7 @@ def test_a_cell_that_is_mostly_outside_the_window_is_no_target() -> None:
 
 def test_resizing_moves_pixels_and_labels_alike() -> None:
     field = squares((160, 160))
-    pixels, labels = augment._resize(field.pixels.astype(np.float32) / 255, field.labels, 80)
+    pixels, labels = augment._resize(field.pixels.astype(np.float32) / 255, field.planes, 80)
     assert pixels.shape == (80, 80, 3)
     assert set(np.unique(labels)) == set(range(17))
     assert abs(int((pixels[..., 0] < 0.7).sum()) - int((labels > 0).sum())) < 0.1 * (labels > 0).sum()
@@ -124,8 +124,9 @@ def test_slivers_are_no_target() -> None:
     sliver, whole = np.zeros((2, 64, 64), bool)
     sliver[10:40, 10:15] = True
     whole[10:16, 20:40] = True
-    target = augment._target([sliver, whole], 64)
+    target = augment._target([sliver, whole], [True, False], 64)
     assert target["boxes"].tolist() == [[20, 10, 40, 16]]
-    empty = augment._target([], 64)
+    assert target["drawn"].tolist() == [False]
+    empty = augment._target([], [], 64)
     assert empty["boxes"].shape == (0, 4)
     assert empty["masks"].shape == (0, 64, 64)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,8 @@ from numpy.typing import NDArray
 from torchvision.models.detection import MaskRCNN
 
 from napari_amil.core.detection.augment import AnnotatedField
-from napari_amil.core.detection.train import first_annotation, learning_rate, train_detector
+from napari_amil.core.detection.network import build_detector
+from napari_amil.core.detection.train import Watch, first_annotation, learning_rate, train_detector
 from napari_amil.core.errors import BundleError, CohortError
 from napari_amil.core.events import EpochReport, Event, Warned, drain
 from napari_amil.core.settings import DetectorTrainingSettings
@@ -25,22 +27,24 @@ def trained(
     field: AnnotatedField, settings: DetectorTrainingSettings, checkpoint: Path | None = None
 ) -> tuple[MaskRCNN, list[Event]]:
     events: list[Event] = []
-    return drain(train_detector([field], settings, CPU, checkpoint), events.append), events
+    return drain(train_detector([field], settings, CPU, checkpoint), events.append).model, events
 
 
 def test_a_resumed_training_equals_the_uninterrupted_one(annotated: AnnotatedField, tmp_path: Path) -> None:
     whole, events = trained(annotated, TINY)
-    assert [(e.epoch, e.n_epochs) for e in events if isinstance(e, EpochReport)] == [(2, 4), (4, 4)]
+    reports = [event for event in events if isinstance(event, EpochReport)]
+    assert [(report.epoch, report.n_epochs) for report in reports] == [(2, 4), (4, 4)]
     assert not whole.training
 
     path = tmp_path / "detector.safetensors"
     broken_off = train_detector([annotated], TINY, CPU, path)
-    assert repr(next(broken_off)) == repr(events[0])  # a loss that was not measured is NaN, unlike itself
+    first = next(event for event in broken_off if isinstance(event, EpochReport))
+    assert repr(first) == repr(reports[0])  # a loss that was not measured is NaN, unlike itself
     broken_off.close()
     torch.manual_seed(99)
     resumed, later = trained(annotated, TINY, path)
     assert later[0] == Warned("Resumed from 'detector.safetensors' at step 2.")
-    assert repr(later[1:]) == repr(events[1:])
+    assert repr(later[1:]) == repr(events[events.index(reports[0]) + 1 :])
     for name, value in whole.state_dict().items():
         assert torch.equal(value, resumed.state_dict()[name]), name
 
@@ -73,7 +77,7 @@ def test_a_checkpoint_of_another_network_is_refused(annotated: AnnotatedField, t
 def test_training_starts_from_a_given_network(annotated: AnnotatedField, detector: MaskRCNN) -> None:
     settings = TINY.model_copy(update={"steps": 1, "learning_rate": 1e-9})
     before = {name: value.clone() for name, value in detector.state_dict().items()}
-    model = drain(train_detector([annotated], settings, CPU, model=detector))
+    model = drain(train_detector([annotated], settings, CPU, model=detector)).model
     assert model is detector
     for name, value in model.state_dict().items():
         torch.testing.assert_close(value, before[name], atol=1e-6, rtol=0)
@@ -135,3 +139,73 @@ def test_a_checkpoint_of_other_settings_is_refused(annotated: AnnotatedField, tm
     trained(annotated, short, path)
     with pytest.raises(BundleError, match="other settings"):
         trained(annotated, short.model_copy(update={"seed": 9}), path)
+    other = first_annotation(np.rot90(annotated.pixels / np.float32(255)).astype(np.float32))
+    assert other is not None
+    with pytest.raises(BundleError, match="other images or annotations"):
+        trained(other, short, path)
+
+
+class Judge:
+    """Says what it was told to, and counts the steps at which it was asked."""
+
+    def __init__(self, *merits: float) -> None:
+        self.merits = iter(merits)
+        self.seen: list[float] = []
+
+    def __call__(self, model: MaskRCNN) -> dict[str, float]:
+        assert not model.training
+        self.seen.append(float(next(iter(model.parameters())).detach().double().sum()))
+        return {"ap50_95": next(self.merits), "recall": math.nan}
+
+
+def test_the_best_weights_are_kept_and_a_judge_changes_no_step(
+    annotated: AnnotatedField, tmp_path: Path
+) -> None:
+    settings = TINY.model_copy(update={"steps": 6})
+    plain, _ = trained(annotated, settings)
+    judge, path = Judge(0.1, 0.5, 0.4, 0.3), tmp_path / "detector.safetensors"
+    events: list[Event] = []
+    watch = Watch(judge)
+    done = drain(train_detector([annotated], settings, CPU, path, watch=watch), events.append)
+    assert (done.steps, done.best_step, done.stopped) == (6, 2, False)
+    assert [done.figures[step]["ap50_95"] for step in (0, 2, 4, 6)] == [0.1, 0.5, 0.4, 0.3]
+    stored = safetensors.torch.load_file(path)
+    for name, value in done.model.state_dict().items():
+        assert torch.equal(stored[f"best.{name}"], value)
+        assert torch.equal(stored[f"model.{name}"], plain.state_dict()[name])
+    reports = [event for event in events if isinstance(event, EpochReport)]
+    assert [report.metrics["ap50_95"] for report in reports] == [0.1, 0.5, 0.4, 0.3]
+    again = drain(train_detector([annotated], settings, CPU, path, watch=Watch(Judge())))
+    assert again.best_step == 2
+    assert math.isnan(again.figures[2]["recall"])
+    assert all(torch.equal(v, again.model.state_dict()[k]) for k, v in done.model.state_dict().items())
+
+
+def test_a_training_that_was_stopped_keeps_the_best_and_goes_on_as_if_it_had_not(
+    annotated: AnnotatedField, tmp_path: Path
+) -> None:
+    whole = drain(train_detector([annotated], TINY, CPU, watch=Watch(Judge(0.1, 0.2, 0.3))))
+    path, stop = tmp_path / "detector.safetensors", tmp_path / "stop"
+    work = train_detector([annotated], TINY, CPU, path, watch=Watch(Judge(0.1, 0.05), stop))
+    assert isinstance(next(work), EpochReport)
+    stop.touch()
+    stopped = drain(work)
+    assert (stopped.steps, stopped.best_step, stopped.stopped) == (1, 0, True)
+    stop.unlink()
+    resumed = drain(train_detector([annotated], TINY, CPU, path, watch=Watch(Judge(0.2, 0.3), stop)))
+    assert repr(resumed.figures) == repr(whole.figures)
+    assert resumed.best_step == whole.best_step == 4
+    for name, value in whole.model.state_dict().items():
+        assert torch.equal(value, resumed.model.state_dict()[name]), name
+
+
+def test_a_frozen_backbone_keeps_its_weights(annotated: AnnotatedField) -> None:
+    torch.manual_seed(0)
+    model = build_detector()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    settings = TINY.model_copy(update={"steps": 1, "freeze": "backbone"})
+    after = drain(train_detector([annotated], settings, CPU, model=model)).model.state_dict()
+    changed = {name for name, value in after.items() if not torch.equal(value, before[name])}
+    assert not [name for name in changed if name.startswith(("backbone.stem", "backbone.stages"))]
+    assert any(name.startswith("backbone.fpn") for name in changed)
+    assert any(name.startswith("roi_heads.box_predictor") for name in changed)

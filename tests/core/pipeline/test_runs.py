@@ -16,7 +16,7 @@ from napari_amil.core.events import EpochReport, drain
 from napari_amil.core.pipeline.cohorts import open_source
 from napari_amil.core.pipeline.fields import Recipe
 from napari_amil.core.pipeline.runs import Protocol, train_run
-from napari_amil.core.pipeline.train import start_detector, train_detector_on, training_images
+from napari_amil.core.pipeline.train_detector import start_detector, train_detector_on, training_images
 from napari_amil.core.settings import DetectorTrainingSettings, ModelSettings, RunSettings, TrainingSettings
 
 TINY = RunSettings(
@@ -102,7 +102,7 @@ def test_a_detector_is_trained_from_images_alone(cohort: Path, tmp_path: Path) -
     files = training_images(source, held_out_fold=2)
     assert {bag.fold for bag in source.cohort for image in bag.images if image in files} == {0, 1}
     settings = DetectorTrainingSettings(steps=2, batch_size=1, crop_px=128)
-    recipe = Recipe(start_detector("light", None, TINY), TINY, torch.device("cpu"))
+    recipe = Recipe(start_detector("nothing", TINY), TINY, torch.device("cpu"))
     few = dict(list(files.items())[:2])
     bundle = drain(train_detector_on(few, recipe, settings, tmp_path / "checkpoint.safetensors"))
     assert bundle.card["detector"]["n_images"] == 2

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -29,11 +29,22 @@ class AnnotatedField:
         ``(height, width)`` int32, each cell its own number.
     isolated
         Numbers of cells whose outline is whole; they may be pasted elsewhere.
+    above
+        ``(n_planes, height, width)`` int32, further cells, whose pixels are taken in the planes below.
+    boxed
+        Numbers of cells of which only the box is known: their label fills it.
     """
 
     pixels: NDArray[np.uint8]
     labels: NDArray[np.int32]
     isolated: tuple[int, ...]
+    above: NDArray[np.int32] = field(default_factory=lambda: np.zeros((0, 0, 0), np.int32))
+    boxed: frozenset[int] = frozenset()
+
+    @property
+    def planes(self) -> NDArray[np.int32]:
+        """All cells ``(n_planes, height, width)``."""
+        return np.concatenate([self.labels[None], self.above]) if len(self.above) else self.labels[None]
 
 
 def training_crop(
@@ -49,25 +60,27 @@ def training_crop(
     zoom = float(np.exp(rng.uniform(np.log(0.75), np.log(1.35))))
     pixels, labels = _window(field, round(side / zoom), rng)
     pixels, labels = _resize(pixels, labels, side)
-    masks = [labels == number for number in np.unique(labels) if number]
+    found = [(plane == number, number) for plane in labels for number in np.unique(plane) if number]
+    masks, drawn = [mask for mask, _ in found], [int(number) not in field.boxed for _, number in found]
     pixels, masks = _paste_cells(pixels, masks, field, settings.paste_overlaps, rng)
+    drawn += [True] * (len(masks) - len(drawn))
     pixels, masks = _turn(pixels, masks, rng)
     image = torch.from_numpy(np.ascontiguousarray(_restain(pixels, rng).transpose(2, 0, 1)))
-    return image, _target(masks, side)
+    return image, _target(masks, drawn, side)
 
 
 def _window(
     field: AnnotatedField, side: int, rng: np.random.Generator
 ) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
     """Return a random square window of the field, padded with background where it is too small."""
-    pixels, labels = field.pixels, field.labels
-    missing = [max(side - length, 0) for length in labels.shape]
+    pixels, labels = field.pixels, field.planes
+    missing = [max(side - length, 0) for length in labels.shape[1:]]
     if any(missing):
         pixels = np.pad(pixels, ((0, missing[0]), (0, missing[1]), (0, 0)), constant_values=255)
-        labels = np.pad(labels, ((0, missing[0]), (0, missing[1])))
-    y, x = (int(rng.integers(length - side + 1)) for length in labels.shape)
+        labels = np.pad(labels, ((0, 0), (0, missing[0]), (0, missing[1])))
+    y, x = (int(rng.integers(length - side + 1)) for length in labels.shape[1:])
     window = slice(y, y + side), slice(x, x + side)
-    cut = labels[window]
+    cut = labels[:, window[0], window[1]]
     kept = np.bincount(cut.ravel(), minlength=labels.max() + 1)
     whole = np.bincount(labels.ravel(), minlength=labels.max() + 1)
     partial = kept < _SMALLEST_PART * whole
@@ -79,11 +92,11 @@ def _window(
 def _resize(
     pixels: NDArray[np.float32], labels: NDArray[np.int32], side: int
 ) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
-    """Return a square window and its labels at another size."""
+    """Return a square window and its planes of labels at another size."""
     planes = torch.from_numpy(pixels.transpose(2, 0, 1))[None]
     resized = functional.interpolate(planes, (side, side), mode="bilinear", antialias=True)
-    nearest = ((np.arange(side) + 0.5) * len(labels) / side).astype(np.int64)
-    return resized[0].numpy().transpose(1, 2, 0), labels[nearest[:, None], nearest]
+    nearest = ((np.arange(side) + 0.5) * labels.shape[1] / side).astype(np.int64)
+    return resized[0].numpy().transpose(1, 2, 0), labels[:, nearest[:, None], nearest]
 
 
 def _paste_cells(
@@ -159,18 +172,20 @@ def _restain(pixels: NDArray[np.float32], rng: np.random.Generator) -> NDArray[n
     return np.clip(noisy, 0.0, 1.0).astype(np.float32)
 
 
-def _target(masks: list[NDArray[np.bool_]], side: int) -> dict[str, Tensor]:
-    """Return boxes ``(n, 4)`` x0, y0, x1, y1, labels and masks ``(n, side, side)``."""
-    boxes, kept = [], []
-    for mask in masks:
+def _target(masks: list[NDArray[np.bool_]], drawn: list[bool], side: int) -> dict[str, Tensor]:
+    """Return boxes ``(n, 4)`` x0, y0, x1, y1, labels, masks ``(n, side, side)``, and which are drawn."""
+    boxes, kept, known = [], [], []
+    for mask, is_drawn in zip(masks, drawn, strict=True):
         rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
         if len(rows) < 6 or len(columns) < 6:
             continue
         boxes.append((columns[0], rows[0], columns[-1] + 1, rows[-1] + 1))
         kept.append(mask)
+        known.append(is_drawn)
     planes = np.stack(kept) if kept else np.zeros((0, side, side), dtype=bool)
     return {
         "boxes": torch.tensor(boxes, dtype=torch.float32).reshape(-1, 4),
         "labels": torch.ones(len(kept), dtype=torch.int64),
         "masks": torch.from_numpy(planes.astype(np.uint8)),
+        "drawn": torch.tensor(known, dtype=torch.bool),
     }

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from pathlib import Path
 from typing import Literal
 
-import torch
 from torch import Tensor, nn
 from torchvision.models.detection import MaskRCNN, maskrcnn_resnet50_fpn
 from torchvision.models.detection.anchor_utils import AnchorGenerator
@@ -16,8 +14,6 @@ from torchvision.models.detection.mask_rcnn import MaskRCNNHeads, MaskRCNNPredic
 from torchvision.models.detection.rpn import RegionProposalNetwork
 from torchvision.models.resnet import BasicBlock
 from torchvision.ops import FeaturePyramidNetwork, MultiScaleRoIAlign
-
-from napari_amil.core.errors import BundleError
 
 Backbone = Literal["light", "resnet50"]
 FEATURE_CHANNELS = 64
@@ -98,7 +94,7 @@ def build_detector(backbone: Backbone = "light") -> MaskRCNN:
     """Return an untrained Mask R-CNN with the classes background and cell.
 
     ``light`` has 3 M parameters and sees cells of 40 px; ``resnet50`` is torchvision's standard
-    network, to be started from a file of COCO weights (`load_coco_weights`).
+    network, to be started from a file of COCO weights (`napari_amil.core.detection.weights`).
     """
     if backbone == "resnet50":
         model = maskrcnn_resnet50_fpn(weights=None, weights_backbone=None, num_classes=2)
@@ -140,29 +136,6 @@ def _light_detector() -> MaskRCNN:
         {"training": _MAX_PROPOSALS, "testing": _MAX_PROPOSALS + 100}, 0.7,
     )  # fmt: skip
     return model
-
-
-def load_coco_weights(model: MaskRCNN, path: Path) -> None:
-    """Fill the ResNet-50 network from a user's file of torchvision COCO weights; heads stay untrained.
-
-    Raises
-    ------
-    BundleError
-        If the file is no state dict of ``maskrcnn_resnet50_fpn``.
-    """
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises anything on a foreign file
-        raise BundleError(
-            f"'{path}' is not a file of torch weights; give torchvision's COCO file."
-        ) from error
-    own = model.state_dict()
-    fitting = {k: v for k, v in state.items() if k in own and own[k].shape == v.shape}
-    if sum(key.startswith("backbone.") for key in fitting) < 200:
-        raise BundleError(
-            f"'{path}' holds no weights of maskrcnn_resnet50_fpn; give torchvision's COCO file."
-        )
-    model.load_state_dict(fitting, strict=False)
 
 
 def detection_losses(model: MaskRCNN, images: Tensor, targets: list[dict[str, Tensor]]) -> dict[str, Tensor]:

@@ -1,17 +1,15 @@
-"""The training of the detector: first annotations, then optimiser steps that can stop and resume."""
+"""The training of the detector: steps that can stop and resume, and keep the best weights."""
 
 from __future__ import annotations
 
-import json
 import math
-from collections.abc import Generator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
 from scipy import ndimage
 from skimage.transform import rescale
 from torch import Tensor, nn
@@ -19,13 +17,14 @@ from torchvision.models.detection import MaskRCNN
 
 from napari_amil.core.detection.augment import AnnotatedField, training_crop
 from napari_amil.core.detection.bootstrap import annotate
+from napari_amil.core.detection.losses import box_and_mask_losses
 from napari_amil.core.detection.network import build_detector, detection_losses
+from napari_amil.core.detection.state import TrainingState, fingerprint
 from napari_amil.core.device import seed_everything
-from napari_amil.core.errors import BundleError, CohortError
-from napari_amil.core.events import EpochReport, Event, Warned
+from napari_amil.core.errors import CohortError
+from napari_amil.core.events import EpochReport, Event, Step, Warned
 from napari_amil.core.images.foreground import REFERENCE_DIAMETER_PX, network_scale, typical_diameter
 from napari_amil.core.settings import DetectorTrainingSettings
-from napari_amil.core.tensorfile import write_tensors
 
 _WARMUP_STEPS = 200
 _GRADIENT_NORM = 5.0
@@ -49,14 +48,47 @@ def first_annotation(normalised: NDArray[np.float32]) -> AnnotatedField | None:
     return AnnotatedField((pixels * 255).round().astype(np.uint8), annotation.labels, annotation.isolated)
 
 
-@dataclass
-class _State:
-    """Everything that a resumed training needs."""
+Judge = Callable[[MaskRCNN], dict[str, float]]
+"""Measures a network on validation images (`napari_amil.core.detection.validation`)."""
+
+
+@dataclass(frozen=True)
+class Watch:
+    """Who looks on while a detector learns.
+
+    Parameters
+    ----------
+    judge
+        Measures the network before the first step and at every checkpoint; the best weights are kept.
+    stop
+        File whose appearance ends the training after the step that runs.
+    """
+
+    judge: Judge | None = None
+    stop: Path | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class TrainedDetector:
+    """What a training leaves.
+
+    Parameters
+    ----------
+    model
+        The network with the weights that are kept.
+    steps, best_step
+        Steps taken; after which of them these weights were reached. 0 = they are those of the start.
+    figures
+        What the judge said, by step; empty without one.
+    stopped
+        Whether it was asked to end early.
+    """
 
     model: MaskRCNN
-    optimiser: torch.optim.Optimizer
-    settings: DetectorTrainingSettings
-    step: int = 0
+    steps: int
+    best_step: int
+    figures: dict[int, dict[str, float]] = field(default_factory=dict)
+    stopped: bool = False
 
 
 def train_detector(
@@ -65,7 +97,8 @@ def train_detector(
     device: torch.device,
     checkpoint: Path | None = None,
     model: MaskRCNN | None = None,
-) -> Generator[Event, None, MaskRCNN]:
+    watch: Watch | None = None,
+) -> Generator[Event, None, TrainedDetector]:
     """Train a Mask R-CNN on annotated fields; yield an `EpochReport` at every checkpoint.
 
     Step ``i`` draws its crops from a generator seeded with ``(seed, i)``, so a training resumed
@@ -74,7 +107,7 @@ def train_detector(
     Parameters
     ----------
     fields
-        Annotated fields (`first_annotation`).
+        Annotated fields (`first_annotation`, `napari_amil.core.detection.annotated`).
     settings
         Steps, learning rate, augmentation, seed.
     device
@@ -83,6 +116,8 @@ def train_detector(
         Safetensors file written every ``checkpoint_every`` steps and resumed from if it exists.
     model
         Start from this network instead of a fresh one.
+    watch
+        Who judges and who may stop it; without a judge the last weights are kept.
 
     Raises
     ------
@@ -91,32 +126,74 @@ def train_detector(
     BundleError
         If ``checkpoint`` is damaged or belongs to another network.
     """
-    if not sum(int(field.labels.max(initial=0)) for field in fields):
+    if not sum(int(field.planes.max(initial=0)) for field in fields):
         raise CohortError("No cell was found in the training images; check that they are smears.")
+    watch = watch or Watch()
     seed_everything(settings.seed)
     state = _start(model or build_detector(settings.backbone), settings, device)
+    state.data = fingerprint(fields)
     if checkpoint is not None and checkpoint.exists():
-        _load(state, checkpoint)
+        state.load(checkpoint)
         yield Warned(f"Resumed from '{checkpoint.name}' at step {state.step}.")
-    state.model.train()
+    elif watch.judge is not None:
+        state.remember(watch.judge(state.model.eval()))
+        yield EpochReport(0, settings.steps, math.nan, metrics=state.figures[0])
+    stopped = yield from _descend(state, fields, device, checkpoint, watch)
+    if state.best:
+        state.model.load_state_dict(state.best)
+    kept = state.best_step if state.best else state.step
+    return TrainedDetector(state.model.eval(), state.step, kept, state.figures, stopped)
+
+
+def _descend(
+    state: TrainingState,
+    fields: Sequence[AnnotatedField],
+    device: torch.device,
+    checkpoint: Path | None,
+    watch: Watch,
+) -> Generator[Event, None, bool]:
+    """Take the steps that are left; return whether they were cut short."""
+    settings, stopped = state.settings, False
     losses: list[float] = []
-    while state.step < settings.steps:
+    while state.step < settings.steps and not stopped:
         losses.append(_optimise(state, fields, settings, device))
         state.step += 1
-        if state.step % settings.checkpoint_every == 0 or state.step == settings.steps:
-            if checkpoint is not None:
-                _save(state, checkpoint)
-            yield EpochReport(state.step, settings.steps, float(np.mean(losses)))
-            losses.clear()
-    return state.model.eval()
+        planned = state.step % settings.checkpoint_every == 0 or state.step == settings.steps
+        stopped = watch.stop is not None and watch.stop.exists()
+        if not (planned or stopped):
+            yield Step("train-detector", state.step, settings.steps, f"loss {losses[-1]:.3f}")
+            continue
+        if checkpoint is not None and not planned:
+            state.save(checkpoint)  # before the judgement, which the uninterrupted training would not make
+        if watch.judge is not None:
+            state.remember(watch.judge(state.model.eval()))
+        if checkpoint is not None and planned:
+            state.save(checkpoint)
+        figures = state.figures.get(state.step, {})
+        yield EpochReport(state.step, settings.steps, float(np.mean(losses)), metrics=figures)
+        losses.clear()
+    return stopped and state.step < settings.steps
 
 
-def _start(model: MaskRCNN, settings: DetectorTrainingSettings, device: torch.device) -> _State:
+def _start(model: MaskRCNN, settings: DetectorTrainingSettings, device: torch.device) -> TrainingState:
     model = model.to(device=device, memory_format=torch.channels_last)
-    decayed = [p for p in model.parameters() if p.ndim > 1]
-    plain = [p for p in model.parameters() if p.ndim <= 1]
-    groups = [{"params": decayed, "weight_decay": 1e-2}, {"params": plain, "weight_decay": 0.0}]
-    return _State(model, torch.optim.AdamW(groups, lr=settings.learning_rate), settings)
+    if settings.freeze == "backbone":
+        for name, parameter in model.backbone.named_parameters():
+            parameter.requires_grad_(name.startswith("fpn."))
+    learning = [p for p in model.parameters() if p.requires_grad]
+    groups = [
+        {"params": [p for p in learning if p.ndim > 1], "weight_decay": 1e-2},
+        {"params": [p for p in learning if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    return TrainingState(model, torch.optim.AdamW(groups, lr=settings.learning_rate), settings)
+
+
+def _set_training(model: MaskRCNN) -> None:
+    """Let a network learn; batch normalisation keeps its statistics, since those of a few crops are worse."""
+    model.train()
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.eval()
 
 
 def learning_rate(step: int, settings: DetectorTrainingSettings) -> float:
@@ -129,15 +206,21 @@ def learning_rate(step: int, settings: DetectorTrainingSettings) -> float:
 
 
 def _optimise(
-    state: _State, fields: Sequence[AnnotatedField], settings: DetectorTrainingSettings, device: torch.device
+    state: TrainingState,
+    fields: Sequence[AnnotatedField],
+    settings: DetectorTrainingSettings,
+    device: torch.device,
 ) -> float:
     """Take one optimiser step and return its loss."""
+    _set_training(state.model)
     rng = np.random.default_rng((settings.seed, state.step))
     torch.manual_seed(int(rng.integers(2**31)))  # the network samples anchors and proposals
     crops = [training_crop(fields, settings, rng) for _ in range(settings.batch_size)]
     images = torch.stack([image for image, _ in crops]).to(device, memory_format=torch.channels_last)
     targets: list[dict[str, Tensor]] = [{k: v.to(device) for k, v in target.items()} for _, target in crops]
-    loss = torch.stack(list(detection_losses(state.model, images, targets).values())).sum()
+    all_drawn = all(bool(target["drawn"].all()) for target in targets)
+    losses = (detection_losses if all_drawn else box_and_mask_losses)(state.model, images, targets)
+    loss = torch.stack(list(losses.values())).sum()
     for group in state.optimiser.param_groups:
         group["lr"] = learning_rate(state.step, settings)
     state.optimiser.zero_grad(set_to_none=True)
@@ -145,38 +228,3 @@ def _optimise(
     nn.utils.clip_grad_norm_(state.model.parameters(), _GRADIENT_NORM)
     state.optimiser.step()
     return float(loss.detach())
-
-
-def _save(state: _State, path: Path) -> None:
-    """Write weights, optimiser and step into one file, atomically."""
-    tensors = {f"model.{name}": value for name, value in state.model.state_dict().items()}
-    for index, moments in state.optimiser.state_dict()["state"].items():
-        tensors |= {f"optimiser.{index}.{name}": value for name, value in moments.items()}
-    record = {"step": state.step, "settings": state.settings.model_dump(mode="json")}
-    write_tensors(tensors, {"training": json.dumps(record)}, path)
-
-
-def _load(state: _State, path: Path) -> None:
-    """Take weights, optimiser and step from a file of `_save`; refuse a file that does not fit."""
-    try:
-        with safe_open(path, framework="pt") as stored:
-            record = json.loads((stored.metadata() or {})["training"])
-            tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118
-        state.model.load_state_dict({k[6:]: v for k, v in tensors.items() if k.startswith("model.")})
-        optimiser = state.optimiser.state_dict()
-        optimiser["state"] = {}
-        for name, value in tensors.items():
-            if name.startswith("optimiser."):
-                _, index, moment = name.split(".")
-                optimiser["state"].setdefault(int(index), {})[moment] = value
-        state.optimiser.load_state_dict(optimiser)
-    except (OSError, SafetensorError, KeyError, ValueError, RuntimeError) as error:
-        raise BundleError(
-            f"The checkpoint '{path}' is damaged or belongs to another network; "
-            "delete it to start anew, or choose another folder."
-        ) from error
-    if record.get("settings") != state.settings.model_dump(mode="json"):
-        raise BundleError(
-            f"The checkpoint '{path}' was written with other settings; use those or start a new run."
-        )
-    state.step = int(record["step"])

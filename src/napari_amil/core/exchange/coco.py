@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -94,11 +94,18 @@ def _plain(row: dict[Any, Any]) -> dict[str, Any]:
     return numbers | {str(name): value for name, value in row.items() if isinstance(value, str) and value}
 
 
-def read_coco(path: Path) -> dict[str, Cells]:
+def read_coco(path: Path, classes: Collection[str] = ()) -> dict[str, Cells]:
     """Return the cells of every image of a COCO instances file, of this program or of another one.
 
-    Crowds are left out; every category counts as a cell; of an outline in several parts the largest
-    counts, and a cell without a polygon has its box as outline.
+    Crowds are left out; of an outline in several parts the largest counts, and a cell without a
+    polygon has its box as outline.
+
+    Parameters
+    ----------
+    path
+        The JSON file.
+    classes
+        Names of the categories that are cells; all categories where there is none.
 
     Raises
     ------
@@ -109,14 +116,22 @@ def read_coco(path: Path) -> dict[str, Cells]:
     try:
         names = {image["id"]: str(image["file_name"]) for image in content["images"]}
         rows: dict[str, list[dict[str, Any]]] = {name: [] for name in names.values()}
+        wanted = _wanted(content, classes)
         for annotation in content["annotations"]:
-            if not annotation.get("iscrowd"):
+            if not annotation.get("iscrowd") and (wanted is None or annotation["category_id"] in wanted):
                 rows[names[annotation["image_id"]]].append(_row(annotation))
         return {name: _cells(found) for name, found in rows.items()}
     except (AttributeError, KeyError, TypeError, ValueError, IndexError) as error:
         raise AmilError(
             f"'{path}' is no COCO instances file with polygons ({error}); export it as such."
         ) from error
+
+
+def _wanted(content: dict[str, Any], classes: Collection[str]) -> set[int] | None:
+    """Return the numbers of the categories called ``classes``, None for all."""
+    if not classes:
+        return None
+    return {entry["id"] for entry in content.get("categories", []) if entry["name"] in classes}
 
 
 def _row(annotation: dict[str, Any]) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from napari_amil.core.exchange.project import Project, read_project, write_proje
 from napari_amil.core.exchange.tables import write_table
 from napari_amil.core.images.read import find_images, read_image
 from napari_amil.core.morphology.words import morphology_in_words
+from napari_amil.core.pipeline.annotated import open_annotated
 from napari_amil.core.pipeline.calibrate import calibrate
 from napari_amil.core.pipeline.cohorts import Gathered, Source, cohort_source, gather, open_source
 from napari_amil.core.pipeline.controls import morphology_columns, nearest_controls
@@ -36,6 +37,7 @@ from napari_amil.core.pipeline.explore import (
 )
 from napari_amil.core.pipeline.export import FORMATS, choose_bags, export_project
 from napari_amil.core.pipeline.fields import Recipe, detect_field
+from napari_amil.core.pipeline.given import give_cells, with_outlines
 from napari_amil.core.pipeline.guards import guarding, sources_without_copies
 from napari_amil.core.pipeline.outputs import environment, failure_table, make_folder, write_json, write_text
 from napari_amil.core.pipeline.overview import (
@@ -52,11 +54,11 @@ from napari_amil.core.pipeline.score import Scored, embed_field, measured_field,
 from napari_amil.core.pipeline.studies.ablate import ablate, ablation_rows, study_reference
 from napari_amil.core.pipeline.studies.plan import StudyProtocol
 from napari_amil.core.pipeline.studies.unseen import unseen
-from napari_amil.core.pipeline.train import (
-    sources_by_fold,
+from napari_amil.core.pipeline.train import sources_by_fold, train_scorer
+from napari_amil.core.pipeline.train_detector import (
+    fine_tune_detector,
     start_detector,
     train_detector_on,
-    train_scorer,
     training_images,
 )
 from napari_amil.core.presets import PRESETS, preset, preset_table
@@ -114,7 +116,9 @@ __all__ = [
     "failure_table",
     "field_evidence",
     "find_images",
+    "fine_tune_detector",
     "gather",
+    "give_cells",
     "guarding",
     "guess_control",
     "load_bundle",
@@ -126,6 +130,7 @@ __all__ = [
     "named_rows",
     "nearest_cells",
     "nearest_controls",
+    "open_annotated",
     "open_source",
     "pick_device",
     "preset",
@@ -154,6 +159,7 @@ __all__ = [
     "train_scorer",
     "training_images",
     "unseen",
+    "with_outlines",
     "write_detections",
     "write_json",
     "write_project",

@@ -166,15 +166,27 @@ def _places(cohort: Cohort) -> dict[str, tuple[Cells | None, Owners]]:
             owners.setdefault(image, []).append((bag.bag, own, np.zeros(0, np.int64)))
     places: dict[str, tuple[Cells | None, Owners]] = {}
     for image, holders in owners.items():
-        boxes = np.concatenate([own.boxes for _, own, _ in holders])
-        if not len(boxes):
+        distinct, index = _distinct([own for _, own, _ in holders])
+        if not len(distinct):
             places[image] = None, holders
             continue
-        distinct, index = np.unique(boxes, axis=0, return_inverse=True)
         ends = np.cumsum([len(own) for _, own, _ in holders])[:-1]
-        parts = np.split(index.ravel(), ends)
-        places[image] = Cells(distinct), [(b, own, i) for (b, own, _), i in zip(holders, parts, strict=True)]
+        parts = np.split(index, ends)
+        places[image] = distinct, [(b, own, i) for (b, own, _), i in zip(holders, parts, strict=True)]
     return places
+
+
+def _distinct(parts: Sequence[Cells]) -> tuple[Cells, NDArray[np.int64]]:
+    """Return cells that differ in box or outline, and which of them each given cell is."""
+    boxes = np.concatenate([part.boxes for part in parts])
+    outlines = [outline for part in parts for outline in part.outlines]
+    numbers: dict[bytes, int] = {}
+    drawn = [numbers.setdefault(outline.tobytes(), len(numbers)) for outline in outlines]
+    keys = np.column_stack([boxes.astype(np.float64), drawn])
+    _, first, index = np.unique(keys, axis=0, return_index=True, return_inverse=True)
+    cut = np.concatenate([part.touches_border for part in parts])
+    cells = Cells(boxes[first], tuple(outlines[row] for row in first), touches_border=cut[first])
+    return cells, index.ravel().astype(np.int64)
 
 
 def _detected(field: Image, image: str, recipe: Recipe) -> Generator[Event, None, Cells]:

@@ -227,7 +227,7 @@ def _trained(
 ) -> Generator[Event, None, dict[str, float]]:
     """Train, test if there is something to test on, write model and metrics, and return these."""
     work = train_scorer(train, recipe, out / "checkpoint.safetensors", stop)
-    bundle = yield from _logged(work, out) if out != stop.parent else work
+    bundle = yield from logged(work, out) if out != stop.parent else work
     metrics = metrics or {}
     if test is not None:
         scored, metrics = yield from _test(bundle, test, recipe, out)
@@ -248,7 +248,7 @@ def _test(
     return scored, evaluate_scored(scored, bundle.need_scorer().classes)
 
 
-def _logged(work: Generator[Event, None, Any], out: Path) -> Generator[Event, None, Any]:
+def logged(work: Generator[Event, None, Any], out: Path) -> Generator[Event, None, Any]:
     """Pass on the events of one training of several and append its epochs to its own ``events.jsonl``."""
     with (out / EVENTS_FILE).open("a", encoding="utf-8") as log:
         while True:

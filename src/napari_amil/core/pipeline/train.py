@@ -1,4 +1,4 @@
-"""Training from folders and tables: the scorer on a cohort, the detector on images."""
+"""The training of the scorer on a cohort."""
 
 from __future__ import annotations
 
@@ -13,22 +13,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_amil.core.anomaly.calibration import Calibration
-from napari_amil.core.bundle import INTENDED_USE, Bundle, Scorer, load_bundle
+from napari_amil.core.bundle import INTENDED_USE, Bundle, Scorer
 from napari_amil.core.cohort.folds import split
-from napari_amil.core.detection.augment import AnnotatedField
-from napari_amil.core.detection.network import Backbone, build_detector, load_coco_weights
-from napari_amil.core.detection.train import first_annotation, train_detector
-from napari_amil.core.errors import AmilError, BundleError, CohortError
-from napari_amil.core.events import Event, Failed, Step
-from napari_amil.core.images.normalise import normalise
-from napari_amil.core.images.read import read_image
+from napari_amil.core.events import Event
 from napari_amil.core.mil.batch import BagArrays
 from napari_amil.core.mil.instances import measurements_of, pixels_of, sizes_of
 from napari_amil.core.pipeline.cohorts import Gathered, Source, gather, without_cut_cells
 from napari_amil.core.pipeline.controls import control_sample, usual_morphology
 from napari_amil.core.pipeline.drift import FieldNotes
 from napari_amil.core.pipeline.fields import Recipe, measured_instances
-from napari_amil.core.settings import DetectorTrainingSettings, RunSettings
+from napari_amil.core.settings import RunSettings
 from napari_amil.core.training.loop import FittedModel, fit_model
 from napari_amil.core.training.reference import Reference, fit_reference
 from napari_amil.core.training.units import independent_units
@@ -143,81 +137,6 @@ def cohort_hash(gathered: Gathered) -> str:
         for image, cells in bag.cells.items():
             digest.update(image.encode() + cells.boxes.tobytes())
     return digest.hexdigest()[:16]
-
-
-def annotate_images(
-    files: dict[str, tuple[Path, int]], settings: RunSettings
-) -> Generator[Event, None, list[AnnotatedField]]:
-    """Return the first annotations of every usable image; yield a `Step` per image."""
-    fields = []
-    for number, (name, (path, page)) in enumerate(files.items()):
-        yield Step("annotate", number, len(files), name)
-        try:
-            field = first_annotation(normalise(read_image(path, page), settings.normalisation))
-        except AmilError as error:
-            yield Failed(name, str(error))
-            continue
-        if field is None:
-            yield Failed(name, f"No cell stands out in '{name}'; check that it is a smear.")
-        else:
-            fields.append(field)
-    return fields
-
-
-def train_detector_on(
-    files: dict[str, tuple[Path, int]],
-    recipe: Recipe,
-    settings: DetectorTrainingSettings,
-    checkpoint: Path | None,
-) -> Generator[Event, None, Bundle]:
-    """Annotate the images classically, train the Mask R-CNN on them, and return it as a bundle.
-
-    Raises
-    ------
-    CohortError
-        If no image can be used.
-    """
-    started = time.monotonic()
-    fields = yield from annotate_images(files, recipe.settings)
-    if not fields:
-        raise CohortError("No image could be used to train the detector; the reasons are listed above.")
-    detector = yield from train_detector(fields, settings, recipe.device, checkpoint, recipe.bundle.detector)
-    card = {
-        "n_images": len(fields),
-        "n_cells": int(sum(len(np.unique(field.labels)) - 1 for field in fields)),
-        "annotations": "classical segmentation (Otsu, watershed), made by the program itself",
-        "settings": settings.model_dump(mode="json"),
-        "seconds": round(time.monotonic() - started),
-    }
-    bundle = Bundle(recipe.settings, detector.cpu(), settings.backbone)
-    return bundle.with_card(intended_use=INTENDED_USE, detector=card)
-
-
-def start_detector(backbone: Backbone, start: Path | None, settings: RunSettings) -> Bundle:
-    """Return the bundle from which a detector's training starts.
-
-    ``start`` is a bundle, or for ``resnet50`` a file of torchvision's COCO weights; without it the
-    network starts from nothing.
-    """
-    if start is None:
-        return Bundle(settings)
-    if backbone == "resnet50" and start.suffix in {".pth", ".pt"}:
-        model = build_detector(backbone)
-        load_coco_weights(model, start)
-        return Bundle(settings, model, backbone)
-    loaded = load_bundle(start)
-    if loaded.backbone != backbone:
-        raise BundleError(
-            f"The detector in '{start}' has the backbone {loaded.backbone}, not {backbone}; choose that."
-        )
-    return Bundle(settings, loaded.need_detector(), backbone)
-
-
-def training_images(source: Source, held_out_fold: int | None) -> dict[str, tuple[Path, int]]:
-    """Return the images of the bags outside ``held_out_fold``."""
-    kept = source.cohort.where(lambda bag: held_out_fold is None or bag.fold != held_out_fold)
-    names = {image for bag in kept for image in bag.images}
-    return {name: place for name, place in source.files.items() if name in names}
 
 
 def sources_by_fold(source: Source, held_out_fold: int) -> tuple[Source, Source]:

@@ -1,0 +1,131 @@
+"""Annotations of any kind become what the detector learns from: pixels at its scale, cells in planes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+from skimage.draw import polygon
+from skimage.measure import regionprops
+
+from napari_amil.core.detection.augment import AnnotatedField
+from napari_amil.core.detection.bootstrap import annotate
+from napari_amil.core.detection.predict import view_field
+from napari_amil.core.images.foreground import foreground_mask
+from napari_amil.core.types import Cells, box_outline
+
+_BOX_AGREES = 0.8  # intersection over union from which a classical outline is believed to be that of a box
+_RIM_PX = 3  # at the network's scale: what lies this close to an annotated cell belongs to it
+
+
+@dataclass(frozen=True, eq=False)
+class _Stamp:
+    """One cell: the corner and the pixels of its window, and whether its outline is known."""
+
+    corner: tuple[int, int]
+    mask: NDArray[np.bool_]
+    drawn: bool
+
+    @property
+    def window(self) -> tuple[slice, slice]:
+        (y, x), (height, width) = self.corner, self.mask.shape
+        return slice(y, y + height), slice(x, x + width)
+
+
+def annotated_field(
+    normalised: NDArray[np.float32], cells: Cells, *, complete: bool, diameter_px: float | None = None
+) -> AnnotatedField:
+    """Return a normalised field ``(height, width, 3)`` and its annotated cells at the network's scale.
+
+    A cell that is known by its box alone takes the outline of classical segmentation if both boxes agree
+    (intersection over union of 0.8); else it teaches no outline.
+
+    Parameters
+    ----------
+    normalised
+        The field, background 1.
+    cells
+        In pixels of the field.
+    complete
+        Whether what is not annotated is background. If not, what looks like a cell without an annotation
+        is painted over with background, so that nothing wrong is learned.
+    diameter_px
+        Typical diameter of a cell in pixels; estimated where it is not given.
+    """
+    view = view_field(normalised, diameter_px)
+    pixels = view.pixels.numpy().transpose(1, 2, 0)
+    classical = annotate(pixels, view.diameter_px * view.scale).labels
+    stamps = _stamps(cells, view.scale, classical)
+    planes, numbers = _planes(stamps, classical.shape)
+    if not complete:
+        known = ndimage.binary_dilation((planes > 0).any(axis=0), iterations=_RIM_PX)
+        unknown = ndimage.binary_dilation(foreground_mask(pixels), iterations=_RIM_PX) & ~known
+        pixels = np.where(unknown[..., None], 1.0, pixels)
+    boxed = frozenset(n for n, stamp in zip(numbers, stamps, strict=True) if n and not stamp.drawn)
+    alone = tuple(n for n, row in zip(numbers, _alone(stamps, classical.shape), strict=True) if n and row)
+    return AnnotatedField((pixels * 255).round().astype(np.uint8), planes[0], alone, planes[1:], boxed)
+
+
+def _stamps(cells: Cells, scale: float, classical: NDArray[np.int32]) -> list[_Stamp]:
+    """Return the pixels of every cell."""
+    regions = regionprops(classical)
+    found = np.array([region.bbox for region in regions], dtype=np.float64).reshape(-1, 4)
+    stamps = []
+    for outline, own, box in zip(
+        cells.outlines, cells.boxes, cells.boxes.astype(np.float64) * scale, strict=True
+    ):
+        low = np.maximum(np.floor(box[:2]), 0).astype(int)
+        high = np.minimum(np.ceil(box[2:]), classical.shape).astype(int)
+        mask = np.zeros(np.maximum(high - low, 0), dtype=bool)
+        is_box = len(outline) == 4 and np.array_equal(outline, box_outline(own))
+        best = _best_match(box, found) if is_box else -1
+        if best >= 0:
+            region = regions[best]
+            corner = region.bbox[0], region.bbox[1]
+            stamps.append(_Stamp((int(corner[0]), int(corner[1])), region.image, True))
+            continue
+        if is_box:
+            mask[:] = True
+        else:
+            points = outline * scale - low
+            mask[polygon(points[:, 0] - 0.5, points[:, 1] - 0.5, mask.shape)] = True
+        stamps.append(_Stamp((int(low[0]), int(low[1])), mask, not is_box))
+    return stamps
+
+
+def _best_match(box: NDArray[np.float64], found: NDArray[np.float64]) -> int:
+    """Return the row of the box that agrees best, -1 where none agrees well enough."""
+    sides = np.minimum(box[2:], found[:, 2:]) - np.maximum(box[:2], found[:, :2])
+    common = np.clip(sides, 0, None).prod(axis=1)
+    union = (box[2:] - box[:2]).prod() + (found[:, 2:] - found[:, :2]).prod(axis=1) - common
+    share = common / np.maximum(union, 1e-9)
+    return int(share.argmax()) if len(share) and share.max() >= _BOX_AGREES else -1
+
+
+def _planes(stamps: list[_Stamp], shape: tuple[int, ...]) -> tuple[NDArray[np.int32], list[int]]:
+    """Return planes ``(n_planes, height, width)`` in which no two cells share a pixel, and the numbers."""
+    planes = [np.zeros(shape, dtype=np.int32)]
+    numbers = []
+    for number, stamp in enumerate(stamps, start=1):
+        if not stamp.mask.any():
+            numbers.append(0)
+            continue
+        free = next((plane for plane in planes if not plane[stamp.window][stamp.mask].any()), None)
+        if free is None:
+            free = np.zeros(shape, dtype=np.int32)
+            planes.append(free)
+        free[stamp.window][stamp.mask] = number
+        numbers.append(number)
+    return np.stack(planes), numbers
+
+
+def _alone(stamps: list[_Stamp], shape: tuple[int, ...]) -> NDArray[np.bool_]:
+    """Return which cells have a known outline, lie inside the field, and share their box with no other."""
+    boxes = np.array([[*s.corner, *np.add(s.corner, s.mask.shape)] for s in stamps]).reshape(-1, 4)
+    apart = (boxes[:, None, :2] >= boxes[None, :, 2:]) | (boxes[:, None, 2:] <= boxes[None, :, :2])
+    apart = apart.any(axis=2) | np.eye(len(boxes), dtype=bool)
+    inside = (boxes[:, :2] > 0).all(axis=1) & (boxes[:, 2:] < np.array(shape)).all(axis=1)
+    drawn = np.array([stamp.drawn for stamp in stamps], dtype=bool)
+    return np.asarray(apart.all(axis=1) & inside & drawn, dtype=bool)

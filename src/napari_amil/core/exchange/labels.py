@@ -1,0 +1,111 @@
+"""Label images: every pixel says to which cell it belongs, as napari, Cellpose or StarDist write them."""
+
+from __future__ import annotations
+
+from pathlib import Path, PurePath
+from typing import Any
+
+import numpy as np
+import PIL.Image
+import tifffile
+from numpy.typing import NDArray
+from scipy import ndimage
+from skimage.measure import find_contours
+
+from napari_amil.core.errors import AmilError
+from napari_amil.core.exchange.polygons import area
+from napari_amil.core.types import Cells
+
+SUFFIXES = (".png", ".tif", ".tiff")
+ENDINGS = ("_labels", "_label", "_masks", "_mask", "_cp_masks")
+"""What the name of a label image has more than that of its image."""
+FOLDERS = ("labels", "masks")
+"""Folders in which a label image may have the very name of its image."""
+
+
+def is_label_image(name: str) -> bool:
+    """Return whether a file is called or placed as label images are."""
+    path = PurePath(name)
+    named = path.stem.lower().endswith(ENDINGS)
+    placed = any(part.lower() in FOLDERS for part in path.parts[:-1])
+    return path.suffix.lower() in SUFFIXES and (named or placed)
+
+
+def read_label_image(path: Path, page: int = 0) -> NDArray[np.int64]:
+    """Return the labels ``(height, width)`` of a PNG or TIFF of 8, 16 or 32 bits; 0 is background.
+
+    Raises
+    ------
+    AmilError
+        If the file holds no whole numbers in one plane, or only one number.
+    """
+    values = _read(path, page)
+    if values.ndim != 2:
+        raise AmilError(
+            f"The label image '{path}' is a colour picture; save the numbers of the cells themselves, "
+            "as a Labels layer does."
+        )
+    if values.dtype.kind == "f" and not (np.isfinite(values) & (values == np.round(values))).all():
+        raise AmilError(f"The label image '{path}' holds fractions; number the cells 1, 2, 3 and so on.")
+    labels = values.astype(np.int64)
+    if labels.min(initial=0) < 0:
+        raise AmilError(f"The label image '{path}' holds negative numbers; number the cells from 1.")
+    numbers = np.unique(labels[labels > 0])
+    if len(numbers) == 1 and ndimage.label(labels > 0)[1] > 1:
+        raise AmilError(
+            f"The label image '{path}' marks all cells with the number {numbers[0]}; "
+            "give each cell its own, for example with skimage.measure.label."
+        )
+    return labels
+
+
+def _read(path: Path, page: int) -> NDArray[Any]:
+    """Return the numbers of a file as they are stored."""
+    try:
+        if path.suffix.lower() in {".tif", ".tiff"}:
+            with tifffile.TiffFile(path) as file:
+                stack = np.asarray(file.asarray())
+            if not stack.size:
+                raise ValueError("it holds no picture")
+            if stack.ndim == 3 and stack.shape[2] not in {3, 4}:
+                return np.asarray(stack[min(page, len(stack) - 1)])
+            return stack
+        with PIL.Image.open(path, formats=("PNG",)) as picture:
+            return np.asarray(picture)  # a palette stays numbers
+    except (OSError, ValueError, RuntimeError, SyntaxError, LookupError, TypeError) as error:
+        raise AmilError(f"The label image '{path}' cannot be read ({error}); save it again.") from error
+
+
+def cells_of_labels(labels: NDArray[np.integer[Any]]) -> Cells:
+    """Return the cells of a label image ``(height, width)``; their ids are the labels.
+
+    The outline runs along the edges of the pixels, corners cut by half a pixel. Of a label in several
+    pieces the largest counts; a label of under three pixels is no cell.
+    """
+    numbers, dense = np.unique(labels, return_inverse=True)
+    dense = dense.reshape(labels.shape) + (1 if len(numbers) and numbers[0] != 0 else 0)
+    numbers = numbers[numbers != 0]
+    boxes, outlines, ids = [], [], []
+    for number, window in enumerate(ndimage.find_objects(dense), start=1):
+        found = _outline(dense[window] == number)
+        if found is None:
+            continue
+        corner = np.array([side.start for side in window], dtype=np.float64)
+        outlines.append((found + corner).astype(np.float32))
+        boxes.append([*outlines[-1].min(axis=0), *outlines[-1].max(axis=0)])
+        ids.append(int(numbers[number - 1]))
+    areas = np.array([area(outline) for outline in outlines], dtype=np.float32)
+    return Cells(
+        np.array(boxes, np.float32).reshape(-1, 4), tuple(outlines), area_px=areas, cell_id=np.array(ids)
+    )
+
+
+def _outline(mask: NDArray[np.bool_]) -> NDArray[np.float64] | None:
+    """Return the outline ``(n_points, 2)`` of the largest piece of a mask, None if it is tiny."""
+    pieces, n_pieces = ndimage.label(mask)
+    if n_pieces > 1:
+        mask = pieces == 1 + np.argmax(np.bincount(pieces.ravel())[1:])
+    if mask.sum() < 3:
+        return None
+    contour = max(find_contours(np.pad(mask, 1).astype(np.float32), 0.5), key=len)
+    return np.asarray(contour[:-1] - 0.5)

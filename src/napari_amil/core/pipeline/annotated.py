@@ -1,0 +1,192 @@
+"""Annotated images as the detector's training wants them: whose they are, and which of them judge."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Generator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+import pandas as pd
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+from napari_amil.core.cohort.tables import read_table
+from napari_amil.core.errors import CohortError
+from napari_amil.core.events import Event, Warned
+from napari_amil.core.exchange.annotation import Annotation
+from napari_amil.core.exchange.annotation_files import read_annotations
+from napari_amil.core.exchange.labels import is_label_image
+from napari_amil.core.images.read import ImageSource, find_images
+
+PATIENTS = "patients.csv"
+"""Table beside the images that says whose they are: ``image, patient`` and, if wanted, ``fold``."""
+_STRUCTURE = {"images", "JPEGImages"}
+
+
+@dataclass(frozen=True, eq=False)
+class Annotated:
+    """Images with their annotations and patients.
+
+    Parameters
+    ----------
+    images
+        By name.
+    annotations, patients
+        Of every image.
+    """
+
+    images: dict[str, ImageSource]
+    annotations: dict[str, Annotation]
+    patients: dict[str, tuple[str, ...]] = field(default_factory=dict)
+
+    def where(self, names: Collection[str]) -> Annotated:
+        """Return the part with these images, in the order that there is."""
+        kept = [name for name in self.images if name in names]
+        return Annotated(
+            {name: self.images[name] for name in kept},
+            {name: self.annotations[name] for name in kept},
+            {name: self.patients[name] for name in kept},
+        )
+
+    def without_fold(self, fold: int | None) -> Annotated:
+        """Return the images outside a fold.
+
+        Raises
+        ------
+        CohortError
+            If no image, or every image, is in that fold.
+        """
+        if fold is None:
+            return self
+        outside = [name for name, annotation in self.annotations.items() if annotation.fold != fold]
+        if not outside or len(outside) == len(self.annotations):
+            raise CohortError(
+                f"Fold {fold} cannot be held out: {len(self.annotations) - len(outside)} of "
+                f"{len(self.annotations)} images are in it; name another in the column 'fold'."
+            )
+        return self.where(outside)
+
+    def marked(self, *, partial: bool) -> Annotated:
+        """Return the images as their files say, or, if ``partial``, with what is not annotated unknown."""
+        if not partial:
+            return self
+        marked = {name: replace(own, complete=False) for name, own in self.annotations.items()}
+        return replace(self, annotations=marked)
+
+    def table(self, validation: Collection[str]) -> pd.DataFrame:
+        """Return one row per image: patient, part, and what is annotated."""
+        rows = [
+            {
+                "image": name,
+                "patient": " + ".join(self.patients[name]),
+                "part": "validation" if name in validation else "training",
+                "n_cells": len(annotation.cells),
+                "complete": annotation.complete,
+            }
+            for name, annotation in self.annotations.items()
+        ]
+        return pd.DataFrame(rows)
+
+
+def open_annotated(
+    inputs: Sequence[Path], place: Path | None = None, classes: Collection[str] = ()
+) -> Generator[Event, None, Annotated]:
+    """Return the annotated images among files and folders.
+
+    Parameters
+    ----------
+    inputs
+        Images and folders; or one COCO file or table, which lies above its images.
+    place
+        Where the annotations are; beside the images if not given.
+    classes
+        Names of the objects that are cells, in formats that name them.
+
+    Raises
+    ------
+    AmilError
+        If no image carries a usable annotation.
+    """
+    if place is None:
+        place = inputs[0]
+    folders = [path.parent if path == place and path.is_file() else path for path in inputs]
+    found = [source for source in find_images(folders) if not is_label_image(source.name)]
+    images = {source.name: source for source in found}
+    if not images:
+        raise CohortError(f"'{folders[0]}' holds label images alone; put the images themselves beside them.")
+    annotations = yield from read_annotations(place, images, classes)
+    if not annotations:
+        raise CohortError(
+            f"No image of '{place}' carries an annotation that can be used; the documentation lists where "
+            "they are looked for. With --self-annotate the program makes its own."
+        )
+    without = [name for name in images if name not in annotations]
+    if without and place.is_dir():
+        yield Warned(
+            f"{len(without)} of {len(images)} images carry no annotation and are left out, "
+            f"'{without[0]}' first."
+        )
+    annotations = {name: annotations[name] for name in images if name in annotations}
+    whole = Annotated({name: images[name] for name in annotations}, annotations)
+    return _with_patients(whole, (place if place.is_dir() else place.parent) / PATIENTS)
+
+
+def _with_patients(annotated: Annotated, path: Path) -> Annotated:
+    """Return the images with their patients: of ``patients.csv``, else of the table, else by folder."""
+    told = _told_patients(path) if path.is_file() else {}
+    annotations, patients = {}, {}
+    for name, annotation in annotated.annotations.items():
+        patient, fold = told.get(name, told.get(PurePosixPath(name).name, (None, None)))
+        patients[name] = (patient,) if patient else annotation.patients or (patient_of(name),)
+        annotations[name] = replace(annotation, fold=annotation.fold if fold is None else fold)
+    return replace(annotated, annotations=annotations, patients=patients)
+
+
+def _told_patients(path: Path) -> dict[str, tuple[str, int | None]]:
+    table = read_table(path)
+    if not {"image", "patient"} <= set(table):
+        raise CohortError(f"'{path}' needs the columns image and patient; add them.")
+    folds = table["fold"] if "fold" in table else pd.Series("", table.index)
+    if not folds.map(lambda text: text.isdigit() or not text).all():
+        raise CohortError(f"The column 'fold' of '{path}' holds something else than whole numbers; mend it.")
+    rows = zip(table["image"], table["patient"], folds, strict=True)
+    return {image: (patient, int(fold) if fold else None) for image, patient, fold in rows}
+
+
+def patient_of(name: str) -> str:
+    """Return whose an image is, by its folder: ``<class>/<patient>/...`` or ``<patient>/<image>``.
+
+    A folder called ``images`` does not count. An image in no folder is a patient of its own.
+    """
+    path = PurePosixPath(name.rsplit("#", 1)[0])
+    folders = [part for part in path.parts[:-1] if part not in _STRUCTURE]
+    return "/".join(folders[:2]) if folders else str(path)
+
+
+def validation_images(annotated: Annotated, share: float, seed: int) -> list[str]:
+    """Return the images of whole patients, drawn at random, that make up about ``share`` of all.
+
+    Patients who share an image stay together. There is at least one patient on either side; of a single
+    patient nothing is drawn.
+    """
+    groups = _groups(list(annotated.patients.values()))
+    order = np.random.default_rng(seed).permutation(groups.max() + 1)
+    if share <= 0 or len(order) < 2:
+        return []
+    sizes = np.bincount(groups)[order]
+    n_groups = int(np.clip(np.searchsorted(np.cumsum(sizes), share * len(groups)) + 1, 1, len(order) - 1))
+    drawn = set(order[:n_groups].tolist())
+    return [name for name, group in zip(annotated.patients, groups.tolist(), strict=True) if group in drawn]
+
+
+def _groups(patients: Sequence[tuple[str, ...]]) -> np.ndarray[tuple[int], np.dtype[np.int32]]:
+    """Return a number per image, the same for images that are tied by a patient."""
+    names = sorted({name for own in patients for name in own})
+    pairs = [(row, len(patients) + names.index(name)) for row, own in enumerate(patients) for name in own]
+    rows, columns = np.array(pairs).T
+    size = len(patients) + len(names)
+    ties = coo_array((np.ones(len(rows)), (rows, columns)), shape=(size, size))
+    _, groups = connected_components(ties, directed=False)
+    _, dense = np.unique(groups[: len(patients)], return_inverse=True)
+    return np.asarray(dense, dtype=np.int32)

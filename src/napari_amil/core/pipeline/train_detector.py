@@ -1,0 +1,253 @@
+"""The training of the detector: on annotated images, or on annotations that the program makes itself."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from napari_amil.core.bundle import INTENDED_USE, Bundle, load_bundle
+from napari_amil.core.detection.annotated import annotated_field
+from napari_amil.core.detection.augment import AnnotatedField
+from napari_amil.core.detection.network import build_detector
+from napari_amil.core.detection.train import TrainedDetector, Watch, first_annotation, train_detector
+from napari_amil.core.detection.validation import Validation, ValidationField
+from napari_amil.core.detection.weights import load_coco_weights
+from napari_amil.core.errors import AmilError, CohortError
+from napari_amil.core.events import Event, Failed, Step, Warned
+from napari_amil.core.exchange.annotation import Annotation
+from napari_amil.core.exchange.tables import write_table
+from napari_amil.core.images.normalise import normalise
+from napari_amil.core.images.read import read_image
+from napari_amil.core.pipeline.annotated import Annotated, validation_images
+from napari_amil.core.pipeline.cohorts import Source
+from napari_amil.core.pipeline.fields import Recipe
+from napari_amil.core.pipeline.outputs import write_json
+from napari_amil.core.pipeline.runs import STOP, logged
+from napari_amil.core.settings import DetectorTrainingSettings, RunSettings
+from napari_amil.core.types import Image
+
+COCO = "coco:"
+"""What stands before a file of COCO weights in the name of a start."""
+
+
+@dataclass(frozen=True, eq=False)
+class FineTuned:
+    """A fine-tuned detector and how good it is.
+
+    Parameters
+    ----------
+    bundle
+        The detector; with the scorer of the bundle that it started from, where that may stay.
+    figures
+        ``before`` and ``after`` on the validation images; empty without any.
+    """
+
+    bundle: Bundle
+    figures: dict[str, dict[str, float]]
+
+
+def start_detector(start: str, settings: RunSettings) -> Bundle:
+    """Return the bundle from which a detector's training starts.
+
+    Parameters
+    ----------
+    start
+        ``starter``, ``nothing``, ``coco:FILE`` with torchvision's COCO weights, or a bundle.
+    settings
+        Of the run.
+
+    Raises
+    ------
+    BundleError
+        If the file cannot be used.
+    """
+    if start == "nothing":
+        return Bundle(settings)
+    if start.startswith(COCO):
+        model = build_detector("resnet50")
+        load_coco_weights(model, Path(start.removeprefix(COCO)))
+        return Bundle(settings, model, "resnet50")
+    loaded = load_bundle(None if start == "starter" else Path(start))
+    loaded.need_detector()
+    return loaded
+
+
+def fine_tune_detector(
+    annotated: Annotated, recipe: Recipe, settings: DetectorTrainingSettings, out: Path
+) -> Generator[Event, None, FineTuned]:
+    """Train the detector of the recipe on annotated images, and measure it before and after.
+
+    The folder gets ``images.csv``, ``events.jsonl``, ``checkpoint.safetensors`` and ``metrics.json``; a file
+    ``stop`` in it ends the training after the step that runs, with the best weights so far.
+
+    Parameters
+    ----------
+    annotated
+        Images, annotations and patients.
+    recipe
+        The detector to start from; a fresh one is trained where there is none.
+    settings
+        Steps, learning rate and share of validation images.
+    out
+        Folder of the run, which exists.
+
+    Raises
+    ------
+    CohortError
+        If no image can be used.
+    """
+    started = time.monotonic()
+    judges = validation_images(annotated, settings.validation_share, settings.seed)
+    if not judges:
+        yield Warned(
+            "No patient could be set apart for validation, so the last weights are kept and nothing is "
+            "measured; annotate images of a second patient."
+        )
+    fields, validation = yield from _prepared(annotated, set(judges), recipe)
+    write_table(annotated.table(judges), out / "images.csv")
+    stop = out / STOP
+    stop.unlink(missing_ok=True)
+    judge = Validation(validation, recipe.settings, recipe.device) if validation else None
+    work = train_detector(
+        fields,
+        settings,
+        recipe.device,
+        out / "checkpoint.safetensors",
+        recipe.bundle.detector,
+        Watch(judge, stop),
+    )
+    trained: TrainedDetector = yield from logged(work, out)
+    stop.unlink(missing_ok=True)
+    figures = _before_and_after(trained)
+    write_json({**figures, **_facts(trained)}, out / "metrics.json")
+    card = {
+        **_card(fields, settings, started),
+        "annotations": "given by the user",
+        "n_validation_images": len(validation),
+        **figures,
+        **_facts(trained),
+    }
+    return FineTuned((yield from _bundled(recipe, trained, settings, card)), figures)
+
+
+def _prepared(
+    annotated: Annotated, judges: set[str], recipe: Recipe
+) -> Generator[Event, None, tuple[list[AnnotatedField], list[ValidationField]]]:
+    """Return what the network learns from and what judges it; an image that cannot be used is a `Failed`."""
+    fields, validation = [], []
+    diameter = recipe.settings.detection.cell_diameter_px
+    for number, (name, source) in enumerate(annotated.images.items()):
+        yield Step("read", number, len(annotated.images), name)
+        try:
+            image: Image = read_image(source.path, source.page)
+            own: Annotation = annotated.annotations[name].within(name, (image.shape[0], image.shape[1]))
+        except AmilError as error:
+            yield Failed(name, str(error))
+            continue
+        field = normalise(image, recipe.settings.normalisation)
+        if name in judges:
+            validation.append(ValidationField(field, own.cells, own.complete))
+        else:
+            fields.append(annotated_field(field, own.cells, complete=own.complete, diameter_px=diameter))
+    if not fields:
+        raise CohortError("No image could be used to train the detector; the reasons are listed above.")
+    return fields, validation
+
+
+def _before_and_after(trained: TrainedDetector) -> dict[str, dict[str, float]]:
+    """Return the figures of the start and of the weights that were kept."""
+    if 0 not in trained.figures:
+        return {}
+    return {"before": trained.figures[0], "after": trained.figures[trained.best_step]}
+
+
+def _facts(trained: TrainedDetector) -> dict[str, Any]:
+    return {"steps": trained.steps, "best_step": trained.best_step, "stopped": trained.stopped}
+
+
+def _card(
+    fields: Sequence[AnnotatedField], settings: DetectorTrainingSettings, started: float
+) -> dict[str, Any]:
+    """Return what the card says of any training of a detector."""
+    return {
+        "n_images": len(fields),
+        "n_cells": int(sum(len(np.unique(field.planes)) - 1 for field in fields)),
+        "settings": settings.model_dump(mode="json"),
+        "seconds": round(time.monotonic() - started),
+    }
+
+
+def _bundled(
+    recipe: Recipe, trained: TrainedDetector, settings: DetectorTrainingSettings, card: dict[str, Any]
+) -> Generator[Event, None, Bundle]:
+    """Return the detector as a bundle, with the scorer that was there unless it reads the detector's maps."""
+    scorer = recipe.bundle.scorer
+    if scorer is not None and recipe.settings.model.instance == "roi":
+        yield Warned(
+            "The scorer of the bundle reads the feature maps of its old detector, so it is left out; "
+            "train it anew with 'napari-amil train'."
+        )
+        scorer = None
+    bundle = replace(recipe.bundle, detector=trained.model.cpu(), backbone=settings.backbone, scorer=scorer)
+    return bundle.with_card(intended_use=INTENDED_USE, detector=card)
+
+
+def train_detector_on(
+    files: dict[str, tuple[Path, int]],
+    recipe: Recipe,
+    settings: DetectorTrainingSettings,
+    checkpoint: Path | None,
+) -> Generator[Event, None, Bundle]:
+    """Annotate the images classically, train the Mask R-CNN on them, and return it as a bundle.
+
+    Raises
+    ------
+    CohortError
+        If no image can be used.
+    """
+    started = time.monotonic()
+    fields = yield from annotate_images(files, recipe.settings)
+    if not fields:
+        raise CohortError("No image could be used to train the detector; the reasons are listed above.")
+    stop = None if checkpoint is None else checkpoint.with_name(STOP)
+    work = train_detector(
+        fields, settings, recipe.device, checkpoint, recipe.bundle.detector, Watch(stop=stop)
+    )
+    trained: TrainedDetector = yield from work
+    card = {
+        **_card(fields, settings, started),
+        "annotations": "classical segmentation (Otsu, watershed), made by the program itself",
+    }
+    bundle = Bundle(recipe.settings, trained.model.cpu(), settings.backbone)
+    return bundle.with_card(intended_use=INTENDED_USE, detector=card)
+
+
+def annotate_images(
+    files: dict[str, tuple[Path, int]], settings: RunSettings
+) -> Generator[Event, None, list[AnnotatedField]]:
+    """Return the first annotations of every usable image; yield a `Step` per image."""
+    fields = []
+    for number, (name, (path, page)) in enumerate(files.items()):
+        yield Step("annotate", number, len(files), name)
+        try:
+            field = first_annotation(normalise(read_image(path, page), settings.normalisation))
+        except AmilError as error:
+            yield Failed(name, str(error))
+            continue
+        if field is None:
+            yield Failed(name, f"No cell stands out in '{name}'; check that it is a smear.")
+        else:
+            fields.append(field)
+    return fields
+
+
+def training_images(source: Source, held_out_fold: int | None) -> dict[str, tuple[Path, int]]:
+    """Return the images of the bags outside ``held_out_fold``."""
+    kept = source.cohort.where(lambda bag: held_out_fold is None or bag.fold != held_out_fold)
+    names = {image for bag in kept for image in bag.images}
+    return {name: place for name, place in source.files.items() if name in names}
