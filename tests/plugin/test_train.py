@@ -17,15 +17,13 @@ import torch
 from napari.components import ViewerModel
 from pytestqt.qtbot import QtBot
 from qtpy.QtWidgets import QHBoxLayout, QWidget
-from typer.testing import CliRunner
 
-from napari_amil.cli import app
 from napari_amil.core.cohort.synth import SynthCohortSettings, write_synthetic_cohort
 from napari_amil.core.settings import RunSettings
 from napari_amil.core.training.checkpoint import read_checkpoint
 from napari_amil.plugin._process import find_process
 from napari_amil.plugin._run_registry import RunRegistry
-from napari_amil.plugin._runs import Plan, Run
+from napari_amil.plugin._runs import PROGRAM, Plan, Run
 from napari_amil.plugin._work import Worker
 from napari_amil.plugin.score import ScorePanel
 from napari_amil.plugin.train import TrainPanel
@@ -134,8 +132,8 @@ def test_a_training_is_seen_cancelled_killed_and_resumed_to_the_same_weights(
     same = [str(part).replace(str(run.folder), str(tmp_path / "again")) for part in run.arguments()]
     (tmp_path / "again").mkdir()
     (tmp_path / "again" / "run.yaml").write_text((run.folder / "run.yaml").read_text())
-    done = CliRunner().invoke(app, same, catch_exceptions=False)
-    assert done.exit_code == 0
+    done = subprocess.run([*PROGRAM, *same], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
     torch.testing.assert_close(_weights(run.folder), _weights(tmp_path / "again"), rtol=0, atol=0)
     scores = [(folder / "bags.csv").read_text() for folder in (run.folder, tmp_path / "again")]
     assert scores[0] == scores[1]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from napari_amil.core.bundle import Bundle, load_bundle, read_card, save_bundle, starter_path
+from napari_amil.core.cohort.arrange import Placed, arranging
 from napari_amil.core.cohort.checks import checking
 from napari_amil.core.cohort.controls import read_controls
 from napari_amil.core.cohort.folds import assign_folds
@@ -58,6 +59,7 @@ __all__ = [
     "DetectorTrainingSettings",
     "Estimate",
     "Gathered",
+    "Placed",
     "Problem",
     "Protocol",
     "Recipe",
@@ -68,6 +70,7 @@ __all__ = [
     "SynthCohortSettings",
     "ablate",
     "ablation_rows",
+    "arranging",
     "assign_folds",
     "bag_table",
     "calibrate",
