@@ -171,11 +171,11 @@ def test_a_training_outlives_its_window_and_is_found_again(
     assert panel.pages.currentWidget() is panel.runs
     qtbot.waitUntil(lambda: _n_epochs(run) >= 2, timeout=WAIT_MS)
     assert run.status().state == "running"
+    assert not psutil.pid_exists(window.pid)
     panel.runs.view.buttons["stop"].click()
     assert run.status().state == "stopping"
     qtbot.waitUntil(lambda: run.status().state == "finished", timeout=WAIT_MS)
     assert run.model() is not None
-    assert not psutil.pid_exists(window.pid)
 
 
 def test_what_the_command_line_refuses_is_said_in_its_own_words(

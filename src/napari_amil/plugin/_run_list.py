@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from napari.components import ViewerModel
-from qtpy.QtCore import QSize, Qt, QTimer, Signal
+from qtpy.QtCore import QCoreApplication, QSize, Qt, QTimer, Signal
 from qtpy.QtWidgets import (
+    QCheckBox,
     QFileDialog,
     QHBoxLayout,
     QLabel,
@@ -67,13 +68,17 @@ class RunList(QWidget):
         self.view = RunView(viewer)
         self._other = QPushButton("Open a run folder …")
         self._other.setToolTip("Show a training that another window or the command line started.")
+        self.leave = QCheckBox("Trainings go on when napari is closed")
+        self.leave.setToolTip("The next window finds them. Else they end with it, and can be resumed.")
+        self.leave.setChecked(True)
         layout = scrolling(self)
         head = QHBoxLayout()
         head.addWidget(QLabel("Runs"), 1)
         head.addWidget(self._other)
         layout.addLayout(head)
-        for widget in (self.list, self.notice, self.view):
-            layout.addWidget(widget)
+        parts: list[QWidget] = [self.list, self.notice, self.view, self.leave]
+        for part in parts:
+            layout.addWidget(part)
         layout.addStretch(1)
         self.list.currentItemChanged.connect(self._on_chosen)
         self._other.clicked.connect(self._on_open)
@@ -82,6 +87,12 @@ class RunList(QWidget):
         self._timer = QTimer(self)
         self._timer.setInterval(_POLL_MS)
         self._timer.timeout.connect(self.poll)
+        farewell = Farewell(self.runs)
+        self.leave.toggled.connect(farewell.set_leave)
+        application = QCoreApplication.instance()
+        if application is not None:  # the panel may be gone by then, hence what is held here is not
+            application.aboutToQuit.connect(lambda: farewell.say())
+        self._farewell = farewell
         self.reload()
         self._timer.start()
 
@@ -195,6 +206,29 @@ class RunList(QWidget):
             self.notice.show()
             return
         self.add(self.runs.get(path) or Run(path))
+
+
+class Farewell:
+    """What happens to living trainings when the application ends.
+
+    Parameters
+    ----------
+    runs
+        The runs of a list, which may grow.
+    """
+
+    def __init__(self, runs: dict[Path, Run]) -> None:
+        self._runs = runs
+        self._leave = True
+
+    def set_leave(self, leave: bool) -> None:
+        """Let them go on, or not."""
+        self._leave = leave
+
+    def say(self) -> None:
+        """End the trainings that are not to go on; their last whole epoch is kept."""
+        for run in [] if self._leave else self._runs.values():
+            run.cancel()
 
 
 _SETTLED = {"finished", "failed", "cancelled", "interrupted"}
