@@ -115,8 +115,12 @@ class RunList(QWidget):
         try:
             self._registry.add(run.folder)
         except AmilError as error:
-            self.notice.setText(str(error))
-            self.notice.show()
+            self.say(str(error))
+
+    def say(self, text: str) -> None:
+        """Show a sentence below the list, until another run is chosen."""
+        self.notice.setText(text)
+        self.notice.show()
 
     def choose(self, folder: Path) -> None:
         """Show the run in ``folder``."""
@@ -180,6 +184,7 @@ class RunList(QWidget):
 
     def _on_chosen(self) -> None:
         self.view.show_run(self.chosen())
+        self._show_empty()
 
     def _on_deleted(self, run: Run) -> None:
         self._registry.remove(run.folder)
@@ -202,8 +207,7 @@ class RunList(QWidget):
     def _open(self, folder: str) -> None:
         path = Path(folder)
         if not any((path / name).exists() for name in (EVENTS_FILE, "run.yaml")):
-            self.notice.setText(f"'{path}' is no run folder: it has neither {EVENTS_FILE} nor run.yaml.")
-            self.notice.show()
+            self.say(f"'{path}' is no run folder: it has neither {EVENTS_FILE} nor run.yaml.")
             return
         self.add(self.runs.get(path) or Run(path))
 
