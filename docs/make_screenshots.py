@@ -16,11 +16,12 @@ from skimage.io import imsave
 from napari_amil.core.cohort.samples import REAL_FILE, real_field
 
 IMAGES = Path(__file__).parent / "images"
+TRAINING = {"train-dark.png": ["--theme", "dark"], "train-done-light.png": ["--theme", "light", "--done"]}
 PICTURES = {"window-dark.png": ("dark", "1366x768"), "window-light.png": ("light", "1366x768")}
 
 
 def main() -> int:
-    """Write every picture and return 0, or the exit code of the first demo that failed."""
+    """Write every picture and return 0, or the exit code of the first that failed."""
     IMAGES.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
         field = Path(folder, REAL_FILE).with_suffix(".png")
@@ -31,6 +32,13 @@ def main() -> int:
             code = subprocess.run(demo, check=False).returncode
             if code:
                 return code
+    for name, options in TRAINING.items():
+        script = Path(__file__).with_name("train_window.py")
+        code = subprocess.run(
+            [sys.executable, str(script), str(IMAGES / name), *options], check=False
+        ).returncode
+        if code:
+            return code
     return 0
 
 

@@ -178,6 +178,13 @@ def calibrate(request: Request) -> Generator[Event, None, dict[str, Any]]:
     return {"bundle": str(target), "sentences": sentences, "differs": differs}
 
 
+def arrange(request: Request) -> Generator[Event, None, dict[str, Any]]:
+    """Copy the ``images`` (path, class, patient, sample) into a folder cohort ``target``."""
+    images = [pipeline.Placed(Path(path), *names) for path, *names in request["images"]]
+    out = yield from pipeline.arranging(images, Path(request["target"]))
+    return {"cohort": str(out)}
+
+
 JOBS: dict[str, Job] = {
     "detect": detect,
     "score": score,
@@ -189,6 +196,7 @@ JOBS: dict[str, Job] = {
     "check": check,
     "estimate": estimate,
     "calibrate": calibrate,
+    "arrange": arrange,
 }
 
 

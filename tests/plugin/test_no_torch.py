@@ -7,7 +7,8 @@ import subprocess
 import sys
 
 PROGRAM = """
-import importlib, pkgutil, sys
+import importlib, pkgutil, sys, tempfile
+from pathlib import Path
 import napari_amil.plugin
 for module in pkgutil.iter_modules(napari_amil.plugin.__path__, "napari_amil.plugin."):
     importlib.import_module(module.name)
@@ -17,12 +18,17 @@ from napari_amil.plugin._samples import synthetic_smear
 from napari_amil.plugin._work import Worker
 from napari_amil.plugin.detect import DetectPanel
 from napari_amil.plugin.score import ScorePanel
+from napari_amil.plugin._run_registry import RunRegistry
+from napari_amil.plugin.arrange import ArrangePanel
+from napari_amil.plugin.calibrate import CalibratePanel
+from napari_amil.plugin.train import TrainPanel
 application = QApplication([])
 viewer = ViewerModel()
 pixels, attributes, _ = synthetic_smear()[0]
 viewer.add_image(pixels, **attributes)
 worker = Worker([sys.executable, "-c", "pass"])
-panels = DetectPanel(viewer, worker), ScorePanel(viewer, worker)
+panels = DetectPanel(viewer, worker), ScorePanel(viewer, worker), CalibratePanel(viewer, worker)
+panels += TrainPanel(viewer, worker, RunRegistry(Path(tempfile.mkdtemp()))), ArrangePanel(viewer, worker)
 from napari_amil.plugin import _demo_window, demo
 demo.window.run
 print(*sorted({name.split(".")[0] for name in sys.modules} & {"torch", "torchvision"}), sep=",", end="|")

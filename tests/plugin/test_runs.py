@@ -152,6 +152,17 @@ def test_the_list_shows_every_run_and_the_chosen_one_in_view(
     assert "training loss 0.5" in runs.view.curves.canvas.accessibleDescription()
 
 
+def test_trainings_end_with_the_application_only_if_that_is_wanted(runs: RunList, tmp_path: Path) -> None:
+    cancelled: list[Path] = []
+    for folder, run in runs.runs.items():
+        run.cancel = lambda folder=folder: cancelled.append(folder)  # type: ignore[method-assign]
+    runs._farewell.say()
+    assert cancelled == []
+    runs.leave.click()
+    runs._farewell.say()
+    assert sorted(cancelled) == [tmp_path / "a", tmp_path / "b"]
+
+
 def test_a_theme_recolours_the_curves(runs: RunList) -> None:
     before = runs.view.curves.canvas.figure.get_facecolor()
     runs.view.curves.set_theme("light")

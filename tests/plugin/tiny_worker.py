@@ -144,6 +144,9 @@ def answer(request: dict[str, Any]) -> dict[str, Any]:
     if job == "calibrate":
         sentences = ["Stain: 1.40 times.", "They differ clearly."]
         return {"bundle": request["target"], "sentences": sentences, "differs": True}
+    if job == "arrange":
+        Path(request["target"] + ".json").write_text(json.dumps(request["images"]))
+        return {"cohort": request["target"]}
     if job == "choices":
         return {"presets": {"recommended": {}}, "devices": {"cpu": "Processor (1 threads)"}}
     raise ValueError(f"There is no job called {job}.")

@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from napari.components import ViewerModel
-from qtpy.QtCore import QSize, Qt, QTimer, Signal
+from qtpy.QtCore import QCoreApplication, QSize, Qt, QTimer, Signal
 from qtpy.QtWidgets import (
+    QCheckBox,
     QFileDialog,
     QHBoxLayout,
     QLabel,
@@ -67,13 +68,17 @@ class RunList(QWidget):
         self.view = RunView(viewer)
         self._other = QPushButton("Open a run folder …")
         self._other.setToolTip("Show a training that another window or the command line started.")
+        self.leave = QCheckBox("Trainings go on when napari is closed")
+        self.leave.setToolTip("The next window finds them. Else they end with it, and can be resumed.")
+        self.leave.setChecked(True)
         layout = scrolling(self)
         head = QHBoxLayout()
         head.addWidget(QLabel("Runs"), 1)
         head.addWidget(self._other)
         layout.addLayout(head)
-        for widget in (self.list, self.notice, self.view):
-            layout.addWidget(widget)
+        parts: list[QWidget] = [self.list, self.notice, self.view, self.leave]
+        for part in parts:
+            layout.addWidget(part)
         layout.addStretch(1)
         self.list.currentItemChanged.connect(self._on_chosen)
         self._other.clicked.connect(self._on_open)
@@ -82,6 +87,12 @@ class RunList(QWidget):
         self._timer = QTimer(self)
         self._timer.setInterval(_POLL_MS)
         self._timer.timeout.connect(self.poll)
+        farewell = Farewell(self.runs)
+        self.leave.toggled.connect(farewell.set_leave)
+        application = QCoreApplication.instance()
+        if application is not None:  # the panel may be gone by then, hence what is held here is not
+            application.aboutToQuit.connect(lambda: farewell.say())
+        self._farewell = farewell
         self.reload()
         self._timer.start()
 
@@ -104,8 +115,12 @@ class RunList(QWidget):
         try:
             self._registry.add(run.folder)
         except AmilError as error:
-            self.notice.setText(str(error))
-            self.notice.show()
+            self.say(str(error))
+
+    def say(self, text: str) -> None:
+        """Show a sentence below the list, until another run is chosen."""
+        self.notice.setText(text)
+        self.notice.show()
 
     def choose(self, folder: Path) -> None:
         """Show the run in ``folder``."""
@@ -169,6 +184,7 @@ class RunList(QWidget):
 
     def _on_chosen(self) -> None:
         self.view.show_run(self.chosen())
+        self._show_empty()
 
     def _on_deleted(self, run: Run) -> None:
         self._registry.remove(run.folder)
@@ -191,10 +207,32 @@ class RunList(QWidget):
     def _open(self, folder: str) -> None:
         path = Path(folder)
         if not any((path / name).exists() for name in (EVENTS_FILE, "run.yaml")):
-            self.notice.setText(f"'{path}' is no run folder: it has neither {EVENTS_FILE} nor run.yaml.")
-            self.notice.show()
+            self.say(f"'{path}' is no run folder: it has neither {EVENTS_FILE} nor run.yaml.")
             return
         self.add(self.runs.get(path) or Run(path))
+
+
+class Farewell:
+    """What happens to living trainings when the application ends.
+
+    Parameters
+    ----------
+    runs
+        The runs of a list, which may grow.
+    """
+
+    def __init__(self, runs: dict[Path, Run]) -> None:
+        self._runs = runs
+        self._leave = True
+
+    def set_leave(self, leave: bool) -> None:
+        """Let them go on, or not."""
+        self._leave = leave
+
+    def say(self) -> None:
+        """End the trainings that are not to go on; their last whole epoch is kept."""
+        for run in [] if self._leave else self._runs.values():
+            run.cancel()
 
 
 _SETTLED = {"finished", "failed", "cancelled", "interrupted"}

@@ -29,6 +29,7 @@ OUTPUT_FILE = "output.txt"
 MODEL_FILE = "bundle.safetensors"
 _CHECKPOINT = "checkpoint.safetensors"
 _LAST_WORDS = 300
+_OUTPUT_READ = 4000
 ALIVE = frozenset({"starting", "running", "paused", "stopping"})
 """States of a run whose process is alive."""
 
@@ -267,7 +268,9 @@ class Run:
 
     def _last_words(self) -> str:
         try:
-            text = (self.folder / OUTPUT_FILE).read_text(encoding="utf-8", errors="replace")
+            with (self.folder / OUTPUT_FILE).open("rb") as file:
+                file.seek(max(file.seek(0, os.SEEK_END) - _OUTPUT_READ, 0))
+                text = file.read().decode(errors="replace")
         except OSError:
             return ""
         lines = [line.strip() for line in text.splitlines() if line.strip()]

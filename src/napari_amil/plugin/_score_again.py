@@ -7,7 +7,7 @@ from typing import Any
 from napari.components import ViewerModel
 from napari.layers import Shapes
 from qtpy.QtCore import QObject, QTimer, Signal
-from qtpy.QtWidgets import QWidget
+from qtpy.QtWidgets import QApplication, QWidget
 
 from napari_amil.core.errors import AmilError
 from napari_amil.plugin.score import ScorePanel
@@ -26,6 +26,8 @@ def score_panels(widget: QWidget, viewer: ViewerModel) -> list[ScorePanel]:
     """
     window: Any = widget.window()
     found: list[ScorePanel] = window.findChildren(ScorePanel)
+    if not found:  # one of the two may float in a window of its own
+        found = [panel for top in QApplication.topLevelWidgets() for panel in top.findChildren(ScorePanel)]
     shell = getattr(viewer, "window", None)
     if not found and shell is not None:
         found = [shell.add_plugin_dock_widget(*_PANEL)[1]]

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from napari.components import ViewerModel
 from napari.viewer import Viewer
 from qtpy.QtCore import QCoreApplication, Signal
 from qtpy.QtWidgets import QTabWidget, QVBoxLayout, QWidget
 
 from napari_amil.core.errors import AmilError
-from napari_amil.plugin._model_choice import ModelChoice
 from napari_amil.plugin._prepare import PreparePage
+from napari_amil.plugin._rescore import score_panels
 from napari_amil.plugin._run_list import RunList
 from napari_amil.plugin._run_registry import RunRegistry
 from napari_amil.plugin._runs import Plan, Run
 from napari_amil.plugin._work import Worker
-
-_SCORE_PANEL = ("napari-amil", "Score cells")
 
 
 class TrainPanel(QWidget):
@@ -75,19 +71,14 @@ class TrainPanel(QWidget):
 
     def use_model(self, path: str) -> None:
         """Choose a model in every Score panel, opening one if there is none."""
-        choices = self._model_choices()
-        window = getattr(self._viewer, "window", None)
-        if not choices and window is not None:
-            window.add_plugin_dock_widget(*_SCORE_PANEL)
-            choices = self._model_choices()
-        for choice in choices:
-            choice.setValue(path)
-
-    def _model_choices(self) -> list[ModelChoice]:
-        """Return where a model is chosen in this window, outside this panel."""
-        window: Any = self.window()
-        found: list[ModelChoice] = window.findChildren(ModelChoice)
-        return [choice for choice in found if not self.isAncestorOf(choice)]
+        try:
+            panels = score_panels(self, self._viewer)
+        except AmilError as error:
+            self.runs.say(str(error))
+            return
+        for panel in panels:
+            panel.model.setValue(path)
+        self.runs.say("The Score panel uses this model now.")
 
     def _on_page_changed(self, _: int) -> None:
         if self.pages.currentWidget() is self.runs:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from napari_amil.core.bundle import Bundle, load_bundle, read_card, save_bundle, starter_path
+from napari_amil.core.cohort.arrange import Placed, arranging
 from napari_amil.core.cohort.checks import checking
 from napari_amil.core.cohort.controls import read_controls
 from napari_amil.core.cohort.folds import assign_folds
@@ -76,6 +77,7 @@ __all__ = [
     "Estimate",
     "Exploration",
     "Gathered",
+    "Placed",
     "Problem",
     "Project",
     "Protocol",
@@ -87,6 +89,7 @@ __all__ = [
     "SynthCohortSettings",
     "ablate",
     "ablation_rows",
+    "arranging",
     "assign_folds",
     "bag_table",
     "calibrate",
