@@ -188,7 +188,7 @@ def drawn_shapes(cells: Cells, record: CellRecord) -> list[NDArray[np.float64]]:
     """Return the shapes ``(n_points, ndim)`` of ``cells`` and note them as drawn."""
     tolerance = _COARSE_PX[has_compiled_triangulation()]
     shapes = []
-    simple_ones = simplified(cells.outlines, tolerance)
+    simple_ones = simplified([outline.astype(float) for outline in cells.outlines], tolerance)
     for cell_id, simple in zip(cells.cell_id, simple_ones, strict=True):
         record.drawn[int(cell_id)] = simple
         lead = np.tile(np.array(record.place, float), (len(simple), 1))
