@@ -12,6 +12,7 @@ from napari_amil.core.types import Cells
 from napari_amil.plugin import _layers
 from napari_amil.plugin._colours import ColourScale, default_scale
 from napari_amil.plugin._rows import RECORD, CellRecord
+from napari_amil.plugin._simplify import simplified
 
 Build = Callable[..., Shapes]
 COLUMNS = [
@@ -89,7 +90,7 @@ def test_cells_come_back_exactly_whatever_is_drawn(cells: Cells, image: Image, b
 def test_a_simplified_outline_stays_within_its_tolerance() -> None:
     turn = np.linspace(0, 2 * np.pi, 300, endpoint=False)
     circle = np.stack([50 * np.sin(turn), 50 * np.cos(turn)], axis=1)
-    simple = _layers.simplify(circle, 0.5)
+    simple = simplified([circle], 0.5)[0]
     middles = (simple + np.roll(simple, 1, axis=0)) / 2
     assert len(simple) < 60
     assert np.hypot(*middles.T).min() > 49.4

@@ -17,6 +17,7 @@ from napari.components import ViewerModel
 from napari_amil.plugin._samples import synthetic_smear
 from napari_amil.plugin._work import Worker
 from napari_amil.plugin.detect import DetectPanel
+from napari_amil.plugin.gallery import GalleryPanel
 from napari_amil.plugin.score import ScorePanel
 from napari_amil.plugin._run_registry import RunRegistry
 from napari_amil.plugin.arrange import ArrangePanel
@@ -29,6 +30,7 @@ viewer.add_image(pixels, **attributes)
 worker = Worker([sys.executable, "-c", "pass"])
 panels = DetectPanel(viewer, worker), ScorePanel(viewer, worker), CalibratePanel(viewer, worker)
 panels += TrainPanel(viewer, worker, RunRegistry(Path(tempfile.mkdtemp()))), ArrangePanel(viewer, worker)
+panels += (GalleryPanel(viewer),)
 from napari_amil.plugin import _demo_window, demo
 demo.window.run
 print(*sorted({name.split(".")[0] for name in sys.modules} & {"torch", "torchvision"}), sep=",", end="|")

@@ -34,6 +34,7 @@ from napari_amil.plugin._layers import cell_layers, show_scale
 from napari_amil.plugin._legend import ColourBar, Marks
 from napari_amil.plugin._rows import record_of
 from napari_amil.plugin._scales import scales_of
+from napari_amil.plugin._style_choice import StyleChoice
 from napari_amil.plugin._words import meaning, title
 
 _LEVELS = (50.0, 95.0, 99.0)
@@ -79,6 +80,7 @@ class ColourChoice(QWidget):
         form.addRow("To", self.high)
         form.addRow(self.fit)
         self.more.body.addLayout(form)
+        layout.addWidget(StyleChoice(self._viewer))
         layout.addWidget(self.more)
 
     def value(self) -> ColourScale | None:

@@ -8,15 +8,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from napari.components import ViewerModel
-from napari.layers import Image, Shapes
+from napari.layers import Image, Layer, Shapes
 
 from napari_amil.core.detection.select import Candidates
 from napari_amil.core.errors import AmilError
 from napari_amil.core.types import Cells
 from napari_amil.plugin._colours import ColourScale
+from napari_amil.plugin._companions import companions_of
 from napari_amil.plugin._fields import UNREADABLE, field_of_file
 from napari_amil.plugin._layers import cell_layers, make_layer, set_scores, show_scale
-from napari_amil.plugin._rows import BOX_COLUMNS, CellRecord, record_of
+from napari_amil.plugin._rows import BOX_COLUMNS, DOTTED, CellRecord, record_of
 from napari_amil.plugin._scored_folder import file_of, typical_side_px
 from napari_amil.plugin._selection import CellKey, rows_of
 
@@ -73,7 +74,7 @@ def bring_forward(viewer: ViewerModel, layer: Shapes) -> None:
     image = next(
         (other for other in viewer.layers if record and str(other.unique_id) == record.image_id), None
     )
-    for wanted in (image, layer):
+    for wanted in (image, *_shown_for(viewer, layer)):
         if wanted is not None:
             wanted.visible = True
     if image is None or viewer.canvas.grid.enabled:
@@ -84,7 +85,14 @@ def bring_forward(viewer: ViewerModel, layer: Shapes) -> None:
             continue
         cover = next((lay for lay in viewer.layers if str(lay.unique_id) == below.image_id), None)
         if isinstance(cover, Image) and _overlap(cover, image):
-            cover.visible = other.visible = False
+            for hidden in (cover, *_shown_for(viewer, other)):
+                hidden.visible = False
+
+
+def _shown_for(viewer: ViewerModel, layer: Shapes) -> list[Layer]:
+    """Return the layers that show the cells of ``layer``: itself, unless dots stand in for it, and others."""
+    itself: list[Layer] = [] if DOTTED in layer.metadata else [layer]
+    return [*itself, *companions_of(viewer, layer)]
 
 
 def _overlap(first: Image, second: Image) -> bool:

@@ -11,6 +11,9 @@ from napari.layers import Layer
 from qtpy.QtCore import QObject, Qt, Signal
 from qtpy.QtWidgets import QComboBox, QFrame, QScrollArea, QVBoxLayout, QWidget
 
+COMPANION = "napari_amil_companion"
+"""Key in ``metadata`` of a layer that only accompanies a cell layer, whose ``unique_id`` it holds."""
+
 
 def hear(widget: QObject, emitter: Any, slot: Callable[[Any], None], position: str = "first") -> None:  # noqa: ANN401
     """Call the method ``slot`` of ``widget`` on every event of ``emitter`` until the widget is destroyed."""
@@ -43,7 +46,7 @@ class LayerCombo(QComboBox):
     def __init__(self, viewer: ViewerModel, accepts: Callable[[Layer], bool], empty: str) -> None:
         super().__init__()
         self._viewer = viewer
-        self._accepts = accepts
+        self._accepts = lambda layer: COMPANION not in layer.metadata and accepts(layer)
         self._empty = empty
         self.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
         self.setMinimumContentsLength(12)

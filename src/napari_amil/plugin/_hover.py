@@ -11,6 +11,8 @@ from qtpy.QtCore import QObject, Signal
 
 from napari_amil.plugin._follow import hear
 from napari_amil.plugin._layers import cell_layers
+from napari_amil.plugin._overview import row_under
+from napari_amil.plugin._rows import DOTTED
 from napari_amil.plugin._words import describe
 
 
@@ -44,8 +46,8 @@ class Hover(QObject):
         """Find the cell at ``position`` (world coordinates) and say what is known about it."""
         found: tuple[Shapes | None, int] = (None, -1)
         for layer in reversed(cell_layers(self._viewer.layers)):
-            if layer.visible and layer.nshapes:
-                row, _ = layer.get_value(position, world=True) or (None, None)
+            if layer.nshapes and (layer.visible or DOTTED in layer.metadata):
+                row = _row_at(layer, position)
                 if row is not None and row < len(layer.features):
                     found = (layer, int(row))
                     break
@@ -61,3 +63,11 @@ class Hover(QObject):
     def _on_status(self, event: Any) -> None:  # noqa: ANN401
         if self._status and event.value != self._status:
             self._viewer.status = self._status
+
+
+def _row_at(layer: Shapes, position: tuple[float, ...]) -> int | None:
+    """Return the row of the cell at ``position``, shown as a shape or as a dot."""
+    if DOTTED in layer.metadata:
+        return row_under(layer, position)
+    row, _ = layer.get_value(position, world=True) or (None, None)
+    return row

@@ -9,7 +9,6 @@ import numpy as np
 import pandas as pd
 from napari.layers import Image, Shapes
 from numpy.typing import NDArray
-from skimage.measure import approximate_polygon
 
 from napari_amil.core.types import Cells
 from napari_amil.plugin._colours import UNSCORED_RGBA, ColourScale
@@ -24,6 +23,7 @@ from napari_amil.plugin._rows import (
     score_names,
     write_features,
 )
+from napari_amil.plugin._simplify import simplified
 from napari_amil.plugin._triangulation import fastest_triangulation, has_compiled_triangulation
 
 _EDGE_OF_DIAMETER = 1 / 26
@@ -169,21 +169,12 @@ def drawn_shapes(cells: Cells, record: CellRecord) -> list[NDArray[np.float64]]:
     """Return the shapes ``(n_points, ndim)`` of ``cells`` and note them as drawn."""
     tolerance = _COARSE_PX[has_compiled_triangulation()]
     shapes = []
-    for cell_id, outline in zip(cells.cell_id, cells.outlines, strict=True):
-        simple = simplify(outline.astype(float), tolerance)
+    simple_ones = simplified([outline.astype(float) for outline in cells.outlines], tolerance)
+    for cell_id, simple in zip(cells.cell_id, simple_ones, strict=True):
         record.drawn[int(cell_id)] = simple
         lead = np.tile(np.array(record.place, float), (len(simple), 1))
         shapes.append(np.hstack([lead, simple - PIXEL_EDGE]))
     return shapes
-
-
-def simplify(outline: NDArray[np.float64], tolerance_px: float) -> NDArray[np.float64]:
-    """Return the polygon with fewer corners, never farther than ``tolerance_px`` from the given one."""
-    if len(outline) <= 4:
-        return outline
-    closed = np.vstack([outline, outline[:1]])
-    simple = np.asarray(approximate_polygon(closed, tolerance_px)[:-1], float)
-    return simple if len(simple) >= 3 else outline
 
 
 def edge_width(record: CellRecord) -> float:

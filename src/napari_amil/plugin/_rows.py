@@ -20,6 +20,8 @@ from napari_amil.plugin._colours import ColourScale
 
 RECORD = "napari_amil"
 """Key of the `CellRecord` in ``layer.metadata``."""
+DOTTED = "napari_amil_dotted"
+"""Key in ``metadata`` of a cell layer that is hidden behind an overview, and need not be coloured."""
 PIXEL_EDGE = 0.5
 """Cells count from the corner of the first pixel, napari from its centre."""
 
@@ -233,7 +235,7 @@ def write_features(layer: Shapes, record: CellRecord, table: pd.DataFrame) -> No
         layer.feature_defaults = blank_row(table, record)
         record.present = set(table["cell_id"].tolist())
         record.next_id = max(record.next_id, *(cell_id + 1 for cell_id in record.present), 1)
-        if record.scale is not None and layer.nshapes:
+        if record.scale is not None and layer.nshapes and DOTTED not in layer.metadata:
             values = _floats(table, record.scale.column, len(table))
             layer.edge_color = record.scale.edge_rgba(values)
             layer.face_color = record.scale.face_rgba(values)

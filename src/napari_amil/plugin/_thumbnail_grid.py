@@ -105,12 +105,13 @@ class ThumbnailGrid(QAbstractScrollArea):
         """Ask for the tiles on the screen again."""
         self._port.update()
 
-    def set_count(self, count: int) -> None:
-        """Show ``count`` items; nothing is chosen, and the first row is on top."""
+    def set_count(self, count: int, *, keep_place: bool = False) -> None:
+        """Show ``count`` items; nothing is chosen, and the first row is on top unless the place is kept."""
         self._count, self.current, self._anchor = count, -1, 0
         self._is_chosen = np.zeros(count, dtype=bool)
         self._set_range()
-        self._bar.setValue(0)
+        if not keep_place:
+            self._bar.setValue(0)
         self._port.update()
 
     def set_side(self, side_px: int) -> None:
@@ -131,11 +132,11 @@ class ThumbnailGrid(QAbstractScrollArea):
         """Return the chosen positions."""
         return np.flatnonzero(self._is_chosen).tolist()
 
-    def show_chosen(self, positions: Iterable[int], current: int) -> None:
+    def show_chosen(self, positions: Iterable[int], current: int, *, reveal: bool = True) -> None:
         """Mark what was chosen elsewhere, and bring ``current`` (-1 for none) into sight; emits nothing."""
         self._is_chosen = np.zeros(self._count, dtype=bool)
         self._is_chosen[list(positions)] = True
-        if current >= 0 and current != self.current:
+        if reveal and current >= 0 and current != self.current:
             self.reveal(current)
         self.current = current
         self._anchor = max(current, 0)

@@ -98,8 +98,8 @@ class GalleryPanel(QWidget):
             timer.timeout.connect(slot)
         self.source.valueChanged.connect(self._on_source_changed)
         self.source.imagesChanged.connect(self.refresh)
-        self.order.valueChanged.connect(self._arrange)
-        self.filter.valueChanged.connect(self._arrange)
+        self.order.valueChanged.connect(self._on_rules_changed)
+        self.filter.valueChanged.connect(self._on_rules_changed)
         self.side.valueChanged.connect(self.grid.set_side)
         self.grid.sizeChanged.connect(self.side.setValue)
         self.grid.chosen.connect(self._on_chosen)
@@ -138,7 +138,7 @@ class GalleryPanel(QWidget):
         self._soon.stop()
         self.thumbnails.clear_lost()
         if self.source.value() is None:
-            self._fill(open_cells(self._viewer.layers))
+            self._fill(open_cells(self._viewer.layers), keep_place=True)
         elif self._scored is not None:
             self._fill(cohort_cells(self._scored, self.source.images()))
 
@@ -170,13 +170,13 @@ class GalleryPanel(QWidget):
         if problem:
             self.errored.emit(problem)
 
-    def _fill(self, cells: CellTable) -> None:
+    def _fill(self, cells: CellTable, *, keep_place: bool = False) -> None:
         self._cells = cells
         self.order.offer(cells.table)
         self.filter.offer(cells.table)
-        self._arrange()
+        self._arrange(keep_place=keep_place)
 
-    def _arrange(self) -> None:
+    def _arrange(self, *, keep_place: bool = False) -> None:
         """Filter and sort anew."""
         keep = self.filter.keeps(self._cells.table)
         column, highest_first = self.order.value()
@@ -191,9 +191,12 @@ class GalleryPanel(QWidget):
         self.count.setText(f"{n_shown:,} of {total:,} cells" if n_shown < total else f"{total:,} cells")
         if not self.reading_folder:
             self.grid.empty_text = _NONE_LEFT if total else _NO_CELLS
-        self.grid.set_count(n_shown)
-        self._on_selection_changed()
+        self.grid.set_count(n_shown, keep_place=keep_place)
+        self._show_selection(reveal=not keep_place)
         self.filled.emit(n_shown)
+
+    def _on_rules_changed(self) -> None:
+        self._arrange()
 
     @property
     def reading_folder(self) -> bool:
@@ -252,8 +255,10 @@ class GalleryPanel(QWidget):
             self._is_telling = False
 
     def _on_selection_changed(self, _: object = None) -> None:
-        if self._is_telling:
-            return
+        if not self._is_telling:
+            self._show_selection(reveal=True)
+
+    def _show_selection(self, *, reveal: bool) -> None:
         keys = self._selection.keys
         current = self._selection.current
         rows = self._cells.rows_of(keys)
@@ -261,7 +266,8 @@ class GalleryPanel(QWidget):
         place_of[self._shown] = np.arange(len(self._shown))
         positions = place_of[rows]
         looked_at = self._cells.rows_of([current]) if current is not None else []
-        self.grid.show_chosen(positions[positions >= 0], int(place_of[looked_at[0]]) if looked_at else -1)
+        place = int(place_of[looked_at[0]]) if looked_at else -1
+        self.grid.show_chosen(positions[positions >= 0], place, reveal=reveal)
 
     def show_cell(self, position: int) -> None:
         """Fly to the cell at a position of the grid; the image of a cohort is opened if it is not open."""

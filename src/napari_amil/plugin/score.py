@@ -20,7 +20,7 @@ from napari_amil.core.settings import RunSettings
 from napari_amil.core.types import Cells
 from napari_amil.plugin._colour_choice import ColourChoice
 from napari_amil.plugin._evidence import keep_evidence
-from napari_amil.plugin._follow import LayerCombo, hear, scrolling
+from napari_amil.plugin._follow import COMPANION, LayerCombo, hear, scrolling
 from napari_amil.plugin._hover import Hover
 from napari_amil.plugin._job import JobBar
 from napari_amil.plugin._labels import layer_of_labels
@@ -221,7 +221,9 @@ def unchanged_only(scores: pd.DataFrame, asked: Cells, now: Cells) -> pd.DataFra
 
 def _image_below(layers: Any, cells: Layer, image_id: str | None) -> Image:  # noqa: ANN401
     """Return the image that ``cells`` lie on: the one they were found on, else the topmost visible one."""
-    images = [layer for layer in reversed(layers) if isinstance(layer, Image)]
+    images = [
+        layer for layer in reversed(layers) if isinstance(layer, Image) and COMPANION not in layer.metadata
+    ]
     belongs: Callable[[Image], bool] = lambda image: str(image.unique_id) == image_id  # noqa: E731
     if image_id is not None:
         found = next(filter(belongs, images), None)
