@@ -18,12 +18,20 @@ from skimage.io import imsave
 
 from napari_amil.core.detection.select import Candidates
 from napari_amil.core.types import Cells
-from napari_amil.plugin import _layers
+from napari_amil.plugin import _care, _layers
 from napari_amil.plugin._rows import CellRecord
 from napari_amil.plugin._work import Worker
 
 TINY = (sys.executable, str(Path(__file__).with_name("tiny_worker.py")))
 WAIT_MS = 30_000
+
+
+@pytest.fixture(autouse=True)
+def autosave_folder(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Unsaved work of a test stays with the test."""
+    folder = tmp_path_factory.mktemp("autosave")
+    monkeypatch.setattr(_care, "autosave_folder", lambda: folder)
+    return folder
 
 
 @pytest.fixture

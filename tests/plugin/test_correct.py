@@ -3,6 +3,7 @@ from __future__ import annotations
 import copy
 import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -137,7 +138,9 @@ def test_cells_find_their_image_again(
 ) -> None:
     look_after(viewer)
     viewer.add_layer(layer)
-    viewer.add_image(field[:100], rgb=True, name="smear.png")
+    other = viewer.add_image(field[:100], rgb=True, name="smear.png")
+    assert _layers.need_record(layer).image_id != str(other.unique_id)
+    viewer.layers.remove(other)
     again = viewer.add_image(field, rgb=True, name="smear.png", scale=(2, 2))
     assert _layers.need_record(layer).image_id == str(again.unique_id)
     np.testing.assert_allclose(layer.scale, (2, 2))
@@ -155,3 +158,11 @@ def test_the_keys_collide_with_nothing(panel: CorrectPanel, layer: Shapes) -> No
     assert len(theirs) > 30
     assert {"N", "O", "Ctrl-Z", "Ctrl-Shift-Z"} <= set(KEYS)
     assert all(what in panel.keys.content.findChild(type(panel.chosen)).text() for what in KEYS.values())
+
+
+@pytest.mark.parametrize("name", ["cells", "cells.csv"])
+def test_cells_are_saved_by_the_panel(panel: CorrectPanel, tmp_path: Path, name: str) -> None:
+    panel.save_to(tmp_path / name)
+    written = tmp_path / (name if "." in name else "cells.geojson")
+    assert panel.job.notice.text() == f"Saved in '{written}'."
+    assert written.stat().st_size > 500

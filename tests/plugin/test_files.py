@@ -179,7 +179,7 @@ def test_napari_saves_and_opens_with_our_writer_and_reader(
     worked_on: Shapes, image: Image, tmp_path: Path, qtbot: QtBot
 ) -> None:
     npe2.PluginManager.instance().discover()
-    for name in ("cells.geojson", "cells.csv"):
+    for name in ("smear.geojson", "smear.cells.csv"):
         path = tmp_path / name
         paths, plugin = _npe2.write_layers(str(path), [worked_on])
         assert (paths, plugin) == ([str(path)], "napari-amil")
@@ -188,7 +188,7 @@ def test_napari_saves_and_opens_with_our_writer_and_reader(
     look_after(viewer)
     image.name = "smear.png"
     viewer.add_layer(image)
-    (again,) = viewer.open(str(tmp_path / "cells.geojson"))
+    (again,) = viewer.open(str(tmp_path / "smear.geojson"))
     assert _layers.need_record(again).image_id == str(image.unique_id)
     _assert_same_layer(worked_on, again)
 

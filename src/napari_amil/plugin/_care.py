@@ -12,6 +12,7 @@ from napari.layers import Image, Shapes
 from napari.utils.notifications import show_info
 from qtpy.QtCore import QCoreApplication, QObject
 
+from napari_amil.plugin._autosave import Autosave, autosave_folder
 from napari_amil.plugin._edits import next_unsure, toggle_excluded
 from napari_amil.plugin._follow import hear
 from napari_amil.plugin._journal import journal_of, keep
@@ -45,7 +46,11 @@ class CellCare(QObject):
         self._viewer = weakref.ref(viewer)
         self._seen: set[tuple[str, int]] = set()
         self._kind = "found"
+        self.autosave = Autosave(viewer, autosave_folder(), self)
         hear(self, viewer.layers.events.inserted, self._on_inserted)
+        application = QCoreApplication.instance()
+        if application is not None:
+            application.aboutToQuit.connect(self.autosave.flush)
         for layer in list(viewer.layers):
             self.adopt(layer)
 
@@ -71,6 +76,8 @@ class CellCare(QObject):
             self._link(viewer, layer)
             layer.bind_key(NEXT_KEY, self._on_next_key, overwrite=True)
             layer.bind_key(OUT_KEY, _on_out_key, overwrite=True)
+            self.autosave.watch(layer)
+        self.autosave.look()
 
     def _link(self, viewer: ViewerModel, cells: Shapes) -> None:
         """Give cells whose image was closed, or opened after them, the image of their name and size."""

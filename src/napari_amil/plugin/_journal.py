@@ -52,6 +52,7 @@ class Journal:
         self._shapes: dict[int, ShapeState] = {}
         self._rows = pd.DataFrame()
         self._memory = Memory(frozenset(), frozenset(), None, None, None)
+        self.n_changes = 0
         self.undone: list[Step] = []
         self.done: deque[Step] = deque(maxlen=STEPS)
         self._look()
@@ -84,6 +85,7 @@ class Journal:
         before = side_of(shapes, rows, memory, touched)
         after = side_of(self._shapes, self._rows, self._memory, touched)
         self._add(Step(title_of(before, after, touched), touched, before, after, moved_slider(before, after)))
+        self.n_changes += 1
         self.changed.emit()
 
     def _add(self, step: Step) -> None:
@@ -169,6 +171,7 @@ class Journal:
         wanted = set(side.shapes) if by_hand else chosen
         layer.selected_data = {row for row, i in enumerate(self._shapes) if i in wanted}
         layer.refresh()
+        self.n_changes += 1
         self.changed.emit()
 
 

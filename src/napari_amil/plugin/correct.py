@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from napari.components import ViewerModel
 from napari.layers import Shapes
 from napari.viewer import Viewer
 from qtpy.QtCore import Qt, Signal
-from qtpy.QtWidgets import QComboBox, QFormLayout, QGridLayout, QPushButton, QWidget
+from qtpy.QtWidgets import QComboBox, QFileDialog, QFormLayout, QGridLayout, QPushButton, QWidget
 
 from napari_amil.core.errors import AmilError
 from napari_amil.plugin._care import KEYS, look_after
@@ -20,11 +21,14 @@ from napari_amil.plugin._journal import journal_of
 from napari_amil.plugin._layers import cell_layers
 from napari_amil.plugin._model_choice import ModelChoice
 from napari_amil.plugin._rescore import Rescoring, start_rescoring
+from napari_amil.plugin._restore import RestoreBar
 from napari_amil.plugin._rows import CELL_TYPE, record_of
 from napari_amil.plugin._selection import rows_of, selection_of
 from napari_amil.plugin._theme import wrapped
 from napari_amil.plugin._work import Worker, shared_worker
+from napari_amil.plugin._writers import write_cells, write_table
 
+_FILES = "Cells, nothing lost (*.geojson);;Table (*.csv);;Table (*.parquet)"
 _MODES = {
     "Draw": ("add_polygon_lasso", "Draw round a cell that was missed: press, go round it, let go."),
     "Box": ("add_rectangle", "Drag a box round a cell that was missed."),
@@ -76,6 +80,8 @@ class CorrectPanel(QWidget):
         self.next = _button("Next unsure cell", "Go to the most unsure cell that was not looked at yet (N).")
         self.job = JobBar("Score changed cells", "Score only the cells that were drawn or changed.")
         self.model = ModelChoice(self._worker)
+        self.save = _button("Save …", "Save these cells whole (GeoJSON, opens in QuPath too) or as a table.")
+        self.unsaved = RestoreBar(self._care.autosave)
         self.keys = Folded("Keys")
         self.keys.body.addWidget(wrapped("\n".join(f"{key}: {what}" for key, what in KEYS.items())))
         self._lay_out(scrolling(self))
@@ -83,6 +89,7 @@ class CorrectPanel(QWidget):
     def _lay_out(self, layout: Any) -> None:  # noqa: ANN401
         choice = QFormLayout()
         choice.addRow("Cells", self.cells)
+        layout.addWidget(self.unsaved)
         layout.addLayout(choice)
         grid = QGridLayout()
         pairs = [self.undo, self.redo, *self.tools.values(), self.delete, self.out]
@@ -99,6 +106,7 @@ class CorrectPanel(QWidget):
         below = QFormLayout()
         below.addRow("Model", self.model)
         layout.addLayout(below)
+        layout.addWidget(self.save)
         layout.addWidget(self.keys)
         layout.addStretch(1)
 
@@ -117,6 +125,7 @@ class CorrectPanel(QWidget):
         line = self.type.lineEdit()
         assert line is not None
         line.returnPressed.connect(self._on_type_given)
+        self.save.clicked.connect(self._on_save)
         self.next.clicked.connect(self.go_to_next)
         self.job.wanted.connect(self.run)
         self.job.finished.connect(self._on_scored)
@@ -154,6 +163,27 @@ class CorrectPanel(QWidget):
         if layer is not None and button is not None:
             self._viewer.layers.selection.active = layer
             layer.mode = button.property("mode")
+
+    def _on_save(self) -> None:
+        layer = self.cells.layer()
+        if layer is None:
+            return
+        start = str(Path.home() / f"{Path(layer.name).stem}.geojson")
+        chosen, _ = QFileDialog.getSaveFileName(self, "Save cells", start, _FILES)
+        if chosen:
+            self.save_to(Path(chosen))
+
+    def save_to(self, path: Path) -> None:
+        """Save the cells: whole as ``.geojson``, else as a table."""
+        layer = self.cells.layer()
+        path = path if path.suffix else path.with_suffix(".geojson")
+        write = write_table if path.suffix.lower() in {".csv", ".parquet"} else write_cells
+        try:
+            write(str(path), *layer.as_layer_data_tuple()[:2])
+        except AmilError as error:
+            self.job.say(str(error), "error")
+        else:
+            self.job.say(f"Saved in '{path}'.")
 
     def _on_delete(self) -> None:
         layer, rows = self._chosen()

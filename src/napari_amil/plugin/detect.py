@@ -24,6 +24,7 @@ from napari_amil.plugin._job import JobBar
 from napari_amil.plugin._layers import cell_layers, make_layer, show_cells
 from napari_amil.plugin._model_choice import ModelChoice
 from napari_amil.plugin._planes import Plane, shown_plane
+from napari_amil.plugin._restore import RestoreBar
 from napari_amil.plugin._rows import CellRecord, record_of
 from napari_amil.plugin._theme import sized, wrapped
 from napari_amil.plugin._work import Worker, shared_worker
@@ -70,7 +71,7 @@ class DetectPanel(QWidget):
         self._settle.setSingleShot(True)
         self._settle.setInterval(_SETTLE_MS)
         self._settle.timeout.connect(self._select_again)
-        look_after(viewer)
+        self._care = look_after(viewer)
         self._build()
         hear(self, viewer.layers.selection.events.active, self._on_active_changed)
         hear(self, viewer.layers.events.removed, self._on_layer_removed)
@@ -94,7 +95,9 @@ class DetectPanel(QWidget):
         layout = scrolling(self)
         choice = QFormLayout()
         choice.addRow("Image", self.image)
+        self.unsaved = RestoreBar(self._care.autosave)
         layout.addLayout(choice)
+        layout.addWidget(self.unsaved)
         layout.addWidget(self.job)
         self.next = QPushButton("Next: score these cells")
         self.next.setToolTip("Open the Score panel, which says how unusual every cell is.")
