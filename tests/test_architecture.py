@@ -40,7 +40,7 @@ EVERYWHERE = frozenset({"core.types", "core.settings", "core.events", "core.erro
 DOORS = {
     "cli": EVERYWHERE | {"core.pipeline", "core.cluster"},
     "worker": EVERYWHERE | {"core.pipeline"},
-    "plugin": EVERYWHERE | {"core.detection.select"},
+    "plugin": EVERYWHERE | {"core.detection.select", "core.exchange.project"},
 }
 """What the rooms above core may touch; the plugin asks the worker process for everything else."""
 

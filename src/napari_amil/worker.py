@@ -1,8 +1,8 @@
 """The child process that does what needs torch: one JSON request a line in, events and results out.
 
 ``{"event": "Ready"}`` is said once the networks can be used. A request has an ``id``, which every
-answer repeats, and a ``job``: ``detect``, ``score`` or ``info``. Arrays travel through files, so
-that a line stays short. Killing the process is how a job is cancelled.
+answer repeats, and a ``job``: ``detect``, ``score``, ``score_cohort`` or ``info``. Arrays travel through
+files, so that a line stays short. Killing the process is how a job is cancelled.
 """
 
 from __future__ import annotations
@@ -77,6 +77,18 @@ def score(request: Request) -> Generator[Event, None, dict[str, Any]]:
     return {"scores": str(target), "bag": {**said, **counts}, "classes": list(bag.probability)}
 
 
+def score_cohort(request: Request) -> Generator[Event, None, dict[str, Any]]:
+    """Score the bags of ``inputs`` that the folder ``out`` does not hold yet."""
+    recipe = _recipe(request)
+    if not request.get("settings"):
+        recipe = pipeline.Recipe.of(recipe.bundle, None, recipe.device)
+    source = pipeline.open_source([Path(name) for name in request["inputs"]], recipe.settings.control)
+    out = pipeline.make_folder(Path(request["out"]))
+    bundle = Path(request["bundle"]) if request.get("bundle") else None
+    project = yield from pipeline.scoring_project(source, recipe, bundle, out)
+    return {"folder": str(out), "n_bags": len(project.bags), "n_cells": len(project.cells)}
+
+
 def info(request: Request) -> Generator[Event, None, dict[str, Any]]:
     """Return the card of a bundle."""
     header = pipeline.read_card(_bundle_path(request))
@@ -84,7 +96,7 @@ def info(request: Request) -> Generator[Event, None, dict[str, Any]]:
     return {"card": header["card"], "settings": header["settings"], "classes": header.get("classes", [])}
 
 
-JOBS: dict[str, Job] = {"detect": detect, "score": score, "info": info}
+JOBS: dict[str, Job] = {"detect": detect, "score": score, "score_cohort": score_cohort, "info": info}
 
 
 def serve(requests: TextIO, replies: TextIO) -> None:

@@ -7,7 +7,7 @@ from types import ModuleType
 
 from napari_amil.core.errors import MissingExtraError
 
-EXTRAS = {"anndata": "h5ad", "lightning_fabric": "fabric", "pyarrow": "parquet", "umap": "umap"}
+EXTRAS = {"anndata": "h5ad", "lightning_fabric": "fabric", "pyarrow": "parquet"}
 """Which extra of this program installs an optional package."""
 
 

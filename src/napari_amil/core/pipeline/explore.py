@@ -139,8 +139,8 @@ def name_cluster(project: Project, found: Exploration, cluster: int, name: str, 
     free = [bag for bag in bags.index if bag in many and labels[bag] not in project.classes]
     if not free:
         raise AmilError(
-            f"Every bag with {_LEAST_CELLS} or more cells of cluster {cluster} has the label of a known class; "
-            "empty the labels that you doubt and score again."
+            f"Every bag with {_LEAST_CELLS} or more cells of cluster {cluster} is labelled with a known "
+            "class; empty the labels that you doubt and score again."
         )
     labels[free] = name
     cells = project.cells
