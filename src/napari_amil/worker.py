@@ -1,8 +1,8 @@
 """The child process that does what needs torch: one JSON request a line in, events and results out.
 
 ``{"event": "Ready"}`` is said once the networks can be used. A request has an ``id``, which every
-answer repeats, and a ``job``: ``detect``, ``score``, ``score_cohort`` or ``info``. Arrays travel through
-files, so that a line stays short. Killing the process is how a job is cancelled.
+answer repeats, and a ``job``: ``detect``, ``score``, ``score_cohort``, ``map`` or ``info``. Arrays
+travel through files, so that a line stays short. Killing the process is how a job is cancelled.
 """
 
 from __future__ import annotations
@@ -89,6 +89,14 @@ def score_cohort(request: Request) -> Generator[Event, None, dict[str, Any]]:
     return {"folder": str(out), "n_bags": len(project.bags), "n_cells": len(project.cells)}
 
 
+def lay_out(request: Request) -> Generator[Event, None, dict[str, Any]]:
+    """Lay out the cells of the scored ``folder`` by t-SNE and keep the places there."""
+    target = Path(request["folder"]) / "map-tsne.npy"
+    yield Step("map", 0, 0, "Laying out cells by t-SNE")
+    pipeline.write_map(pipeline.read_project(target.parent), target)
+    return {"map": str(target)}
+
+
 def info(request: Request) -> Generator[Event, None, dict[str, Any]]:
     """Return the card of a bundle."""
     header = pipeline.read_card(_bundle_path(request))
@@ -96,7 +104,13 @@ def info(request: Request) -> Generator[Event, None, dict[str, Any]]:
     return {"card": header["card"], "settings": header["settings"], "classes": header.get("classes", [])}
 
 
-JOBS: dict[str, Job] = {"detect": detect, "score": score, "score_cohort": score_cohort, "info": info}
+JOBS: dict[str, Job] = {
+    "detect": detect,
+    "score": score,
+    "score_cohort": score_cohort,
+    "map": lay_out,
+    "info": info,
+}
 
 
 def serve(requests: TextIO, replies: TextIO) -> None:

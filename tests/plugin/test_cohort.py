@@ -6,16 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
-import PIL.Image
 import pytest
 from napari.components import ViewerModel
 from napari.layers import Image
 from pytestqt.qtbot import QtBot
 from qtpy.QtCore import Qt
 
-from napari_amil.core.exchange.project import Project, write_project
-from napari_amil.core.types import Cells
 from napari_amil.plugin import cohort
 from napari_amil.plugin._bag_table import grouped
 from napari_amil.plugin._layers import cell_layers
@@ -47,30 +43,6 @@ def settings(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     Forgetful.kept = {}
     monkeypatch.setattr(cohort, "QSettings", Forgetful)
     return Forgetful.kept
-
-
-@pytest.fixture
-def scored(tmp_path: Path, field: np.ndarray, cells: Cells) -> Path:
-    """Three bags of two patients; cell 3 of the second bag is the most anomalous of its bag."""
-    tables = []
-    files = {}
-    for number in range(3):
-        name = f"{number}.png"
-        PIL.Image.fromarray(field).save(tmp_path / name)
-        files[name] = [str(tmp_path / name), 0]
-        anomaly = np.array([1.0, 2, 3 + 10 * number, 1, np.nan])
-        table = cells.table().assign(bag=f"bag {number}", image=name, anomaly=anomaly)
-        tables.append(table.assign(anomaly_percentile=np.array([20.0, 60, 99, 30, np.nan])))
-    bags = pd.DataFrame({"bag": ["bag 0", "bag 1", "bag 2"], "patient": ["p", "q", "q"]})
-    bags["label"] = ["control", "ill", None]
-    bags["verdict"] = ["control", "ill", "unlike anything seen"]
-    bags = bags.assign(predicted=["control", "ill", "ill"], novelty_p=[0.9, 0.4, 0.01], n_cells=[4, 4, 4])
-    bags = bags.assign(anomalous_fraction=[0.0, 0.1, 0.3], anomaly_p95=[2.0, 9.0, 10.0])
-    embeddings = np.zeros((15, 2), np.float32)
-    card = {"control": "control", "classes": ["control", "ill"], "images": files, "done": {}}
-    project = Project(pd.concat(tables, ignore_index=True), bags, embeddings, cells.outlines * 3, card)
-    write_project(project, tmp_path / "scored")
-    return tmp_path / "scored"
 
 
 @pytest.fixture

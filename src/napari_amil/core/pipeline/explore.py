@@ -19,6 +19,7 @@ from napari_amil.core.evaluation.clusters import (
     ClusterSettings,
     cluster_table,
     find_clusters,
+    neighbour_plane,
     patient_table,
     truth_table,
     unseen_agreement,
@@ -88,6 +89,12 @@ def explore_project(
             with replacing(out / "figures" / f"cluster-{cluster}.png") as partial:
                 PillowImage.fromarray(sheet).save(partial, format="PNG")
     return Exploration(table, patients, clusters)
+
+
+def write_map(project: Project, path: Path) -> None:
+    """Write the places ``(n_cells, 2)`` of all cells by t-SNE as ``.npy``."""
+    with replacing(path) as partial, partial.open("wb") as stream:
+        np.save(stream, neighbour_plane(project.embeddings).astype(np.float32), allow_pickle=False)
 
 
 def compare_with_truth(
