@@ -47,6 +47,7 @@ DOORS = {
         "core.exchange.files",
         "core.exchange.geojson",
         "core.exchange.labels",
+        "core.exchange.project",
     },
 }
 """What the rooms above core may touch; the plugin asks the worker process for everything else."""

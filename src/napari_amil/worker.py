@@ -111,6 +111,26 @@ def deletion(request: Request) -> Generator[Event, None, dict[str, Any]]:
     return (yield from pipeline.delete_from_field(_arrays(request["evidence"]), _recipe(request)))
 
 
+def score_cohort(request: Request) -> Generator[Event, None, dict[str, Any]]:
+    """Score the bags of ``inputs`` that the folder ``out`` does not hold yet."""
+    recipe = _recipe(request)
+    if not request.get("settings"):
+        recipe = pipeline.Recipe.of(recipe.bundle, None, recipe.device)
+    source = pipeline.open_source([Path(name) for name in request["inputs"]], recipe.settings.control)
+    out = pipeline.make_folder(Path(request["out"]))
+    bundle = Path(request["bundle"]) if request.get("bundle") else None
+    project = yield from pipeline.scoring_project(source, recipe, bundle, out)
+    return {"folder": str(out), "n_bags": len(project.bags), "n_cells": len(project.cells)}
+
+
+def lay_out(request: Request) -> Generator[Event, None, dict[str, Any]]:
+    """Lay out the cells of the scored ``folder`` by t-SNE and keep the places there."""
+    target = Path(request["folder"]) / "map-tsne.npy"
+    yield Step("map", 0, 0, "Laying out cells by t-SNE")
+    pipeline.write_map(pipeline.read_project(target.parent), target)
+    return {"map": str(target)}
+
+
 def info(request: Request) -> Generator[Event, None, dict[str, Any]]:
     """Return the card of a bundle."""
     header = pipeline.read_card(_bundle_path(request))
@@ -197,6 +217,8 @@ JOBS: dict[str, Job] = {
     "estimate": estimate,
     "calibrate": calibrate,
     "arrange": arrange,
+    "score_cohort": score_cohort,
+    "map": lay_out,
 }
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import PIL.Image
 import pytest
 from napari.components import ViewerModel
 from napari.layers import Image, Shapes
@@ -17,6 +18,7 @@ from qtpy.QtWidgets import QApplication
 from skimage.io import imsave
 
 from napari_amil.core.detection.select import Candidates
+from napari_amil.core.exchange.project import Project, write_project
 from napari_amil.core.types import Cells
 from napari_amil.plugin import _care, _layers
 from napari_amil.plugin._rows import CellRecord
@@ -144,3 +146,27 @@ def scored_cohort(tmp_path: Path, field: np.ndarray, cells: Cells) -> Path:
     bags["probability_control"], bags["probability_thal"] = [0.8, 0.1], [0.2, 0.9]
     bags.to_csv(folder / "bags.csv", index=False)
     return folder
+
+
+@pytest.fixture
+def scored(tmp_path: Path, field: np.ndarray, cells: Cells) -> Path:
+    """Three bags of two patients; cell 3 of the second bag is the most anomalous of its bag."""
+    tables = []
+    files = {}
+    for number in range(3):
+        name = f"{number}.png"
+        PIL.Image.fromarray(field).save(tmp_path / name)
+        files[name] = [str(tmp_path / name), 0]
+        anomaly = np.array([1.0, 2, 3 + 10 * number, 1, np.nan])
+        table = cells.table().assign(bag=f"bag {number}", image=name, anomaly=anomaly)
+        tables.append(table.assign(anomaly_percentile=np.array([20.0, 60, 99, 30, np.nan])))
+    bags = pd.DataFrame({"bag": ["bag 0", "bag 1", "bag 2"], "patient": ["p", "q", "q"]})
+    bags["label"] = ["control", "ill", None]
+    bags["verdict"] = ["control", "ill", "unlike anything seen"]
+    bags = bags.assign(predicted=["control", "ill", "ill"], novelty_p=[0.9, 0.4, 0.01], n_cells=[4, 4, 4])
+    bags = bags.assign(anomalous_fraction=[0.0, 0.1, 0.3], anomaly_p95=[2.0, 9.0, 10.0])
+    embeddings = np.stack([np.arange(15), np.arange(15) % 2, np.zeros(15)], axis=1).astype(np.float32)
+    card = {"control": "control", "classes": ["control", "ill"], "images": files, "done": {}}
+    project = Project(pd.concat(tables, ignore_index=True), bags, embeddings, cells.outlines * 3, card)
+    write_project(project, tmp_path / "scored")
+    return tmp_path / "scored"

@@ -81,7 +81,7 @@ def explore(
     ] = None,
     style: EventStyle = Style.bar,
 ) -> None:
-    """Look for what no class explains: clusters of unusual cells, their size in every patient, their cells."""
+    """Look for what no class explains: clusters of unusual cells, and their size in every patient."""
     talk = Talk(style)
     project = pipeline.read_project(scored)
     settings = pipeline.ClusterSettings(percentile, min_cells)

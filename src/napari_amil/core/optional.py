@@ -11,7 +11,6 @@ EXTRAS = {
     "anndata": "h5ad",
     "lightning_fabric": "fabric",
     "pyarrow": "parquet",
-    "umap": "umap",
     "zarr": "large",
 }
 """Which extra of this program installs an optional package."""

@@ -91,5 +91,5 @@ def test_agreement_with_the_truth_counts_every_cell_once(
 
 def test_too_few_cells_are_said(planted: tuple[pd.DataFrame, pd.DataFrame, np.ndarray]) -> None:
     cells, _, z = planted
-    with pytest.raises(AmilError, match="Only 0 cells are unusual.*--percentile"):
+    with pytest.raises(AmilError, match=r"Only 0 cells are unusual.*--percentile"):
         find_clusters(cells[:100], z[:100], SETTINGS)

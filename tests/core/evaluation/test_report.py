@@ -78,7 +78,7 @@ def test_the_overlay_draws_each_cell_in_its_colour() -> None:
     field = np.zeros((60, 80, 3), np.uint8)
     square = np.array([[0, 0], [0, 20], [20, 20], [20, 0]], np.float32)
     percentile = np.array([100.0, 50.0, np.nan])
-    drawn = draw_overlay(field, [square + 5, square + 35, square + [5, 50]], percentile)
+    drawn = draw_overlay(field, [square + 5, square + 35, square + np.float32([5, 50])], percentile)
     assert drawn.shape == field.shape
     colours = percentile_colours(percentile)
     assert colours[2].tolist() == [140, 140, 140]

@@ -28,7 +28,7 @@ from napari_amil.core.types import UNSEEN, box_outline
 
 @pytest.fixture
 def project(tmp_path: Path) -> Project:
-    """Six bags of 30 cells on one field; in the last three, of an unknown class, 10 cells are of a new kind."""
+    """Six bags of 30 cells on one field; in each of the last three 10 cells are of a new kind."""
     path = tmp_path / "field.png"
     PIL.Image.fromarray(np.full((200, 300, 3), 180, np.uint8)).save(path)
     rng = np.random.default_rng(0)

@@ -10,6 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from sklearn.cluster import HDBSCAN
 from sklearn.decomposition import PCA
+from sklearn.manifold import TSNE
 from sklearn.preprocessing import StandardScaler
 
 from napari_amil.core.errors import AmilError
@@ -117,6 +118,13 @@ def plane(embeddings: NDArray[np.float32]) -> NDArray[np.float64]:
     placed = np.zeros((len(x), 2))
     placed[:, :n] = PCA(n, random_state=0).fit_transform(x)
     return placed
+
+
+def neighbour_plane(embeddings: NDArray[np.float32], seed: int = 0) -> NDArray[np.float64]:
+    """Return places ``(n_cells, 2)`` in which neighbours stay together (t-SNE, van der Maaten 2008)."""
+    x = embeddings.astype(np.float64)
+    perplexity = min(30.0, max(1.0, (len(x) - 1) / 3))
+    return np.asarray(TSNE(perplexity=perplexity, init="pca", random_state=seed).fit_transform(x))
 
 
 def cluster_table(

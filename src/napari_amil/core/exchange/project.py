@@ -95,6 +95,12 @@ class Project:
             outlines=tuple(self.outlines[row] for row in rows),
         )
 
+    def plane(self) -> NDArray[np.float64]:
+        """Return the first two principal components ``(n_cells, 2)`` of the embeddings."""
+        centred = self.embeddings.astype(np.float64) - self.embeddings.mean(axis=0, dtype=np.float64)
+        _, vectors = np.linalg.eigh(centred.T @ centred)
+        return np.asarray(centred @ vectors[:, ::-1][:, :2])
+
     def image_cells(self, image: str) -> tuple[Cells, pd.DataFrame]:
         """Return the cells of one image, each once, and their rows of the table.
 

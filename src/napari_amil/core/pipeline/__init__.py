@@ -35,6 +35,7 @@ from napari_amil.core.pipeline.explore import (
     compare_with_truth,
     explore_project,
     name_cluster,
+    write_map,
 )
 from napari_amil.core.pipeline.export import FORMATS, choose_bags, export_project
 from napari_amil.core.pipeline.fields import Recipe, detect_field
@@ -165,6 +166,7 @@ __all__ = [
     "with_outlines",
     "write_detections",
     "write_json",
+    "write_map",
     "write_project",
     "write_reports",
     "write_table",

@@ -19,6 +19,7 @@ from napari_amil.core.evaluation.clusters import (
     ClusterSettings,
     cluster_table,
     find_clusters,
+    neighbour_plane,
     patient_table,
     truth_table,
     unseen_agreement,
@@ -90,6 +91,12 @@ def explore_project(
     return Exploration(table, patients, clusters)
 
 
+def write_map(project: Project, path: Path) -> None:
+    """Write the places ``(n_cells, 2)`` of all cells by t-SNE as ``.npy``."""
+    with replacing(path) as partial, partial.open("wb") as stream:
+        np.save(stream, neighbour_plane(project.embeddings).astype(np.float32), allow_pickle=False)
+
+
 def compare_with_truth(
     project: Project, found: Exploration, truth: str, unseen: str | None, out: Path
 ) -> pd.DataFrame:
@@ -139,8 +146,8 @@ def name_cluster(project: Project, found: Exploration, cluster: int, name: str, 
     free = [bag for bag in bags.index if bag in many and labels[bag] not in project.classes]
     if not free:
         raise AmilError(
-            f"Every bag with {_LEAST_CELLS} or more cells of cluster {cluster} has the label of a known class; "
-            "empty the labels that you doubt and score again."
+            f"Every bag with {_LEAST_CELLS} or more cells of cluster {cluster} is labelled with a known "
+            "class; empty the labels that you doubt and score again."
         )
     labels[free] = name
     cells = project.cells

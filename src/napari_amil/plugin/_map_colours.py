@@ -1,0 +1,45 @@
+"""Colours of the points of a map by what kind they are, and the order in which points are drawn."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from matplotlib.colors import to_rgba_array
+from numpy.typing import NDArray
+
+KINDS = ("label", "verdict", "patient", "bag", "cell_type")
+"""Columns of names that can colour a map."""
+_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#F0E442")
+_REST = "#7F7F7F"
+
+
+def with_kinds(cells: pd.DataFrame, bags: pd.DataFrame) -> pd.DataFrame:
+    """Return the table of cells with what is known of their bags."""
+    known = bags.set_index("bag")
+    columns = {
+        name: cells["bag"].map(known[name]) for name in ("label", "verdict", "patient") if name in known
+    }
+    return cells.assign(**columns)
+
+
+def kind_colours(names: pd.Series) -> tuple[NDArray[np.float64], dict[str, str]]:
+    """Return a colour ``(n, 4)`` per name and a legend; beyond the seven most frequent all are grey.
+
+    Colours can be told apart with every common colour blindness (Okabe and Ito).
+    """
+    filled = names.astype(object).where(names.notna() & (names != ""), "unknown").astype(str)
+    frequent = [name for name in filled.value_counts().index if name != "unknown"][: len(_COLOURS)]
+    colour_of = dict(zip(frequent, _COLOURS, strict=False))
+    colours = to_rgba_array([colour_of.get(name, _REST) for name in filled])
+    rest = len(set(filled) - set(frequent))
+    return colours, colour_of | ({"all others": _REST} if rest else {})
+
+
+def drawing_order(values: pd.Series) -> NDArray[np.int64]:
+    """Return the rows in the order in which to draw them: the rare and the high lie on top."""
+    if pd.api.types.is_numeric_dtype(values):
+        rank = values.to_numpy(np.float64)
+    else:
+        counts = values.map(values.value_counts())
+        rank = -counts.fillna(np.inf).to_numpy(np.float64)
+    return np.argsort(np.nan_to_num(rank, nan=-np.inf), kind="stable")

@@ -1,0 +1,251 @@
+"""The Embedding map: every scored cell as a point, near those that look alike; a lasso selects them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.backends.backend_qtagg import FigureCanvasQTAgg
+from matplotlib.figure import Figure
+from matplotlib.path import Path as Outline
+from matplotlib.widgets import LassoSelector, RectangleSelector
+from napari.components import ViewerModel
+from napari.viewer import Viewer
+from numpy.typing import NDArray
+from qtpy.QtCore import Qt, Signal
+from qtpy.QtWidgets import QComboBox, QFileDialog, QFormLayout, QPushButton, QVBoxLayout, QWidget
+
+from napari_amil.core.errors import AmilError
+from napari_amil.plugin._colours import default_scale, score_columns
+from napari_amil.plugin._follow import hear
+from napari_amil.plugin._job import JobBar
+from napari_amil.plugin._map_colours import KINDS, drawing_order, kind_colours, with_kinds
+from napari_amil.plugin._project import open_project_of
+from napari_amil.plugin._selection import CellKey, selection_of
+from napari_amil.plugin._theme import palette, wrapped
+from napari_amil.plugin._words import title
+from napari_amil.plugin._work import Worker, shared_worker
+
+PCA, TSNE = "Principal components", "t-SNE (neighbours stay together)"
+_CLICK_PX = 8
+_LASSO, _RECTANGLE = "Lasso", "Rectangle"
+_NOTHING = "No results are open: open the folder of a scored cohort, here or in the Cohort panel."
+
+
+class EmbeddingMap(QWidget):
+    """A scatter of all cells of the open project, in step with the selection that every view shares."""
+
+    errored = Signal(str)
+
+    def __init__(self, napari_viewer: Viewer, worker: Worker | None = None) -> None:
+        super().__init__()
+        viewer: ViewerModel = getattr(napari_viewer, "__wrapped__", napari_viewer)
+        self._viewer = viewer
+        self._worker = worker if worker is not None else shared_worker()
+        self._state = open_project_of(viewer)
+        self._selection = selection_of(viewer)
+        self._cells = pd.DataFrame()
+        self.place: NDArray[np.float64] = np.empty((0, 2))
+        self._rows_of: dict[CellKey, list[int]] = {}
+        self._build()
+        self._state.changed.connect(self._on_project_changed)
+        self._selection.changed.connect(self._on_selection_changed)
+        hear(self, viewer.events.theme, self._on_theme_changed)
+        self.job.wanted.connect(self.run)
+        self.job.finished.connect(self._on_placed)
+        self.job.errored.connect(self.errored)
+        self._on_project_changed()
+
+    def _build(self) -> None:
+        self.figure = Figure(layout="constrained")
+        self.canvas = FigureCanvasQTAgg(self.figure)
+        self.canvas.setMinimumHeight(260)
+        self.canvas.setAccessibleName("Map of cells")
+        self.axes = self.figure.add_subplot()
+        self.method = _combo([PCA, TSNE], "Layout", "Principal components at once; t-SNE is worked out once.")
+        self.colour = _combo(
+            [], "Colour", "What the colour of a point means; rare and high values lie on top."
+        )
+        self.tool = _combo([_LASSO, _RECTANGLE], "Select with", "Drag around cells; click a cell to see it.")
+        self.job = JobBar("Work out t-SNE", "Lay out the cells by t-SNE in the background; it is kept.")
+        self.reopen = QPushButton("Open results …")
+        self.reopen.setToolTip("Choose the folder of a scored cohort.")
+        self.summary = wrapped(_NOTHING)
+        form = QFormLayout()
+        for combo in (self.method, self.colour, self.tool):
+            form.addRow(combo.accessibleName(), combo)
+        layout = QVBoxLayout(self)
+        layout.addLayout(form)
+        for widget in (self.job, self.reopen, self.summary):
+            layout.addWidget(widget)
+        layout.addWidget(self.canvas, 1)
+        self.setMinimumWidth(300)
+        self.lasso = LassoSelector(self.axes, self._on_lasso, useblit=True)
+        self.rectangle = RectangleSelector(self.axes, self._on_rectangle, useblit=True, button=[1])
+        self.reopen.clicked.connect(self._choose_folder)
+        self.method.currentTextChanged.connect(self._on_method_changed)
+        self.colour.currentTextChanged.connect(self._draw)
+        self.tool.currentTextChanged.connect(self._on_tool_changed)
+        self._on_tool_changed()
+
+    def run(self) -> None:
+        """Work out the t-SNE layout of the open project."""
+        if self.job.is_running or self._state.folder is None:
+            return
+        self.job.follow(self._worker.start("map", folder=str(self._state.folder)))
+
+    def _on_placed(self, result: dict[str, Any]) -> None:
+        if self._state.folder is not None and Path(result["map"]).parent == self._state.folder:
+            self._on_method_changed()
+
+    def _on_project_changed(self) -> None:
+        project = self._state.project
+        for widget in (self.canvas, self.method, self.colour, self.tool):
+            widget.setVisible(project is not None)
+        self.job.setVisible(False)
+        if project is None:
+            return
+        self._cells = with_kinds(project.cells, project.bags)
+        keys = zip(self._cells["image"], self._cells["cell_id"], strict=True)
+        self._rows_of = {}
+        for row, (image, cell_id) in enumerate(keys):
+            self._rows_of.setdefault(CellKey(str(image), int(cell_id)), []).append(row)
+        before = self.colour.currentData()
+        self.colour.blockSignals(True)
+        self.colour.clear()
+        for name in [*score_columns(self._cells), *(kind for kind in KINDS if kind in self._cells)]:
+            self.colour.addItem(title(name), name)
+        self.colour.setCurrentIndex(max(self.colour.findData(before), 0))
+        self.colour.blockSignals(False)
+        self.summary.setText(f"{len(self._cells):,} cells. Drag around some to select them in every view.")
+        self._on_method_changed()
+
+    def _on_method_changed(self, _: str = "") -> None:
+        """Show the chosen layout, or offer to work it out."""
+        project, folder = self._state.project, self._state.folder
+        if project is None or folder is None:
+            return
+        wanted, stored = self.method.currentText(), folder / "map-tsne.npy"
+        place = project.plane()
+        if wanted == TSNE:
+            found = np.load(stored, allow_pickle=False) if stored.exists() else np.empty((0, 2))
+            place = found if len(found) == len(place) else None
+        self.job.setVisible(place is None)
+        if place is None:
+            self.summary.setText("t-SNE has not been worked out for these results yet.")
+            return
+        self.place = np.asarray(place, dtype=np.float64)
+        self.summary.setText(f"{len(self._cells):,} cells. Drag around some to select them in every view.")
+        self._draw()
+
+    def _draw(self, _: str = "") -> None:
+        if not len(self.place):
+            return
+        name = str(self.colour.currentData())
+        legend: dict[str, Any] = {}
+        if name in KINDS:
+            colours, legend = kind_colours(self._cells[name])
+        else:
+            values = self._cells[name].to_numpy(np.float64)
+            colours = default_scale(name, values).edge_rgba(values)
+        order = drawing_order(self._cells[name])
+        self.axes.clear()
+        size = float(np.clip(20_000 / len(self.place), 2, 20))
+        self.axes.scatter(*self.place[order].T, s=size, c=colours[order], linewidths=0)
+        for text, colour in legend.items():
+            self.axes.scatter([], [], s=24, color=[colour], label=text)
+        self._ring = self.axes.scatter([], [], s=4 * size + 12, facecolors="none", linewidths=1.2)
+        self.axes.set(xticks=[], yticks=[])
+        if legend:
+            self.axes.legend(fontsize=8, frameon=False, labelcolor="linecolor")
+        self._on_theme_changed(None)
+        self._show_selected()
+
+    def _on_theme_changed(self, _: object) -> None:
+        colours = palette(self._viewer.theme)
+        back, text = colours.back.name(), colours.text.name()
+        self.figure.set_facecolor(back)
+        self.axes.set_facecolor(back)
+        for spine in self.axes.spines.values():
+            spine.set_color(colours.muted.name())
+        if hasattr(self, "_ring"):
+            self._ring.set_edgecolor(text)
+        self.canvas.draw_idle()
+
+    def _on_tool_changed(self, _: str = "") -> None:
+        self.lasso.set_active(self.tool.currentText() == _LASSO)
+        self.rectangle.set_active(self.tool.currentText() == _RECTANGLE)
+
+    def _on_lasso(self, corners: list[tuple[float, float]]) -> None:
+        drawn = self.axes.transData.transform(corners)
+        if len(corners) < 3 or np.ptp(drawn, axis=0).max() < _CLICK_PX / 2:
+            self._show_nearest(np.asarray(drawn[-1]))
+            return
+        self.choose_rows(np.flatnonzero(Outline(corners).contains_points(self.place)))
+
+    def _on_rectangle(self, press: Any, release: Any) -> None:  # noqa: ANN401
+        ends = np.array([[press.xdata, press.ydata], [release.xdata, release.ydata]], dtype=float)
+        low, high = ends.min(axis=0), ends.max(axis=0)
+        self.choose_rows(np.flatnonzero(((self.place >= low) & (self.place <= high)).all(axis=1)))
+
+    def choose_rows(self, rows: NDArray[np.int64]) -> None:
+        """Choose the cells in some rows of the project, in every view."""
+        chosen = self._cells.iloc[rows]
+        keys = [CellKey(str(i), int(n)) for i, n in zip(chosen["image"], chosen["cell_id"], strict=True)]
+        self._selection.choose(keys)
+        self.summary.setText(f"{len(set(keys)):,} of {len(self._cells):,} cells are selected.")
+
+    def _show_nearest(self, pixel: NDArray[np.float64]) -> None:
+        """Show the cell that was clicked on its image."""
+        if not len(self.place):
+            return
+        apart = np.linalg.norm(self.axes.transData.transform(self.place) - pixel, axis=1)
+        if apart.min() > _CLICK_PX:
+            return
+        try:
+            self._state.show_cell(int(apart.argmin()))
+        except AmilError as error:
+            self.summary.setText(str(error))
+            self.errored.emit(str(error))
+
+    def _on_selection_changed(self, _: object) -> None:
+        if len(self.place):
+            self._show_selected()
+
+    def selected_rows(self) -> NDArray[np.int64]:
+        """Return the rows of the chosen cells."""
+        rows = [row for key in self._selection.keys for row in self._rows_of.get(key, ())]
+        return np.array(sorted(rows), dtype=np.int64)
+
+    def _show_selected(self) -> None:
+        self._ring.set_offsets(self.place[self.selected_rows()])
+        self.canvas.draw_idle()
+
+    def _choose_folder(self) -> None:
+        dialog = QFileDialog(self, "Choose the folder of a scored cohort")
+        dialog.setFileMode(QFileDialog.FileMode.Directory)
+        dialog.fileSelected.connect(self.open_folder)
+        dialog.finished.connect(dialog.deleteLater)
+        dialog.setModal(False)
+        dialog.show()
+
+    def open_folder(self, folder: str) -> None:
+        """Open a scored folder, for every panel."""
+        try:
+            self._state.open(Path(folder))
+        except AmilError as error:
+            self.summary.setText(str(error))
+            self.errored.emit(str(error))
+
+
+def _combo(texts: list[str], name: str, tip: str) -> QComboBox:
+    combo = QComboBox()
+    combo.addItems(texts)
+    combo.setAccessibleName(name)
+    combo.setToolTip(tip)
+    combo.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+    combo.setMinimumContentsLength(12)
+    combo.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
+    return combo

@@ -1,0 +1,156 @@
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from napari.components import ViewerModel
+from napari.layers import Image
+from pytestqt.qtbot import QtBot
+from qtpy.QtCore import Qt
+
+from napari_amil.plugin import cohort
+from napari_amil.plugin._bag_table import grouped
+from napari_amil.plugin._layers import cell_layers
+from napari_amil.plugin._project import open_project_of
+from napari_amil.plugin._rows import record_of
+from napari_amil.plugin._selection import CellKey, selection_of
+from napari_amil.plugin._work import Worker
+from napari_amil.plugin.cohort import CohortPanel
+
+Done = Callable[..., Any]
+
+
+class Forgetful:
+    """Settings that last as long as one test."""
+
+    kept: dict[str, str]
+
+    def __init__(self, *_: str) -> None: ...
+
+    def value(self, name: str, default: str) -> str:
+        return self.kept.get(name, default)
+
+    def setValue(self, name: str, value: str) -> None:  # noqa: N802
+        self.kept[name] = value
+
+
+@pytest.fixture(autouse=True)
+def settings(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    Forgetful.kept = {}
+    monkeypatch.setattr(cohort, "QSettings", Forgetful)
+    return Forgetful.kept
+
+
+@pytest.fixture
+def panel(qtbot: QtBot, viewer: ViewerModel, worker: Worker) -> CohortPanel:
+    panel = CohortPanel(viewer, worker)
+    qtbot.addWidget(panel)
+    return panel
+
+
+@pytest.fixture
+def full(panel: CohortPanel, scored: Path) -> CohortPanel:
+    panel.results.setText(str(scored))
+    panel.reopen.click()
+    return panel
+
+
+def column(panel: CohortPanel, name: str) -> list[str]:
+    place = list(panel.bags.table.columns).index(name)
+    return [panel.rows.index(row, place).data() for row in range(panel.rows.rowCount())]
+
+
+def test_results_open_with_one_row_per_sample(full: CohortPanel) -> None:
+    assert full.summary.text().startswith("3 samples of 2 patients, 15 cells; 1 unlike anything seen.")
+    assert column(full, "bag") == ["bag 0", "bag 1", "bag 2"]
+    assert column(full, "label") == ["control", "ill", "-"]
+    assert not full.view.isHidden()
+    for section in range(full.bags.columnCount()):
+        for role in (Qt.ItemDataRole.DisplayRole, Qt.ItemDataRole.ToolTipRole):
+            assert full.bags.headerData(section, Qt.Orientation.Horizontal, role)
+
+
+def test_rows_sort_by_value_and_filter_by_text(full: CohortPanel) -> None:
+    place = list(full.bags.table.columns).index("anomaly_p95")
+    full.view.sortByColumn(place, Qt.SortOrder.DescendingOrder)
+    assert column(full, "anomaly_p95") == ["10", "9", "2"]  # as text 9 would come first
+    full.filter.setText("UNLIKE")
+    assert column(full, "bag") == ["bag 2"]
+
+
+def test_groups_have_means_and_lead_to_their_samples(full: CohortPanel) -> None:
+    full.group.setCurrentText("By patient")
+    assert column(full, "patient") == ["p", "q"]
+    assert column(full, "n_bags") == ["1", "2"]
+    assert column(full, "anomalous_fraction") == ["0", "0.2"]
+    assert column(full, "novel") == ["0", "0.5"]
+    full.view.clicked.emit(full.rows.index(1, 0))
+    assert full.group.currentIndex() == 0
+    assert column(full, "bag") == ["bag 1", "bag 2"]
+    assert grouped(full.bags.table, "label")["label"].tolist() == ["control", "ill", "none"]
+
+
+def test_a_click_shows_the_most_telling_cell(full: CohortPanel, viewer: ViewerModel) -> None:
+    full.view.clicked.emit(full.rows.index(1, 0))
+    (layer,) = cell_layers(viewer.layers)
+    assert record_of(layer).image_name == "1.png"
+    assert layer.features["anomaly"].tolist()[:4] == [1, 2, 13, 1]
+    assert layer.features["status"].tolist() == ["scored"] * 4 + ["unscored"]
+    assert selection_of(viewer).current == CellKey("1.png", 3)
+    assert layer.selected_data == {2}
+    assert np.allclose(viewer.scene.camera.center[-2:], (79.5, 49.5), atol=1)
+    full.view.activated.emit(full.rows.index(2, 0))
+    names = [layer.name for layer in viewer.layers]
+    assert names == ["2.png", "cells of 2.png"]
+
+
+def test_what_the_user_changed_stays_open(full: CohortPanel, viewer: ViewerModel) -> None:
+    full.view.clicked.emit(full.rows.index(0, 0))
+    cell_layers(viewer.layers)[0].remove([0])
+    full.view.clicked.emit(full.rows.index(1, 0))
+    assert len([layer for layer in viewer.layers if isinstance(layer, Image)]) == 2
+
+
+def test_what_is_missing_is_said(panel: CohortPanel, scored: Path, tmp_path: Path) -> None:
+    for action, said in (
+        (panel.run, "Choose a folder with smears"),
+        (panel.open_results, "Choose the folder"),
+    ):
+        action()
+        assert said in panel.job.notice.text()
+    panel.source.setText(str(tmp_path / "absent"))
+    panel.run()
+    assert "absent" in panel.job.notice.text()
+    panel.results.setText(str(tmp_path))
+    panel.open_results()
+    assert "no scored folder" in panel.job.notice.text()
+    panel.results.setText(str(scored))
+    panel.open_results()
+    (tmp_path / "0.png").unlink()
+    panel.view.clicked.emit(panel.rows.index(0, 0))
+    assert "0.png' cannot be opened" in panel.job.notice.text()
+
+
+def test_a_folder_is_scored_in_the_background(
+    panel: CohortPanel, scored: Path, tmp_path: Path, done: Done, settings: dict[str, str]
+) -> None:
+    (tmp_path / "smears").mkdir()
+    panel._take_source(str(tmp_path / "smears"))
+    assert panel.results.text() == str(tmp_path / "smears-scored")
+    shutil.copytree(scored, tmp_path / "smears-scored")
+    done(panel.opened, panel.job.button.click)
+    assert column(panel, "bag") == ["bag 0", "bag 1", "bag 2"]
+    assert settings == {"source": str(tmp_path / "smears"), "results": str(tmp_path / "smears-scored")}
+
+
+def test_every_panel_of_a_viewer_sees_the_same_results(
+    full: CohortPanel, qtbot: QtBot, viewer: ViewerModel, worker: Worker
+) -> None:
+    second = CohortPanel(viewer, worker)
+    qtbot.addWidget(second)
+    assert column(second, "bag") == ["bag 0", "bag 1", "bag 2"]
+    assert open_project_of(viewer) is not open_project_of(ViewerModel())
