@@ -152,6 +152,7 @@ def _use_the_model(panel: TrainPanel, run: Run, qtbot: QtBot) -> None:
     layout.addWidget(panel)
     panel.runs.view.buttons["use"].click()
     assert score.model.value() == str(run.folder / "bundle.safetensors")
+    panel.setParent(None)  # it outlives this window
 
 
 @pytest.mark.skipif(os.name == "nt", reason="there is no SIGKILL on Windows")
