@@ -24,7 +24,7 @@ _TRAINING, _VALIDATION, _WEIGHT = "#56B4E9", "#E69F00", "#CC79A7"
 _HEIGHT_PX = 300
 _POINTS = 8.0
 _SIZE_INCHES = (3.4, 3.0)
-_MARGINS = {"left": 0.13, "right": 0.92, "top": 0.93, "bottom": 0.13, "hspace": 0.55}
+_MARGINS = {"left": 0.15, "right": 0.88, "top": 0.93, "bottom": 0.13, "hspace": 0.55}
 _MANY_EPOCHS = 400
 
 
@@ -101,7 +101,7 @@ class Curves(QWidget):
             ax.plot(shown[::thin], validation[::thin], color=_VALIDATION, label="validation", **style)
         beta = np.array([report.sic_weight for report in reports])
         line: dict[str, Any] = {"color": _WEIGHT, "linewidth": 1.0, "linestyle": (0, (4, 2))}
-        weight.plot(shown[::thin], beta[::thin], label="SIC weight (right)", **line)
+        weight.plot(shown[::thin], beta[::thin], label="SIC weight", **line)
         weight.set(ylim=(-0.03, 1.05), yticks=(0, 0.5, 1))
         weight.yaxis.tick_right()
         n_epochs = reports[-1].n_epochs if reports else 1
@@ -111,9 +111,9 @@ class Curves(QWidget):
         self._mark_phases(training, n_epochs)
         handles = [*ax.get_lines()[: 1 + bool(np.isfinite(validation).any())], *weight.get_lines()]
         if epochs:
-            look: dict[str, Any] = {"handlelength": 1.6, "columnspacing": 1.2, "borderaxespad": 0.2}
+            look: dict[str, Any] = {"handlelength": 1.3, "columnspacing": 0.9, "borderaxespad": 0.2}
             look |= {"labelcolor": self._palette.text.name(), "frameon": False}
-            ax.legend(handles=handles, ncols=3, loc="lower left", bbox_to_anchor=(0, 1.0), **look)
+            ax.legend(handles=handles, ncols=3, loc="lower left", bbox_to_anchor=(-0.12, 1.0), **look)
 
     def _mark_phases(self, training: TrainingLog, n_epochs: int) -> None:
         """Shade the epochs over single cells, whose loss is another one."""

@@ -99,6 +99,7 @@ class RunResults(QWidget):
                     item.setFont(font)
                 self.table.setItem(row, column, item)
         self.table.setSortingEnabled(True)
+        self.table.sortByColumn(0, Qt.SortOrder.AscendingOrder)
 
 
 class _Figure(QLabel):

@@ -38,7 +38,7 @@ _STATES = {
     "missing": "not found",
 }
 _MARKS = {"running": "▶", "paused": "⏸", "finished": "✓", "failed": "✗", "interrupted": "!", "missing": "?"}
-_LIST_PX = 112
+_MOST_ROWS = 3
 _EMPTY = "No run yet: choose a cohort under Prepare and press Start training."
 
 
@@ -62,7 +62,6 @@ class RunList(QWidget):
         self.runs: dict[Path, Run] = {}
         self._states: dict[Path, str] = {}
         self.list = QListWidget()
-        self.list.setFixedHeight(_LIST_PX)
         self.list.setAccessibleName("Runs")
         self.notice = wrapped(_EMPTY)
         self.view = RunView(viewer)
@@ -172,12 +171,17 @@ class RunList(QWidget):
         self.runs[run.folder] = run
         item = QListWidgetItem()
         item.setData(Qt.ItemDataRole.UserRole, str(run.folder))
-        item.setSizeHint(QSize(0, int(2.6 * self.fontMetrics().lineSpacing())))
+        item.setSizeHint(QSize(0, self._row_px()))
         self.list.insertItem(row, item)
         self._show_state(item, run)
 
+    def _row_px(self) -> int:
+        return int(2.6 * self.fontMetrics().lineSpacing())
+
     def _show_empty(self) -> None:
         is_empty = not self.list.count()
+        rows = min(self.list.count(), _MOST_ROWS)
+        self.list.setFixedHeight(rows * self._row_px() + 2 * self.list.frameWidth() + 4)
         self.list.setVisible(not is_empty)
         self.notice.setText(_EMPTY if is_empty else "")
         self.notice.setVisible(is_empty)

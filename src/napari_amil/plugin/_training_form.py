@@ -77,6 +77,7 @@ class TrainingForm(QWidget):
         layout.addWidget(self.training)
         layout.addWidget(self.more)
         self.offer_folds([])
+        self.setValue(self._presets["recommended"])
         self._preset.currentIndexChanged.connect(self._on_preset_changed)
         for signal in (self._test.currentIndexChanged, self._device.currentIndexChanged):
             signal.connect(self.changed)
