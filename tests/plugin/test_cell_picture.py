@@ -37,8 +37,8 @@ def test_every_kind_of_image_gives_eight_bit_colour(
 ) -> None:
     place: tuple[int, ...] = ()
     if kind == "grey 16 bit":
-        image = Image(field[..., 1].astype(np.uint16) * 100, contrast_limits=(0, 24000))
-        dark, light = 90 * 100 / 24000, 230 * 100 / 24000
+        image = Image(field[..., 1].astype(np.uint16) * 100, contrast_limits=(0, 30000))
+        dark, light = 90 * 100 / 30000, 230 * 100 / 30000
     elif kind == "fractions":
         image = Image(field / 255.0, rgb=True)
         dark, light = 90 / 255, 230 / 255

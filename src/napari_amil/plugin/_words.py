@@ -107,7 +107,7 @@ def numbers(row: Mapping[str, Any]) -> list[str]:
     for column, sentence in _NUMBERS:
         value, error = (float(row.get(key, np.nan)) for key in (column, f"{column}_se"))
         if np.isfinite(value):
-            lines.append(sentence.format(value, f" ± {error:.2g}" if error > 0 else ""))
+            lines.append(sentence.format(value, f" ± {error:.2g}" if error > 0 else "").replace("%", " %"))
     return lines
 
 
@@ -147,7 +147,7 @@ def _strongest_voice(row: Mapping[str, Any]) -> list[str]:
     if not voices:
         return []
     name = max(voices, key=lambda key: voices[key])
-    return [f"Speaks most for {name} ({voices[name]:+.3f})"]
+    return [f"Moved {name} by {voices[name]:+.2f}"]
 
 
 def _found(row: Mapping[str, Any]) -> list[str]:
