@@ -17,7 +17,11 @@ from napari_amil.core.cohort.samples import REAL_FILE, real_field
 
 IMAGES = Path(__file__).parent / "images"
 TRAINING = {"train-dark.png": ["--theme", "dark"], "train-done-light.png": ["--theme", "light", "--done"]}
-PICTURES = {"window-dark.png": ("dark", "1366x768"), "window-light.png": ("light", "1366x768")}
+PICTURES = {
+    "window-dark.png": ("dark", "score"),
+    "window-light.png": ("light", "score"),
+    "verdict-light.png": ("light", "verdict"),
+}
 
 
 def main() -> int:
@@ -26,9 +30,9 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         field = Path(folder, REAL_FILE).with_suffix(".png")
         imsave(field, real_field(), check_contrast=False)
-        for name, (theme, size) in PICTURES.items():
+        for name, (theme, front) in PICTURES.items():
             demo = [sys.executable, "-m", "napari_amil.plugin.demo", "--image", str(field), "--theme", theme]
-            demo += ["--size", size, "--screenshot", str(IMAGES / name)]
+            demo += ["--front", front, "--screenshot", str(IMAGES / name)]
             code = subprocess.run(demo, check=False).returncode
             if code:
                 return code

@@ -89,7 +89,8 @@ def test_verdict_probabilities_and_summary_are_told(panel: BagPanel, scored: Sha
         "It fits the known classes: 40 % of samples of known classes lie as far from all of them "
         "(novelty p = 0.4)."
     )
-    assert said[1:3] == ["Judged from 5 cells.", "1 of them (12 %) are more unusual than chance explains."]
+    assert said[1] == "Judged from 5 cells. 1 of them (12 %) are more unusual than chance explains."
+    assert said[2] == "For research only."
 
 
 def test_a_cell_of_the_waterfall_is_chosen_by_mouse_and_by_keyboard(

@@ -16,6 +16,8 @@ from qtpy.QtWidgets import QApplication
 from napari.components import ViewerModel
 from napari_amil.plugin._samples import synthetic_smear
 from napari_amil.plugin._work import Worker
+from napari_amil.plugin.bag import BagPanel
+from napari_amil.plugin.cell_card import CellCard
 from napari_amil.plugin.detect import DetectPanel
 from napari_amil.plugin.gallery import GalleryPanel
 from napari_amil.plugin.score import ScorePanel
@@ -28,9 +30,9 @@ viewer = ViewerModel()
 pixels, attributes, _ = synthetic_smear()[0]
 viewer.add_image(pixels, **attributes)
 worker = Worker([sys.executable, "-c", "pass"])
-panels = DetectPanel(viewer, worker), ScorePanel(viewer, worker), CalibratePanel(viewer, worker)
-panels += TrainPanel(viewer, worker, RunRegistry(Path(tempfile.mkdtemp()))), ArrangePanel(viewer, worker)
-panels += (GalleryPanel(viewer),)
+kinds = DetectPanel, ScorePanel, CellCard, BagPanel, CalibratePanel, ArrangePanel
+panels = [kind(viewer, worker) for kind in kinds]
+panels += [TrainPanel(viewer, worker, RunRegistry(Path(tempfile.mkdtemp()))), GalleryPanel(viewer)]
 from napari_amil.plugin import _demo_window, demo
 demo.window.run
 print(*sorted({name.split(".")[0] for name in sys.modules} & {"torch", "torchvision"}), sep=",", end="|")

@@ -11,8 +11,9 @@ from napari.layers import Image, Labels, Shapes
 from pytestqt.qtbot import QtBot
 
 from napari_amil.core.types import Cells
+from napari_amil.plugin._colour_choice import marks_of
 from napari_amil.plugin._layers import cells_of
-from napari_amil.plugin._model_choice import card_text
+from napari_amil.plugin._model_words import card_text, model_words
 from napari_amil.plugin._rows import record_of
 from napari_amil.plugin._work import Worker
 from napari_amil.plugin.score import ScorePanel, unchanged_only
@@ -107,6 +108,16 @@ def test_the_verdict_is_shown_with_its_probabilities(panel: ScorePanel, scored: 
     assert panel.verdict_detail.text().startswith("Judged from 5 cells. 1 of them (12 %)")
 
 
+def test_an_abstention_is_no_class(panel: ScorePanel, scored: Shapes) -> None:
+    record_of(scored).bag |= {"verdict": "abstain"}
+    scored.events.features()
+    assert panel.verdict.text() == "No verdict"
+    assert panel.verdict_caption.text() == "The model abstains"
+    assert panel.verdict_detail.text().startswith(
+        "No class reaches a probability of 50 %. Judged from 5 cells."
+    )
+
+
 def test_the_verdict_falls_when_a_cell_is_drawn(panel: ScorePanel, scored: Shapes) -> None:
     scored.add(BOX, shape_type="rectangle")
     assert panel.verdict.isHidden()
@@ -132,6 +143,8 @@ def test_a_cell_that_changes_while_it_is_scored_stays_unscored(
     done(panel.scored)
     assert layer.features["cell_id"].tolist() == [2, 3, 4, 5]
     assert layer.features["anomaly"].notna().tolist() == [False, True, True, True]
+    assert record_of(layer).bag is None
+    assert "score again" in panel.verdict_detail.text()
 
 
 def test_shapes_drawn_from_nothing_can_be_scored(
@@ -242,7 +255,7 @@ def test_both_themes_are_taken(panel: ScorePanel, scored: Shapes, viewer: Viewer
 
 def test_the_card_of_the_model_can_be_read(panel: ScorePanel, qtbot: QtBot) -> None:
     panel.model.about.button.click()
-    qtbot.waitUntil(lambda: panel.model.card.text().startswith("Name: tiny"), timeout=30_000)
+    qtbot.waitUntil(lambda: "Name: tiny" in panel.model.card.text(), timeout=30_000)
     panel.model.setValue("/somewhere/mine.safetensors")
     assert panel.model.value() == "/somewhere/mine.safetensors"
     assert panel.model.combo.currentText() == "mine.safetensors"
@@ -260,6 +273,49 @@ def test_a_card_is_plain_text() -> None:
         "Ok: yes",
         "Note: none",
     ]
+
+
+def test_a_card_is_told_in_sentences() -> None:
+    scores = {"accuracy": 0.96, "n_bags": 98.0, "balanced_accuracy": 0.86, "cell_auroc_anomaly": 0.946}
+    card = {
+        "data": "some smears",
+        "held_out": "fold 2",
+        "scorer": {"control": "control", "n_patients": {"control": 15, "ill": 6}, "n_cells": 2983},
+        "results": {"scores": scores, "detection": {"recall": 0.99, "precision": 0.97}},
+        "intended_use": "For research only.",
+    }
+    assert model_words(card, ["control", "ill"]).splitlines() == [
+        "Made from some smears.",
+        "It tells apart control, ill, and compares cells with control. "
+        "It learned from 2,983 cells of 21 patients.",
+        "Measured on fold 2.",
+        "Called rightly: 96 % of 98 samples (mean over the classes 86 %).",
+        "Abnormal against normal cells: area under the ROC 0.95.",
+        "Cells found: 99 %; of what is found 97 % are cells.",
+        "For research only.",
+    ]
+    assert model_words({}, []) == "It finds cells and does not score them."
+
+
+def test_the_colour_bar_marks_percentiles_and_q(panel: ScorePanel, scored: Shapes) -> None:
+    table = scored.features.assign(anomaly_q=[0.01, 0.2, 0.04, 0.6, 0.9], anomaly=[9.0, 2.0, 6.0, 1.0, 0.5])
+    table["attention_x_n"] = [0.0, 1.0, 2.0, 3.0, 4.0]
+    scored.features = table
+    marks = marks_of(scored, "anomaly")
+    assert marks.levels == ((50.0, 1.0), (95.0, 3.0), (99.0, 5.0))
+    assert marks.threshold == 6.0
+    assert marks.levels_said() == "Lines: 50, 95 and 99 % of control cells lie below"
+    assert marks_of(scored, "attention_x_n").levels[0] == (50.0, 2.0)
+    assert marks_of(scored, "attention_x_n").threshold is None
+    q = marks_of(scored, "anomaly_q")
+    assert (q.levels, q.threshold, q.is_above) == ((), 0.05, False)
+    panel.colours.setValue("anomaly")
+    assert "Cells above 6 have q < 0.05" in panel.colours.bar.accessibleDescription()
+    with_marks = panel.colours.bar.grab().toImage()
+    scored.features = table.assign(anomaly_q=0.5)
+    panel.colours.refresh_bar()
+    assert marks_of(scored, "anomaly").threshold is None
+    assert panel.colours.bar.grab().toImage() != with_marks
 
 
 def test_only_scores_of_unchanged_cells_count(cells: Cells, some_scores: pd.DataFrame) -> None:

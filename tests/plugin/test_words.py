@@ -24,7 +24,7 @@ def test_a_scored_cell_is_described_in_plain_words() -> None:
         "Cell 7: more unusual than 99.2 % of control cells",
         "Distance from control cells 12.3",
         "Attention 3.2 times that of an average cell",
-        "Speaks most for sickle cell (+0.150)",
+        "Moved sickle cell by +0.15",
         "93% certain to be a cell, cut by the border",
     ]
 
@@ -47,6 +47,29 @@ def test_a_cell_at_the_border_says_why_it_has_no_score() -> None:
         "status": "unscored",
     }
     assert _words.describe(row)[0] == "Cell 3: not scored, since the border of the image cuts it"
+
+
+def test_certainty_is_said_by_q() -> None:
+    assert _words.certainty({"anomaly_q": 0.04}).startswith("Stands out: of cells this unusual at most 4 %")
+    assert _words.certainty({"anomaly_q": 0.2}).endswith("as unusual (q = 0.20).")
+    assert _words.certainty({"anomaly_q": np.nan}) == _words.certainty({}) == ""
+
+
+def test_numbers_have_their_errors() -> None:
+    row = SCORED | {"anomaly_se": 0.7, "anomaly_percentile_se": np.nan}
+    assert _words.numbers(row) == [
+        "Percentile among control cells 99.24",
+        "Distance from control cells 12.3 ± 0.7",
+        "Attention 3.2 times that of an average cell",
+        "93 % certain to be a cell",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("share", "said"), [(0.123, "12 %"), (0.012, "1.2 %"), (0.997, "100 %"), (0.0, "0 %")]
+)
+def test_shares_are_said_to_two_digits(share: float, said: str) -> None:
+    assert _words.per_cent(share) == said
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-MOST_CELLS = 7
+MOST_CELLS = 5
 
 
 @dataclass(frozen=True)

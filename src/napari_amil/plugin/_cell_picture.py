@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from napari.layers import Image, Shapes
@@ -16,6 +17,9 @@ ACROSS = 1.9
 """Side of a picture in typical cell diameters, the same for every cell of an image."""
 _ROOM = 1.15
 """A cell that is larger than that gets its own box and this much more."""
+_GRID = 128
+_WHITE, _WHITE_PERCENTILE, _MOST_GAIN = 240.0, 90, 2.5
+_gains: WeakKeyDictionary[Image, NDArray[np.float64]] = WeakKeyDictionary()
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,7 +29,7 @@ class CellPicture:
     Parameters
     ----------
     pixels
-        ``(side, side, 3)`` uint8.
+        ``(side, side, 3)`` uint8, brightened so that the background of the image is white.
     outline
         ``(n_points, 2)`` y, x in pixels of the picture, from the corner of the first.
     """
@@ -71,7 +75,27 @@ def _window(image: Image, record: CellRecord, corner: NDArray[np.int64], side: i
     pixels = _as_rgb(np.asarray(stack[place]), image)
     before, after = first - corner, corner + side - last
     room = ((max(before[0], 0), max(after[0], 0)), (max(before[1], 0), max(after[1], 0)), (0, 0))
-    return np.ascontiguousarray(np.pad(pixels, room, mode="edge")[:side, :side])
+    padded = np.pad(pixels, room, mode="edge")[:side, :side]
+    return np.ascontiguousarray(np.rint(np.clip(padded * _gain(image), 0, 255)).astype(np.uint8))
+
+
+def _gain(image: Image) -> NDArray[np.float64]:
+    """Return the factor ``(3,)`` that makes the background of an image white, the same for all its cells.
+
+    It is measured on a coarse grid of pixels, once an image; images that are loaded piece by piece are
+    left as they are.
+    """
+    if image not in _gains:
+        data = image.data[-1] if image.multiscale else image.data
+        if isinstance(data, np.ndarray):
+            plane = data[(0,) * (image.ndim - 2)]
+            height, width = plane.shape[:2]
+            coarse = plane[:: max(height // _GRID, 1), :: max(width // _GRID, 1)]
+            white = np.percentile(_as_rgb(coarse, image).reshape(-1, 3), _WHITE_PERCENTILE, axis=0)
+            _gains[image] = np.clip(_WHITE / np.maximum(white, 1), 1.0, _MOST_GAIN)
+        else:
+            _gains[image] = np.ones(3)
+    return _gains[image]
 
 
 def _as_rgb(pixels: NDArray[Any], image: Image) -> NDArray[np.uint8]:

@@ -20,6 +20,8 @@ from napari_amil.plugin._work import shared_worker
 PLUGIN = "napari-amil"
 _START_MS = 300
 _SETTLE_MS = 900
+_AWAITED_MS = 60_000
+"""A picture is taken then, even if neighbours are still missing."""
 _PATIENCE_MS = 15 * 60 * 1000
 _HEIGHTS_PX = (390, 600)
 _TALL_PX = 1000
@@ -37,17 +39,20 @@ class Demo(QObject):
         Where the picture goes; None leaves the window open.
     tall
         Show the panels below each other.
+    front
+        Which panel is in front on the right at the end: ``score`` or ``verdict``.
     """
 
-    def __init__(self, viewer: napari.Viewer, picture: Path | None, *, tall: bool) -> None:
+    def __init__(self, viewer: napari.Viewer, picture: Path | None, *, tall: bool, front: str) -> None:
         super().__init__()
-        self.viewer, self.picture, self.tall = viewer, picture, tall
+        self.viewer, self.picture, self.tall, self.front = viewer, picture, tall, front
+        self._awaited: set[str] = {"neighbours"}
         self.error = ""
         self.said = ""
         add = viewer.window.add_plugin_dock_widget
         self.detect_dock, self.detect = add(PLUGIN, "Detect cells")
         self.score_dock, self.score = add(PLUGIN, "Score cells", tabify=not tall)
-        self.bag_dock, self.bag = add(PLUGIN, "Verdict of the sample", tabify=True)
+        self.bag_dock, self.bag = add(PLUGIN, "Verdict", tabify=True)
         self.card_dock, self.card = add(PLUGIN, "Cell card")
         docks = {self.detect_dock: "Detect", self.score_dock: "Score", self.bag_dock: "Verdict"}
         docks[self.card_dock] = "Cell card"
@@ -78,8 +83,28 @@ class Demo(QObject):
         if self.tall:
             docks = [self.detect_dock, self.score_dock]
             self.detect_dock.window().resizeDocks(docks, list(_HEIGHTS_PX), Qt.Orientation.Vertical)
+        if self.front == "verdict":
+            self.bag_dock.raise_()
+            self._awaited.add("deletion")
+            self.bag.deletion.job.finished.connect(self._on_deleted)
+            self.bag.refresh()
+            self.bag.deletion.run()
+        self.card.likes.shown.connect(self._on_neighbours)
         if self.picture is not None:
-            QTimer.singleShot(_SETTLE_MS, self._take_picture)
+            QTimer.singleShot(_AWAITED_MS, self._take_picture)
+
+    def _on_neighbours(self) -> None:
+        self._arrived("neighbours")
+
+    def _on_deleted(self, _: dict[str, Any]) -> None:
+        self._arrived("deletion")
+
+    def _arrived(self, what: str) -> None:
+        """Take the picture as soon as everything that it shows is there."""
+        if what in self._awaited:
+            self._awaited.remove(what)
+            if not self._awaited and self.picture is not None:
+                QTimer.singleShot(_SETTLE_MS, self._take_picture)
 
     def _point_at_most_unusual(self, layer: Shapes) -> int | None:
         """Show the read-out of the most unusual whole cell, as if the pointer were on it."""
@@ -95,12 +120,14 @@ class Demo(QObject):
         return row
 
     def _take_picture(self) -> None:
-        assert self.picture is not None
+        picture, self.picture = self.picture, None
+        if picture is None:  # taken already
+            return
         try:
-            self.viewer.screenshot(str(self.picture), canvas_only=False, flash=False)
+            self.viewer.screenshot(str(picture), canvas_only=False, flash=False)
         except (OSError, ValueError) as error:
-            self.error = f"The picture '{self.picture}' could not be written ({error}); end its name in .png."
-        self.said += f"; the window is in {self.picture}"
+            self.error = f"The picture '{picture}' could not be written ({error}); end its name in .png."
+        self.said += f"; the window is in {picture}"
         self._end()
 
     def _on_errored(self, message: str) -> None:
@@ -130,7 +157,7 @@ def _move_left(dock: QDockWidget) -> None:
     dock.raise_()
 
 
-def run(image: Path | None, picture: Path | None, theme: str, size: tuple[int, int]) -> str:
+def run(image: Path | None, picture: Path | None, theme: str, size: tuple[int, int], front: str) -> str:
     """Show the demo until its window is closed (or its picture is taken) and return a line about it.
 
     Raises
@@ -145,7 +172,7 @@ def run(image: Path | None, picture: Path | None, theme: str, size: tuple[int, i
     viewer.window.resize(*size)
     try:
         open_field(viewer, image)
-        demo = Demo(viewer, picture, tall=size[1] >= _TALL_PX)
+        demo = Demo(viewer, picture, tall=size[1] >= _TALL_PX, front=front)
     except AmilError:
         viewer.close()
         raise

@@ -9,12 +9,12 @@ from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QComboBox, QFileDialog, QScrollArea, QVBoxLayout, QWidget
 
 from napari_amil.plugin._forms import Folded
+from napari_amil.plugin._model_words import card_text, model_words
 from napari_amil.plugin._theme import wrapped
 from napari_amil.plugin._work import Worker
 
 STARTER = "Starter model"
 _FROM_FILE = "From a file …"
-_LONGEST_LIST = 6
 _CARD_PX = 170
 """Height of the part of a card that is seen at once."""
 
@@ -95,27 +95,5 @@ class ModelChoice(QWidget):
         task.cancelled.connect(self.card.clear)
 
     def _show_card(self, result: dict[str, Any]) -> None:
-        self.card.setText(card_text(result["card"]))
-
-
-def card_text(card: dict[str, Any], indent: str = "") -> str:
-    """Return a model card as lines that a person can read; long lists are cut short."""
-    lines = []
-    for name, value in card.items():
-        label = str(name).replace("_", " ")
-        label = f"number of {label[2:]}" if label.startswith("n ") else label
-        label = label[:1].upper() + label[1:]
-        if isinstance(value, dict):
-            lines += [f"{indent}{label}:", card_text(value, indent + "   ")]
-        elif isinstance(value, list):
-            shown = ", ".join(_plain(part) for part in value[:_LONGEST_LIST])
-            lines.append(f"{indent}{label}: {shown}{' …' if len(value) > _LONGEST_LIST else ''}")
-        else:
-            lines.append(f"{indent}{label}: {_plain(value)}")
-    return "\n".join(line for line in lines if line)
-
-
-def _plain(value: object) -> str:
-    if isinstance(value, bool) or value is None:
-        return {True: "yes", False: "no", None: "none"}[value]
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+        words = model_words(result["card"], result.get("classes", []))
+        self.card.setText(f"{words}\n\nThe whole card\n{card_text(result['card'])}")

@@ -12,6 +12,8 @@ from napari_amil.plugin._theme import Palette, mixed, palette
 
 _EDGE_PX = 1.6
 _CORNER_PX = 3
+_HALO = QColor(40, 40, 40, 130)
+"""Drawn below an outline, so that yellow is seen on white."""
 
 
 class Thumbnail(QAbstractButton):
@@ -96,8 +98,9 @@ def paint_picture(
     painter.save()
     painter.setClipRect(square)
     painter.setBrush(Qt.BrushStyle.NoBrush)
-    painter.setPen(QPen(colour, _EDGE_PX))
-    painter.drawPolygon(scaled)
+    for pen in (QPen(_HALO, _EDGE_PX + 1.6), QPen(colour, _EDGE_PX)):
+        painter.setPen(pen)
+        painter.drawPolygon(scaled)
     painter.restore()
 
 

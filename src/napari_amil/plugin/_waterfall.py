@@ -172,7 +172,7 @@ class Waterfall(QWidget):
             painter.drawRoundedRect(line, 3, 3)
         if step.picture is not None:
             square = QRectF(4, line.top() + (line.height() - _PICTURE_PX) / 2, _PICTURE_PX, _PICTURE_PX)
-            paint_picture(painter, square, step.picture, step.outline or QPolygonF(), self._palette.text)
+            paint_picture(painter, square, step.picture, step.outline or QPolygonF(), FOR)
         painter.setPen(QPen(self._palette.text))
         flags = Qt.AlignmentFlag.AlignVCenter
         start = _PICTURE_PX + 10.0 if step.key is not None else 5.0

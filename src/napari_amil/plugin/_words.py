@@ -40,14 +40,14 @@ _MEANINGS = {
 }
 
 _NUMBERS = (
-    ("anomaly_percentile", "Percentile among control cells:", ".2f"),
-    ("anomaly", "Distance from control cells:", ".3g"),
-    ("anomaly_q", "q-value within the image:", ".2g"),
-    ("attention_x_n", "Attention, of an average cell:", ".2g"),
-    ("pool_weight", "Weight in the verdict:", ".2g"),
-    ("detection_score", "Certainty of detection:", ".2f"),
+    ("anomaly_percentile", "Percentile among control cells {:.2f}{}"),
+    ("anomaly", "Distance from control cells {:.3g}{}"),
+    ("anomaly_q", "q-value within the image {:.2g}{}"),
+    ("attention_x_n", "Attention {:.2g}{} times that of an average cell"),
+    ("pool_weight", "Weight in the verdict {:.2g}{}"),
+    ("detection_score", "{:.0%}{} certain to be a cell"),
 )
-"""Column, name and format of the numbers that are said of one cell."""
+"""Columns and what is said of their values and errors, of one cell."""
 
 
 def title(column: str) -> str:
@@ -104,11 +104,10 @@ def per_cent(share: float) -> str:
 def numbers(row: Mapping[str, Any]) -> list[str]:
     """Return the scores of a cell with their errors, one short line each."""
     lines = []
-    for column, name, form in _NUMBERS:
+    for column, sentence in _NUMBERS:
         value, error = (float(row.get(key, np.nan)) for key in (column, f"{column}_se"))
         if np.isfinite(value):
-            spread = f" ± {error:.2g}" if np.isfinite(error) else ""
-            lines.append(f"{name} {format(value, form)}{spread}")
+            lines.append(sentence.format(value, f" ± {error:.2g}" if error > 0 else "").replace("%", " %"))
     return lines
 
 
@@ -148,7 +147,7 @@ def _strongest_voice(row: Mapping[str, Any]) -> list[str]:
     if not voices:
         return []
     name = max(voices, key=lambda key: voices[key])
-    return [f"Speaks most for {name} ({voices[name]:+.3f})"]
+    return [f"Moved {name} by {voices[name]:+.2f}"]
 
 
 def _found(row: Mapping[str, Any]) -> list[str]:

@@ -104,7 +104,8 @@ class BagPanel(QWidget):
         self.caption.setText(said.caption)
         self.headline.setText(said.headline)
         self.bars.show_probabilities(bag["probability"])
-        self.reasons.setText("\n".join([*said.reasons, *summary(bag, layer.features), RESEARCH]))
+        found = " ".join(summary(bag, layer.features))
+        self.reasons.setText("\n".join([*said.reasons, found, RESEARCH]))
         self._show_cases(layer, bag)
         self.deletion.show_for(evidence_of(layer), bag.get("bundle"))
 

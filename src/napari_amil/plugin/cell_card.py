@@ -31,6 +31,8 @@ from napari_amil.plugin._work import Worker, shared_worker
 PREVIOUS_KEY, NEXT_KEY = "PageUp", "PageDown"
 """Keys of the canvas that napari leaves free in every layer and mode."""
 _SIDE_PX = 122
+_LEAST_ERROR = 0.005
+"""Errors of a percentile below this are not worth a sentence."""
 _NOTHING = "Point at a cell, choose one, or press Next."
 
 
@@ -45,6 +47,7 @@ class CellCard(QWidget):
         self._under_pointer: CellKey | None = None
         self._orders: list[Order] = []
         self._wanted_order = UNUSUAL.name
+        self._walk: list[CellKey] | None = None
         self.key: CellKey | None = None
         self._build()
         self._later = QTimer(self)  # a change of many layers and features is shown once
@@ -124,9 +127,11 @@ class CellCard(QWidget):
             self._go_to(key)
 
     def _ordered(self) -> list[CellKey]:
-        number = self.order.currentIndex()
-        order = self._orders[number] if 0 <= number < len(self._orders) else UNUSUAL
-        return ordered_cells(cell_layers(self._viewer.layers), order)
+        if self._walk is None:
+            number = self.order.currentIndex()
+            order = self._orders[number] if 0 <= number < len(self._orders) else UNUSUAL
+            self._walk = ordered_cells(cell_layers(self._viewer.layers), order)
+        return self._walk
 
     def _go_to(self, key: CellKey) -> None:
         self._under_pointer = None
@@ -137,7 +142,7 @@ class CellCard(QWidget):
         self.refresh()
 
     def _on_order_chosen(self, _: int) -> None:
-        self._wanted_order = self.order.currentText()
+        self._wanted_order, self._walk = self.order.currentText(), None
         keys = self._ordered()
         if keys:
             self._go_to(keys[0])
@@ -157,6 +162,7 @@ class CellCard(QWidget):
         layer = getattr(event, "value", None)
         if isinstance(layer, Shapes) and event.type == "inserted":
             hear(self, layer.events.features, self._on_layers_changed)
+        self._walk = None
         self._later.start()
 
     def _on_later(self) -> None:
@@ -189,7 +195,7 @@ class CellCard(QWidget):
         offered = orders(max(tables, key=lambda table: table.shape[1])) if tables else []
         if offered == self._orders:
             return
-        self._orders = offered
+        self._orders, self._walk = offered, None
         self.order.clear()
         self.order.addItems([order.name for order in offered])
         self.order.setCurrentIndex(max(self.order.findText(self._wanted_order), 0))
@@ -244,7 +250,7 @@ class CellCard(QWidget):
         has_score = np.isfinite(percentile)
         self.headline.setText(unusual(percentile) if has_score else describe(values)[0].partition(": ")[2])
         error = float(values.get("anomaly_percentile_se", np.nan))
-        spread = f"Give or take {error:.2g} % with other controls. " if np.isfinite(error) else ""
+        spread = f"Give or take {error:.2g} % with other controls. " if error >= _LEAST_ERROR else ""
         self.sure.setText(spread + certainty(values))
         evidence = evidence_of(layer)
         words = evidence.words(self.key.cell_id) if evidence is not None and has_score else []

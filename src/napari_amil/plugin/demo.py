@@ -36,7 +36,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with some_display(width * _ROOM, height * _ROOM):
             if options.screenshot is not None:
                 _use_fresh_settings()
-            said: str = window.run(options.image, options.screenshot, options.theme, (width, height))
+            said: str = window.run(
+                options.image, options.screenshot, options.theme, (width, height), options.front
+            )
     except AmilError as error:
         sys.stderr.write(f"{error}\n")
         return UNUSABLE
@@ -50,6 +52,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--image", type=Path, help="a field of your own (PNG, JPEG or TIFF)")
     parser.add_argument("--screenshot", type=Path, help="save a picture of the window here, and end")
     parser.add_argument("--theme", choices=("dark", "light"), default="dark", help="colours of the window")
+    parser.add_argument(
+        "--front", choices=("score", "verdict"), default="score", help="panel in front on the right"
+    )
     parser.add_argument("--size", type=_size, default=(1366, 768), help="size of the window, 1366x768")
     return parser
 

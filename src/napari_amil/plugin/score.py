@@ -147,10 +147,11 @@ class ScorePanel(QWidget):
             self.job.say("The cells were closed meanwhile, so that their scores are not shown.", "warning")
             return
         scores = pd.read_csv(Path(result["scores"]))
-        set_scores(layer, unchanged_only(scores, self._asked, cells_of(layer)))
-        need_record(layer).bag = {**result["bag"], "bundle": self._bundle}
         keep_evidence(layer, result.get("evidence"))
-        layer.events.features()  # every view of the layer hears of the verdict
+        same = unchanged_only(scores, self._asked, cells_of(layer))
+        bag = {**result["bag"], "bundle": self._bundle}
+        need_record(layer).bag = bag if len(same) == len(scores) else None  # else the sum would not hold
+        set_scores(layer, same)
         self.colours.offer(layer)
         self._show_verdict()
         self.scored.emit(layer)
@@ -184,7 +185,8 @@ class ScorePanel(QWidget):
             self.verdict_caption.setText(said.caption)
             self.verdict.setText(said.headline)
             self.bars.show_probabilities(bag["probability"])
-            self.verdict_detail.setText(" ".join([*summary(bag, layer.features)[:2], RESEARCH]))
+            why = said.reasons[:1] if said.headline != bag["predicted"] else ()
+            self.verdict_detail.setText(" ".join([*why, *summary(bag, layer.features)[:2], RESEARCH]))
             self.verdict_detail.setToolTip("\n".join(said.reasons))
         elif record is not None and record.scores is not None:
             self.verdict_detail.setText(
