@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 from napari_amil import worker
-from napari_amil.core.cohort.synth import synthetic_smear
+from napari_amil.core.cohort.synth import SynthCohortSettings, synthetic_smear, write_synthetic_cohort
 from napari_amil.core.types import Cells
 
 
@@ -55,3 +55,15 @@ def test_a_failure_is_one_sentence_and_the_next_job_runs(tmp_path: Path) -> None
     assert "absent.png" in answers[0]["message"]
     assert "nowhere.safetensors" in answers[1]["message"]
     assert answers[2]["event"] == "Result"
+
+
+def test_a_cohort_is_scored_into_a_folder_and_laid_out(tmp_path: Path) -> None:
+    cohort = write_synthetic_cohort(tmp_path / "made", SynthCohortSettings(patients=1, samples=1))
+    request = {"inputs": [str(cohort)], "out": str(tmp_path / "scored"), "bundle": None, "device": "cpu"}
+    said = _ask({"job": "score_cohort", **request}, {"job": "map", "folder": str(tmp_path / "scored")})
+    results = [line for line in said if line["event"] == "Result"]
+    assert results[0]["folder"] == str(tmp_path / "scored")
+    assert results[0]["n_bags"] == len(pd.read_csv(tmp_path / "scored" / "bags.csv"))
+    place = np.load(results[1]["map"], allow_pickle=False)
+    assert place.shape == (results[0]["n_cells"], 2)
+    assert np.isfinite(place).all()

@@ -135,7 +135,7 @@ def read_pixels(path: Path, page: int) -> np.ndarray:
         if path.suffix.lower() in _TIFF:
             return np.asarray(tifffile.imread(path, key=page))
         with PillowImage.open(path) as stored:
-            return np.asarray(stored.convert("RGB"))
+            return np.asarray(stored if stored.mode.startswith("I") else stored.convert("RGB"))
     except (OSError, ValueError, IndexError, UnidentifiedImageError) as error:
         raise AmilError(
             f"The image '{path}' cannot be opened ({error}); put it back where it was scored."

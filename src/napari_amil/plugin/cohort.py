@@ -134,6 +134,8 @@ class CohortPanel(QWidget):
             device="auto",
         )
         self.job.follow(task)
+        self.job.button.setToolTip("Stop at once; what is scored is kept.")
+        task.cancelled.connect(self._on_cancelled)
 
     def open_results(self) -> None:
         """Show what the results folder holds."""
@@ -164,6 +166,9 @@ class CohortPanel(QWidget):
         self.open_results()
         if said:
             self.job.say(said, "warning")
+
+    def _on_cancelled(self) -> None:
+        self.job.say("Cancelled; what was scored is kept, and the next run goes on from there.")
 
     def _on_project_changed(self) -> None:
         project = self._state.project
