@@ -5,7 +5,7 @@ Usage: QT_QPA_PLATFORM=offscreen python -m benchmarks project [--bags 500] [--ce
 Processor seconds of the one process, median of the rounds, since the window works in one thread: they do
 not depend on what else the machine does. ``open`` reads the project and draws the map; ``colour`` draws
 it in other colours; ``lasso`` selects a fifth of the cells and draws them; ``select`` shows a selection
-that was made elsewhere. The largest resident memory is that of everything, napari and the made-up project included.
+that was made elsewhere. The largest resident memory is that of everything, napari included.
 """
 
 from __future__ import annotations

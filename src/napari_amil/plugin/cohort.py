@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -215,7 +216,7 @@ class CohortPanel(QWidget):
         edit.setToolTip(tip)
         return edit
 
-    def _with_button(self, edit: QLineEdit, slot: object) -> QWidget:
+    def _with_button(self, edit: QLineEdit, slot: Callable[[], None]) -> QWidget:
         holder = QWidget()
         layout = QHBoxLayout(holder)
         layout.setContentsMargins(0, 0, 0, 0)
@@ -234,7 +235,7 @@ class CohortPanel(QWidget):
     def _choose_results(self) -> None:
         self._ask("Choose the folder of the results", self.results.setText)
 
-    def _ask(self, title: str, take: object) -> None:
+    def _ask(self, title: str, take: Callable[[str], None]) -> None:
         dialog = QFileDialog(self, title, self.source.text())
         dialog.setFileMode(QFileDialog.FileMode.Directory)
         dialog.fileSelected.connect(take)
