@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import sys
 
-from benchmarks import detection_speed, mahalanobis, training
+from benchmarks import detection_speed, mahalanobis, project, training
 
 BENCHMARKS = {
     "detection_speed": detection_speed.main,
     "mahalanobis": mahalanobis.main,
+    "project": project.main,
     "training": training.main,
 }
 

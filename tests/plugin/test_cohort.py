@@ -147,6 +147,18 @@ def test_a_folder_is_scored_in_the_background(
     assert settings == {"source": str(tmp_path / "smears"), "results": str(tmp_path / "smears-scored")}
 
 
+def test_cancel_says_that_what_is_done_is_kept(
+    panel: CohortPanel, tmp_path: Path, qtbot: QtBot, worker: Worker
+) -> None:
+    panel.source.setText(str(tmp_path))
+    panel.run()
+    assert panel.job.is_running
+    panel.job.button.click()
+    assert not panel.job.is_running
+    assert "what was scored is kept" in panel.job.notice.text()
+    qtbot.waitUntil(lambda: worker.is_ready, timeout=60_000)
+
+
 def test_every_panel_of_a_viewer_sees_the_same_results(
     full: CohortPanel, qtbot: QtBot, viewer: ViewerModel, worker: Worker
 ) -> None:

@@ -10,6 +10,7 @@ import typer
 
 from napari_amil.cli.console import EventStyle, Out, Style, Talk
 from napari_amil.cli.lazy import pipeline
+from napari_amil.core.errors import AmilError
 
 ScoredFolder = Annotated[
     Path, typer.Argument(help="Folder that 'score' or 'evaluate' wrote.", show_default=False)
@@ -86,6 +87,8 @@ def explore(
     project = pipeline.read_project(scored)
     settings = pipeline.ClusterSettings(percentile, min_cells)
     found = talk.follow(pipeline.explore_project(project, settings, pipeline.make_folder(out)))
+    if not len(found.table):
+        talk.result("No cluster was found: no unusual cells lie close together.")
     for line in found.table.to_dict("records"):
         text = (
             f"cluster {line['cluster']:<3} {line['n_cells']} cells of {line['n_patients']} patients, "
@@ -96,7 +99,7 @@ def explore(
         cluster, _, name = named.partition("=")
         path = out / f"candidate-{name}.csv"
         if not cluster.isdigit():
-            raise typer.BadParameter(f"--name {named}: give the number of a cluster, as in 2=spherocytes")
+            raise AmilError(f"--name {named} names no cluster; give its number first, as in 2=spherocytes.")
         n_bags = pipeline.name_cluster(project, found, int(cluster), name, path)
         talk.result(f"{n_bags} bags are labelled {name} in {path}", candidate=str(path), n_bags=n_bags)
     if groups is not None:

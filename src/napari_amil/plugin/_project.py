@@ -101,13 +101,18 @@ class OpenProject(QObject):
         return layer
 
     def _remove_shown(self, viewer: ViewerModel) -> None:
-        layers = [layer for layer in (shown() for shown in self._shown) if layer in viewer.layers]
-        records = [(layer, record_of(layer)) for layer in layers]
+        shown = [reference() for reference in self._shown]
+        layers = [layer for layer in shown if layer is not None and layer in viewer.layers]
         self._shown = []
-        if any(record is not None and record.is_touched(layer.features) for layer, record in records):
+        if any(_is_touched(layer) for layer in layers):
             return
         for layer in layers:
             viewer.layers.remove(layer)
+
+
+def _is_touched(layer: Layer) -> bool:
+    record = record_of(layer)
+    return record is not None and record.is_touched(layer.features)
 
 
 _open: dict[int, OpenProject] = {}
@@ -135,7 +140,7 @@ def read_pixels(path: Path, page: int) -> np.ndarray:
         if path.suffix.lower() in _TIFF:
             return np.asarray(tifffile.imread(path, key=page))
         with PillowImage.open(path) as stored:
-            return np.asarray(stored.convert("RGB"))
+            return np.asarray(stored if stored.mode.startswith("I") else stored.convert("RGB"))
     except (OSError, ValueError, IndexError, UnidentifiedImageError) as error:
         raise AmilError(
             f"The image '{path}' cannot be opened ({error}); put it back where it was scored."

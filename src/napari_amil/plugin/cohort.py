@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -134,6 +135,8 @@ class CohortPanel(QWidget):
             device="auto",
         )
         self.job.follow(task)
+        self.job.button.setToolTip("Stop at once; what is scored is kept.")
+        task.cancelled.connect(self._on_cancelled)
 
     def open_results(self) -> None:
         """Show what the results folder holds."""
@@ -164,6 +167,9 @@ class CohortPanel(QWidget):
         self.open_results()
         if said:
             self.job.say(said, "warning")
+
+    def _on_cancelled(self) -> None:
+        self.job.say("Cancelled; what was scored is kept, and the next run goes on from there.")
 
     def _on_project_changed(self) -> None:
         project = self._state.project
@@ -210,7 +216,7 @@ class CohortPanel(QWidget):
         edit.setToolTip(tip)
         return edit
 
-    def _with_button(self, edit: QLineEdit, slot: object) -> QWidget:
+    def _with_button(self, edit: QLineEdit, slot: Callable[[], None]) -> QWidget:
         holder = QWidget()
         layout = QHBoxLayout(holder)
         layout.setContentsMargins(0, 0, 0, 0)
@@ -229,7 +235,7 @@ class CohortPanel(QWidget):
     def _choose_results(self) -> None:
         self._ask("Choose the folder of the results", self.results.setText)
 
-    def _ask(self, title: str, take: object) -> None:
+    def _ask(self, title: str, take: Callable[[str], None]) -> None:
         dialog = QFileDialog(self, title, self.source.text())
         dialog.setFileMode(QFileDialog.FileMode.Directory)
         dialog.fileSelected.connect(take)

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from matplotlib.backend_bases import MouseButton
 from matplotlib.backends.backend_qtagg import FigureCanvasQTAgg
 from matplotlib.figure import Figure
 from matplotlib.path import Path as Outline
@@ -60,7 +61,7 @@ class EmbeddingMap(QWidget):
 
     def _build(self) -> None:
         self.figure = Figure(layout="constrained")
-        self.canvas = FigureCanvasQTAgg(self.figure)
+        self.canvas: Any = FigureCanvasQTAgg(self.figure)  # type: ignore[no-untyped-call]
         self.canvas.setMinimumHeight(260)
         self.canvas.setAccessibleName("Map of cells")
         self.axes = self.figure.add_subplot()
@@ -83,7 +84,9 @@ class EmbeddingMap(QWidget):
         layout.addWidget(self.canvas, 1)
         self.setMinimumWidth(300)
         self.lasso = LassoSelector(self.axes, self._on_lasso, useblit=True)
-        self.rectangle = RectangleSelector(self.axes, self._on_rectangle, useblit=True, button=[1])
+        self.rectangle = RectangleSelector(
+            self.axes, self._on_rectangle, useblit=True, button=[MouseButton.LEFT]
+        )
         self.reopen.clicked.connect(self._choose_folder)
         self.method.currentTextChanged.connect(self._on_method_changed)
         self.colour.currentTextChanged.connect(self._draw)
@@ -128,12 +131,12 @@ class EmbeddingMap(QWidget):
         if project is None or folder is None:
             return
         wanted, stored = self.method.currentText(), folder / "map-tsne.npy"
-        place = project.plane()
+        place: NDArray[Any] | None = project.plane()
         if wanted == TSNE:
-            found = np.load(stored, allow_pickle=False) if stored.exists() else np.empty((0, 2))
-            place = found if len(found) == len(place) else None
-        self.job.setVisible(place is None)
-        if place is None:
+            place = np.load(stored, allow_pickle=False) if stored.exists() else None
+        fits = place is not None and len(place) == len(self._cells)
+        self.job.setVisible(not fits)
+        if place is None or not fits:
             self.summary.setText("t-SNE has not been worked out for these results yet.")
             return
         self.place = np.asarray(place, dtype=np.float64)
@@ -153,7 +156,8 @@ class EmbeddingMap(QWidget):
         order = drawing_order(self._cells[name])
         self.axes.clear()
         size = float(np.clip(20_000 / len(self.place), 2, 20))
-        self.axes.scatter(*self.place[order].T, s=size, c=colours[order], linewidths=0)
+        x, y = self.place[order].T
+        self.axes.scatter(x, y, s=size, c=colours[order], linewidths=0)
         for text, colour in legend.items():
             self.axes.scatter([], [], s=24, color=[colour], label=text)
         self._ring = self.axes.scatter([], [], s=4 * size + 12, facecolors="none", linewidths=1.2)

@@ -13,6 +13,7 @@ from napari_amil.core.evaluation.clusters import (
     ClusterSettings,
     cluster_table,
     find_clusters,
+    neighbour_plane,
     patient_table,
     truth_table,
     unseen_agreement,
@@ -87,6 +88,15 @@ def test_agreement_with_the_truth_counts_every_cell_once(
         unseen_agreement(cells, labels, clusters, "cell_type", "absent")
     with pytest.raises(AmilError, match="no column 'kind'"):
         truth_table(cells, clusters, "kind")
+
+
+def test_neighbours_stay_together_on_the_map(planted: tuple[pd.DataFrame, pd.DataFrame, np.ndarray]) -> None:
+    _, _, z = planted
+    place = neighbour_plane(z)
+    apart = np.linalg.norm(place[:, None] - place[None], axis=2)
+    np.fill_diagonal(apart, np.inf)
+    assert place.shape == (261, 2)
+    assert set(apart[240:260].argmin(axis=1)) <= set(range(240, 260))
 
 
 def test_too_few_cells_are_said(planted: tuple[pd.DataFrame, pd.DataFrame, np.ndarray]) -> None:

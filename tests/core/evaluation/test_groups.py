@@ -21,7 +21,7 @@ def table(first: list[float], second: list[float], *, paired: bool = False) -> p
 def test_cliffs_delta_by_hand() -> None:
     assert cliffs_delta(np.array([1.0, 2]), np.array([3.0, 4])) == 1
     assert cliffs_delta(np.array([1.0, 3]), np.array([2.0, 3])) == pytest.approx(1 / 4)
-    assert cliffs_delta(np.array([1.0, 3]), np.array([1.0, 0])) == pytest.approx(-2 / 4)
+    assert cliffs_delta(np.array([1.0, 3]), np.array([1.0, 0])) == pytest.approx(-3 / 4)
 
 
 def test_all_ways_to_deal_few_patients_are_counted() -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.decomposition import PCA
 
 from napari_amil.core.errors import AmilError
 from napari_amil.core.exchange.project import Project, read_project, write_project
@@ -40,6 +42,13 @@ def test_cells_of_an_image_are_there_once_with_ids_of_their_own(project: Project
         project.outlines,
     )
     assert shared.image_cells("x.png")[0].cell_id.tolist() == [1, 2, 3, 4]
+
+
+def test_the_plane_is_that_of_the_principal_components(project: Project) -> None:
+    z = np.random.default_rng(0).normal(size=(4, 3)).astype(np.float32)
+    place = replace(project, embeddings=z).plane()
+    wanted = PCA(2).fit_transform(z.astype(np.float64))
+    np.testing.assert_allclose(np.abs(place), np.abs(wanted), atol=1e-6)
 
 
 def test_a_part_keeps_its_rows_together(project: Project) -> None:

@@ -59,7 +59,7 @@ def project(tmp_path: Path) -> Project:
 
 @pytest.fixture
 def found(project: Project, tmp_path: Path) -> Exploration:
-    return drain(explore_project(project, ClusterSettings(min_cells=5), tmp_path / "x"))
+    return drain(explore_project(project, ClusterSettings(min_cells=12), tmp_path / "x"))
 
 
 def test_a_new_kind_is_found_and_can_be_looked_at(

@@ -98,8 +98,7 @@ def find_clusters(
     x = StandardScaler().fit_transform(embeddings[chosen].astype(np.float64))
     n_components = min(_COMPONENTS, *x.shape)
     x = PCA(n_components, random_state=0).fit_transform(x)
-    density = min(_DENSITY_CELLS, len(chosen))
-    found = HDBSCAN(min_cluster_size=settings.min_cells, min_samples=density, copy=True).fit_predict(x)
+    found = _dense_groups(x, settings.min_cells)
     sizes = pd.Series(found[found >= 0]).value_counts().index.tolist()
     number = {old: new for new, old in enumerate(sizes, start=1)}
     label = np.full(len(first), NONE)
@@ -109,6 +108,17 @@ def find_clusters(
         own = x[found == old]
         distance[group[chosen[found == old]]] = np.linalg.norm(own - own.mean(axis=0), axis=1)
     return Clusters(label[group], plane(embeddings), distance[group])
+
+
+def _dense_groups(x: NDArray[np.float64], min_cells: int) -> NDArray[np.int64]:
+    """Return the group of each row, -1 where it is in none; all may be one group if there are not several."""
+    for single in (False, True):
+        density = min(_DENSITY_CELLS, len(x))
+        clusterer = HDBSCAN(min_cells, min_samples=density, allow_single_cluster=single, copy=True)
+        found = clusterer.fit_predict(x)
+        if (found >= 0).any():
+            break
+    return np.asarray(found, dtype=np.int64)
 
 
 def plane(embeddings: NDArray[np.float32]) -> NDArray[np.float64]:
