@@ -19,6 +19,7 @@ from napari_amil.plugin._care import look_after
 from napari_amil.plugin._edits import set_cell_type
 from napari_amil.plugin._journal import journal_of
 from napari_amil.plugin._restore import RestoreBar
+from napari_amil.plugin._writers import write_cells
 
 BOX = np.array([[5.0, 5], [5, 20], [20, 20], [20, 5]])
 Build = Callable[..., Shapes]
@@ -103,6 +104,20 @@ def test_a_new_session_never_writes_over_what_it_offers(
     second.flush()
     assert kept.read_bytes() == before
     assert len(list(autosave_folder.iterdir())) == 2
+
+
+def test_work_that_was_saved_is_not_kept_twice(
+    session: Callable[[], Session], autosave_folder: Path, tmp_path: Path
+) -> None:
+    _, autosave, layer = session()
+    layer.remove([0])
+    autosave.flush()
+    write_cells(str(tmp_path / "cells.geojson"), *layer.as_layer_data_tuple()[:2])
+    autosave.flush()
+    assert list(autosave_folder.iterdir()) == []
+    layer.remove([0])
+    autosave.flush()
+    assert len(list(autosave_folder.iterdir())) == 1
 
 
 def test_work_can_be_thrown_away(session: Callable[[], Session], autosave_folder: Path, qtbot: QtBot) -> None:

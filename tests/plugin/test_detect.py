@@ -6,10 +6,12 @@ from typing import Any
 import numpy as np
 import pytest
 from napari.components import ViewerModel
-from napari.layers import Shapes
+from napari.layers import Image, Shapes
 from pytestqt.qtbot import QtBot
 
 from napari_amil.core.settings import SelectionSettings
+from napari_amil.core.types import Cells
+from napari_amil.plugin._journal import journal_of
 from napari_amil.plugin._rows import record_of
 from napari_amil.plugin._work import Worker
 from napari_amil.plugin.detect import DetectPanel
@@ -185,3 +187,44 @@ def test_removing_the_cells_empties_the_count(panel: DetectPanel, found: Shapes,
     viewer.layers.remove(found)
     assert panel.count.isHidden()
     assert not panel.selection.isEnabled()
+
+
+def test_shapes_drawn_before_become_cells(panel: DetectPanel, viewer: ViewerModel, field: np.ndarray) -> None:
+    assert panel.existing.isHidden()
+    viewer.add_image(field, rgb=True, name="smear")
+    drawn = viewer.add_shapes([BOX, BOX + 40], shape_type="rectangle", name="mine")
+    assert not panel.existing.isHidden()
+    panel.existing.button.click()
+    assert drawn.features["cell_id"].tolist() == [1, 2]
+    assert drawn.features["image"].tolist() == ["smear", "smear"]
+    assert panel.count.text() == "2 cells"
+    assert not panel.selection.isEnabled()
+    assert panel.existing.isHidden()
+    drawn.remove([0])
+    assert journal_of(drawn).undo() == "Undone: delete 1 cell."
+
+
+def test_a_slider_leaves_cells_alone_that_it_cannot_judge(
+    panel: DetectPanel, viewer: ViewerModel, cells: Cells, image: Image, build_layer: Done, qtbot: QtBot
+) -> None:
+    layer = build_layer(Cells(cells.boxes, cells.outlines), image)  # as from a label image
+    viewer.add_layer(image)
+    viewer.add_layer(layer)
+    viewer.layers.selection.active = layer
+    panel.selection.setValue(SelectionSettings(min_score=0.9))
+    qtbot.waitUntil(lambda: not panel._settle.isActive())
+    assert layer.nshapes == 5
+
+
+def test_an_undone_slider_goes_back_in_the_panel(panel: DetectPanel, found: Shapes, qtbot: QtBot) -> None:
+    panel.selection.setValue(SelectionSettings(min_score=0.9))
+    qtbot.waitUntil(lambda: found.nshapes == 2)
+    assert journal_of(found).undo() == "Undone: which cells count."
+    assert found.nshapes == 7
+    assert panel.selection.value().min_score == 0.5
+
+
+def test_nothing_open_says_how_to_begin(panel: DetectPanel, viewer: ViewerModel, field: np.ndarray) -> None:
+    assert "drag a smear" in panel.detail.text()
+    viewer.add_image(field, rgb=True)
+    assert panel.detail.text().startswith("Outlines every cell")

@@ -100,7 +100,7 @@ class Autosave(QObject):
             if record is None or journal is None:
                 continue
             path = self._path(viewer, layer)
-            if not _has_work(layer):
+            if journal.is_saved or not _has_work(layer):
                 if self._written.pop(path.name, None) is not None:
                     self._do(partial(path.unlink, missing_ok=True))
             elif self._written.get(path.name) != journal.n_changes:
@@ -137,7 +137,7 @@ class Autosave(QObject):
             age = time.time() - path.stat().st_mtime
             if age > _KEPT_DAYS * 86400:
                 path.unlink(missing_ok=True)
-            elif key in keys and session != self._session:
+            elif key in keys and not session.startswith(self._session):
                 found.append(Offer(path, keys[key], path.stat().st_mtime))
         if found != self.offers:
             self.offers = found
@@ -163,6 +163,9 @@ class Autosave(QObject):
             record = record_of(other)
             if record is not None and restored is not None and record.image_id == restored.image_id:
                 other.visible = record.place != restored.place
+        journal = journal_of(layer)
+        if journal is not None:
+            journal.mark_unsaved()
         self.flush()
         self.discard(offer)
         return layer

@@ -53,6 +53,7 @@ class Journal:
         self._rows = pd.DataFrame()
         self._memory = Memory(frozenset(), frozenset(), None, None, None)
         self.n_changes = 0
+        self.n_saved = 0
         self.undone: list[Step] = []
         self.done: deque[Step] = deque(maxlen=STEPS)
         self._look()
@@ -117,6 +118,21 @@ class Journal:
         self.done.append(step)
         self._restore(step, step.after)
         return f"Done again: {step.title}."
+
+    @property
+    def is_saved(self) -> bool:
+        """Tell whether nothing changed since the cells were opened or saved."""
+        return self.n_changes == self.n_saved
+
+    def mark_saved(self) -> None:
+        """Note that everything is in a file of the user's."""
+        self.n_saved = self.n_changes
+        self.changed.emit()
+
+    def mark_unsaved(self) -> None:
+        """Note that the cells are in no file of the user's."""
+        self.n_changes += 1
+        self.changed.emit()
 
     def _is_drawing(self) -> bool:
         layer = self._layer()

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from napari_amil.core.errors import AmilError
 from napari_amil.core.exchange.cell_files import write_cell_table
 from napari_amil.core.exchange.geojson import write_geojson
+from napari_amil.plugin._journal import Journal
 from napari_amil.plugin._rows import RECORD, CellRecord, cells_in
 from napari_amil.plugin._saved import Snapshot, snapshot, to_json
 
@@ -33,6 +34,9 @@ def write_cells(path: str, data: Shapes, attributes: dict[str, Any]) -> list[str
             f"The layer '{name}' holds no cells; choose it in the Score panel first, or save CSV."
         )
     write_snapshot(snapshot(data, attributes), Path(path))
+    journal = attributes["metadata"][RECORD].journal
+    if isinstance(journal, Journal):
+        journal.mark_saved()
     return [path]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
+from weakref import WeakSet
 
 from napari.components import ViewerModel
 from napari.layers import Shapes
@@ -50,7 +51,7 @@ class CorrectPanel(QWidget):
         self._worker = worker if worker is not None else shared_worker()
         self._care = look_after(viewer)
         self._selection = selection_of(viewer)
-        self._heard: Shapes | None = None
+        self._heard: WeakSet[Shapes] = WeakSet()
         self._job: Rescoring | None = None
         self._build()
         self._connect()
@@ -220,9 +221,9 @@ class CorrectPanel(QWidget):
 
     def _on_layer_changed(self) -> None:
         layer = self.cells.layer()
-        if layer is not None and layer is not self._heard:
+        if layer is not None and layer not in self._heard:
             hear(self, layer.events.features, self._on_features_changed, position="last")
-            self._heard = layer
+            self._heard.add(layer)
         self._show()
 
     def _on_features_changed(self, _: object) -> None:

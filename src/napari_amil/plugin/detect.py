@@ -18,10 +18,11 @@ from napari_amil.core.errors import AmilError
 from napari_amil.core.settings import DetectionSettings, RunSettings, SelectionSettings
 from napari_amil.core.types import Cells
 from napari_amil.plugin._care import look_after
+from napari_amil.plugin._existing import ExistingShapes
 from napari_amil.plugin._follow import LayerCombo, hear, scrolling
 from napari_amil.plugin._forms import SettingsForm
 from napari_amil.plugin._job import JobBar
-from napari_amil.plugin._layers import cell_layers, make_layer, show_cells
+from napari_amil.plugin._layers import adopt_layer, cell_layers, make_layer, show_cells
 from napari_amil.plugin._model_choice import ModelChoice
 from napari_amil.plugin._planes import Plane, shown_plane
 from napari_amil.plugin._restore import RestoreBar
@@ -31,6 +32,11 @@ from napari_amil.plugin._work import Worker, shared_worker
 
 _SETTLE_MS = 40
 _SCORE_PANEL = ("napari-amil", "Score cells")
+_WHAT_IT_DOES = "Outlines every cell of the image. The picture itself is not changed."
+_WELCOME = (
+    "Nothing is open yet: drag a smear (PNG, JPEG, TIFF) into the window, or choose File > Open Sample > "
+    "AMIL blood smears. Then press Find cells."
+)
 _LIVE = {
     "min_score": "Certainty from",
     "min_diameter": "Diameter from",
@@ -78,6 +84,9 @@ class DetectPanel(QWidget):
         self.selection.valueChanged.connect(self._settle.start)
         self.job.wanted.connect(self.run)
         self.next.clicked.connect(self._open_score_panel)
+        self.existing.wanted.connect(self.take_over)
+        self.existing.combo.layerChanged.connect(self._show_count)
+        self.image.layerChanged.connect(self._show_count)
         self.job.finished.connect(self._on_finished)
         self.job.errored.connect(self.errored)
         self._on_active_changed()
@@ -88,6 +97,7 @@ class DetectPanel(QWidget):
         self.job = JobBar("Find cells", "Find every cell of the shown image and draw its outline.")
         self.count = sized(wrapped(), 1.7, bold=True)
         self.detail = wrapped()
+        self.existing = ExistingShapes(self._viewer)
         self.selection = SettingsForm(SelectionSettings, _LIVE)
         self.settings = SettingsForm(DetectionSettings, {}, _FOLDED)
         self.model = ModelChoice(self._worker)
@@ -99,6 +109,7 @@ class DetectPanel(QWidget):
         layout.addLayout(choice)
         layout.addWidget(self.unsaved)
         layout.addWidget(self.job)
+        layout.addWidget(self.existing)
         self.next = QPushButton("Next: score these cells")
         self.next.setToolTip("Open the Score panel, which says how unusual every cell is.")
         for widget in (self.count, self.detail, self.selection, self.settings, self.next):
@@ -131,6 +142,27 @@ class DetectPanel(QWidget):
             device="auto",
         )
         self.job.follow(task)
+
+    def take_over(self) -> None:
+        """Make the chosen Shapes layer of the user into cells of the shown image."""
+        layer, image = self.existing.combo.layer(), self.image.layer()
+        try:
+            if image is None:
+                raise AmilError("There is no image below these shapes; open the image first.")
+            plane = shown_plane(self._viewer, image)
+            if layer.ndim != len(plane.place) + 2:
+                raise AmilError(
+                    f"The layer '{layer.name}' has other axes than the image; draw on a new layer."
+                )
+        except AmilError as error:
+            self.job.say(str(error), "error")
+            return
+        adopt_layer(layer, plane.record())
+        self._care.adopt(layer)
+        layer.events.name()  # every choice of layers looks again
+        self._viewer.layers.selection.active = layer
+        self._on_active_changed()
+        self.detected.emit(layer)
 
     def _on_finished(self, result: dict[str, Any]) -> None:
         assert self._plane is not None
@@ -167,7 +199,7 @@ class DetectPanel(QWidget):
     def _select_again(self) -> None:
         """Apply the sliders to the candidates that were kept; needs no network."""
         record = record_of(self._layer) if self._layer is not None else None
-        if self._layer is None or record is None:
+        if self._layer is None or record is None or not _can_select(record):
             return
         record.selection = self.selection.value()
         show_cells(self._layer, record.candidates.select(record.selection))
@@ -177,7 +209,7 @@ class DetectPanel(QWidget):
         """The sliders act on the cell layer that the user selects."""
         layer = self._viewer.layers.selection.active
         record = record_of(layer) if layer is not None else None
-        if record is not None and len(record.known):
+        if record is not None:
             self._layer = layer
             if layer not in self._heard:
                 hear(self, layer.events.features, self._on_features_changed)
@@ -212,13 +244,24 @@ class DetectPanel(QWidget):
         record = record_of(self._layer) if self._layer is not None else None
         self.count.setVisible(record is not None)
         self.next.setVisible(record is not None and hasattr(self._viewer, "window"))
-        self.selection.setEnabled(record is not None)
+        self.selection.setEnabled(record is not None and _can_select(record))
+        self.existing.setVisible(self.existing.combo.layer() is not None)
         if self._layer is None or record is None:
-            self.detail.setText("Outlines every cell of the image. The picture itself is not changed.")
+            has_image = self.image.layer() is not None
+            self.detail.setText(_WHAT_IT_DOES if has_image else _WELCOME)
             return
         n_cells = self._layer.nshapes
         self.count.setText(f"{n_cells:,} cell{'' if n_cells == 1 else 's'}")
+        if not _can_select(record):
+            self.detail.setText("Drawn by hand or taken over; the sliders act on cells that were found here.")
+            return
         text = f"of {len(record.known):,} candidates"
         if np.isfinite(record.candidates.diameter_px):
             text += f"; a typical one is {record.candidates.diameter_px:.0f} pixels wide"
         self.detail.setText(text + ". The sliders act at once.")
+
+
+def _can_select(record: CellRecord) -> bool:
+    """Tell whether the sliders can decide: cells of a file or a label image have no candidates or scores."""
+    found = np.isfinite(record.known.detection_score).any()
+    return bool(found) and bool(np.isfinite(record.candidates.diameter_px))

@@ -1,0 +1,97 @@
+"""A panel opens alone, twice and in any order, and leaves nothing behind when it is closed."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import pytest
+from napari.components import ViewerModel
+from napari.layers import Image, Shapes
+from pytestqt.qtbot import QtBot
+from qtpy.QtCore import QCoreApplication, QEvent
+from qtpy.QtWidgets import QWidget
+
+from napari_amil.plugin._care import look_after
+from napari_amil.plugin._selection import selection_of
+from napari_amil.plugin._work import Worker
+from napari_amil.plugin.correct import CorrectPanel
+from napari_amil.plugin.detect import DetectPanel
+from napari_amil.plugin.score import ScorePanel
+
+PANELS = (DetectPanel, ScorePanel, CorrectPanel)
+
+
+def _n_listeners(viewer: ViewerModel, layer: Shapes) -> dict[str, int]:
+    """Count everything that is told of changes of a viewer and of a layer."""
+    emitters: dict[str, Any] = {
+        "inserted": viewer.layers.events.inserted,
+        "removed": viewer.layers.events.removed,
+        "active": viewer.layers.selection.events.active,
+        "status": viewer.events.status,
+        "theme": viewer.events.theme,
+        "features": layer.events.features,
+        "name": layer.events.name,
+    }
+    counts = {
+        name: len(emitter.callbacks) for name, emitter in emitters.items() if hasattr(emitter, "callbacks")
+    }
+    counts |= {name: len(emitter) for name, emitter in emitters.items() if not hasattr(emitter, "callbacks")}
+    return counts | {"move": len(viewer.mouse_move_callbacks), "children": _n_children()}
+
+
+def _n_children() -> int:
+    application = QCoreApplication.instance()
+    assert application is not None
+    return len(application.children())
+
+
+def _close(panel: QWidget) -> None:
+    panel.close()
+    panel.deleteLater()
+    QCoreApplication.sendPostedEvents(panel, QEvent.Type.DeferredDelete)
+
+
+@pytest.mark.parametrize("panel", PANELS)
+def test_a_closed_panel_leaves_nothing_behind(
+    panel: type[QWidget], viewer: ViewerModel, image: Image, layer: Shapes, worker: Worker, qtbot: QtBot
+) -> None:
+    viewer.add_layer(image)
+    viewer.add_layer(layer)
+    look_after(viewer)
+    selection_of(viewer)
+    before = _n_listeners(viewer, layer)
+    for _ in range(2):
+        first, second = panel(viewer, worker), panel(viewer, worker)
+        assert _n_listeners(viewer, layer) != before
+        layer.selected_data = {0}
+        _close(first)
+        layer.remove([0])
+        _close(second)
+    assert _n_listeners(viewer, layer) == before
+    layer.remove([0])
+    viewer.layers.clear()
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations(PANELS)), ids=lambda order: order[0].__name__)
+def test_panels_open_in_any_order(
+    order: tuple[type[QWidget], ...],
+    viewer: ViewerModel,
+    image: Image,
+    layer: Shapes,
+    worker: Worker,
+    qtbot: QtBot,
+) -> None:
+    open_panels = [panel(viewer, worker) for panel in order[:2]]
+    viewer.add_layer(image)
+    viewer.add_layer(layer)
+    open_panels.append(order[2](viewer, worker))
+    for panel in open_panels:
+        qtbot.addWidget(panel)
+    layer.selected_data = {1}
+    layer.remove([1])
+    correct = next(panel for panel in open_panels if isinstance(panel, CorrectPanel))
+    detect = next(panel for panel in open_panels if isinstance(panel, DetectPanel))
+    assert detect.count.text() == "4 cells"
+    correct.undo.click()
+    assert detect.count.text() == "5 cells"
