@@ -21,7 +21,7 @@ _LOOKS: dict[str, tuple[tuple[float, float, float], tuple[float, float, float]]]
     "faint": ((1.00, 1.00, 1.00), (0.5, 0.5, 0.5)),
 }
 SCALES = (0.5, 0.75, 1.5, 2.0)
-TURNS_OF_HUE = (60, 120, 180, 240, 300)
+TURNS_OF_HUE = (120, 180, 240)
 
 
 def rescaled(image: Image, factor: float) -> Image:
@@ -43,11 +43,6 @@ def exposed(image: Image, factor: float) -> Image:
     return np.clip(np.rint(image * factor), 0, 255).astype(np.uint8)
 
 
-def bent(image: Image, gamma: float) -> Image:
-    """Return the field as a camera with another gamma curve writes it."""
-    return np.rint(255 * (image / 255.0) ** gamma).astype(np.uint8)
-
-
 def hue_turned(image: Image, degrees: float) -> Image:
     """Return the field with every hue turned around the colour circle."""
     hsv = rgb2hsv(image)
@@ -64,14 +59,10 @@ def colour_changes() -> dict[str, Change]:
     def exposure(factor: float) -> Change:
         return lambda image: exposed(image, factor)
 
-    def gamma(value: float) -> Change:
-        return lambda image: bent(image, value)
-
     def hue(degrees: float) -> Change:
         return lambda image: hue_turned(image, degrees)
 
     changes = {name: look(*colours) for name, colours in _LOOKS.items()}
     changes |= {"dark (x 0.4)": exposure(0.4), "bright (x 1.3)": exposure(1.3)}
-    changes |= {"gamma 0.5": gamma(0.5), "gamma 2": gamma(2.0)}
     changes |= {f"hue +{degrees}°": hue(degrees) for degrees in TURNS_OF_HUE}
     return changes

@@ -1,6 +1,6 @@
 """Recall and precision of a detector on the held-out slides of Chula RBC-12, as they are and changed.
 
-Usage: python benchmarks/detection_quality.py CHULA_FOLDER [--bundle FILE] [--fold 2] [--every 1]
+Usage: python -m benchmarks.detection_quality CHULA_FOLDER [--bundle FILE] [--fold 2] [--every 1]
        [--only NAME ...] [--json FILE]
 
 A labelled centre counts as found when it lies inside a box matched one to one; precision is judged
@@ -153,7 +153,12 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("data", type=Path)
     parser.add_argument("--bundle", type=Path)
     parser.add_argument("--fold", type=int, default=2)
-    parser.add_argument("--every", type=int, default=1, help="take only every N-th image")
+    parser.add_argument(
+        "--every",
+        type=int,
+        default=1,
+        help="take only every N-th of the images that are not labelled exhaustively",
+    )
     parser.add_argument("--only", nargs="*", help="names of rows, or beginnings of them")
     parser.add_argument("--json", type=Path)
     chosen = parser.parse_args(arguments)
@@ -161,7 +166,10 @@ def main(arguments: list[str] | None = None) -> None:
     if chosen.only:
         wanted = (AS_IS, *chosen.only)
         table = {name: row for name, row in table.items() if name.startswith(wanted)}
-    images = dict(list(labelled_images(chosen.data, chosen.fold).items())[:: chosen.every])
+    images = labelled_images(chosen.data, chosen.fold)
+    partly = [name for name, rows in images.items() if not rows["exhaustive"].all()]
+    skipped = set(partly) - set(partly[:: chosen.every])
+    images = {name: rows for name, rows in images.items() if name not in skipped}
     tallies = {name: Tally() for name in table}
     for image_name, rows in images.items():
         image = read_image(chosen.data / image_name)

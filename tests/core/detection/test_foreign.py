@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from napari_amil.core.cohort.synth import synthetic_smear
-from napari_amil.core.detection.foreign import foreign_mask, foreign_share
+from napari_amil.core.detection.foreign import foreign_mask, foreign_share, typical_redness
 from napari_amil.core.detection.network import build_detector
 from napari_amil.core.detection.predict import find_candidates
 from napari_amil.core.events import drain
@@ -45,3 +45,21 @@ def test_red_cells_of_a_smear_are_not_foreign_and_1_keeps_everything() -> None:
         settings = DetectionSettings(candidate_score=0.0, max_cells=40, max_foreign=limit)
         counts.append(len(drain(find_candidates(model, normalised, settings, torch.device("cpu"))).cells))
     assert counts[0] < counts[1] == 40
+
+
+def test_where_all_cells_are_bluish_only_bluer_ones_are_foreign() -> None:
+    bluish, nucleus = (0.70, 0.66, 0.80), (0.42, 0.36, 0.72)
+    field = np.ones((120, 200, 3), np.float32)
+    boxes = np.array([[10, 10 + 45 * i, 50, 45 + 45 * i] for i in range(4)], np.float32)
+    for number, (y0, x0, y1, x1) in enumerate(boxes.astype(int)):
+        field[y0:y1, x0:x1] = nucleus if number == 3 else bluish
+    outlines = tuple(box_outline(box) for box in boxes)
+    assert (foreign_share(field, outlines) > 0.9).all()
+    redness = typical_redness(field)
+    assert redness == pytest.approx(-0.10, abs=0.01)
+    shares = foreign_share(field, outlines, redness)
+    np.testing.assert_allclose(shares, [0, 0, 0, 1], atol=0.15)
+    assert np.isnan(typical_redness(np.ones((40, 40, 3), np.float32)))
+    np.testing.assert_array_equal(
+        foreign_share(field, outlines, float("nan")), foreign_share(field, outlines)
+    )

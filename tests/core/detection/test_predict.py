@@ -5,25 +5,24 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from numpy.typing import NDArray
 from torchvision.models.detection import MaskRCNN
+from torchvision.ops import box_iou
 
+from napari_amil.core.cohort.synth import SyntheticSmear
 from napari_amil.core.detection.outlines import polygon_area
-from napari_amil.core.detection.predict import find_candidates, roi_maps
+from napari_amil.core.detection.predict import find_candidates, find_in_view, roi_maps
 from napari_amil.core.detection.select import Candidates
-from napari_amil.core.detection.tiles import away_from_seams, tiles
-from napari_amil.core.detection.view import view_field
+from napari_amil.core.detection.view import view_field, view_large_field
 from napari_amil.core.errors import DeviceError
 from napari_amil.core.events import Event, Step, Warned, drain
-from napari_amil.core.settings import DetectionSettings
+from napari_amil.core.images.fields import ArrayField
+from napari_amil.core.settings import DetectionSettings, NormalisationSettings
 
 CPU = torch.device("cpu")
 LIMITS = DetectionSettings(max_cells=40, cell_diameter_px=40)
 SPARSE = DetectionSettings(candidate_overlap=0.1, cell_diameter_px=40)
 SURE = DetectionSettings(candidate_score=1)
-SHAPES = st.tuples(st.integers(32, 3000), st.integers(32, 3000))
 
 
 def found(
@@ -31,54 +30,6 @@ def found(
 ) -> tuple[Candidates, list[Event]]:
     events: list[Event] = []
     return drain(find_candidates(model, field, limits, CPU, with_maps), events.append), events
-
-
-@given(SHAPES, st.integers(256, 1500))
-def test_tiles_cover_the_field_and_stay_inside(shape: tuple[int, int], side: int) -> None:
-    covered = [np.zeros(length, bool) for length in shape]
-    for tile in tiles(shape, side):
-        for axis, window in enumerate(tile):
-            assert 0 <= window.start < window.stop <= shape[axis]
-            assert window.stop - window.start <= side
-            covered[axis][window] = True
-    assert all(axis.all() for axis in covered)
-
-
-@settings(deadline=None, max_examples=50)
-@given(SHAPES, st.integers(256, 700), st.data())
-def test_each_place_belongs_to_one_tile_that_holds_its_cell_whole(
-    shape: tuple[int, int], side: int, data: st.DataObject
-) -> None:
-    y = data.draw(st.floats(0, shape[0], exclude_max=True, width=32))
-    x = data.draw(st.floats(0, shape[1], exclude_max=True, width=32))
-    owners = []
-    for tile in tiles(shape, side):
-        corner = np.array([tile[1].start, tile[0].start] * 2)
-        box = torch.tensor(np.array([[x - 20, y - 20, x + 20, y + 20]]) - corner)
-        if away_from_seams(box, tile, shape).item():
-            owners.append(tile)
-    assert len(owners) == 1
-    for centre, window, length in zip((y, x), owners[0], shape, strict=True):
-        assert window.start <= max(centre - 20, 0)
-        assert window.stop >= min(centre + 20, length)
-
-
-def test_a_field_of_the_reference_scale_is_left_alone(normalised: NDArray[np.float32]) -> None:
-    view = view_field(normalised, None)
-    assert view.scale == 1.0
-    assert 36 < view.diameter_px < 44
-    np.testing.assert_array_equal(view.pixels.numpy(), normalised.transpose(2, 0, 1))
-
-
-def test_a_given_diameter_sets_the_scale(normalised: NDArray[np.float32]) -> None:
-    view = view_field(normalised, 80.0)
-    assert (view.scale, view.diameter_px) == (0.5, 80.0)
-    assert view.pixels.shape == (3, normalised.shape[0] // 2, normalised.shape[1] // 2)
-
-
-def test_a_field_without_cells_has_the_reference_diameter() -> None:
-    view = view_field(np.ones((64, 64, 3), np.float32), None)
-    assert (view.scale, view.diameter_px) == (1.0, 40.0)
 
 
 def test_candidates_are_cells_of_the_image(detector: MaskRCNN, normalised: NDArray[np.float32]) -> None:
@@ -177,3 +128,26 @@ def test_out_of_memory_is_a_sentence(
         found(detector, normalised, LIMITS)
     with pytest.raises(DeviceError, match="lower 'tile_px'"):
         roi_maps(detector, view_field(normalised, 40.0), np.array([[0, 0, 9, 9]], np.float32), CPU)
+
+
+def test_a_cell_at_a_seam_is_found_once(detector: MaskRCNN, normalised: NDArray[np.float32]) -> None:
+    limits = DetectionSettings(candidate_score=0, candidate_overlap=0.3, cell_diameter_px=40, tile_px=256)
+    candidates, _ = found(detector, np.tile(normalised, (3, 3, 1)), limits)
+    boxes = torch.from_numpy(candidates.cells.boxes)
+    overlap = box_iou(boxes, boxes).fill_diagonal_(0)
+    assert len(boxes) > 500
+    assert overlap.max() <= 0.3
+
+
+def test_a_large_field_gives_the_cells_of_one_in_memory(
+    detector: MaskRCNN, smear: SyntheticSmear, normalised: NDArray[np.float32]
+) -> None:
+    limits = SPARSE.model_copy(update={"tile_px": 256})
+    whole, _ = found(detector, normalised, limits)
+    view = view_large_field(ArrayField(smear.image), limits, NormalisationSettings())
+    events: list[Event] = []
+    parts = drain(find_in_view(detector, view, limits, CPU), events.append)
+    assert len(parts.cells) == len(whole.cells) > 5
+    np.testing.assert_allclose(parts.cells.boxes, whole.cells.boxes, atol=0.01)
+    np.testing.assert_allclose(parts.cells.detection_score, whole.cells.detection_score, atol=1e-4)
+    assert sum(isinstance(event, Step) for event in events) == 3

@@ -111,3 +111,9 @@ def test_another_magnification_is_undone(diameter: float) -> None:
 
 def test_an_unknown_diameter_changes_nothing() -> None:
     assert network_scale(float("nan")) == 1.0
+
+
+def test_windows_of_a_field_are_counted_together() -> None:
+    small, large = field([(60, 60, 20), (120, 180, 20)]), field([(60, 60, 40), (120, 180, 40), (60, 180, 40)])
+    assert typical_diameter(small, large, np.ones((50, 50, 3), np.float32)) == pytest.approx(40, abs=2.5)
+    assert typical_diameter(small) == pytest.approx(20, abs=2.5)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from skimage.draw import disk
 
-from napari_amil.core.images.normalise import background_sample, normalise
+from napari_amil.core.images.normalise import Appearance, Part, background_sample, normalise
 from napari_amil.core.settings import NormalisationSettings
 from napari_amil.core.types import Image
 
@@ -126,3 +126,29 @@ def test_background_is_what_is_bright_in_green() -> None:
     assert not bright[2:5, 2:5].any()
     assert bright.sum() == 64 - 9
     assert background_sample(np.full((4, 4, 3), 9, np.float32)).all()
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2), (1, 0, 2), (2, 0, 1), (0, 2, 1)])
+def test_cells_are_found_whatever_channel_shows_them(order: tuple[int, ...]) -> None:
+    faint_in_green = np.exp(-np.array([0.02, 0.6, 0.3])[list(order)] * cell_mask()[..., None]) * 220
+    noise = np.random.default_rng(0).normal(0, 4, (*SHAPE, 3))
+    image = np.clip(np.rint(faint_in_green + noise), 0, 255).astype(np.uint8)
+    bright = background_sample(image.astype(np.float32))
+    assert (bright == ~cell_mask()).mean() > 0.99
+
+
+def test_a_window_is_normalised_like_the_whole() -> None:
+    image = smear(1.3, vignette())
+    whole = normalise(image)
+    appearance = Appearance.of([Part(image, (0, 0))], SHAPE, NormalisationSettings())
+    window = appearance.normalise(Part(image[40:100, 30:190], (40, 30)))
+    np.testing.assert_allclose(window, whole[40:100, 30:190], atol=1e-6)
+
+
+def test_parts_of_a_field_tell_of_the_whole() -> None:
+    image = smear(0.8, vignette())
+    corners = [(0, 0), (0, 120), (100, 0), (100, 120), (48, 60)]
+    parts = [Part(image[y : y + 60, x : x + 80], (y, x)) for y, x in corners]
+    appearance = Appearance.of(parts, SHAPE, NormalisationSettings())
+    result = appearance.normalise(Part(image, (0, 0)))
+    np.testing.assert_allclose(result, normalise(image), atol=0.04)

@@ -14,9 +14,10 @@ from napari_amil.core.images.fields import open_field, pixel_um_of
 
 PIXELS = np.zeros((40, 50, 3), np.uint8)
 OME = {"axes": "YXS", "PhysicalSizeX": 0.13}
+NANOMETRES = {"axes": "YXS", "PhysicalSizeX": 130, "PhysicalSizeXUnit": "nm"}
 FILES: dict[str, tuple[dict[str, Any], float | None]] = {
     "OME": ({"ome": True, "metadata": OME}, 0.13),
-    "OME in nanometres": ({"ome": True, "metadata": {**OME, "PhysicalSizeX": 130, "PhysicalSizeXUnit": "nm"}}, 0.13),
+    "OME in nanometres": ({"ome": True, "metadata": NANOMETRES}, 0.13),
     "OME in pixels": ({"ome": True, "metadata": {**OME, "PhysicalSizeXUnit": "pixel"}}, None),
     "OME without": ({"ome": True, "metadata": {"axes": "YXS"}}, None),
     "centimetres": ({"resolution": (50_000, 50_000), "resolutionunit": "CENTIMETER"}, 0.2),

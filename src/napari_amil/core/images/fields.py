@@ -139,12 +139,11 @@ class _MappedFile:
     """An uncompressed TIFF page; each slice is mapped and let go, so that memory does not fill up."""
 
     def __init__(self, path: Path, offset: int, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
-        self._where = path, offset
-        self.shape, self.dtype, self.chunks = shape, dtype, None
+        self._where = path, dtype, "r", offset, shape
+        self.shape, self.dtype, self.chunks = shape, dtype.newbyteorder("="), None
 
     def __getitem__(self, index: Any) -> NDArray[Any]:  # noqa: ANN401
-        path, offset = self._where
-        return np.array(np.memmap(path, self.dtype, "r", offset, self.shape)[index])
+        return np.array(np.memmap(*self._where)[index], dtype=self.dtype)
 
 
 @contextmanager
