@@ -79,7 +79,7 @@ def main() -> None:
             large.save(chosen.fields / f"{name.replace('/', '-').removesuffix('.JPG')}.png")
         pictures.append(square(drawn(image, cells, numbered=False)))
     sheet = contact_sheet(pictures, captions, _COLUMNS, "Every detection on 20 fields, as found")
-    PillowImage.fromarray(sheet).save(_TARGET, quality=82)
+    PillowImage.fromarray(sheet).save(_TARGET, quality=75)
     sys.stdout.write(f"The sheet is {_TARGET}\n")
 
 

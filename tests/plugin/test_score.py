@@ -157,7 +157,6 @@ def test_shapes_drawn_from_nothing_can_be_scored(
     assert layer.features["anomaly"].notna().all()
 
 
-@pytest.mark.parametrize("case", ["nothing", "no cell", "no image", "image closed"])
 def test_labels_of_another_program_are_scored(
     panel: ScorePanel, viewer: ViewerModel, image: Image, field: np.ndarray, done: Done
 ) -> None:
@@ -193,6 +192,7 @@ def test_labels_that_do_not_fit_are_refused_in_words(
     assert reason in done(panel.errored, panel.job.button.click)
 
 
+@pytest.mark.parametrize("case", ["nothing", "no cell", "no image", "image closed"])
 def test_what_is_missing_is_said(
     panel: ScorePanel, viewer: ViewerModel, image: Image, layer: Shapes, case: str
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 import json
+import math
 import signal
 import sys
 from collections.abc import Generator, Iterator
@@ -106,7 +107,9 @@ class Talk:
             file.touch()
             # not ``before``: a program that a script starts in the background ignores Ctrl-C from birth
             signal.signal(signal.SIGINT, signal.default_int_handler)
-            self._errors.print("Stopping after this epoch with the best weights so far; Ctrl-C again aborts.")
+            self._errors.print(
+                "Stopping after this step or epoch with the best weights so far; Ctrl-C again aborts."
+            )
 
         before = signal.signal(signal.SIGINT, ask)
         try:
@@ -160,10 +163,7 @@ class Talk:
 
 def _epoch_line(report: events.EpochReport) -> str:
     """Return what is said of one epoch."""
-    measured = "".join(f", {name.replace('_', ' ')} {value:.3f}" for name, value in report.metrics.items())
-    validation = (
-        ""
-        if report.validation_loss != report.validation_loss
-        else f", validation {report.validation_loss:.4f}"
-    )
-    return f"{report.epoch} of {report.n_epochs}: training loss {report.train_loss:.4f}{validation}{measured}"
+    losses = {"training loss": report.train_loss, "validation": report.validation_loss}
+    said = [f"{name} {value:.4f}" for name, value in losses.items() if not math.isnan(value)]
+    said += [f"{name.replace('_', ' ')} {value:.3f}" for name, value in report.metrics.items()]
+    return f"{report.epoch} of {report.n_epochs}: {', '.join(said)}"

@@ -91,6 +91,7 @@ def test_a_mixed_folder_fine_tunes_a_detector(folder: Path, recipe: Recipe, tmp_
     assert metrics["after"]["ap50_95"] >= metrics["before"]["ap50_95"]
     assert done.bundle.card["detector"]["after"] == pytest.approx(metrics["after"], nan_ok=True)
     assert done.bundle.scorer is recipe.bundle.scorer
+    assert set(done.bundle.card) <= {"intended_use", "detector", "scorer", "calibration"}
     if metrics["best_step"] == 0:
         after = done.bundle.need_detector().state_dict()
         assert all(torch.equal(value, after[name]) for name, value in before.items())
@@ -101,7 +102,7 @@ def test_a_mixed_folder_fine_tunes_a_detector(folder: Path, recipe: Recipe, tmp_
 def test_a_scorer_that_reads_feature_maps_leaves_with_its_detector(
     folder: Path, recipe: Recipe, tmp_path: Path
 ) -> None:
-    settings = recipe.settings.changed({"model": {"instance": "roi"}})
+    settings = recipe.settings.changed({"model": {"encoder": "roi"}})
     done, events = tuned(folder, replace(recipe, settings=settings), tmp_path / "run")
     assert done.bundle.scorer is None
     assert any(
@@ -113,6 +114,10 @@ def test_without_annotations_there_is_one_sentence(tmp_path: Path) -> None:
     PIL.Image.new("RGB", (100, 80)).save(tmp_path / "a.png")
     with pytest.raises(CohortError, match=r"No image of .* carries an annotation .*--self-annotate"):
         drain(open_annotated([tmp_path]))
+    with pytest.raises(
+        CohortError, match=r"'.*a\.png' does not say where the annotations are; give one folder"
+    ):
+        drain(open_annotated([tmp_path / "a.png"]))
 
 
 def test_a_cell_list_says_patients_folds_and_that_cells_are_missing(folder: Path) -> None:

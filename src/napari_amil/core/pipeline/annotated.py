@@ -21,6 +21,7 @@ from napari_amil.core.images.read import ImageSource, find_images
 
 PATIENTS = "patients.csv"
 """Table beside the images that says whose they are: ``image, patient`` and, if wanted, ``fold``."""
+_COLLECTIONS = (".json", ".csv", ".parquet")
 _STRUCTURE = {"images", "JPEGImages"}
 
 
@@ -109,7 +110,7 @@ def open_annotated(
         If no image carries a usable annotation.
     """
     if place is None:
-        place = inputs[0]
+        place = _only_place(inputs)
     folders = [path.parent if path == place and path.is_file() else path for path in inputs]
     found = [source for source in find_images(folders) if not is_label_image(source.name)]
     images = {source.name: source for source in found}
@@ -130,6 +131,16 @@ def open_annotated(
     annotations = {name: annotations[name] for name in images if name in annotations}
     whole = Annotated({name: images[name] for name in annotations}, annotations)
     return _with_patients(whole, (place if place.is_dir() else place.parent) / PATIENTS)
+
+
+def _only_place(inputs: Sequence[Path]) -> Path:
+    """Return where the annotations of the inputs are, if nobody says: the one folder, COCO file or table."""
+    if len(inputs) == 1 and (inputs[0].is_dir() or inputs[0].suffix.lower() in _COLLECTIONS):
+        return inputs[0]
+    raise CohortError(
+        f"'{inputs[0]}' does not say where the annotations are; give one folder, COCO file or "
+        "table, or name them with --cells."
+    )
 
 
 def _with_patients(annotated: Annotated, path: Path) -> Annotated:

@@ -16,6 +16,7 @@ from napari_amil.core.detection.predict import roi_maps, view_field
 from napari_amil.core.errors import AmilError
 from napari_amil.core.events import Event, Failed, Step, Warned
 from napari_amil.core.exchange.annotation_files import read_annotations
+from napari_amil.core.exchange.labels import is_label_image
 from napari_amil.core.images.normalise import normalise
 from napari_amil.core.images.read import ImageSource, read_image
 from napari_amil.core.morphology.masks import has_outline
@@ -49,7 +50,11 @@ def give_cells(
     AmilError
         If ``place`` cannot be used, or gives no image a cell.
     """
-    images = {name: ImageSource(path, page, name) for name, (path, page) in source.files.items()}
+    images = {
+        name: ImageSource(path, page, name)
+        for name, (path, page) in source.files.items()
+        if not is_label_image(name)
+    }
     found = yield from read_annotations(place, images, classes)
     cells: dict[str, Cells] = {}
     for number, (name, annotation) in enumerate(found.items()):
@@ -62,9 +67,9 @@ def give_cells(
             continue
         if len(given):
             cells[name] = with_outlines(image, given, recipe)
-    yield from _say_without(list(source.files), cells)
+    yield from _say_without(list(images), cells)
     bags = [
-        replace(bag, images=own, cells={name: cells[name] for name in own})
+        replace(bag, images=own, cells={name: cells[name] for name in own}, cell_type={})
         for bag in source.cohort
         if (own := tuple(name for name in bag.images if name in cells))
     ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Generator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,7 @@ from napari_amil.core.pipeline.runs import STOP, logged
 from napari_amil.core.settings import DetectorTrainingSettings, RunSettings
 from napari_amil.core.types import Image
 
+_OF_SCORER = ("scorer", "calibration")  # entries of a card that stay true with another detector
 COCO = "coco:"
 """What stands before a file of COCO weights in the name of a start."""
 
@@ -103,7 +104,7 @@ def fine_tune_detector(
     """
     started = time.monotonic()
     judges = validation_images(annotated, settings.validation_share, settings.seed)
-    if not judges:
+    if not judges and settings.validation_share > 0:
         yield Warned(
             "No patient could be set apart for validation, so the last weights are kept and nothing is "
             "measured; annotate images of a second patient."
@@ -193,7 +194,9 @@ def _bundled(
             "train it anew with 'napari-amil train'."
         )
         scorer = None
-    bundle = replace(recipe.bundle, detector=trained.model.cpu(), backbone=settings.backbone, scorer=scorer)
+    # what the old card says of results was measured with the old detector
+    told = {name: recipe.bundle.card[name] for name in _OF_SCORER if name in recipe.bundle.card and scorer}
+    bundle = Bundle(recipe.bundle.settings, trained.model.cpu(), settings.backbone, scorer, told)
     return bundle.with_card(intended_use=INTENDED_USE, detector=card)
 
 
@@ -215,10 +218,14 @@ def train_detector_on(
     if not fields:
         raise CohortError("No image could be used to train the detector; the reasons are listed above.")
     stop = None if checkpoint is None else checkpoint.with_name(STOP)
+    if stop is not None:
+        stop.unlink(missing_ok=True)
     work = train_detector(
         fields, settings, recipe.device, checkpoint, recipe.bundle.detector, Watch(stop=stop)
     )
     trained: TrainedDetector = yield from work
+    if stop is not None:
+        stop.unlink(missing_ok=True)
     card = {
         **_card(fields, settings, started),
         "annotations": "classical segmentation (Otsu, watershed), made by the program itself",
