@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import sys
 
-from benchmarks import detection_speed, mahalanobis, training
+from benchmarks import detection_speed, gallery, mahalanobis, training
 
 BENCHMARKS = {
     "detection_speed": detection_speed.main,
+    "gallery": gallery.main,
     "mahalanobis": mahalanobis.main,
     "training": training.main,
 }
