@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import sys
 
-from benchmarks import detection_speed, mahalanobis, project, training
+from benchmarks import detection_speed, gallery, mahalanobis, project, training
 
 BENCHMARKS = {
     "detection_speed": detection_speed.main,
+    "gallery": gallery.main,
     "mahalanobis": mahalanobis.main,
     "project": project.main,
     "training": training.main,

@@ -174,6 +174,9 @@ def test_a_scored_cohort_is_read_and_its_images_opened_when_wanted(
     assert record is not None
     assert record.image_name == key.image
     row = layer.features["cell_id"].tolist().index(key.cell_id)
+    assert layer.selected_data == {row}
+    scale = scales_of(viewer).get(panel.order.value()[0])
+    assert record.scale == scale
     assert layer.features["anomaly"][row] == panel._values[panel._shown[0]]
     panel.show_cell(1)
     assert len(viewer.layers) == (2 if panel.key_at(1).image == key.image else 4)

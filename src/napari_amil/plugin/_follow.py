@@ -46,7 +46,7 @@ class LayerCombo(QComboBox):
     def __init__(self, viewer: ViewerModel, accepts: Callable[[Layer], bool], empty: str) -> None:
         super().__init__()
         self._viewer = viewer
-        self._accepts = lambda layer: COMPANION not in layer.metadata and accepts(layer)
+        self._kind = accepts
         self._empty = empty
         self.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
         self.setMinimumContentsLength(12)
@@ -66,6 +66,10 @@ class LayerCombo(QComboBox):
         index = next((i for i in range(self.count()) if self.itemData(i) is layer), -1)
         if index >= 0:
             self.setCurrentIndex(index)
+
+    def _accepts(self, layer: Layer) -> bool:
+        """Tell whether a layer is offered; what only accompanies cells is not."""
+        return COMPANION not in layer.metadata and self._kind(layer)
 
     def _on_inserted(self, event: Any) -> None:  # noqa: ANN401
         hear(self, event.value.events.name, self._on_renamed)

@@ -13,7 +13,7 @@ from napari_amil.plugin._colours import ColourScale, map_colours
 from napari_amil.plugin._layers import image_transform, need_record
 from napari_amil.plugin._rows import BOX_COLUMNS, PIXEL_EDGE, CellRecord
 
-DEFAULT_REACH = 1.5
+DEFAULT_REACH = 1.0
 """Standard deviation of the kernel in cell diameters."""
 REACH = "napari_amil_reach"
 _LONGER_SIDE = 512

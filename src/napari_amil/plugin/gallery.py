@@ -286,7 +286,8 @@ class GalleryPanel(QWidget):
         if found is not None:
             bring_forward(self._viewer, found[0])
             fly_to(self._viewer, *found)
-            self._selection.choose(self._selection.keys, key)
+            chosen = self._selection.keys
+            self._selection.choose(chosen if key in chosen else [key], key)
 
     def _open(self, scored: ScoredFolder, row: int) -> None:
         images = self.source.images()
@@ -298,7 +299,8 @@ class GalleryPanel(QWidget):
         if "bag" in cells:
             name = str(cells["bag"].iloc[row])
             here, bag = here[here["bag"] == name], scored.verdict_of(name, str(image))
-        open_field(self._viewer, images, here, bag, self._scales.current)
+        scale = self._scales.current or self.order.scale(self._scales, self._values)
+        open_field(self._viewer, images, here, bag, scale)
 
     def _on_theme_changed(self, _: object) -> None:
         self.grid.set_theme(self._viewer.theme)
