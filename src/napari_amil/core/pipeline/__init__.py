@@ -14,6 +14,7 @@ from napari_amil.core.device import pick_device, seed_everything
 from napari_amil.core.evaluation.ablation import ROWS, named_rows, read_rows
 from napari_amil.core.evaluation.figures import save_figure
 from napari_amil.core.exchange.tables import write_table
+from napari_amil.core.images.fields import open_field
 from napari_amil.core.images.read import find_images, read_image
 from napari_amil.core.morphology.words import morphology_in_words
 from napari_amil.core.pipeline.calibrate import calibrate
@@ -23,7 +24,7 @@ from napari_amil.core.pipeline.detect import cell_table, detect_images, write_de
 from napari_amil.core.pipeline.diagnose import diagnose
 from napari_amil.core.pipeline.drift import drift_sentences
 from napari_amil.core.pipeline.evaluate import delete_cells, draw_evaluation, evaluate_scored
-from napari_amil.core.pipeline.fields import Recipe, detect_field
+from napari_amil.core.pipeline.fields import Recipe, detect_field, detect_in, recipe_for
 from napari_amil.core.pipeline.guards import guarding, sources_without_copies
 from napari_amil.core.pipeline.outputs import environment, failure_table, make_folder, write_json, write_text
 from napari_amil.core.pipeline.runs import STOP, Protocol, train_run
@@ -66,6 +67,7 @@ __all__ = [
     "delete_cells",
     "detect_field",
     "detect_images",
+    "detect_in",
     "diagnose",
     "draw_evaluation",
     "drift_sentences",
@@ -83,6 +85,7 @@ __all__ = [
     "morphology_in_words",
     "named_rows",
     "nearest_controls",
+    "open_field",
     "open_source",
     "pick_device",
     "preset",
@@ -92,6 +95,7 @@ __all__ = [
     "read_controls",
     "read_image",
     "read_rows",
+    "recipe_for",
     "save_bundle",
     "save_figure",
     "score_bag",
