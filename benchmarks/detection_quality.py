@@ -1,7 +1,7 @@
 """Recall and precision of a detector on the held-out slides of Chula RBC-12, as they are and changed.
 
 Usage: python -m benchmarks.detection_quality CHULA_FOLDER [--bundle FILE] [--fold 2] [--every 1]
-       [--only NAME ...] [--json FILE]
+       [--images NAME ...] [--only ROW ...] [--json FILE]
 
 A labelled centre counts as found when it lies inside a box matched one to one; precision is judged
 only in images that are labelled exhaustively, and half cells at the border are judged only if they
@@ -153,12 +153,8 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("data", type=Path)
     parser.add_argument("--bundle", type=Path)
     parser.add_argument("--fold", type=int, default=2)
-    parser.add_argument(
-        "--every",
-        type=int,
-        default=1,
-        help="take only every N-th of the images that are not labelled exhaustively",
-    )
+    parser.add_argument("--every", type=int, default=1, help="take only every N-th image")
+    parser.add_argument("--images", nargs="*", help="only these images, such as images/1.jpg")
     parser.add_argument("--only", nargs="*", help="names of rows, or beginnings of them")
     parser.add_argument("--json", type=Path)
     chosen = parser.parse_args(arguments)
@@ -166,30 +162,41 @@ def main(arguments: list[str] | None = None) -> None:
     if chosen.only:
         wanted = (AS_IS, *chosen.only)
         table = {name: row for name, row in table.items() if name.startswith(wanted)}
-    images = labelled_images(chosen.data, chosen.fold)
-    partly = [name for name, rows in images.items() if not rows["exhaustive"].all()]
-    skipped = set(partly) - set(partly[:: chosen.every])
-    images = {name: rows for name, rows in images.items() if name not in skipped}
+    images = dict(list(labelled_images(chosen.data, chosen.fold).items())[:: chosen.every])
+    if chosen.images:
+        images = {name: rows for name, rows in images.items() if name in chosen.images}
     tallies = {name: Tally() for name in table}
     for image_name, rows in images.items():
         image = read_image(chosen.data / image_name)
         for name, (find, change, scale) in table.items():
             tallies[name].add(image_name, find(change(image)), rows, scale)
-    n_truth = tallies[AS_IS].count.n_truth
-    print(f"{len(images)} images, {n_truth} labelled cells, fold {chosen.fold}")
+        if chosen.json:  # after every image, since all of them take long
+            chosen.json.write_text(json.dumps(as_record(tallies), indent=2), encoding="utf-8")
+    show(tallies, chosen.fold)
+
+
+def as_record(tallies: dict[str, Tally]) -> dict[str, dict[str, object]]:
+    """Return the figures, and found and labelled cells of every image."""
+    reference = tallies[AS_IS].n_cells
+    rows: dict[str, object] = {name: tally.row(reference) for name, tally in tallies.items()}
+    return {"rows": rows, "images": {name: tally.per_image for name, tally in tallies.items()}}
+
+
+def show(tallies: dict[str, Tally], fold: int) -> None:
+    """Print one row per condition, and what became of the fullest image."""
+    as_is = tallies[AS_IS]
+    n_judged = as_is.count.n_judged
+    print(
+        f"{len(as_is.per_image)} images, {as_is.count.n_truth} labelled cells, fold {fold}, {n_judged} judged"
+    )
     print(f"{'':30} recall  touching  precision  doubled  count")
-    figures = {name: tally.row(tallies[AS_IS].n_cells) for name, tally in tallies.items()}
-    for name, row in figures.items():
-        shares = (
-            f"{row['recall']:6.4f}  {row['touching']:8.4f}  {row['precision']:9.4f}  {row['doubled']:7.4f}"
-        )
+    for name, tally in tallies.items():
+        row = tally.row(as_is.n_cells)
+        shares = f"{row['recall']:6.4f}  {row['touching']:8.4f}  {row['precision']:9.4f}"
         print(f"{name:30} {shares}  {row['doubled']:7.4f}  {row['count']:5.3f}")
-    fullest = max(images, key=lambda name: len(images[name]))
-    n_found, n_labelled = tallies[AS_IS].per_image[fullest]
+    fullest = max(as_is.per_image, key=lambda name: as_is.per_image[name][1])
+    n_found, n_labelled = as_is.per_image[fullest]
     print(f"{fullest} has the most labelled cells: {n_found} of {n_labelled} found")
-    if chosen.json:
-        lost = {name: tally.per_image for name, tally in tallies.items()}
-        chosen.json.write_text(json.dumps({"rows": figures, "images": lost}, indent=2), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 Usage: python benchmarks/large_field.py [--sides 5000 10000 20000] [--bundle FILE] [--threads 2] [--json FILE]
 
-Every field is a made-up smear of 2,500 x 2,500 pixels, repeated, and stored as a tiled, compressed
+Every field is a made-up smear of 1,250 x 1,250 pixels, repeated, and stored as a tiled, compressed
 OME-TIFF. Each is searched by a process of its own, so that the peak of its memory is its own; the number of
 cells per megapixel must not depend on the size of the field, nor the seconds per megapixel.
 """
@@ -28,9 +28,9 @@ from napari_amil.core.cohort.synth import SynthSettings, synthetic_smear
 from napari_amil.core.events import drain
 from napari_amil.core.pipeline import Recipe, detect_images, load_bundle
 
-_BLOCK_PX = 2500
+_BLOCK_PX = 1250
 _TILE_PX = 512
-_CELLS_PER_BLOCK = 1400
+_CELLS_PER_BLOCK = 350
 _BYTES_PER_UNIT = 1 if sys.platform == "darwin" else 1024  # of what the system calls the peak
 
 

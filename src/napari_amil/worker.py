@@ -53,8 +53,15 @@ def _image(request: Request) -> Image:
 
 
 def detect(request: Request) -> Generator[Event, None, dict[str, Any]]:
-    """Find the candidates of ``image`` and write them to ``out``."""
-    candidates = yield from pipeline.detect_field(_image(request), _recipe(request))
+    """Find the candidates of ``image`` and write them to ``out``; ``source`` may tell the pixel size."""
+    recipe = _recipe(request)
+    if request.get("source"):
+        recipe = yield from pipeline.recipe_for(recipe, Path(request["source"]), Path(request["source"]).name)
+    if Path(request["image"]).suffix == ".npy":
+        candidates = yield from pipeline.detect_field(_image(request), recipe)
+    else:
+        with pipeline.open_field(Path(request["image"])) as field:
+            candidates = yield from pipeline.detect_in(field, recipe)
     target = Path(request["out"]) / f"candidates-{request['id']}.npz"
     np.savez(target, allow_pickle=False, **candidates.cells.arrays())
     return {"candidates": str(target), "diameter_px": candidates.diameter_px}

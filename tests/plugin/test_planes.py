@@ -10,6 +10,7 @@ from napari.layers import Image
 
 from napari_amil.core.errors import ImageError
 from napari_amil.core.images.read import read_image
+from napari_amil.plugin import _planes
 from napari_amil.plugin._planes import shown_plane
 
 
@@ -63,6 +64,30 @@ def test_the_shown_plane_of_a_lazy_stack_is_taken(
     assert plane.name.endswith("#3")
     np.testing.assert_array_equal(_read(plane.write(tmp_path))[..., 0], stack[2])
     np.testing.assert_array_equal(plane.at((0,)).pixels, stack[0])
+
+
+def test_a_large_lazy_plane_is_written_in_bands(
+    viewer: ViewerModel, field: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_planes, "LARGE_PX", 1000)
+    monkeypatch.setattr(_planes, "_BAND_PX", 50)
+    asked: list[int] = []
+
+    def seen(block: np.ndarray) -> np.ndarray:
+        asked.append(len(block))
+        return block
+
+    lazy = da.from_array(field, chunks=(50, -1, -1)).map_blocks(seen, dtype=field.dtype, meta=field[:0])
+    layer = viewer.add_image(lazy, rgb=True)
+    asked.clear()
+    plane = shown_plane(viewer, layer)
+    assert plane.record().image_shape == field.shape[:2]
+    assert not asked
+    np.testing.assert_array_equal(_read(plane.write(tmp_path)), field)
+    assert max(asked) <= 50
+    np.testing.assert_array_equal(
+        _plane(viewer, da.from_array(field[..., 1]), tmp_path)[..., 0], field[..., 1]
+    )
 
 
 def test_the_finest_level_of_a_pyramid_is_taken(

@@ -16,6 +16,9 @@ from napari_amil.core.errors import ImageError
 from napari_amil.plugin._rows import CellRecord
 
 MIN_SIDE_PX = 32
+LARGE_PX = 12_000_000
+"""A lazy plane with more pixels stays where it is, and is written in bands of rows."""
+_BAND_PX = 512
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,7 +28,7 @@ class Plane:
     Parameters
     ----------
     pixels
-        The samples, not rescaled.
+        The samples, not rescaled; a large plane of a lazy layer (dask, Zarr) is lazy.
     place
         Index along the leading axes of a stack; ``()`` for a single image.
     layer
@@ -44,7 +47,7 @@ class Plane:
     def at(self, place: tuple[int, ...]) -> Plane:
         """Return another plane of the same stack."""
         stack = self.layer.data[0] if self.layer.multiscale else self.layer.data
-        return Plane(_integers(np.asarray(stack[place]), self.layer.name), place, self.layer)
+        return Plane(_samples(stack[place], self.layer.name), place, self.layer)
 
     def record(self) -> CellRecord:
         """Return an empty record for cells on this plane."""
@@ -54,10 +57,12 @@ class Plane:
     def write(self, folder: Path) -> Path:
         """Write the plane as a file that the worker reads by the same rules as any image file.
 
-        RGB with 8 bits goes as it is; grey, alpha and 16 bits are left to the reader of images.
+        RGB with 8 bits goes as it is; grey, alpha and 16 bits are left to the reader of images, and so
+        is a lazy plane, of which no more than a band of rows is ever in memory.
         """
         pixels = self.pixels
-        if pixels.dtype == np.uint8 and pixels.ndim == 3 and pixels.shape[2] == 3:
+        lazy = not isinstance(pixels, np.ndarray)
+        if not lazy and pixels.dtype == np.uint8 and pixels.ndim == 3 and pixels.shape[2] == 3:
             path = folder / "image.npy"
             np.save(path, np.ascontiguousarray(pixels))
             return path
@@ -66,6 +71,12 @@ class Plane:
         if pixels.ndim == 3:
             alpha = ["unassalpha"] if pixels.shape[2] == 4 else None
             colour = {"photometric": "rgb", "extrasamples": alpha}
+        if lazy:
+            stored = tifffile.memmap(path, shape=pixels.shape, dtype=pixels.dtype, **colour)
+            for row in range(0, pixels.shape[0], _BAND_PX):
+                stored[row : row + _BAND_PX] = np.asarray(pixels[row : row + _BAND_PX])
+            stored.flush()
+            return path
         tifffile.imwrite(path, np.ascontiguousarray(pixels), **colour)
         return path
 
@@ -96,11 +107,19 @@ def shown_plane(viewer: ViewerModel, layer: Image) -> Plane:
     point = np.asarray(layer.world_to_data(viewer.dims.point[-layer.ndim :]), float)
     limits = np.array(stack.shape[:n_lead])
     place = tuple(int(i) for i in np.clip(np.rint(point[:n_lead]), 0, limits - 1)) if n_lead else ()
-    pixels = np.asarray(stack[place] if place else stack)
+    pixels = stack[place] if place else stack
     if min(pixels.shape[:2]) < MIN_SIDE_PX:
         size = f"{pixels.shape[1]} x {pixels.shape[0]}"
         raise ImageError(f"The image '{layer.name}' is only {size} pixels; choose a whole field.")
-    return Plane(_integers(pixels, layer.name), place, layer)
+    return Plane(_samples(pixels, layer.name), place, layer)
+
+
+def _samples(pixels: Any, name: str) -> Any:  # noqa: ANN401
+    """Return the samples of a plane: lazy ones of a large plane as they are, others in memory."""
+    integers = pixels.dtype in (np.uint8, np.uint16)
+    if integers and pixels.shape[0] * pixels.shape[1] > LARGE_PX and not isinstance(pixels, np.ndarray):
+        return pixels
+    return _integers(np.asarray(pixels), name)
 
 
 def _integers(pixels: NDArray[Any], name: str) -> NDArray[Any]:

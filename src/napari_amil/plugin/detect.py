@@ -136,6 +136,7 @@ class DetectPanel(QWidget):
         task = self._worker.start(
             "detect",
             image=str(path),
+            source=self._plane.layer.source.path,
             out=str(folder),
             settings=settings.model_dump(mode="json"),
             bundle=self.model.value(),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -139,11 +139,12 @@ class _MappedFile:
     """An uncompressed TIFF page; each slice is mapped and let go, so that memory does not fill up."""
 
     def __init__(self, path: Path, offset: int, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
-        self._where = path, dtype, "r", offset, shape
+        self._path, self._offset, self._stored_dtype = path, offset, dtype
         self.shape, self.dtype, self.chunks = shape, dtype.newbyteorder("="), None
 
     def __getitem__(self, index: Any) -> NDArray[Any]:  # noqa: ANN401
-        return np.array(np.memmap(*self._where)[index], dtype=self.dtype)
+        whole = np.memmap(self._path, self._stored_dtype, "r", self._offset, self.shape)
+        return np.array(whole[index], dtype=self.dtype)
 
 
 @contextmanager
@@ -157,19 +158,25 @@ def open_field(path: Path, page: int = 0) -> Iterator[Field]:
     MissingExtraError
         If a large compressed TIFF or a Zarr is given and Zarr is not installed.
     """
-    try:
-        if is_zarr(path):
-            yield _zarr_field(path)
-            return
-        if not is_tiff(path):
-            yield ArrayField(read_image(path, page))
-            return
-        with tifffile.TiffFile(path) as tif:
-            frames = decode.tiff_frames(tif)
-            check_page(page, len(frames))
-            yield _tiff_field(tif, path, page, *frames[page])
-    except decode.UnusableError as error:
-        raise ImageError(f"The image '{path}' {error}") from error
+    with ExitStack() as open_files:
+        try:
+            field = _opened(path, page, open_files)
+        except decode.UnusableError as error:
+            raise ImageError(f"The image '{path}' {error}") from error
+        except decode.BROKEN as error:
+            raise ImageError(broken_sentence(path, error)) from error
+        yield field
+
+
+def _opened(path: Path, page: int, open_files: ExitStack) -> Field:
+    if is_zarr(path):
+        return _zarr_field(path)
+    if not is_tiff(path):
+        return ArrayField(read_image(path, page))
+    tif = open_files.enter_context(tifffile.TiffFile(path))
+    frames = decode.tiff_frames(tif)
+    check_page(page, len(frames))
+    return _tiff_field(tif, path, page, *frames[page])
 
 
 def is_large(shape: tuple[int, ...]) -> bool:
@@ -227,11 +234,7 @@ def _tiff_field(
 
 
 def _zarr_field(path: Path) -> Field:
-    zarr = optional("zarr")
-    try:
-        opened = zarr.open(str(path), mode="r")
-    except decode.BROKEN as error:
-        raise ImageError(broken_sentence(path, error)) from error
+    opened = optional("zarr").open(str(path), mode="r")
     attributes = dict(opened.attrs)
     described = attributes.get("ome", attributes).get("multiscales")
     pixel_um, axes = None, ""

@@ -17,6 +17,7 @@ from napari_amil.core.evaluation.clusters import ClusterSettings
 from napari_amil.core.evaluation.figures import save_figure
 from napari_amil.core.exchange.project import Project, read_project, write_project
 from napari_amil.core.exchange.tables import write_table
+from napari_amil.core.images.fields import open_field
 from napari_amil.core.images.read import find_images, read_image
 from napari_amil.core.morphology.words import morphology_in_words
 from napari_amil.core.pipeline.annotated import open_annotated
@@ -40,6 +41,7 @@ from napari_amil.core.pipeline.explore import (
 from napari_amil.core.pipeline.export import FORMATS, choose_bags, export_project
 from napari_amil.core.pipeline.fields import Recipe, detect_field
 from napari_amil.core.pipeline.given import give_cells, with_outlines
+from napari_amil.core.pipeline.fields import Recipe, detect_field, detect_in, recipe_for
 from napari_amil.core.pipeline.guards import guarding, sources_without_copies
 from napari_amil.core.pipeline.outputs import environment, failure_table, make_folder, write_json, write_text
 from napari_amil.core.pipeline.overview import (
@@ -107,6 +109,7 @@ __all__ = [
     "detect_field",
     "detect_images",
     "device_names",
+    "detect_in",
     "diagnose",
     "differs",
     "draw_evaluation",
@@ -135,6 +138,7 @@ __all__ = [
     "nearest_cells",
     "nearest_controls",
     "open_annotated",
+    "open_field",
     "open_source",
     "pick_device",
     "preset",
@@ -146,6 +150,7 @@ __all__ = [
     "read_image",
     "read_project",
     "read_rows",
+    "recipe_for",
     "save_bundle",
     "save_figure",
     "score_bag",
