@@ -12,7 +12,7 @@ from skimage.measure import regionprops
 
 from napari_amil.core.detection.augment import AnnotatedField
 from napari_amil.core.detection.bootstrap import annotate
-from napari_amil.core.detection.predict import view_field
+from napari_amil.core.detection.view import view_field
 from napari_amil.core.images.foreground import foreground_mask
 from napari_amil.core.types import Cells, box_outline
 

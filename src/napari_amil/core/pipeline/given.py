@@ -12,7 +12,8 @@ from torch import Tensor
 from torchvision.models.detection import MaskRCNN
 
 from napari_amil.core.detection.outlines import mask_outline, polygon_area, shared_area
-from napari_amil.core.detection.predict import roi_maps, view_field
+from napari_amil.core.detection.predict import roi_maps
+from napari_amil.core.detection.view import view_field
 from napari_amil.core.errors import AmilError
 from napari_amil.core.events import Event, Failed, Step, Warned
 from napari_amil.core.exchange.annotation_files import read_annotations
