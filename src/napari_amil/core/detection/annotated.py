@@ -56,16 +56,24 @@ def annotated_field(
     """
     view = view_field(normalised, diameter_px)
     pixels = view.pixels.numpy().transpose(1, 2, 0)
-    classical = annotate(pixels, view.diameter_px * view.scale).labels
+    shape = pixels.shape[:2]
+    boxes = [_is_box(outline, box) for outline, box in zip(cells.outlines, cells.boxes, strict=True)]
+    diameter = view.diameter_px * view.scale
+    classical = annotate(pixels, diameter).labels if any(boxes) else np.zeros(shape, dtype=np.int32)
     stamps = _stamps(cells, view.scale, classical)
-    planes, numbers = _planes(stamps, classical.shape)
+    planes, numbers = _planes(stamps, shape)
     if not complete:
         known = ndimage.binary_dilation((planes > 0).any(axis=0), iterations=_RIM_PX)
         unknown = ndimage.binary_dilation(foreground_mask(pixels), iterations=_RIM_PX) & ~known
         pixels = np.where(unknown[..., None], 1.0, pixels)
     boxed = frozenset(n for n, stamp in zip(numbers, stamps, strict=True) if n and not stamp.drawn)
-    alone = tuple(n for n, row in zip(numbers, _alone(stamps, classical.shape), strict=True) if n and row)
+    alone = tuple(n for n, row in zip(numbers, _alone(stamps, shape), strict=True) if n and row)
     return AnnotatedField((pixels * 255).round().astype(np.uint8), planes[0], alone, planes[1:], boxed)
+
+
+def _is_box(outline: NDArray[np.float32], box: NDArray[np.float32]) -> bool:
+    """Return whether an outline is no more than the corners of its box."""
+    return len(outline) == 4 and np.array_equal(outline, box_outline(box))
 
 
 def _stamps(cells: Cells, scale: float, classical: NDArray[np.int32]) -> list[_Stamp]:
@@ -79,7 +87,7 @@ def _stamps(cells: Cells, scale: float, classical: NDArray[np.int32]) -> list[_S
         low = np.maximum(np.floor(box[:2]), 0).astype(int)
         high = np.minimum(np.ceil(box[2:]), classical.shape).astype(int)
         mask = np.zeros(np.maximum(high - low, 0), dtype=bool)
-        is_box = len(outline) == 4 and np.array_equal(outline, box_outline(own))
+        is_box = _is_box(outline, own)
         best = _best_match(box, found) if is_box else -1
         if best >= 0:
             region = regions[best]
