@@ -153,6 +153,8 @@ class Curves(QWidget):
         known = training.distances
         self._none.set_visible(not known)
         self._before.set_visible(len(known) > 1)
+        self._fill.set_visible(bool(known))
+        self._now.set_visible(bool(known))
         if known:
             for patch, found in ((self._before, known[0]), (self._fill, known[-1]), (self._now, known[-1])):
                 patch.set_data(np.asarray(found.counts, float), np.asarray(found.edges))
