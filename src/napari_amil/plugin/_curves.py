@@ -14,11 +14,10 @@ from qtpy.QtCore import QTimer
 from qtpy.QtGui import QColor
 from qtpy.QtWidgets import QSizePolicy, QVBoxLayout, QWidget
 
-from napari_amil.core.events import ControlDistances
 from napari_amil.plugin._run_log import TrainingLog
 from napari_amil.plugin._theme import Palette, mixed, palette
 
-_REDRAW_MS = 400
+_REDRAW_MS = 500
 """Least time between two drawings."""
 _TRAINING, _VALIDATION, _WEIGHT = "#56B4E9", "#E69F00", "#CC79A7"
 _HEIGHT_PX = 300
@@ -26,6 +25,7 @@ _POINTS = 8.0
 _SIZE_INCHES = (3.4, 3.0)
 _MARGINS = {"left": 0.15, "right": 0.88, "top": 0.93, "bottom": 0.13, "hspace": 0.55}
 _MANY_EPOCHS = 400
+_FEW_EPOCHS = 12
 
 
 class Curves(QWidget):
@@ -42,10 +42,8 @@ class Curves(QWidget):
         self.canvas.setFixedHeight(_HEIGHT_PX)
         self.canvas.setMinimumWidth(0)
         self.canvas.setAccessibleName("Curves of the training")
-        grid = figure.add_gridspec(2, 1, height_ratios=(1.6, 1.0), **_MARGINS)
-        self.losses: Axes = figure.add_subplot(grid[0])
-        self.weight: Axes = self.losses.twinx()
-        self.controls: Axes = figure.add_subplot(grid[1])
+        with mpl.rc_context({"font.size": _POINTS}):
+            self._make_axes(figure)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(self.canvas)
@@ -66,7 +64,53 @@ class Curves(QWidget):
     def set_theme(self, theme: str) -> None:
         """Take the colours of a napari theme."""
         self._palette = palette(theme)
+        self._paint()
         self._draw()
+
+    def _make_axes(self, figure: Figure) -> None:
+        """Make everything that is drawn once; a drawing then only moves it, which is far quicker."""
+        grid = figure.add_gridspec(2, 1, height_ratios=(1.6, 1.0), **_MARGINS)
+        self.losses: Axes = figure.add_subplot(grid[0])
+        self.weight: Axes = self.losses.twinx()
+        self.controls: Axes = figure.add_subplot(grid[1])
+        ax = self.losses
+        (self._train,) = ax.plot([], [], color=_TRAINING, label="training", linewidth=1.6)
+        (self._valid,) = ax.plot([], [], color=_VALIDATION, label="validation", linewidth=1.6)
+        (self._beta,) = self.weight.plot([], [], color=_WEIGHT, label="SIC weight", linewidth=1, ls="--")
+        self._cells = ax.axvspan(0, 0, alpha=0.13, linewidth=0, visible=False)
+        place = ax.get_xaxis_transform()
+        self._cells_text = ax.text(0, 0.96, " single cells", transform=place, va="top", visible=False)
+        ax.set(xlabel="epoch", ylabel="loss")
+        ax.xaxis.set_major_locator(MaxNLocator(5, integer=True, min_n_ticks=2))
+        ax.yaxis.set_major_locator(MaxNLocator(3))
+        self.weight.set(ylim=(-0.03, 1.05), yticks=(0, 0.5, 1))
+        look: dict[str, Any] = {"handlelength": 1.3, "columnspacing": 0.9, "borderaxespad": 0.2}
+        handles = [self._train, self._valid, self._beta]
+        place_of: dict[str, Any] = {"loc": "lower left", "bbox_to_anchor": (-0.12, 1.0), "frameon": False}
+        self._legend = ax.legend(handles=handles, ncols=3, **look, **place_of)
+        self._make_histogram()
+        self._paint()
+
+    def _make_histogram(self) -> None:
+        ax = self.controls
+        self._before = ax.stairs([0], [0, 1], linewidth=0.9)
+        self._fill = ax.stairs([0], [0, 1], fill=True, color=_TRAINING, alpha=0.35)
+        self._now = ax.stairs([0], [0, 1], color=_TRAINING, linewidth=1.4)
+        words = "drawn when the Gaussian is fitted"
+        self._none = ax.text(0.5, 0.5, words, transform=ax.transAxes, ha="center", va="center")
+        ax.set(xlabel="distance of control cells to their Gaussian", ylabel="cells")
+        ax.xaxis.set_major_locator(MaxNLocator(5))
+        ax.yaxis.set_major_locator(MaxNLocator(2, integer=True))
+
+    def _paint(self) -> None:
+        """Give everything the colours of the theme."""
+        self.canvas.figure.patch.set_facecolor(self._palette.back.name())
+        for ax in (self.losses, self.weight, self.controls):
+            _paint(ax, self._palette)
+        for text in self._legend.get_texts():
+            text.set_color(self._palette.text.name())
+        for artist in (self._cells, self._cells_text, self._before, self._none):
+            artist.set_color(self._palette.muted.name())
 
     def _state(self) -> tuple[int, int]:
         """Return what the drawing depends on."""
@@ -77,70 +121,46 @@ class Curves(QWidget):
 
     def _draw(self) -> None:
         self._drawn = self._state()
-        with mpl.rc_context({"font.size": _POINTS}):
-            self._draw_losses(self._training or TrainingLog())
-            self._draw_controls(self._training or TrainingLog())
-            self.canvas.figure.patch.set_facecolor(self._palette.back.name())
+        training = self._training or TrainingLog()
+        self._draw_losses(training)
+        self._draw_controls(training)
         self.canvas.draw_idle()  # type: ignore[no-untyped-call]
         self.canvas.setAccessibleDescription(self._in_words())
 
     def _draw_losses(self, training: TrainingLog) -> None:
-        ax, weight = self.losses, self.weight
-        for each in (ax, weight):
-            each.clear()
-            _paint(each, self._palette)
         epochs = sorted(training.epochs)
+        epochs = epochs[:: max(len(epochs) // _MANY_EPOCHS, 1)]
         reports = [training.epochs[epoch] for epoch in epochs]
         shown = np.array(epochs) + 1
-        style: dict[str, Any] = {"linewidth": 1.6, "marker": "." if len(epochs) < 12 else ""}
-        thin = max(len(epochs) // _MANY_EPOCHS, 1)
-        train = np.array([report.train_loss for report in reports])
-        ax.plot(shown[::thin], train[::thin], color=_TRAINING, label="training", **style)
-        validation = np.array([report.validation_loss for report in reports])
-        if np.isfinite(validation).any():
-            ax.plot(shown[::thin], validation[::thin], color=_VALIDATION, label="validation", **style)
-        beta = np.array([report.sic_weight for report in reports])
-        line: dict[str, Any] = {"color": _WEIGHT, "linewidth": 1.0, "linestyle": (0, (4, 2))}
-        weight.plot(shown[::thin], beta[::thin], label="SIC weight", **line)
-        weight.set(ylim=(-0.03, 1.05), yticks=(0, 0.5, 1))
-        weight.yaxis.tick_right()
+        for line in (self._train, self._valid, self._beta):
+            line.set_marker("." if len(epochs) < _FEW_EPOCHS else "")
+        self._train.set_data(shown, [report.train_loss for report in reports])
+        self._valid.set_data(shown, [report.validation_loss for report in reports])
+        self._beta.set_data(shown, [report.sic_weight for report in reports])
         n_epochs = reports[-1].n_epochs if reports else 1
-        ax.set(xlim=(0.5, max(n_epochs, 2) + 0.5), xlabel="epoch", ylabel="loss")
-        ax.xaxis.set_major_locator(MaxNLocator(6, integer=True, min_n_ticks=2))
-        ax.yaxis.set_major_locator(MaxNLocator(4))
-        self._mark_phases(training, n_epochs)
-        handles = [*ax.get_lines()[: 1 + bool(np.isfinite(validation).any())], *weight.get_lines()]
-        if epochs:
-            look: dict[str, Any] = {"handlelength": 1.3, "columnspacing": 0.9, "borderaxespad": 0.2}
-            look |= {"labelcolor": self._palette.text.name(), "frameon": False}
-            ax.legend(handles=handles, ncols=3, loc="lower left", bbox_to_anchor=(-0.12, 1.0), **look)
-
-    def _mark_phases(self, training: TrainingLog, n_epochs: int) -> None:
-        """Shade the epochs over single cells, whose loss is another one."""
-        of_cells = [epoch for epoch, report in training.epochs.items() if "bag_loss" not in report.metrics]
-        if of_cells and max(of_cells) + 1 < n_epochs:
-            end = max(of_cells) + 1.5
-            self.losses.axvspan(0.5, end, color=self._palette.muted.name(), alpha=0.13, linewidth=0)
-            style: dict[str, Any] = {"va": "top", "ha": "left", "color": self._palette.muted.name()}
-            place = self.losses.get_xaxis_transform()
-            self.losses.text(0.5 + 0.02 * n_epochs, 0.96, "single cells", transform=place, **style)
+        self.losses.relim()
+        self.losses.autoscale_view(scalex=False)
+        self.losses.set_xlim(0.5, max(n_epochs, 2) + 0.5)
+        of_cells = [e for e, report in training.epochs.items() if "bag_loss" not in report.metrics]
+        is_shaded = bool(of_cells) and max(of_cells) + 1 < n_epochs  # their loss is another one
+        self._cells.set_visible(is_shaded)
+        self._cells_text.set_visible(is_shaded)
+        if is_shaded:
+            self._cells.set(x=0.5, width=max(of_cells) + 1)
+            self._cells_text.set_x(0.5)
 
     def _draw_controls(self, training: TrainingLog) -> None:
-        ax = self.controls
-        ax.clear()
-        _paint(ax, self._palette)
-        for number, found in enumerate(training.distances):
-            is_last = number == len(training.distances) - 1
-            _histogram(ax, found, _TRAINING if is_last else self._palette.muted.name(), is_last=is_last)
-        ax.set(xlabel="distance of control cells to their Gaussian", ylabel="cells")
-        ax.yaxis.set_major_locator(MaxNLocator(3, integer=True))
-        ax.xaxis.set_major_locator(MaxNLocator(6))
-        ax.set_ylim(bottom=0)
-        if not training.distances:
-            ax.set(xticks=[], yticks=[])
-            words = "drawn when the Gaussian is fitted"
-            style: dict[str, Any] = {"ha": "center", "va": "center", "color": self._palette.muted.name()}
-            ax.text(0.5, 0.5, words, transform=ax.transAxes, **style)
+        known = training.distances
+        self._none.set_visible(not known)
+        self._before.set_visible(len(known) > 1)
+        self._fill.set_visible(bool(known))
+        self._now.set_visible(bool(known))
+        if known:
+            for patch, found in ((self._before, known[0]), (self._fill, known[-1]), (self._now, known[-1])):
+                patch.set_data(np.asarray(found.counts, float), np.asarray(found.edges))
+            edges = [edge for found in known for edge in (found.edges[0], found.edges[-1])]
+            self.controls.set_xlim(min(edges), max(max(edges), min(edges) + 1e-6))
+            self.controls.set_ylim(0, 1.05 * max(max(found.counts) for found in known) or 1)
 
     def _in_words(self) -> str:
         """Return what the curves show, for those who cannot see them."""
@@ -163,10 +183,3 @@ def _paint(ax: Axes, colours: Palette) -> None:
     ax.yaxis.label.set_color(text)
     ax.spines[:].set_color(line)
     ax.spines["top"].set_visible(False)
-
-
-def _histogram(ax: Axes, found: ControlDistances, colour: str, *, is_last: bool) -> None:
-    counts, edges = np.asarray(found.counts), np.asarray(found.edges)
-    if is_last:
-        ax.stairs(counts, edges, fill=True, color=colour, alpha=0.35)
-    ax.stairs(counts, edges, color=colour, linewidth=1.4 if is_last else 0.9)
