@@ -139,15 +139,15 @@ def test_synth_check_train_evaluate_calibrate(tmp_path: Path) -> None:
     measured = json.loads((tmp_path / "e" / "metrics.json").read_text())
     assert {name: measured[name] for name in metrics} == pytest.approx(metrics)
     calibrated = tmp_path / "own.safetensors"
-    done = run("calibrate", cohort.parent, *arguments[:2], "--out", calibrated, "--events", "jsonl")
+    done = run("calibrate", tmp_path / "made", *arguments[:2], "--out", calibrated, "--events", "jsonl")
     assert done.returncode == 0, done.stderr
     said = [json.loads(line) for line in done.stdout.splitlines()]
     results = [line["text"] for line in said if line["event"] == "Result"]
     assert "p < 0.05" in results[0]
     assert str(calibrated) in results[-1]
     card = json.loads(run("info", calibrated).stdout)
-    assert card["calibration"]["n_patients"] == 3
-    refused = run("calibrate", cohort.parent / "control" / "absent", "--out", calibrated)
+    assert card["calibration"]["n_patients"] == 6
+    refused = run("calibrate", tmp_path / "absent", "--out", calibrated)
     assert refused.returncode == 2
 
 

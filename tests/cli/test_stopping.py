@@ -65,3 +65,21 @@ def test_a_stopped_training_leaves_a_model(cohort: Path, tmp_path: Path) -> None
     assert bundle.card["results"]["n_bags"] > 0
     assert bool(bundle.need_scorer().gaussian.fitted)
     assert not (out / "stop").exists()
+
+
+def test_asked_twice_a_training_is_aborted(cohort: Path, tmp_path: Path) -> None:
+    """Also where Ctrl-C was ignored when the program began, as in the background of a script."""
+    out = tmp_path / "run"
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # the child takes it over
+    try:
+        process = start(cohort, out, "--hold-out-fold", "0")
+    finally:
+        signal.signal(signal.SIGINT, before)
+    process.send_signal(signal.SIGINT)
+    assert process.stderr is not None
+    assert "Ctrl-C again aborts" in process.stderr.readline()
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=300)
+    assert process.returncode not in {0, 2}, errors
+    assert "Traceback" not in errors
+    assert not (out / "bundle.safetensors").exists()

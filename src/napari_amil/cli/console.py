@@ -98,7 +98,8 @@ class Talk:
 
         def ask(*_: object) -> None:
             file.touch()
-            signal.signal(signal.SIGINT, before)
+            # not ``before``: a program that a script starts in the background ignores Ctrl-C from birth
+            signal.signal(signal.SIGINT, signal.default_int_handler)
             self._errors.print("Stopping after this epoch with the best weights so far; Ctrl-C again aborts.")
 
         before = signal.signal(signal.SIGINT, ask)

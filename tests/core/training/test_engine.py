@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from importlib import import_module
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from napari_amil.core.errors import DeviceError, MissingExtraError
+from napari_amil.core.errors import AmilError, DeviceError, MissingExtraError
 from napari_amil.core.events import EpochReport, drain
 from napari_amil.core.mil.batch import BagArrays
 from napari_amil.core.presets import preset
@@ -18,6 +19,7 @@ from napari_amil.core.settings import RunSettings
 from napari_amil.core.training.bags import score_bags
 from napari_amil.core.training.engine import Engine, FabricEngine, check_compute, start_fabric
 from napari_amil.core.training.loop import FittedModel, fit_model
+from napari_amil.core.training.ranks import on_ranks
 from napari_amil.core.training.state import TrainingState
 
 CPU = torch.device("cpu")
@@ -144,3 +146,11 @@ def test_two_processes_train_like_one(bags: BagArrays, tmp_path: Path) -> None:
     assert losses(two) == pytest.approx(losses(one), rel=1e-4)
     torch.testing.assert_close(two.model.state_dict(), one.model.state_dict(), rtol=1e-2, atol=1e-4)
     assert len(trained(bags, changed(devices=2), path).history) == 3
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_what_goes_wrong_in_a_process_is_said_here(rank: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(Path(__file__).parent)  # the processes take it over
+    work = import_module("failing_work").fail
+    with pytest.raises(AmilError, match=f"Process {rank} has no cells"):
+        drain(on_ranks(changed(devices=2).training, CPU, work, rank))
