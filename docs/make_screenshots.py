@@ -19,7 +19,7 @@ IMAGES = Path(__file__).parent / "images"
 PICTURES = {
     "window-dark.png": ("dark", "score"),
     "window-light.png": ("light", "score"),
-    "verdict-light.png": ("light", "verdict"),
+    "verdict-dark.png": ("dark", "verdict"),
 }
 
 
