@@ -20,7 +20,7 @@ TRAINING = {"train-dark.png": ["--theme", "dark"], "train-done-light.png": ["--t
 PICTURES = {
     "window-dark.png": ("dark", "score"),
     "window-light.png": ("light", "score"),
-    "verdict-light.png": ("light", "verdict"),
+    "verdict-dark.png": ("dark", "verdict"),
 }
 
 
