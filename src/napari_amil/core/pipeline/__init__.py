@@ -39,9 +39,8 @@ from napari_amil.core.pipeline.explore import (
     write_map,
 )
 from napari_amil.core.pipeline.export import FORMATS, choose_bags, export_project
-from napari_amil.core.pipeline.fields import Recipe, detect_field
-from napari_amil.core.pipeline.given import give_cells, with_outlines
 from napari_amil.core.pipeline.fields import Recipe, detect_field, detect_in, recipe_for
+from napari_amil.core.pipeline.given import give_cells, with_outlines
 from napari_amil.core.pipeline.guards import guarding, sources_without_copies
 from napari_amil.core.pipeline.outputs import environment, failure_table, make_folder, write_json, write_text
 from napari_amil.core.pipeline.overview import (
@@ -108,8 +107,8 @@ __all__ = [
     "delete_from_field",
     "detect_field",
     "detect_images",
-    "device_names",
     "detect_in",
+    "device_names",
     "diagnose",
     "differs",
     "draw_evaluation",
