@@ -53,6 +53,7 @@ def test_a_closed_panel_hears_nothing_more(
             layer.events.features,
         ),
     ]
+    _destroy(kind(viewer, worker))  # what belongs to the viewer itself, such as its selection, stays
     before = [len(emitter.callbacks) for emitter in emitters]
     moves = len(viewer.mouse_move_callbacks)
     panel = kind(viewer, worker)

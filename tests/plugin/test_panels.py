@@ -60,6 +60,7 @@ def test_a_closed_panel_leaves_nothing_behind(
     viewer.add_layer(layer)
     look_after(viewer)
     selection_of(viewer)
+    _close(panel(viewer, worker))  # what the panels of a viewer share, such as its colour scales, stays
     before = _n_listeners(viewer, layer)
     for _ in range(2):
         first, second = panel(viewer, worker), panel(viewer, worker)

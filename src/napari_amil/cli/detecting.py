@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -56,35 +56,38 @@ def detect(
     talk.finish(out)
 
 
+AnnotatedImages = Annotated[
+    list[Path],
+    typer.Argument(help="Annotated images: folders, or one COCO file or table.", show_default=False),
+]
+Start = Annotated[
+    str, typer.Option(help="starter, nothing, coco:FILE (torchvision's COCO weights), or a bundle.")
+]
+AnnotationFiles = Annotated[
+    Path | None, typer.Option(help="Where the annotations are, if not beside the images: file or folder.")
+]
+Partial = Annotated[bool, typer.Option("--partial", help="Some cells carry no annotation: paint these over.")]
+SelfAnnotate = Annotated[
+    bool,
+    typer.Option("--self-annotate", help="Take annotations that the program makes itself (Otsu, watershed)."),
+]
+LeftOutFold = Annotated[int | None, typer.Option(help="Leave out the images of this fold altogether.")]
+ValidationShare = Annotated[
+    float | None,
+    typer.Option(min=0, max=0.9, help="Share of images, by patient, that judges the weights."),
+]
+
+
 def train_detector(
-    images: Annotated[
-        list[Path],
-        typer.Argument(help="Annotated images: folders, or one COCO file or table.", show_default=False),
-    ],
+    images: AnnotatedImages,
     out: Out,
-    start: Annotated[
-        str, typer.Option(help="starter, nothing, coco:FILE (torchvision's COCO weights), or a bundle.")
-    ] = "",
-    cells: Annotated[
-        Path | None, typer.Option(help="Where the annotations are, if not beside the images: file or folder.")
-    ] = None,
+    start: Start = "",
+    cells: AnnotationFiles = None,
     classes: Classes = None,
-    partial: Annotated[
-        bool, typer.Option("--partial", help="Some cells carry no annotation: paint these over.")
-    ] = False,
-    self_annotate: Annotated[
-        bool,
-        typer.Option(
-            "--self-annotate", help="Take annotations that the program makes itself (Otsu, watershed)."
-        ),
-    ] = False,
-    hold_out_fold: Annotated[
-        int | None, typer.Option(help="Leave out the images of this fold altogether.")
-    ] = None,
-    validation_share: Annotated[
-        float | None,
-        typer.Option(min=0, max=0.9, help="Share of images, by patient, that judges the weights."),
-    ] = None,
+    partial: Partial = False,
+    self_annotate: SelfAnnotate = False,
+    hold_out_fold: LeftOutFold = None,
+    validation_share: ValidationShare = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Optimiser steps.")] = None,
     learning_rate: Annotated[float | None, typer.Option(help="Peak step size.")] = None,
     freeze: Annotated[str, typer.Option(help="What keeps its weights: nothing, or backbone.")] = "nothing",
@@ -103,12 +106,8 @@ def train_detector(
     start = start or ("nothing" if self_annotate else "starter")
     run = pipeline.RunSettings()
     begun = pipeline.start_detector(start, run)
-    given: dict[str, int | float | None] = {
-        "steps": steps,
-        "learning_rate": learning_rate,
-        "validation_share": validation_share,
-    }
-    values: dict[str, int | float | str] = {"seed": seed, "freeze": freeze, "backbone": begun.backbone}
+    given = {"steps": steps, "learning_rate": learning_rate, "validation_share": validation_share}
+    values: dict[str, Any] = {"seed": seed, "freeze": freeze, "backbone": begun.backbone}
     values |= {name: value for name, value in given.items() if value is not None}
     settings = pipeline.DetectorTrainingSettings
     chosen = settings.parse(values) if start == "nothing" else settings.fine_tuning(**values)
@@ -116,8 +115,7 @@ def train_detector(
     pipeline.write_text(begun.settings.to_yaml(), pipeline.make_folder(out) / "run.yaml")
     with talk.stopping(out / pipeline.STOP):
         if self_annotate:
-            source = pipeline.open_source(images, run.control)
-            files = pipeline.training_images(source, hold_out_fold)
+            files = pipeline.training_images(pipeline.open_source(images, run.control), hold_out_fold)
             work = pipeline.train_detector_on(files, recipe, chosen, out / "checkpoint.safetensors")
             trained, figures = talk.follow(work), {}
         else:
@@ -127,11 +125,16 @@ def train_detector(
             trained, figures = tuned.bundle, tuned.figures
     pipeline.save_bundle(trained, out / "bundle.safetensors")
     pipeline.write_json(pipeline.environment(), out / "environment.json")
+    _say_figures(talk, figures)
+    talk.result(f"The detector is in {out / 'bundle.safetensors'}", bundle=str(out / "bundle.safetensors"))
+    talk.finish(out)
+
+
+def _say_figures(talk: Talk, figures: dict[str, dict[str, float]]) -> None:
+    """Say each figure of the validation, before and after."""
     for name in figures.get("after", {}):
         before, after = figures["before"][name], figures["after"][name]
         talk.result(f"{name:16} {before:.3f} -> {after:.3f}", figure=name, before=before, after=after)
-    talk.result(f"The detector is in {out / 'bundle.safetensors'}", bundle=str(out / "bundle.safetensors"))
-    talk.finish(out)
 
 
 COMMANDS = {"detect": detect, "train-detector": train_detector}

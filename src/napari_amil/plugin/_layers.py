@@ -158,10 +158,10 @@ def cells_of(layer: Shapes) -> Cells:
     A cell that nobody changed has its exact outline and detector box, not the drawn simplification. Shapes
     are clipped to the image.
     """
-    table = layer.features
+    record, table = need_record(layer), layer.features
     rows = np.flatnonzero(table["status"].ne("excluded"))
     shapes, kinds = layer.data, layer.shape_type
-    cells, _ = cells_in(need_record(layer), table.iloc[rows], [(shapes[r], kinds[r]) for r in rows])
+    cells, _ = cells_in(record, table.iloc[rows], [(shapes[r], kinds[r]) for r in rows])
     return cells
 
 

@@ -15,7 +15,7 @@ from napari_amil.core.detection.select import Candidates
 from napari_amil.core.errors import AmilError
 from napari_amil.core.settings import DetectionSettings, SelectionSettings
 from napari_amil.core.types import Cells
-from napari_amil.plugin._colours import UNSCORED_RGBA, ColourScale
+from napari_amil.plugin._colours import UNSCORED_RGBA, CellStyle, ColourScale
 from napari_amil.plugin._rows import RECORD, CellRecord
 
 VERSION = 1
@@ -134,7 +134,7 @@ def _record(saved: Mapping[str, Any]) -> CellRecord:
     record.redrawn, record.removed = set(saved["redrawn"]), set(saved["removed"])
     record.next_id = int(saved["next_id"])
     record.scores = None if saved["scores"] is None else _table(saved["scores"]).set_index("cell_id")
-    record.scale = None if saved["scale"] is None else ColourScale(**saved["scale"])
+    record.scale = None if saved["scale"] is None else _scale(saved["scale"])
     record.detection = DetectionSettings.model_validate(saved["detection"])
     if saved["selection"] is not None:
         record.selection = SelectionSettings.model_validate(saved["selection"])
@@ -166,3 +166,7 @@ def _finite(value: Any) -> Any:  # noqa: ANN401
     if isinstance(value, np.generic):
         value = value.item()
     return None if isinstance(value, float) and not np.isfinite(value) else value
+
+
+def _scale(saved: dict[str, Any]) -> ColourScale:
+    return ColourScale(**{**saved, "style": CellStyle(**saved["style"])})
