@@ -32,6 +32,28 @@ class Format(enum.StrEnum):
     coco = "coco"
 
 
+Annotations = Annotated[
+    list[Path],
+    typer.Argument(help="Annotated images: a folder, or one COCO file or table.", show_default=False),
+]
+Start = Annotated[
+    str, typer.Option(help="starter, nothing, coco:FILE (torchvision's COCO weights), or a bundle.")
+]
+CellsPlace = Annotated[
+    Path | None,
+    typer.Option("--cells", help="Where the annotations are, if not beside the images: file or folder."),
+]
+Partial = Annotated[bool, typer.Option("--partial", help="Some cells carry no annotation: paint these over.")]
+SelfAnnotate = Annotated[
+    bool,
+    typer.Option("--self-annotate", help="Take annotations that the program makes itself (Otsu, watershed)."),
+]
+Share = Annotated[
+    float | None,
+    typer.Option(
+        "--validation-share", min=0, max=0.9, help="Share of images, by patient, that judges the weights."
+    ),
+]
 Images = Annotated[list[Path], typer.Argument(help="Images, folders or patterns.", show_default=False)]
 
 
@@ -56,38 +78,16 @@ def detect(
     talk.finish(out)
 
 
-AnnotatedImages = Annotated[
-    list[Path],
-    typer.Argument(help="Annotated images: folders, or one COCO file or table.", show_default=False),
-]
-Start = Annotated[
-    str, typer.Option(help="starter, nothing, coco:FILE (torchvision's COCO weights), or a bundle.")
-]
-AnnotationFiles = Annotated[
-    Path | None, typer.Option(help="Where the annotations are, if not beside the images: file or folder.")
-]
-Partial = Annotated[bool, typer.Option("--partial", help="Some cells carry no annotation: paint these over.")]
-SelfAnnotate = Annotated[
-    bool,
-    typer.Option("--self-annotate", help="Take annotations that the program makes itself (Otsu, watershed)."),
-]
-LeftOutFold = Annotated[int | None, typer.Option(help="Leave out the images of this fold altogether.")]
-ValidationShare = Annotated[
-    float | None,
-    typer.Option(min=0, max=0.9, help="Share of images, by patient, that judges the weights."),
-]
-
-
 def train_detector(
-    images: AnnotatedImages,
+    images: Annotations,
     out: Out,
     start: Start = "",
-    cells: AnnotationFiles = None,
+    cells: CellsPlace = None,
     classes: Classes = None,
     partial: Partial = False,
     self_annotate: SelfAnnotate = False,
-    hold_out_fold: LeftOutFold = None,
-    validation_share: ValidationShare = None,
+    hold_out_fold: Annotated[int | None, typer.Option(help="Leave out the images of this fold.")] = None,
+    validation_share: Share = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Optimiser steps.")] = None,
     learning_rate: Annotated[float | None, typer.Option(help="Peak step size.")] = None,
     freeze: Annotated[str, typer.Option(help="What keeps its weights: nothing, or backbone.")] = "nothing",
@@ -104,18 +104,18 @@ def train_detector(
     """
     talk = Talk(style)
     start = start or ("nothing" if self_annotate else "starter")
-    run = pipeline.RunSettings()
-    begun = pipeline.start_detector(start, run)
-    given = {"steps": steps, "learning_rate": learning_rate, "validation_share": validation_share}
-    values: dict[str, Any] = {"seed": seed, "freeze": freeze, "backbone": begun.backbone}
-    values |= {name: value for name, value in given.items() if value is not None}
+    begun = pipeline.start_detector(start, pipeline.RunSettings())
     settings = pipeline.DetectorTrainingSettings
+    given = {"steps": steps, "learning_rate": learning_rate, "validation_share": validation_share}
+    values = {"seed": seed, "freeze": freeze, "backbone": begun.backbone} | _without_none(given)
     chosen = settings.parse(values) if start == "nothing" else settings.fine_tuning(**values)
     recipe = pipeline.Recipe.for_training(begun, begun.settings, pipeline.pick_device(device))
     pipeline.write_text(begun.settings.to_yaml(), pipeline.make_folder(out) / "run.yaml")
     with talk.stopping(out / pipeline.STOP):
         if self_annotate:
-            files = pipeline.training_images(pipeline.open_source(images, run.control), hold_out_fold)
+            files = pipeline.training_images(
+                pipeline.open_source(images, begun.settings.control), hold_out_fold
+            )
             work = pipeline.train_detector_on(files, recipe, chosen, out / "checkpoint.safetensors")
             trained, figures = talk.follow(work), {}
         else:
@@ -125,16 +125,21 @@ def train_detector(
             trained, figures = tuned.bundle, tuned.figures
     pipeline.save_bundle(trained, out / "bundle.safetensors")
     pipeline.write_json(pipeline.environment(), out / "environment.json")
-    _say_figures(talk, figures)
-    talk.result(f"The detector is in {out / 'bundle.safetensors'}", bundle=str(out / "bundle.safetensors"))
-    talk.finish(out)
+    _say_trained(talk, figures, out)
 
 
-def _say_figures(talk: Talk, figures: dict[str, dict[str, float]]) -> None:
-    """Say each figure of the validation, before and after."""
+def _without_none(values: dict[str, Any]) -> dict[str, Any]:
+    """Return the options that were given."""
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _say_trained(talk: Talk, figures: dict[str, dict[str, float]], out: Path) -> None:
+    """Say how good the detector was and is, and where it lies."""
     for name in figures.get("after", {}):
         before, after = figures["before"][name], figures["after"][name]
         talk.result(f"{name:16} {before:.3f} -> {after:.3f}", figure=name, before=before, after=after)
+    talk.result(f"The detector is in {out / 'bundle.safetensors'}", bundle=str(out / "bundle.safetensors"))
+    talk.finish(out)
 
 
 COMMANDS = {"detect": detect, "train-detector": train_detector}

@@ -26,7 +26,7 @@ from napari_amil.core.pipeline.train_detector import FineTuned, fine_tune_detect
 from napari_amil.core.settings import DetectorTrainingSettings
 from napari_amil.core.types import Cells
 
-BRIEF = DetectorTrainingSettings(steps=2, batch_size=1, crop_px=128, checkpoint_every=1, validation_share=0.3)
+BRIEF = DetectorTrainingSettings(steps=2, batch_size=1, crop_px=128, checkpoint_every=1, validation_share=0.5)
 
 
 def write_labels(cells: Cells, shape: tuple[int, int], path: Path) -> None:
@@ -78,7 +78,7 @@ def test_a_mixed_folder_fine_tunes_a_detector(folder: Path, recipe: Recipe, tmp_
     images = pd.read_csv(tmp_path / "run" / "images.csv").set_index("image")
     assert images.index.tolist() == [f"p{i}/field.png" for i in (1, 2, 3, 4)]
     assert images["patient"].tolist() == ["p1", "p2", "p3", "p4"]
-    assert 1 <= (images["part"] == "validation").sum() <= 2
+    assert (images["part"] == "validation").sum() == 2
     metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
     assert set(metrics["before"]) == {
         "ap50",
@@ -173,7 +173,7 @@ def test_validation_takes_whole_patients_and_ties_those_who_share_an_image() -> 
         whose = {patient for name in chosen for patient in patients[name]}
         rest = {patient for name in patients if name not in chosen for patient in patients[name]}
         assert not whose & rest
-        assert 6 <= len(chosen) <= 10
+        assert 3 <= len(chosen) <= 9
         drawn.add(tuple(chosen))
     assert len(drawn) > 3
     assert validation_images(annotated, 0.2, 1) == validation_images(annotated, 0.2, 1)

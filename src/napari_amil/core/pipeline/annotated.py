@@ -185,8 +185,8 @@ def validation_images(annotated: Annotated, share: float, seed: int) -> list[str
     order = np.random.default_rng(seed).permutation(groups.max() + 1)
     if share <= 0 or len(order) < 2:
         return []
-    sizes = np.bincount(groups)[order]
-    n_groups = int(np.clip(np.searchsorted(np.cumsum(sizes), share * len(groups)) + 1, 1, len(order) - 1))
+    reached = np.cumsum(np.bincount(groups)[order])[:-1]
+    n_groups = 1 + int(np.abs(reached - share * len(groups)).argmin())
     drawn = set(order[:n_groups].tolist())
     return [name for name, group in zip(annotated.patients, groups.tolist(), strict=True) if group in drawn]
 
