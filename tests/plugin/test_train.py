@@ -28,7 +28,7 @@ from napari_amil.plugin._work import Worker
 from napari_amil.plugin.score import ScorePanel
 from napari_amil.plugin.train import TrainPanel
 
-WAIT_MS = 300_000
+WAIT_MS = 600_000
 TINY = {
     "model": {"measurement_columns": 0, "bag_heads": 1, "latent_dim": 4, "width": 4, "orientations": 1},
     "training": {"cell_epochs": 0, "train_encoder_on_bags": True, "max_epochs": 60, "calibration_folds": 0},
