@@ -10,6 +10,7 @@ from pytestqt.qtbot import QtBot
 from qtpy.QtCore import QEvent
 from qtpy.QtWidgets import QApplication, QWidget
 
+from napari_amil.plugin._overlays import overlays_of
 from napari_amil.plugin._work import Worker
 from napari_amil.plugin.detect import DetectPanel
 from napari_amil.plugin.score import ScorePanel
@@ -44,6 +45,7 @@ def test_a_closed_panel_hears_nothing_more(
 ) -> None:
     viewer.add_layer(image)
     viewer.add_layer(layer)
+    overlays_of(viewer)  # the viewer has one, which keeps what is drawn when its panels are closed
     emitters = [
         *(viewer.layers.events.inserted, viewer.layers.events.removed, viewer.events.theme),
         *(
