@@ -189,7 +189,7 @@ def test_napari_saves_and_opens_with_our_writer_and_reader(
     look_after(viewer)
     image.name = "smear.png"
     viewer.add_layer(image)
-    (again,) = viewer.open(str(tmp_path / "smear.geojson"))
+    (again,) = viewer.open(str(tmp_path / "smear.geojson"), plugin="napari-amil")
     assert _layers.need_record(again).image_id == str(image.unique_id)
     _assert_same_layer(worked_on, again)
 
