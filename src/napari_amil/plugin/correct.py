@@ -78,6 +78,9 @@ class CorrectPanel(QWidget):
             self.unsure.addItem(words, kind)
         self.unsure.setToolTip("What a cell must be unsure about to come next.")
         self.unsure.setAccessibleName("Unsure about")
+        for combo in (self.type, self.unsure):
+            combo.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+            combo.setMinimumContentsLength(10)
         self.next = _button("Next unsure cell", "Go to the most unsure cell that was not looked at yet (N).")
         self.job = JobBar("Score changed cells", "Score only the cells that were drawn or changed.")
         self.model = ModelChoice(self._worker)
