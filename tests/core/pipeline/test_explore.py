@@ -28,7 +28,7 @@ from napari_amil.core.types import UNSEEN, box_outline
 
 @pytest.fixture
 def project(tmp_path: Path) -> Project:
-    """Six bags of 30 cells on one field; in each of the last three 10 cells are of a new kind."""
+    """Six bags of 30 cells on one field; in each of the last three 10 cells are of new kinds."""
     path = tmp_path / "field.png"
     PIL.Image.fromarray(np.full((200, 300, 3), 180, np.uint8)).save(path)
     rng = np.random.default_rng(0)
@@ -52,6 +52,7 @@ def project(tmp_path: Path) -> Project:
     bags = bags.assign(anomaly_p95=3.0, anomalous_fraction=[0.0] * 3 + [1 / 3] * 3, novelty_p=0.5)
     z = rng.normal(size=(180, 5)).astype(np.float32)
     z[odd] = 15 + 0.3 * z[odd]
+    z[odd & (n % 30 < 5), 0] -= 30  # of two kinds that lie far apart
     outlines = tuple(box_outline(box) for box in cells[["y0", "x0", "y1", "x1"]].to_numpy(np.float32))
     card = {"control": "control", "classes": ["control", "ill"], "images": {"field.png": [str(path), 0]}}
     return Project(cells, bags, z, outlines, card)
@@ -59,7 +60,7 @@ def project(tmp_path: Path) -> Project:
 
 @pytest.fixture
 def found(project: Project, tmp_path: Path) -> Exploration:
-    return drain(explore_project(project, ClusterSettings(min_cells=12), tmp_path / "x"))
+    return drain(explore_project(project, ClusterSettings(min_cells=8), tmp_path / "x"))
 
 
 def test_a_new_kind_is_found_and_can_be_looked_at(
