@@ -30,12 +30,12 @@ from skimage.io import imsave
 
 from napari_amil.core.detection.select import Candidates
 from napari_amil.core.types import Cells
-from napari_amil.plugin._boxes import make_boxes, update_boxes
-from napari_amil.plugin._colours import ColourScale
-from napari_amil.plugin._layers import make_layer, set_scores, show_scale
-from napari_amil.plugin._overview import make_dots, update_dots
-from napari_amil.plugin._rows import CellRecord
+from napari_amil.plugin.colour.colours import ColourScale
+from napari_amil.plugin.colour.overview import make_dots, update_dots
 from napari_amil.plugin.gallery import GalleryPanel
+from napari_amil.plugin.layers.boxes import make_boxes, update_boxes
+from napari_amil.plugin.layers.layers import make_layer, set_scores, show_scale
+from napari_amil.plugin.layers.rows import CellRecord
 
 N_MEASUREMENTS = 50
 PAGES = 20

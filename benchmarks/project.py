@@ -26,9 +26,9 @@ from qtpy.QtWidgets import QApplication
 
 from napari_amil.core.exchange.project import Project, write_project
 from napari_amil.core.types import box_outline
-from napari_amil.plugin._selection import CellKey, selection_of
-from napari_amil.plugin._work import Worker
 from napari_amil.plugin.embedding_map import EmbeddingMap
+from napari_amil.plugin.layers.selection import CellKey, selection_of
+from napari_amil.plugin.window.work import Worker
 
 _N_MEASURES, _LATENT = 44, 48
 

@@ -20,9 +20,10 @@ from skimage.io import imsave
 from napari_amil.core.detection.select import Candidates
 from napari_amil.core.exchange.project import Project, write_project
 from napari_amil.core.types import Cells
-from napari_amil.plugin import _care, _layers
-from napari_amil.plugin._rows import CellRecord
-from napari_amil.plugin._work import Worker
+from napari_amil.plugin.layers import care as _care
+from napari_amil.plugin.layers import layers as _layers
+from napari_amil.plugin.layers.rows import CellRecord
+from napari_amil.plugin.window.work import Worker
 
 TINY = (sys.executable, str(Path(__file__).with_name("tiny_worker.py")))
 WAIT_MS = 30_000

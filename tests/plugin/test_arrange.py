@@ -11,9 +11,9 @@ from napari.components import ViewerModel
 from pytestqt.qtbot import QtBot
 from qtpy.QtWidgets import QTreeWidgetItem
 
-from napari_amil.plugin._image_tree import CLASS, PATIENT, ImageTree
-from napari_amil.plugin._work import Worker
 from napari_amil.plugin.arrange import ArrangePanel
+from napari_amil.plugin.training.image_tree import CLASS, PATIENT, ImageTree
+from napari_amil.plugin.window.work import Worker
 
 Done = Callable[..., Any]
 

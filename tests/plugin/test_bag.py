@@ -13,11 +13,11 @@ from napari.layers import Image, Shapes
 from pytestqt.qtbot import QtBot
 from qtpy.QtCore import QPoint, Qt
 
-from napari_amil.plugin._case import case_for, cases_of
-from napari_amil.plugin._rows import record_of
-from napari_amil.plugin._work import Worker
 from napari_amil.plugin.bag import BagPanel
+from napari_amil.plugin.layers.rows import record_of
+from napari_amil.plugin.reasons.case import case_for, cases_of
 from napari_amil.plugin.score import ScorePanel
+from napari_amil.plugin.window.work import Worker
 
 Done = Callable[..., Any]
 

@@ -14,9 +14,9 @@ from pytestqt.qtbot import QtBot
 from qtpy.QtWidgets import QHBoxLayout, QWidget
 
 from napari_amil.core.types import Cells
-from napari_amil.plugin._work import Worker
 from napari_amil.plugin.calibrate import CalibratePanel
 from napari_amil.plugin.score import ScorePanel
+from napari_amil.plugin.window.work import Worker
 
 Done = Callable[..., Any]
 

@@ -13,10 +13,10 @@ from napari.utils.shortcuts import default_shortcuts
 from pytestqt.qtbot import QtBot
 
 from napari_amil.core.types import Cells
-from napari_amil.plugin._selection import CellKey
-from napari_amil.plugin._work import Worker
 from napari_amil.plugin.cell_card import NEXT_KEY, PREVIOUS_KEY, CellCard
+from napari_amil.plugin.layers.selection import CellKey
 from napari_amil.plugin.score import ScorePanel
+from napari_amil.plugin.window.work import Worker
 
 Done = Callable[..., Any]
 

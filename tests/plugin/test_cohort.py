@@ -13,13 +13,13 @@ from pytestqt.qtbot import QtBot
 from qtpy.QtCore import Qt
 
 from napari_amil.plugin import cohort
-from napari_amil.plugin._bag_table import grouped
-from napari_amil.plugin._layers import cell_layers
-from napari_amil.plugin._project import open_project_of
-from napari_amil.plugin._rows import record_of
-from napari_amil.plugin._selection import CellKey, selection_of
-from napari_amil.plugin._work import Worker
 from napari_amil.plugin.cohort import CohortPanel
+from napari_amil.plugin.cohorts.bag_table import grouped
+from napari_amil.plugin.cohorts.project import open_project_of
+from napari_amil.plugin.layers.layers import cell_layers
+from napari_amil.plugin.layers.rows import record_of
+from napari_amil.plugin.layers.selection import CellKey, selection_of
+from napari_amil.plugin.window.work import Worker
 
 Done = Callable[..., Any]
 

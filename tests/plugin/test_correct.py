@@ -15,12 +15,12 @@ from napari.utils.key_bindings import KeyBinding
 from napari.utils.shortcuts import default_shortcuts
 from pytestqt.qtbot import QtBot
 
-from napari_amil.plugin import _layers
-from napari_amil.plugin._care import KEYS, look_after
-from napari_amil.plugin._journal import journal_of
-from napari_amil.plugin._selection import CellKey, selection_of
-from napari_amil.plugin._work import Worker
 from napari_amil.plugin.correct import CorrectPanel
+from napari_amil.plugin.layers import layers as _layers
+from napari_amil.plugin.layers.care import KEYS, look_after
+from napari_amil.plugin.layers.journal import journal_of
+from napari_amil.plugin.layers.selection import CellKey, selection_of
+from napari_amil.plugin.window.work import Worker
 
 Done = Callable[..., Any]
 BOX = np.array([[5.0, 5], [5, 20], [20, 20], [20, 5]])

@@ -11,7 +11,9 @@ import pytest
 from skimage.io import imread
 
 from napari_amil.core.errors import AmilError
-from napari_amil.plugin import _display, _samples, demo
+from napari_amil.plugin import demo
+from napari_amil.plugin import samples as _samples
+from napari_amil.plugin.window import display as _display
 
 
 @pytest.fixture

@@ -11,10 +11,10 @@ from pytestqt.qtbot import QtBot
 
 from napari_amil.core.settings import SelectionSettings
 from napari_amil.core.types import Cells
-from napari_amil.plugin._journal import journal_of
-from napari_amil.plugin._rows import record_of
-from napari_amil.plugin._work import Worker
 from napari_amil.plugin.detect import DetectPanel
+from napari_amil.plugin.layers.journal import journal_of
+from napari_amil.plugin.layers.rows import record_of
+from napari_amil.plugin.window.work import Worker
 
 Done = Callable[..., Any]
 BOX = np.array([[5.0, 5], [5, 20], [20, 20], [20, 5]])

@@ -11,11 +11,11 @@ import pytest
 from napari.components import ViewerModel
 from pytestqt.qtbot import QtBot
 
-from napari_amil.plugin._layers import cell_layers
-from napari_amil.plugin._map_colours import drawing_order, kind_colours
-from napari_amil.plugin._selection import CellKey, selection_of
-from napari_amil.plugin._work import Worker
+from napari_amil.plugin.colour.map_colours import drawing_order, kind_colours
 from napari_amil.plugin.embedding_map import TSNE, EmbeddingMap
+from napari_amil.plugin.layers.layers import cell_layers
+from napari_amil.plugin.layers.selection import CellKey, selection_of
+from napari_amil.plugin.window.work import Worker
 
 Done = Callable[..., Any]
 

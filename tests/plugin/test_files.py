@@ -19,11 +19,13 @@ from napari_amil.core.errors import AmilError
 from napari_amil.core.exchange.coco import write_coco
 from napari_amil.core.settings import SelectionSettings
 from napari_amil.core.types import Cells
-from napari_amil.plugin import _layers, _readers, _writers
-from napari_amil.plugin._care import look_after
-from napari_amil.plugin._colours import ColourScale
-from napari_amil.plugin._edits import set_cell_type, set_excluded
-from napari_amil.plugin._journal import journal_of, keep
+from napari_amil.plugin import readers as _readers
+from napari_amil.plugin import writers as _writers
+from napari_amil.plugin.colour.colours import ColourScale
+from napari_amil.plugin.layers import layers as _layers
+from napari_amil.plugin.layers.care import look_after
+from napari_amil.plugin.layers.edits import set_cell_type, set_excluded
+from napari_amil.plugin.layers.journal import journal_of, keep
 
 BOX = np.array([[5.0, 5.0], [5.0, 15.0], [20.0, 15.0], [20.0, 5.0]])
 

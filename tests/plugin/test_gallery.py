@@ -12,13 +12,13 @@ from napari.layers import Image, Shapes
 from pytestqt.qtbot import QtBot
 from qtpy.QtCore import Qt
 
-from napari_amil.plugin._colours import default_scale
-from napari_amil.plugin._gallery_order import caption, sorting
-from napari_amil.plugin._layers import set_scores
-from napari_amil.plugin._rows import record_of
-from napari_amil.plugin._scales import scales_of
-from napari_amil.plugin._selection import CellKey, selection_of
+from napari_amil.plugin.cohorts.gallery_order import caption, sorting
+from napari_amil.plugin.colour.colours import default_scale
+from napari_amil.plugin.colour.scales import scales_of
 from napari_amil.plugin.gallery import GalleryPanel
+from napari_amil.plugin.layers.layers import set_scores
+from napari_amil.plugin.layers.rows import record_of
+from napari_amil.plugin.layers.selection import CellKey, selection_of
 
 WAIT_MS = 30_000
 Done = Callable[..., Any]

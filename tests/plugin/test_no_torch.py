@@ -14,14 +14,14 @@ for module in pkgutil.iter_modules(napari_amil.plugin.__path__, "napari_amil.plu
     importlib.import_module(module.name)
 from qtpy.QtWidgets import QApplication
 from napari.components import ViewerModel
-from napari_amil.plugin._samples import synthetic_smear
-from napari_amil.plugin._work import Worker
+from napari_amil.plugin.samples import synthetic_smear
+from napari_amil.plugin.window.work import Worker
 from napari_amil.plugin.bag import BagPanel
 from napari_amil.plugin.cell_card import CellCard
 from napari_amil.plugin.detect import DetectPanel
 from napari_amil.plugin.gallery import GalleryPanel
 from napari_amil.plugin.score import ScorePanel
-from napari_amil.plugin._run_registry import RunRegistry
+from napari_amil.plugin.training.run_registry import RunRegistry
 from napari_amil.plugin.arrange import ArrangePanel
 from napari_amil.plugin.calibrate import CalibratePanel
 from napari_amil.plugin.train import TrainPanel
@@ -33,7 +33,8 @@ worker = Worker([sys.executable, "-c", "pass"])
 kinds = DetectPanel, ScorePanel, CellCard, BagPanel, CalibratePanel, ArrangePanel
 panels = [kind(viewer, worker) for kind in kinds]
 panels += [TrainPanel(viewer, worker, RunRegistry(Path(tempfile.mkdtemp()))), GalleryPanel(viewer)]
-from napari_amil.plugin import _demo_window, demo
+from napari_amil.plugin import demo
+from napari_amil.plugin.window import demo_window as _demo_window
 demo.window.run
 print(*sorted({name.split(".")[0] for name in sys.modules} & {"torch", "torchvision"}), sep=",", end="|")
 """

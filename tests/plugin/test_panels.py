@@ -12,12 +12,12 @@ from pytestqt.qtbot import QtBot
 from qtpy.QtCore import QCoreApplication, QEvent
 from qtpy.QtWidgets import QWidget
 
-from napari_amil.plugin._care import look_after
-from napari_amil.plugin._selection import selection_of
-from napari_amil.plugin._work import Worker
 from napari_amil.plugin.correct import CorrectPanel
 from napari_amil.plugin.detect import DetectPanel
+from napari_amil.plugin.layers.care import look_after
+from napari_amil.plugin.layers.selection import selection_of
 from napari_amil.plugin.score import ScorePanel
+from napari_amil.plugin.window.work import Worker
 
 PANELS = (DetectPanel, ScorePanel, CorrectPanel)
 

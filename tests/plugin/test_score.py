@@ -11,12 +11,12 @@ from napari.layers import Image, Labels, Shapes
 from pytestqt.qtbot import QtBot
 
 from napari_amil.core.types import Cells
-from napari_amil.plugin._colour_choice import marks_of
-from napari_amil.plugin._layers import cells_of
-from napari_amil.plugin._model_words import card_text, model_words
-from napari_amil.plugin._rows import record_of
-from napari_amil.plugin._work import Worker
+from napari_amil.plugin.colour.colour_choice import marks_of
+from napari_amil.plugin.layers.layers import cells_of
+from napari_amil.plugin.layers.rows import record_of
 from napari_amil.plugin.score import ScorePanel, unchanged_only
+from napari_amil.plugin.window.model_words import card_text, model_words
+from napari_amil.plugin.window.work import Worker
 
 Done = Callable[..., Any]
 BOX = np.array([[5.0, 5], [5, 20], [20, 20], [20, 5]])

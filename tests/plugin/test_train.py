@@ -21,12 +21,12 @@ from qtpy.QtWidgets import QHBoxLayout, QWidget
 from napari_amil.core.cohort.synth import SynthCohortSettings, write_synthetic_cohort
 from napari_amil.core.settings import RunSettings
 from napari_amil.core.training.checkpoint import read_checkpoint
-from napari_amil.plugin._process import find_process
-from napari_amil.plugin._run_registry import RunRegistry
-from napari_amil.plugin._runs import PROGRAM, Plan, Run
-from napari_amil.plugin._work import Worker
 from napari_amil.plugin.score import ScorePanel
 from napari_amil.plugin.train import TrainPanel
+from napari_amil.plugin.training.process import find_process
+from napari_amil.plugin.training.run_registry import RunRegistry
+from napari_amil.plugin.training.runs import PROGRAM, Plan, Run
+from napari_amil.plugin.window.work import Worker
 
 WAIT_MS = 600_000
 TINY = {
@@ -39,9 +39,9 @@ from pathlib import Path
 from napari.components import ViewerModel
 from qtpy.QtWidgets import QApplication
 from napari_amil.core.settings import RunSettings
-from napari_amil.plugin._run_registry import RunRegistry
-from napari_amil.plugin._runs import Plan
-from napari_amil.plugin._work import Worker
+from napari_amil.plugin.training.run_registry import RunRegistry
+from napari_amil.plugin.training.runs import Plan
+from napari_amil.plugin.window.work import Worker
 from napari_amil.plugin.train import TrainPanel
 application = QApplication([])
 cohort, out, state, settings = sys.argv[1:]

@@ -9,13 +9,13 @@ from napari.viewer import Viewer
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QFormLayout, QHBoxLayout, QPushButton, QWidget
 
-from napari_amil.plugin._follow import scrolling
-from napari_amil.plugin._image_tree import CLASS, PATIENT, ImageTree
-from napari_amil.plugin._job import JobBar
-from napari_amil.plugin._path_choice import PathChoice
-from napari_amil.plugin._theme import wrapped
-from napari_amil.plugin._work import Worker, shared_worker
 from napari_amil.plugin.train import TrainPanel
+from napari_amil.plugin.training.image_tree import CLASS, PATIENT, ImageTree
+from napari_amil.plugin.window.follow import scrolling
+from napari_amil.plugin.window.job import JobBar
+from napari_amil.plugin.window.path_choice import PathChoice
+from napari_amil.plugin.window.theme import wrapped
+from napari_amil.plugin.window.work import Worker, shared_worker
 
 _INTRODUCTION = (
     "Drop images or folders below, and drag them to their class and patient. A folder becomes a class, the "

@@ -12,21 +12,21 @@ from qtpy.QtCore import QPointF, QTimer
 from qtpy.QtGui import QPolygonF
 from qtpy.QtWidgets import QComboBox, QFormLayout, QLabel, QWidget
 
-from napari_amil.plugin._case import Case, cases_of
-from napari_amil.plugin._cell_picture import cell_picture
-from napari_amil.plugin._class_sums import ClassSums
-from napari_amil.plugin._deletion import DeletionTest
-from napari_amil.plugin._evidence import evidence_of
-from napari_amil.plugin._follow import LayerCombo, hear, scrolling
-from napari_amil.plugin._legend import ProbabilityBars
-from napari_amil.plugin._neighbour_rows import heading
-from napari_amil.plugin._rows import record_of
-from napari_amil.plugin._selection import CellKey, find_cell, fly_to, keys_of, selection_of
-from napari_amil.plugin._theme import sized, wrapped
-from napari_amil.plugin._thumbnail import as_qimage
-from napari_amil.plugin._verdict import RESEARCH, summary, verdict_words
-from napari_amil.plugin._waterfall import Waterfall, WaterfallStep
-from napari_amil.plugin._work import Worker, shared_worker
+from napari_amil.plugin.colour.legend import ProbabilityBars
+from napari_amil.plugin.layers.rows import record_of
+from napari_amil.plugin.layers.selection import CellKey, find_cell, fly_to, keys_of, selection_of
+from napari_amil.plugin.reasons.case import Case, cases_of
+from napari_amil.plugin.reasons.cell_picture import cell_picture
+from napari_amil.plugin.reasons.class_sums import ClassSums
+from napari_amil.plugin.reasons.deletion import DeletionTest
+from napari_amil.plugin.reasons.evidence import evidence_of
+from napari_amil.plugin.reasons.neighbour_rows import heading
+from napari_amil.plugin.reasons.thumbnail import as_qimage
+from napari_amil.plugin.reasons.verdict import RESEARCH, summary, verdict_words
+from napari_amil.plugin.reasons.waterfall import Waterfall, WaterfallStep
+from napari_amil.plugin.window.follow import LayerCombo, hear, scrolling
+from napari_amil.plugin.window.theme import sized, wrapped
+from napari_amil.plugin.window.work import Worker, shared_worker
 
 _UNSCORED = "Score the cells in the Score panel; then this panel says what the verdict rests on."
 _STALE = "The cells have changed since they were scored; score again for a verdict."

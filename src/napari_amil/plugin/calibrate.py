@@ -14,16 +14,16 @@ from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QFormLayout, QPushButton, QWidget
 
 from napari_amil.core.errors import AmilError
-from napari_amil.plugin._follow import scrolling
-from napari_amil.plugin._job import JobBar
-from napari_amil.plugin._model_choice import ModelChoice
-from napari_amil.plugin._path_choice import PathChoice
-from napari_amil.plugin._problems import ProblemList
-from napari_amil.plugin._rows import record_of
-from napari_amil.plugin._run_registry import user_folder
-from napari_amil.plugin._score_again import Rescoring, score_panels
-from napari_amil.plugin._theme import wrapped
-from napari_amil.plugin._work import Worker, shared_worker
+from napari_amil.plugin.layers.rows import record_of
+from napari_amil.plugin.training.problems import ProblemList
+from napari_amil.plugin.training.run_registry import user_folder
+from napari_amil.plugin.training.score_again import Rescoring, score_panels
+from napari_amil.plugin.window.follow import scrolling
+from napari_amil.plugin.window.job import JobBar
+from napari_amil.plugin.window.model_choice import ModelChoice
+from napari_amil.plugin.window.path_choice import PathChoice
+from napari_amil.plugin.window.theme import wrapped
+from napari_amil.plugin.window.work import Worker, shared_worker
 
 _INTRODUCTION = (
     "Percentiles and p-values say how unusual a cell is among control cells. With controls of your own "

@@ -12,21 +12,21 @@ from qtpy.QtCore import Qt, QTimer
 from qtpy.QtGui import QShowEvent
 from qtpy.QtWidgets import QComboBox, QGridLayout, QHBoxLayout, QPushButton, QVBoxLayout, QWidget
 
-from napari_amil.plugin._card_keys import take_key
-from napari_amil.plugin._card_order import UNUSUAL, Order, neighbour_in, ordered_cells, orders
-from napari_amil.plugin._cell_picture import cell_picture
-from napari_amil.plugin._evidence import evidence_of
-from napari_amil.plugin._follow import hear, scrolling
-from napari_amil.plugin._hover import Hover
-from napari_amil.plugin._layers import cell_layers
-from napari_amil.plugin._neighbour_rows import LikeCells, PictureRow, heading
-from napari_amil.plugin._rows import record_of
-from napari_amil.plugin._selection import CellKey, find_cell, fly_to, keys_of, selection_of
-from napari_amil.plugin._signed_bars import SignedBars
-from napari_amil.plugin._theme import sized, wrapped
-from napari_amil.plugin._thumbnail import Thumbnail
-from napari_amil.plugin._words import certainty, contributions, describe, numbers, unusual
-from napari_amil.plugin._work import Worker, shared_worker
+from napari_amil.plugin.layers.layers import cell_layers
+from napari_amil.plugin.layers.rows import record_of
+from napari_amil.plugin.layers.selection import CellKey, find_cell, fly_to, keys_of, selection_of
+from napari_amil.plugin.reasons.card_order import UNUSUAL, Order, neighbour_in, ordered_cells, orders
+from napari_amil.plugin.reasons.cell_picture import cell_picture
+from napari_amil.plugin.reasons.evidence import evidence_of
+from napari_amil.plugin.reasons.neighbour_rows import LikeCells, PictureRow, heading
+from napari_amil.plugin.reasons.signed_bars import SignedBars
+from napari_amil.plugin.reasons.thumbnail import Thumbnail
+from napari_amil.plugin.reasons.words import certainty, contributions, describe, numbers, unusual
+from napari_amil.plugin.window.card_keys import take_key
+from napari_amil.plugin.window.follow import hear, scrolling
+from napari_amil.plugin.window.hover import Hover
+from napari_amil.plugin.window.theme import sized, wrapped
+from napari_amil.plugin.window.work import Worker, shared_worker
 
 PREVIOUS_KEY, NEXT_KEY = "PageUp", "PageDown"
 """Keys of the canvas that napari leaves free in every layer and mode."""

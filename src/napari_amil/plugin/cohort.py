@@ -22,13 +22,13 @@ from qtpy.QtWidgets import (
 )
 
 from napari_amil.core.errors import AmilError
-from napari_amil.plugin._bag_table import GROUPS, BagFilter, BagModel, grouped
-from napari_amil.plugin._follow import scrolling
-from napari_amil.plugin._job import JobBar
-from napari_amil.plugin._model_choice import ModelChoice
-from napari_amil.plugin._project import open_project_of
-from napari_amil.plugin._theme import wrapped
-from napari_amil.plugin._work import Worker, shared_worker
+from napari_amil.plugin.cohorts.bag_table import GROUPS, BagFilter, BagModel, grouped
+from napari_amil.plugin.cohorts.project import open_project_of
+from napari_amil.plugin.window.follow import scrolling
+from napari_amil.plugin.window.job import JobBar
+from napari_amil.plugin.window.model_choice import ModelChoice
+from napari_amil.plugin.window.theme import wrapped
+from napari_amil.plugin.window.work import Worker, shared_worker
 
 _NOTHING = "No results are open: choose a folder of smears and score it, or open results."
 

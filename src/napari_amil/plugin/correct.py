@@ -13,21 +13,21 @@ from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QComboBox, QFileDialog, QFormLayout, QGridLayout, QPushButton, QWidget
 
 from napari_amil.core.errors import AmilError
-from napari_amil.plugin._care import KEYS, look_after
-from napari_amil.plugin._edits import UNSURE, known_types, set_cell_type, toggle_excluded, unscored_rows
-from napari_amil.plugin._follow import LayerCombo, hear, scrolling
-from napari_amil.plugin._forms import Folded
-from napari_amil.plugin._job import JobBar
-from napari_amil.plugin._journal import journal_of
-from napari_amil.plugin._layers import cell_layers
-from napari_amil.plugin._model_choice import ModelChoice
-from napari_amil.plugin._rescore import Rescoring, start_rescoring
-from napari_amil.plugin._restore import RestoreBar
-from napari_amil.plugin._rows import CELL_TYPE, record_of
-from napari_amil.plugin._selection import rows_of, selection_of
-from napari_amil.plugin._theme import wrapped
-from napari_amil.plugin._work import Worker, shared_worker
-from napari_amil.plugin._writers import write_cells, write_table
+from napari_amil.plugin.layers.care import KEYS, look_after
+from napari_amil.plugin.layers.edits import UNSURE, known_types, set_cell_type, toggle_excluded, unscored_rows
+from napari_amil.plugin.layers.journal import journal_of
+from napari_amil.plugin.layers.layers import cell_layers
+from napari_amil.plugin.layers.rescore import Rescoring, start_rescoring
+from napari_amil.plugin.layers.restore import RestoreBar
+from napari_amil.plugin.layers.rows import CELL_TYPE, record_of
+from napari_amil.plugin.layers.selection import rows_of, selection_of
+from napari_amil.plugin.window.follow import LayerCombo, hear, scrolling
+from napari_amil.plugin.window.forms import Folded
+from napari_amil.plugin.window.job import JobBar
+from napari_amil.plugin.window.model_choice import ModelChoice
+from napari_amil.plugin.window.theme import wrapped
+from napari_amil.plugin.window.work import Worker, shared_worker
+from napari_amil.plugin.writers import write_cells, write_table
 
 _FILES = "Cells, nothing lost (*.geojson);;Table (*.csv);;Table (*.parquet)"
 _MODES = {

@@ -16,9 +16,9 @@ from pathlib import Path
 import lazy_loader
 
 from napari_amil.core.errors import AmilError
-from napari_amil.plugin._display import has_display, some_display
+from napari_amil.plugin.window.display import has_display, some_display
 
-window = lazy_loader.load("napari_amil.plugin._demo_window", suppress_warning=True)
+window = lazy_loader.load("napari_amil.plugin.window.demo_window", suppress_warning=True)
 
 BINDINGS = ("PyQt6", "PySide6", "PyQt5")
 _ROOM = 2

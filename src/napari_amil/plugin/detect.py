@@ -17,18 +17,18 @@ from napari_amil.core.detection.select import Candidates
 from napari_amil.core.errors import AmilError
 from napari_amil.core.settings import DetectionSettings, RunSettings, SelectionSettings
 from napari_amil.core.types import Cells
-from napari_amil.plugin._care import look_after
-from napari_amil.plugin._existing import ExistingShapes
-from napari_amil.plugin._follow import LayerCombo, hear, scrolling
-from napari_amil.plugin._forms import SettingsForm
-from napari_amil.plugin._job import JobBar
-from napari_amil.plugin._layers import adopt_layer, cell_layers, make_layer, show_cells
-from napari_amil.plugin._model_choice import ModelChoice
-from napari_amil.plugin._planes import Plane, shown_plane
-from napari_amil.plugin._restore import RestoreBar
-from napari_amil.plugin._rows import CellRecord, record_of
-from napari_amil.plugin._theme import sized, wrapped
-from napari_amil.plugin._work import Worker, shared_worker
+from napari_amil.plugin.layers.care import look_after
+from napari_amil.plugin.layers.existing import ExistingShapes
+from napari_amil.plugin.layers.layers import adopt_layer, cell_layers, make_layer, show_cells
+from napari_amil.plugin.layers.planes import Plane, shown_plane
+from napari_amil.plugin.layers.restore import RestoreBar
+from napari_amil.plugin.layers.rows import CellRecord, record_of
+from napari_amil.plugin.window.follow import LayerCombo, hear, scrolling
+from napari_amil.plugin.window.forms import SettingsForm
+from napari_amil.plugin.window.job import JobBar
+from napari_amil.plugin.window.model_choice import ModelChoice
+from napari_amil.plugin.window.theme import sized, wrapped
+from napari_amil.plugin.window.work import Worker, shared_worker
 
 _SETTLE_MS = 40
 _SCORE_PANEL = ("napari-amil", "Score cells")

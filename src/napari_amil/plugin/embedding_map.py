@@ -19,15 +19,15 @@ from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QComboBox, QFileDialog, QFormLayout, QPushButton, QVBoxLayout, QWidget
 
 from napari_amil.core.errors import AmilError
-from napari_amil.plugin._colours import default_scale, score_columns
-from napari_amil.plugin._follow import hear
-from napari_amil.plugin._job import JobBar
-from napari_amil.plugin._map_colours import KINDS, drawing_order, kind_colours, with_kinds
-from napari_amil.plugin._project import open_project_of
-from napari_amil.plugin._selection import CellKey, selection_of
-from napari_amil.plugin._theme import palette, wrapped
-from napari_amil.plugin._words import title
-from napari_amil.plugin._work import Worker, shared_worker
+from napari_amil.plugin.cohorts.project import open_project_of
+from napari_amil.plugin.colour.colours import default_scale, score_columns
+from napari_amil.plugin.colour.map_colours import KINDS, drawing_order, kind_colours, with_kinds
+from napari_amil.plugin.layers.selection import CellKey, selection_of
+from napari_amil.plugin.reasons.words import title
+from napari_amil.plugin.window.follow import hear
+from napari_amil.plugin.window.job import JobBar
+from napari_amil.plugin.window.theme import palette, wrapped
+from napari_amil.plugin.window.work import Worker, shared_worker
 
 PCA, TSNE = "Principal components", "t-SNE (neighbours stay together)"
 _CLICK_PX = 8

@@ -12,22 +12,22 @@ from qtpy.QtGui import QColor
 from qtpy.QtWidgets import QHBoxLayout, QLabel, QSlider, QVBoxLayout, QWidget
 
 from napari_amil.core.errors import AmilError
-from napari_amil.plugin._background import Background
-from napari_amil.plugin._cell_table import CellTable, cohort_cells, no_cells, open_cells
-from napari_amil.plugin._colours import UNSCORED_RGBA
-from napari_amil.plugin._field_opening import bring_forward, find_same_cell, open_field
-from napari_amil.plugin._follow import hear
-from napari_amil.plugin._gallery_filter import GalleryFilter
-from napari_amil.plugin._gallery_order import GalleryOrder, caption, sorting
-from napari_amil.plugin._gallery_source import GallerySource
-from napari_amil.plugin._rows import BOX_COLUMNS
-from napari_amil.plugin._scales import scales_of
-from napari_amil.plugin._scored_folder import ScoredFolder
-from napari_amil.plugin._selection import CellKey, fly_to, selection_of
-from napari_amil.plugin._theme import wrapped
-from napari_amil.plugin._thumbnail_grid import SIZES_PX, ThumbnailGrid, Tile
-from napari_amil.plugin._thumbnails import Crop, Thumbnails
-from napari_amil.plugin._words import describe
+from napari_amil.plugin.cohorts.cell_table import CellTable, cohort_cells, no_cells, open_cells
+from napari_amil.plugin.cohorts.field_opening import bring_forward, find_same_cell, open_field
+from napari_amil.plugin.cohorts.gallery_filter import GalleryFilter
+from napari_amil.plugin.cohorts.gallery_order import GalleryOrder, caption, sorting
+from napari_amil.plugin.cohorts.gallery_source import GallerySource
+from napari_amil.plugin.cohorts.scored_folder import ScoredFolder
+from napari_amil.plugin.cohorts.thumbnail_grid import SIZES_PX, ThumbnailGrid, Tile
+from napari_amil.plugin.cohorts.thumbnails import Crop, Thumbnails
+from napari_amil.plugin.colour.colours import UNSCORED_RGBA
+from napari_amil.plugin.colour.scales import scales_of
+from napari_amil.plugin.layers.rows import BOX_COLUMNS
+from napari_amil.plugin.layers.selection import CellKey, fly_to, selection_of
+from napari_amil.plugin.reasons.words import describe
+from napari_amil.plugin.window.background import Background
+from napari_amil.plugin.window.follow import hear
+from napari_amil.plugin.window.theme import wrapped
 
 _SETTLE_MS = 300
 _NO_CELLS = "No cell yet: find and score cells in an open image, or choose a scored folder above."

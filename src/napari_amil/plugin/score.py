@@ -18,21 +18,21 @@ from qtpy.QtWidgets import QFormLayout, QLabel, QWidget
 from napari_amil.core.errors import AmilError
 from napari_amil.core.settings import RunSettings
 from napari_amil.core.types import Cells
-from napari_amil.plugin._colour_choice import ColourChoice
-from napari_amil.plugin._evidence import keep_evidence
-from napari_amil.plugin._follow import COMPANION, LayerCombo, hear, scrolling
-from napari_amil.plugin._hover import Hover
-from napari_amil.plugin._job import JobBar
-from napari_amil.plugin._labels import layer_of_labels
-from napari_amil.plugin._layers import adopt_layer, cells_of, need_record, set_scores
-from napari_amil.plugin._legend import ProbabilityBars
-from napari_amil.plugin._model_choice import ModelChoice
-from napari_amil.plugin._planes import Plane, shown_plane
-from napari_amil.plugin._rows import record_of
-from napari_amil.plugin._theme import sized, wrapped
-from napari_amil.plugin._verdict import RESEARCH, summary, verdict_words
-from napari_amil.plugin._words import describe
-from napari_amil.plugin._work import Worker, shared_worker
+from napari_amil.plugin.colour.colour_choice import ColourChoice
+from napari_amil.plugin.colour.legend import ProbabilityBars
+from napari_amil.plugin.layers.labels import layer_of_labels
+from napari_amil.plugin.layers.layers import adopt_layer, cells_of, need_record, set_scores
+from napari_amil.plugin.layers.planes import Plane, shown_plane
+from napari_amil.plugin.layers.rows import record_of
+from napari_amil.plugin.reasons.evidence import keep_evidence
+from napari_amil.plugin.reasons.verdict import RESEARCH, summary, verdict_words
+from napari_amil.plugin.reasons.words import describe
+from napari_amil.plugin.window.follow import COMPANION, LayerCombo, hear, scrolling
+from napari_amil.plugin.window.hover import Hover
+from napari_amil.plugin.window.job import JobBar
+from napari_amil.plugin.window.model_choice import ModelChoice
+from napari_amil.plugin.window.theme import sized, wrapped
+from napari_amil.plugin.window.work import Worker, shared_worker
 
 _POINT_AT = "Point at a cell to read what is known about it."
 

@@ -8,12 +8,12 @@ from qtpy.QtCore import QCoreApplication, Signal
 from qtpy.QtWidgets import QTabWidget, QVBoxLayout, QWidget
 
 from napari_amil.core.errors import AmilError
-from napari_amil.plugin._prepare import PreparePage
-from napari_amil.plugin._run_list import RunList
-from napari_amil.plugin._run_registry import RunRegistry
-from napari_amil.plugin._runs import Plan, Run
-from napari_amil.plugin._score_again import score_panels
-from napari_amil.plugin._work import Worker
+from napari_amil.plugin.training.prepare import PreparePage
+from napari_amil.plugin.training.run_list import RunList
+from napari_amil.plugin.training.run_registry import RunRegistry
+from napari_amil.plugin.training.runs import Plan, Run
+from napari_amil.plugin.training.score_again import score_panels
+from napari_amil.plugin.window.work import Worker
 
 
 class TrainPanel(QWidget):

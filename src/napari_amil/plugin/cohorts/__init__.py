@@ -1,0 +1,1 @@
+"""Many cells of many images: tables, thumbnails, filters, and the scored folder."""

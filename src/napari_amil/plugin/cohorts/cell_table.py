@@ -1,0 +1,113 @@
+"""The cells that a gallery is about, of open images or of a scored cohort, with their fields."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from napari.layers import Image
+from numpy.typing import NDArray
+
+from napari_amil.plugin.cohorts.fields import Field, field_of_file, field_of_layer, window_of
+from napari_amil.plugin.cohorts.scored_folder import ScoredFolder, file_of, typical_side_px
+from napari_amil.plugin.cohorts.thumbnails import Crop
+from napari_amil.plugin.layers.layers import cell_layers
+from napari_amil.plugin.layers.rows import BOX_COLUMNS, record_of
+from napari_amil.plugin.layers.selection import CellKey
+
+
+@dataclass(eq=False)
+class CellTable:
+    """Rows of cells, each on a field.
+
+    Parameters
+    ----------
+    table
+        One row per cell with the columns of the documentation; its index counts from 0.
+    fields
+        The fields; one whose image is not there is None.
+    field_of_row
+        ``(n_cells,)`` which field each row lies on.
+    """
+
+    table: pd.DataFrame
+    fields: list[Field | None] = field(default_factory=list)
+    field_of_row: NDArray[np.intp] = field(default_factory=lambda: np.zeros(0, dtype=np.intp))
+
+    def __post_init__(self) -> None:
+        columns: dict[str, Any] = {name: self.table[name] for name in BOX_COLUMNS if name in self.table}
+        self._boxes = np.stack([np.asarray(c, float) for c in columns.values()], axis=1) if columns else None
+        self._typical_px = typical_side_px(self.table) if len(self.table) else 1.0
+        ids = self.table["cell_id"].to_numpy(np.int64) if len(self.table) else np.zeros(0, np.int64)
+        self._ids = ids
+        self._images = self.table["image"].to_numpy(object) if len(self.table) else np.zeros(0, object)
+        self._rows: dict[CellKey, int] | None = None
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    def key(self, row: int) -> CellKey:
+        """Return the key of the cell in ``row``."""
+        return CellKey(str(self._images[row]), int(self._ids[row]))
+
+    def rows_of(self, keys: Iterable[CellKey]) -> list[int]:
+        """Return the rows of the cells that are in the table."""
+        wanted = list(keys)
+        if wanted and self._rows is None:  # of a cell in several bags the first row counts
+            pairs = zip(
+                self._images[::-1], self._ids[::-1].tolist(), range(len(self) - 1, -1, -1), strict=True
+            )
+            self._rows = {CellKey(image, cell_id): row for image, cell_id, row in pairs}
+        found = [self._rows.get(key) for key in wanted] if self._rows is not None else []
+        return [row for row in found if row is not None]
+
+    def crop(self, row: int) -> Crop | None:
+        """Return the window around the cell in ``row``; None if its image is not there."""
+        field_here = self.fields[self.field_of_row[row]]
+        if field_here is None or self._boxes is None or not np.isfinite(self._boxes[row]).all():
+            return None
+        return Crop(field_here, window_of(self._boxes[row], self._typical_px))
+
+    def values(self, column: str) -> NDArray[np.float64]:
+        """Return a column of numbers; NaN where there is no such column."""
+        if column not in self.table:
+            return np.full(len(self), np.nan)
+        return np.asarray(pd.to_numeric(self.table[column], errors="coerce"), float)
+
+
+def no_cells() -> CellTable:
+    """Return the table of nothing."""
+    return CellTable(pd.DataFrame({"image": [], "cell_id": []}))
+
+
+def open_cells(layers: Iterable[Any]) -> CellTable:
+    """Return the cells of every cell layer whose image is open too."""
+    everything = list(layers)
+    images = {str(layer.unique_id): layer for layer in everything if isinstance(layer, Image)}
+    parts: list[pd.DataFrame] = []
+    fields: list[Field | None] = []
+    owners: list[NDArray[np.intp]] = []
+    for layer in cell_layers(everything):
+        record = record_of(layer)
+        if record is None or not layer.nshapes or record.image_id not in images:
+            continue
+        rows = layer.features.iloc[: layer.nshapes]
+        if record.bag is not None:
+            rows = rows.assign(predicted=str(record.bag["predicted"]))
+        owners.append(np.full(len(rows), len(parts), dtype=np.intp))
+        parts.append(rows)
+        fields.append(field_of_layer(images[record.image_id], record.place))
+    if not parts:
+        return no_cells()
+    return CellTable(pd.concat(parts, ignore_index=True), fields, np.concatenate(owners))
+
+
+def cohort_cells(scored: ScoredFolder, images: Path | None) -> CellTable:
+    """Return the cells of a scored cohort whose images lie below ``images``; no image is read yet."""
+    codes, names = pd.factorize(scored.cells["image"])
+    fields = [None if images is None else field_of_file(*file_of(images, name)) for name in names]
+    return CellTable(scored.cells, fields, codes)

@@ -1,0 +1,112 @@
+"""By which score a gallery is sorted, from which end, and how a value is written below a thumbnail."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from qtpy.QtCore import Qt, Signal
+from qtpy.QtWidgets import QComboBox, QHBoxLayout, QLabel, QToolButton, QWidget
+
+from napari_amil.plugin.colour.colours import ColourScale, default_scale, score_columns
+from napari_amil.plugin.colour.scales import ColourScales
+from napari_amil.plugin.reasons.words import meaning, title
+
+_DIRECTIONS = {True: ("highest first", Qt.ArrowType.DownArrow), False: ("lowest first", Qt.ArrowType.UpArrow)}
+_SMALL_IS_UNUSUAL = {"anomaly_p", "anomaly_q"}
+_PERCENT = {"anomaly_percentile", "anomaly_percentile_se"}
+
+
+class GalleryOrder(QWidget):
+    """A menu of scores and a button for the direction."""
+
+    valueChanged = Signal()  # noqa: N815 - Qt's manner
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.column = QComboBox()
+        self.column.setAccessibleName("Sort by")
+        self.column.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+        self.direction = QToolButton()
+        self.direction.setCheckable(True)
+        self.direction.setChecked(True)
+        self.direction.setToolTip("Turn the order round.")
+        layout = QHBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(QLabel("Sort by"))
+        layout.addWidget(self.column, 1)
+        layout.addWidget(self.direction)
+        self._show_direction(True)
+        self.column.activated.connect(self._on_chosen)
+        self.direction.toggled.connect(self._on_turned)
+
+    def value(self) -> tuple[str, bool]:
+        """Return the column (empty while there is none) and whether the highest value comes first."""
+        return str(self.column.currentData() or ""), self.direction.isChecked()
+
+    def setValue(self, column: str, highest_first: bool = True) -> None:  # noqa: N802 - Qt's manner
+        """Sort by ``column``; emits ``valueChanged`` once if anything differs."""
+        before = self.value()
+        self.blockSignals(True)
+        self.column.setCurrentIndex(max(self.column.findData(column), 0))
+        self.direction.setChecked(highest_first)
+        self.blockSignals(False)
+        if self.value() != before:
+            self.valueChanged.emit()
+
+    def offer(self, table: pd.DataFrame) -> None:
+        """Offer the columns of ``table`` that hold numbers; the chosen one stays chosen."""
+        names = [name for name in score_columns(table) if table[name].notna().any()]
+        if names == [self.column.itemData(i) for i in range(self.column.count())]:
+            return
+        chosen = self.column.currentData()
+        self.column.clear()
+        for name in names:
+            self.column.addItem(title(name), name)
+            self.column.setItemData(self.column.count() - 1, meaning(name), Qt.ItemDataRole.ToolTipRole)
+        self.column.setCurrentIndex(max(self.column.findData(chosen), 0))
+
+    def scale(self, scales: ColourScales, values: NDArray[np.float64]) -> ColourScale | None:
+        """Return the scale of the chosen column, the same as everywhere in the window."""
+        column, _ = self.value()
+        if not np.isfinite(values).any():
+            return None
+        return scales.setdefault(column, default_scale(column, values))
+
+    def _on_chosen(self, _: int) -> None:
+        self.column.setToolTip(meaning(self.value()[0]))
+        self.valueChanged.emit()
+
+    def _on_turned(self, highest_first: bool) -> None:
+        self._show_direction(highest_first)
+        self.valueChanged.emit()
+
+    def _show_direction(self, highest_first: bool) -> None:
+        words, arrow = _DIRECTIONS[highest_first]
+        self.direction.setArrowType(arrow)
+        self.direction.setAccessibleName(words)
+        self.direction.setToolTip(f"Now the {words}; press to turn the order round.")
+
+
+def sorting(
+    column: str, values: NDArray[np.float64], anomaly: NDArray[np.float64], highest_first: bool
+) -> NDArray[np.intp]:
+    """Return the order of ``values``: equal ones by their anomaly, and what has no value last."""
+    sign = -1.0 if highest_first else 1.0
+    second = -sign if column in _SMALL_IS_UNUSUAL else sign
+    return np.lexsort((second * anomaly, sign * values))
+
+
+def caption(column: str, value: float) -> str:
+    """Return a value as it stands below a thumbnail.
+
+    >>> caption("anomaly_percentile", 99.24)
+    '99.2 %'
+    """
+    if not np.isfinite(value):
+        return "no value"
+    if column in _PERCENT:
+        return f"{value:.1f} %"
+    if column == "area_px":
+        return f"{value:,.0f} px²"
+    return f"{value:+.3f}" if column.startswith("contribution_") else f"{value:.3g}"

@@ -1,0 +1,147 @@
+"""The scored folder that a viewer looks at, shared by every panel; and its cells on their image."""
+
+from __future__ import annotations
+
+import weakref
+from pathlib import Path
+
+import numpy as np
+import tifffile
+from napari.components import ViewerModel
+from napari.layers import Image, Layer, Shapes
+from PIL import Image as PillowImage
+from PIL import UnidentifiedImageError
+from qtpy.QtCore import QCoreApplication, QObject, Signal
+
+from napari_amil.core.detection.select import Candidates
+from napari_amil.core.errors import AmilError
+from napari_amil.core.exchange.project import Project, read_project
+from napari_amil.plugin.colour.colours import default_scale, score_columns
+from napari_amil.plugin.layers.layers import make_layer, set_scores, show_scale
+from napari_amil.plugin.layers.rows import CellRecord, record_of, score_names
+from napari_amil.plugin.layers.selection import CellKey, find_cell, fly_to, selection_of
+
+_TIFF = {".tif", ".tiff"}
+
+
+class OpenProject(QObject):
+    """The project of one viewer."""
+
+    changed = Signal()
+
+    def __init__(self, viewer: ViewerModel, parent: QObject | None = None) -> None:
+        super().__init__(parent)
+        self._viewer = weakref.ref(viewer)
+        self._shown: list[weakref.ReferenceType[Layer]] = []
+        self.project: Project | None = None
+        self.folder: Path | None = None
+
+    def open(self, folder: Path) -> Project:
+        """Read the project in ``folder`` and tell every panel.
+
+        Raises
+        ------
+        AmilError
+            If the folder holds none.
+        """
+        project = read_project(folder)
+        self.project, self.folder = project, folder
+        self.changed.emit()
+        return project
+
+    def show_cell(self, row: int) -> None:
+        """Open the image of a cell with the cells of its bag, choose the cell and fly to it.
+
+        What was opened for the cell before goes, unless the user has changed it.
+
+        Raises
+        ------
+        AmilError
+            If the image cannot be read.
+        """
+        viewer = self._viewer()
+        if viewer is None or self.project is None:
+            return
+        cell = self.project.cells.iloc[row]
+        key = CellKey(str(cell["image"]), int(cell["cell_id"]))
+        found = self._find(viewer, key, str(cell["bag"]))
+        if found is None:
+            layer = self._add(viewer, key.image, str(cell["bag"]))
+            found = self._find(viewer, key, str(cell["bag"])) or (layer, 0)
+        selection_of(viewer).choose([key], key)
+        viewer.layers.selection.active = found[0]
+        fly_to(viewer, *found)
+
+    def _find(self, viewer: ViewerModel, key: CellKey, bag: str) -> tuple[Shapes, int] | None:
+        found = find_cell(viewer, key)
+        if found is None or found[0].metadata.get("bag", bag) != bag:
+            return None
+        return found
+
+    def _add(self, viewer: ViewerModel, image: str, bag: str) -> Shapes:
+        """Add an image and the cells of a bag on it."""
+        assert self.project is not None
+        pixels = read_pixels(*self.project.image_file(image))
+        self._remove_shown(viewer)
+        background = Image(pixels, rgb=pixels.ndim == 3, name=image)
+        cells, table = self.project.of_bags([bag]).image_cells(image)
+        diameter = float(np.median(2 * np.sqrt(np.asarray(cells.area_px) / np.pi)))
+        record = CellRecord(str(background.unique_id), image, (), (pixels.shape[0], pixels.shape[1]))
+        record.candidates = Candidates.of(cells, diameter)
+        layer = make_layer(cells, record, background)
+        layer.metadata["bag"] = bag
+        set_scores(layer, table[["cell_id", *score_names(table)]])
+        names = [name for name in score_columns(table) if table[name].notna().any()]
+        if names:
+            values = self.project.cells[names[0]].to_numpy(np.float64)
+            show_scale(layer, default_scale(names[0], values))
+        for added in (background, layer):
+            viewer.add_layer(added)
+            self._shown.append(weakref.ref(added))
+        return layer
+
+    def _remove_shown(self, viewer: ViewerModel) -> None:
+        shown = [reference() for reference in self._shown]
+        layers = [layer for layer in shown if layer is not None and layer in viewer.layers]
+        self._shown = []
+        if any(_is_touched(layer) for layer in layers):
+            return
+        for layer in layers:
+            viewer.layers.remove(layer)
+
+
+def _is_touched(layer: Layer) -> bool:
+    record = record_of(layer)
+    return record is not None and record.is_touched(layer.features)
+
+
+_open: dict[int, OpenProject] = {}
+
+
+def open_project_of(viewer: ViewerModel) -> OpenProject:
+    """Return what ``viewer`` has open; every panel of it gets the same."""
+    viewer = getattr(viewer, "__wrapped__", viewer)  # napari hands panels a proxy
+    key = id(viewer)
+    if key not in _open:
+        _open[key] = OpenProject(viewer, QCoreApplication.instance())
+        weakref.finalize(viewer, _open.pop, key, None)
+    return _open[key]
+
+
+def read_pixels(path: Path, page: int) -> np.ndarray:
+    """Return one page of an image as it is stored, grey or RGB.
+
+    Raises
+    ------
+    AmilError
+        If it cannot be read.
+    """
+    try:
+        if path.suffix.lower() in _TIFF:
+            return np.asarray(tifffile.imread(path, key=page))
+        with PillowImage.open(path) as stored:
+            return np.asarray(stored if stored.mode.startswith("I") else stored.convert("RGB"))
+    except (OSError, ValueError, IndexError, UnidentifiedImageError) as error:
+        raise AmilError(
+            f"The image '{path}' cannot be opened ({error}); put it back where it was scored."
+        ) from error

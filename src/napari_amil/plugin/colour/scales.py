@@ -1,0 +1,75 @@
+"""The colour scales of one viewer: one per score for all its images and panels, and the shown style."""
+
+from __future__ import annotations
+
+import weakref
+from dataclasses import replace
+
+from napari.components import ViewerModel
+from qtpy.QtCore import QCoreApplication, QObject, Signal
+
+from napari_amil.plugin.colour.colours import CellStyle, ColourScale
+
+
+class ColourScales(QObject):
+    """Which scale each score has; every scale that is handed out has the style that cells are drawn in.
+
+    It is asked as a dictionary is, so that a panel keeps it in place of one.
+    """
+
+    changed = Signal(object)
+    """The `ColourScale` that was chosen last."""
+    styleChanged = Signal(object)  # noqa: N815 - Qt's manner
+    """The `CellStyle` that was chosen last."""
+
+    def __init__(self, parent: QObject | None = None) -> None:
+        super().__init__(parent)
+        self._scales: dict[str, ColourScale] = {}
+        self._style = CellStyle()
+        self.current: ColourScale | None = None
+
+    @property
+    def style(self) -> CellStyle:
+        """How cells are drawn."""
+        return self._style
+
+    def set_style(self, style: CellStyle) -> None:
+        """Draw cells in ``style`` from now on."""
+        if style != self._style:
+            self._style = style
+            self._scales = {name: replace(scale, style=style) for name, scale in self._scales.items()}
+            if self.current is not None:
+                self.current = replace(self.current, style=style)
+            self.styleChanged.emit(style)
+
+    def get(self, column: str) -> ColourScale | None:
+        """Return the scale of a score, None if it has none yet."""
+        return self._scales.get(column)
+
+    def setdefault(self, column: str, scale: ColourScale) -> ColourScale:
+        """Return the scale of a score, which is ``scale`` if it had none."""
+        return self._scales.setdefault(column, replace(scale, style=self._style))
+
+    def __getitem__(self, column: str) -> ColourScale:
+        return self._scales[column]
+
+    def __setitem__(self, column: str, scale: ColourScale) -> None:
+        """Show ``scale``; emits ``changed`` if it differs from the one that was shown."""
+        scale = replace(scale, style=self._style)
+        self._scales[column] = scale
+        if scale != self.current:
+            self.current = scale
+            self.changed.emit(scale)
+
+
+_scales: dict[int, ColourScales] = {}
+
+
+def scales_of(viewer: ViewerModel) -> ColourScales:
+    """Return the colour scales of ``viewer``; every panel of it gets the same ones."""
+    viewer = getattr(viewer, "__wrapped__", viewer)  # napari hands panels a proxy
+    key = id(viewer)
+    if key not in _scales:
+        _scales[key] = ColourScales(QCoreApplication.instance())
+        weakref.finalize(viewer, _scales.pop, key, None)
+    return _scales[key]

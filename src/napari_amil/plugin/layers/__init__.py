@@ -1,0 +1,1 @@
+"""Cells as a napari layer: rows, edits, the way back, and what every view shares."""

@@ -1,0 +1,322 @@
+"""The rows of a cell layer: every shape keeps its never-reused ``cell_id``, whatever is drawn or deleted."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from copy import copy
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol
+
+import numpy as np
+import pandas as pd
+from napari.layers import Shapes
+from napari.utils.events import Event
+from numpy.typing import NDArray
+
+from napari_amil.core.detection.select import Candidates
+from napari_amil.core.settings import DetectionSettings, SelectionSettings
+from napari_amil.core.types import CELL_COLUMNS, Cells
+from napari_amil.plugin.colour.colours import ColourScale
+
+RECORD = "napari_amil"
+"""Key of the `CellRecord` in ``layer.metadata``."""
+DOTTED = "napari_amil_dotted"
+"""Key in ``metadata`` of a cell layer that is hidden behind an overview, and need not be coloured."""
+PIXEL_EDGE = 0.5
+"""Cells count from the corner of the first pixel, napari from its centre."""
+
+CELL_TYPE = "cell_type"
+"""Column with the type that the user gave a cell by hand; it is only ever used to evaluate."""
+BOX_COLUMNS = ("y0", "x0", "y1", "x1")
+_FLAGS = ("touches_border", "overlaps")
+_BASE = ("image", "cell_id", *BOX_COLUMNS, "detection_score", "area_px", *_FLAGS, "status")
+_ELLIPSE_POINTS = 48
+_MOVED_PX = 1e-3
+
+
+class Witness(Protocol):
+    """Who is told before and after the rows of a layer change: the journal."""
+
+    def before(self) -> None:
+        """Hear that something is about to change."""
+
+    def after(self) -> None:
+        """Hear that shapes, features and record are in order again."""
+
+
+@dataclass
+class CellRecord:
+    """What a cell layer remembers beside its shapes; it is copied with the layer.
+
+    Parameters
+    ----------
+    image_id, image_name
+        ``unique_id`` of the image layer the cells lie on, and the name written into the tables.
+    place
+        Index of the shown plane along the leading axes of a stack; ``()`` for a single image.
+    image_shape
+        ``(height, width)`` of the plane in pixels.
+    candidates
+        Every cell that was found, with its exact outline, and the typical diameter (NaN where
+        nothing was detected).
+    """
+
+    image_id: str
+    image_name: str
+    place: tuple[int, ...]
+    image_shape: tuple[int, int]
+    candidates: Candidates = field(
+        default_factory=lambda: Candidates.of(Cells(np.empty((0, 4), np.float32)), float("nan"))
+    )
+    drawn: dict[int, NDArray[np.float64]] = field(default_factory=dict)
+    """Outline of every cell as it was last drawn, to tell a change from a click."""
+    redrawn: set[int] = field(default_factory=set)
+    """Ids of the cells whose outline is no longer the one that was found."""
+    next_id: int = 1
+    removed: set[int] = field(default_factory=set)
+    """Ids of the cells that the user deleted; a slider never brings them back."""
+    present: set[int] = field(default_factory=set)
+    scores: pd.DataFrame | None = None
+    """The latest scores, indexed by ``cell_id``."""
+    scale: ColourScale | None = None
+    detection: DetectionSettings = field(default_factory=DetectionSettings)
+    """How the cells were found; scoring looks at the image with the same cell diameter."""
+    selection: SelectionSettings | None = None
+    """Which candidates count as cells, as the sliders stood last."""
+    bag: dict[str, Any] | None = None
+    """What the model says about the whole sample; None as soon as the cells are no longer those scored."""
+    size_known: bool = True
+    """Whether ``image_shape`` is that of an image; cells of a file may come before their image."""
+    paused: bool = False
+    journal: Witness | None = None
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> CellRecord:
+        """Return a record of its own for a duplicated layer; arrays that nobody changes are shared."""
+        own = {name: copy(getattr(self, name)) for name in ("drawn", "redrawn", "removed", "present")}
+        return replace(self, **own, paused=False, journal=None)
+
+    @property
+    def known(self) -> Cells:
+        """Every cell that was found, shown or not."""
+        return self.candidates.cells
+
+    def is_touched(self, features: pd.DataFrame) -> bool:
+        """Tell whether the user drew, changed, left out or deleted a cell."""
+        return bool(self.removed) or bool(self.by_hand(features).any())
+
+    def by_hand(self, features: pd.DataFrame) -> NDArray[np.bool_]:
+        """Return which rows are the user's own work; a slider leaves them alone."""
+        ids = features["cell_id"].to_numpy()
+        excluded = features["status"].eq("excluded").to_numpy(bool)
+        return excluded | np.isin(ids, list(self.redrawn)) | ~np.isin(ids, self.known.cell_id)
+
+    def take_id(self) -> int:
+        """Return an id that was never given before."""
+        self.next_id += 1
+        return self.next_id - 1
+
+
+def record_of(layer: Any) -> CellRecord | None:  # noqa: ANN401
+    """Return the record of a cell layer; None for any other layer."""
+    record = layer.metadata.get(RECORD) if isinstance(layer, Shapes) else None
+    return record if isinstance(record, CellRecord) else None
+
+
+class RowKeeper:
+    """Puts the features of one layer right after every change of its shapes or features.
+
+    It is an object that can be called, because napari holds bound methods only weakly.
+    """
+
+    def __init__(self, layer: Shapes) -> None:
+        self._layer = layer
+
+    def __call__(self, event: Event | None = None) -> None:
+        """Put the rows right after what ``event`` says has happened."""
+        record = record_of(self._layer)
+        action = str(getattr(event, "action", "")).rsplit(".", maxsplit=1)[-1].lower()
+        if record is None or record.paused or action in {"adding", "changing", "removing"}:
+            return
+        if record.journal is not None:
+            record.journal.before()
+        changed = event.data_indices if event is not None and action == "changed" else ()
+        indices = [int(index) for index in changed if index >= 0]
+        if len(indices) == 1 and self._layer.nshapes == len(self._layer.features) - 1:
+            _drop_row(self._layer, record, indices[0])
+            indices = []
+        keep_rows(self._layer, record, indices)
+
+
+def _drop_row(layer: Shapes, record: CellRecord, row: int) -> None:
+    """Drop the row of a shape that went with its last corners; napari leaves that row behind."""
+    record.paused = True
+    try:
+        layer.features = layer.features.drop(index=layer.features.index[row]).reset_index(drop=True)
+    finally:
+        record.paused = False
+
+
+def watch(layer: Shapes) -> None:
+    """Keep the rows of ``layer`` in order from now on."""
+    keeper = RowKeeper(layer)
+    layer.events.data.connect(keeper)
+    layer.events.features.connect(keeper)
+    keeper()
+
+
+def keep_rows(layer: Shapes, record: CellRecord, changed: list[int]) -> None:
+    """Give new shapes an id of their own, mark changed ones, and set blank defaults.
+
+    A drawn shape arrives with the default row, a pasted one with a copy of another row, and an unfinished
+    polygon leaves a row without a shape.
+    """
+    table = complete(layer.features.iloc[: layer.nshapes], layer.nshapes, record)
+    ids = table["cell_id"].to_numpy()
+    gone = record.present - set(ids.tolist())
+    fresh = np.flatnonzero((ids <= 0) | pd.Series(ids).duplicated().to_numpy())
+    candidates = sorted({row for row in changed if row < len(table)} - set(fresh))
+    moved = [row for row in candidates if _has_moved(layer, record, int(ids[row]), row)]
+    table.loc[fresh, "cell_id"] = [record.take_id() for _ in fresh]
+    table.loc[fresh, "detection_score"] = np.nan
+    table.loc[fresh, "overlaps"] = False
+    table.loc[fresh, "status"] = "unscored"
+    if CELL_TYPE in table:
+        table.loc[fresh, CELL_TYPE] = ""
+    table.loc[moved, "status"] = "edited"
+    record.redrawn |= {int(ids[row]) for row in moved}
+    rows = [*fresh, *moved]
+    table.loc[rows, score_names(table)] = np.nan
+    _measure(layer, table, record, rows)
+    if len(fresh) or moved or gone:
+        record.bag = None
+    record.removed |= gone
+    write_features(layer, record, table)
+
+
+def complete(features: pd.DataFrame, n_rows: int, record: CellRecord) -> pd.DataFrame:
+    """Return ``features`` with ``n_rows`` rows, all base columns and their right types."""
+    table = features.reset_index(drop=True).reindex(range(n_rows)).copy()
+    ids = (
+        pd.to_numeric(table["cell_id"], errors="coerce") if "cell_id" in table else pd.Series(0, table.index)
+    )
+    columns: dict[str, Any] = {
+        "image": np.full(n_rows, record.image_name, dtype=object),
+        "cell_id": ids.fillna(0).astype(np.int64).to_numpy(),
+    }
+    for name in (*BOX_COLUMNS, "detection_score", "area_px"):
+        columns[name] = _floats(table, name, n_rows)
+    for name in _FLAGS:
+        columns[name] = table[name].eq(True).to_numpy() if name in table else np.zeros(n_rows, bool)
+    columns |= {name: _floats(table, name, n_rows) for name in score_names(table)}
+    columns |= {name: table[name] for name in table if name not in columns and name != "status"}
+    if CELL_TYPE in table:
+        columns[CELL_TYPE] = np.array(table[CELL_TYPE].astype(object).where(table[CELL_TYPE].notna(), ""))
+    status = table["status"] if "status" in table else pd.Series("unscored", table.index)
+    columns["status"] = np.array(status.astype(object).where(status.notna(), "unscored"), dtype=object)
+    return pd.DataFrame(columns)
+
+
+def _floats(table: pd.DataFrame, name: str, n_rows: int) -> NDArray[np.float64]:
+    if name not in table:
+        return np.full(n_rows, np.nan)
+    return pd.to_numeric(table[name], errors="coerce").to_numpy(np.float64)
+
+
+def score_names(table: pd.DataFrame) -> list[str]:
+    """Return the columns of ``table`` that hold scores."""
+    stems = ("anomaly", "attention", "pool_weight", "contribution_", "morph_")
+    return [name for name in table if str(name).startswith(stems)]
+
+
+def write_features(layer: Shapes, record: CellRecord, table: pd.DataFrame) -> None:
+    """Set the features with blank defaults and colour the cells again, all without an echo."""
+    was_paused, record.paused = record.paused, True
+    try:
+        layer.features = table
+        layer.feature_defaults = blank_row(table, record)
+        record.present = set(table["cell_id"].tolist())
+        record.next_id = max(record.next_id, *(cell_id + 1 for cell_id in record.present), 1)
+        if record.scale is not None and layer.nshapes and DOTTED not in layer.metadata:
+            values = _floats(table, record.scale.column, len(table))
+            layer.edge_color = record.scale.edge_rgba(values)
+            layer.face_color = record.scale.face_rgba(values)
+    finally:
+        record.paused = was_paused
+    if record.journal is not None:
+        record.journal.after()
+
+
+def blank_row(table: pd.DataFrame, record: CellRecord) -> dict[str, Any]:
+    """Return the row that a newly drawn shape starts with: no id, no score, nothing copied."""
+    blanks: dict[str, Any] = dict.fromkeys(table.columns, np.nan)
+    blanks |= dict.fromkeys(_FLAGS, False)
+    if CELL_TYPE in table:
+        blanks[CELL_TYPE] = ""
+    return blanks | {"image": record.image_name, "cell_id": 0, "status": "unscored"}
+
+
+def outline_of(layer: Shapes, row: int) -> NDArray[np.float64]:
+    """Return the outline ``(n_points, 2)`` y, x in pixels of the shape in ``row``, ellipses as polygons."""
+    return outline_in(layer.data[row], layer.shape_type[row])
+
+
+def outline_in(corners: NDArray[Any], kind: str) -> NDArray[np.float64]:
+    """Return the outline ``(n_points, 2)`` y, x in pixels of a shape as napari has it."""
+    corners = np.asarray(corners, float)[:, -2:] + PIXEL_EDGE
+    if kind != "ellipse":
+        return corners
+    turn = np.linspace(0, 2 * np.pi, _ELLIPSE_POINTS, endpoint=False)[:, None]
+    half_axes = (corners[1] - corners[0]) / 2, (corners[3] - corners[0]) / 2
+    return np.asarray(corners.mean(axis=0) + np.cos(turn) * half_axes[0] + np.sin(turn) * half_axes[1])
+
+
+def cells_in(
+    record: CellRecord, table: pd.DataFrame, shapes: Sequence[tuple[NDArray[Any], str]]
+) -> tuple[Cells, NDArray[np.int64]]:
+    """Return the cells of some rows and shapes, and the rows that are cells; shapes without area are not.
+
+    A cell that nobody changed has its exact outline and detector box. Shapes are clipped to the image.
+    """
+    exact_row = {int(cell_id): row for row, cell_id in enumerate(record.known.cell_id)}
+    known_boxes, known_outlines = record.known.boxes, record.known.outlines
+    rows, boxes, outlines = [], [], []
+    for row, (cell_id, shape) in enumerate(zip(table["cell_id"], shapes, strict=True)):
+        if cell_id in exact_row and cell_id not in record.redrawn:
+            box, outline = known_boxes[exact_row[cell_id]], known_outlines[exact_row[cell_id]]
+        else:
+            drawn = np.clip(outline_in(*shape), 0, record.image_shape)
+            box = np.array([*drawn.min(axis=0), *drawn.max(axis=0)])
+            if (box[2:] - box[:2]).min() < 1 or polygon_area(drawn) < 1:
+                continue
+            outline = drawn.astype(np.float32)
+        rows.append(row)
+        boxes.append(box)
+        outlines.append(outline)
+    kept = table.iloc[rows]
+    columns: dict[str, Any] = {name: kept[name].to_numpy() for name in CELL_COLUMNS}
+    cells = Cells(np.array(boxes, np.float32).reshape(-1, 4), tuple(outlines), **columns)
+    return cells, np.array(rows, np.int64)
+
+
+def polygon_area(outline: NDArray[np.float64]) -> float:
+    """Return the area of a polygon by the shoelace formula."""
+    y, x = outline.T
+    return float(abs(np.dot(y, np.roll(x, -1)) - np.dot(x, np.roll(y, -1))) / 2)
+
+
+def _has_moved(layer: Shapes, record: CellRecord, cell_id: int, row: int) -> bool:
+    """Tell whether the shape is no longer as it was drawn; a mere click does not move it."""
+    drawn, outline = record.drawn.get(cell_id), outline_of(layer, row)
+    return drawn is None or drawn.shape != outline.shape or not np.allclose(drawn, outline, atol=_MOVED_PX)
+
+
+def _measure(layer: Shapes, table: pd.DataFrame, record: CellRecord, rows: list[int]) -> None:
+    """Write box, area and border flag of ``rows`` as they are drawn."""
+    height, width = record.image_shape
+    for row in rows:
+        outline = outline_of(layer, row)
+        record.drawn[int(table.loc[row, "cell_id"])] = outline
+        (y0, x0), (y1, x1) = outline.min(axis=0), outline.max(axis=0)
+        table.loc[row, list(BOX_COLUMNS)] = (y0, x0, y1, x1)
+        table.loc[row, "area_px"] = polygon_area(outline)
+        table.loc[row, "touches_border"] = bool(min(y0, x0) <= 0 or y1 >= height or x1 >= width)

@@ -1,0 +1,146 @@
+"""The one selection that every view shares: which cells are chosen, and which of them is looked at."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+import numpy as np
+from napari.components import ViewerModel
+from napari.layers import Shapes
+from qtpy.QtCore import QCoreApplication, QObject, Signal
+
+from napari_amil.plugin.layers.layers import cell_layers
+from napari_amil.plugin.layers.rows import record_of
+from napari_amil.plugin.window.follow import hear
+
+_CELLS_ACROSS = 8
+"""How many cell diameters the shorter side of the canvas shows after a flight to a cell."""
+
+
+class CellKey(NamedTuple):
+    """A cell of any image, open or not: the columns ``image`` and ``cell_id`` of every table."""
+
+    image: str
+    cell_id: int
+
+
+class CellSelection(QObject):
+    """The chosen cells of one viewer, in step with the selected shapes of its cell layers.
+
+    A view shows `keys` and `current`, hears `changed` and `currentChanged`, and calls `choose`. Cells of
+    images that are not open may be chosen too.
+    """
+
+    changed = Signal(object)
+    """The chosen cells, a ``frozenset`` of `CellKey`."""
+    currentChanged = Signal(object)  # noqa: N815 - Qt's manner
+    """The cell that is looked at, a `CellKey` or None."""
+
+    def __init__(self, viewer: ViewerModel, parent: QObject | None = None) -> None:
+        super().__init__(parent)
+        self._viewer = weakref.ref(viewer)  # a viewer that is closed goes, and its selection with it
+        self._writing = False
+        self.keys: frozenset[CellKey] = frozenset()
+        self.current: CellKey | None = None
+        hear(self, viewer.layers.events.inserted, self._on_inserted)
+        for layer in viewer.layers:
+            self._watch(layer)
+
+    def choose(self, keys: Iterable[CellKey], current: CellKey | None = None) -> None:
+        """Choose exactly ``keys`` and look at ``current``; without it, at the old one or the only one."""
+        self._set(frozenset(keys), current)
+        self._writing = True
+        try:
+            viewer = self._viewer()
+            for layer in cell_layers(viewer.layers) if viewer is not None else ():
+                layer.selected_data = set(rows_of(layer, self.keys))
+                layer.refresh()
+        finally:
+            self._writing = False
+
+    def _set(self, keys: frozenset[CellKey], current: CellKey | None) -> None:
+        if current is None:
+            current = self.current if self.current in keys else next(iter(keys), None)
+        same_keys, same_current = keys == self.keys, current == self.current
+        self.keys, self.current = keys, current
+        if not same_keys:
+            self.changed.emit(keys)
+        if not same_current:
+            self.currentChanged.emit(current)
+
+    def _on_inserted(self, event: Any) -> None:  # noqa: ANN401
+        self._watch(event.value)
+
+    def _watch(self, layer: Any) -> None:  # noqa: ANN401
+        if not isinstance(layer, Shapes):
+            return
+        weak = weakref.ref(layer)
+        method = weakref.WeakMethod(self._on_selected)
+
+        def call(*_: object) -> None:
+            living, slot = weak(), method()
+            if living is not None and slot is not None:
+                slot(living)
+
+        changed = layer.selected_data.events.items_changed
+        changed.connect(call)
+        self.destroyed.connect(lambda: changed.disconnect(call))
+
+    def _on_selected(self, layer: Shapes) -> None:
+        """Take over what was selected by hand in one layer."""
+        if self._writing or record_of(layer) is None:
+            return
+        chosen = keys_of(layer, layer.selected_data)
+        self._set(frozenset(chosen), chosen[-1] if len(chosen) == 1 else None)
+
+
+_selections: dict[int, CellSelection] = {}
+
+
+def selection_of(viewer: ViewerModel) -> CellSelection:
+    """Return the selection of ``viewer``; every view of it gets the same one."""
+    viewer = getattr(viewer, "__wrapped__", viewer)  # napari hands panels a proxy
+    key = id(viewer)
+    if key not in _selections:
+        _selections[key] = CellSelection(viewer, QCoreApplication.instance())
+        weakref.finalize(viewer, _selections.pop, key, None)
+    return _selections[key]
+
+
+def keys_of(layer: Shapes, rows: Iterable[int]) -> list[CellKey]:
+    """Return the keys of the cells in ``rows`` of a cell layer."""
+    table = layer.features
+    known = [row for row in sorted(rows) if row < len(table)]
+    images, ids = table["image"].to_numpy()[known], table["cell_id"].to_numpy()[known]
+    return [CellKey(str(image), int(cell_id)) for image, cell_id in zip(images, ids, strict=True)]
+
+
+def rows_of(layer: Shapes, keys: Iterable[CellKey]) -> list[int]:
+    """Return in which rows of a cell layer the cells of ``keys`` lie; cells of other images are left out."""
+    record = record_of(layer)
+    wanted = [key.cell_id for key in keys if record is not None and key.image == record.image_name]
+    ids = layer.features["cell_id"].to_numpy()[: layer.nshapes]
+    return [int(row) for row in np.flatnonzero(np.isin(ids, wanted))]
+
+
+def find_cell(viewer: ViewerModel, key: CellKey) -> tuple[Shapes, int] | None:
+    """Return the layer and row of a cell; None if its image is not open."""
+    for layer in cell_layers(viewer.layers):
+        for row in rows_of(layer, [key]):
+            return layer, row
+    return None
+
+
+def fly_to(viewer: ViewerModel, layer: Shapes, row: int) -> None:
+    """Move the camera, and the sliders of a stack, to a cell, so that it is large and its neighbours show."""
+    record = record_of(layer)
+    corners = np.asarray(layer.data_to_world(np.asarray(layer.data[row], float).mean(axis=0)))
+    if record is not None and record.place:
+        viewer.dims.set_point(range(len(corners) - 2), corners[:-2])
+    outline = np.asarray(layer.data[row], float)[:, -2:]
+    extent = np.ptp(outline, axis=0) * np.abs(np.asarray(layer.scale[-2:]))
+    viewer.scene.camera.center = tuple(corners[-2:]) if len(corners) == 2 else (0.0, *corners[-2:])
+    canvas = min(viewer.canvas.size)
+    viewer.scene.camera.zoom = float(canvas / max(_CELLS_ACROSS * extent.max(), 1e-9))

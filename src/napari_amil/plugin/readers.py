@@ -1,0 +1,111 @@
+"""Cells of a file become a cell layer again: our own files whole, tables and those of other programs too."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import napari
+import numpy as np
+import pandas as pd
+
+from napari_amil.core.errors import AmilError
+from napari_amil.core.exchange.cell_files import CellTable, read_cells
+from napari_amil.core.exchange.geojson import read_own
+from napari_amil.plugin.colour.colours import UNSCORED_RGBA
+from napari_amil.plugin.layers.care import look_after
+from napari_amil.plugin.layers.layers import edge_width
+from napari_amil.plugin.layers.rows import PIXEL_EDGE, RECORD, CellRecord, complete
+from napari_amil.plugin.layers.saved import LayerData, from_json
+
+_HEAD = 4096
+_BOX = {"y0", "x0", "y1", "x1"}
+_WORDS = ("FeatureCollection", '"Feature"', '"annotations"', '"images"')
+
+Reader = Callable[[str | Sequence[str]], list[LayerData]]
+
+
+def get_reader(path: str | Sequence[str]) -> Reader | None:
+    """Return the reader of cells if every file looks as if it held some."""
+    paths = [path] if isinstance(path, str) else list(path)
+    return read if paths and all(_looks_like_cells(Path(one)) for one in paths) else None
+
+
+def _looks_like_cells(path: Path) -> bool:
+    suffix = path.suffix.lower()
+    if suffix == ".parquet":
+        return path.is_file()
+    if suffix not in {".csv", ".json", ".geojson"}:
+        return False
+    try:
+        with path.open(encoding="utf-8-sig", errors="replace") as stream:
+            head = stream.read(_HEAD)
+    except OSError:
+        return False
+    if suffix == ".csv":
+        names = head.splitlines()[0].replace(";", ",").replace("\t", ",") if head else ""
+        return {name.strip().strip('"') for name in names.split(",")} >= _BOX
+    return suffix == ".geojson" or any(word in head for word in _WORDS)
+
+
+def read(path: str | Sequence[str]) -> list[LayerData]:
+    """Return the cell layers of one or several files.
+
+    Raises
+    ------
+    AmilError
+        If a file holds no cells.
+    """
+    viewer = napari.current_viewer()
+    if viewer is not None:
+        look_after(viewer)
+    paths = [path] if isinstance(path, str) else list(path)
+    return [layer for one in paths for layer in _layers_of(Path(one))]
+
+
+def _layers_of(path: Path) -> list[LayerData]:
+    own = read_own(path) if path.suffix.lower() in {".json", ".geojson"} else None
+    if own is not None:
+        return [from_json(own, str(path))]
+    found = read_cells(path)
+    if not any(len(cells) for cells, _ in found.values()):
+        raise AmilError(f"'{path}' holds no cells; nothing was opened.")
+    return [_layer(name, known) for name, known in found.items() if len(known[0])]
+
+
+def _layer(image: str, known: CellTable) -> LayerData:
+    """Return the cells of one image of a table; their image is found by its name."""
+    cells, table = known
+    place = _place(image)
+    extent = np.ceil(cells.boxes[:, 2:].max(axis=0)).astype(int)
+    record = CellRecord("", image, place, (int(extent[0]), int(extent[1])), size_known=False)
+    lead = np.array(place, float)
+    shapes = [np.hstack([np.tile(lead, (len(o), 1)), o.astype(float) - PIXEL_EDGE]) for o in cells.outlines]
+    status = table["status"] if "status" in table else _status(table)
+    features = complete(table.assign(status=status), len(cells), record)
+    record.next_id = int(cells.cell_id.max()) + 1
+    attributes: dict[str, Any] = {
+        "name": f"cells of {Path(image).name}",
+        "ndim": len(place) + 2,
+        "shape_type": "polygon",
+        "edge_width": edge_width(record),
+        "edge_color": np.tile(UNSCORED_RGBA, (len(cells), 1)),
+        "face_color": np.zeros((len(cells), 4)),
+        "opacity": 1.0,
+        "features": features,
+        "metadata": {RECORD: record},
+    }
+    return shapes, attributes, "shapes"
+
+
+def _status(table: pd.DataFrame) -> pd.Series:
+    """Return the status of cells of a table without one."""
+    known = table["anomaly"].notna() if "anomaly" in table else pd.Series(False, table.index)
+    return known.map({True: "scored", False: "unscored"})
+
+
+def _place(image: str) -> tuple[int, ...]:
+    """Return the plane of a stack that the name of an image ends with, as in ``stack.tif#3``."""
+    numbers = image.split("#")[1:]
+    return tuple(int(n) - 1 for n in numbers) if all(n.isdigit() and int(n) > 0 for n in numbers) else ()

@@ -1,0 +1,185 @@
+"""The curves of a training while it runs: losses, weight of the SIC loss, distances of control cells."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_qtagg import FigureCanvasQTAgg
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+from qtpy.QtCore import QTimer
+from qtpy.QtGui import QColor
+from qtpy.QtWidgets import QSizePolicy, QVBoxLayout, QWidget
+
+from napari_amil.plugin.training.run_log import TrainingLog
+from napari_amil.plugin.window.theme import Palette, mixed, palette
+
+_REDRAW_MS = 500
+"""Least time between two drawings."""
+_TRAINING, _VALIDATION, _WEIGHT = "#56B4E9", "#E69F00", "#CC79A7"
+_HEIGHT_PX = 300
+_POINTS = 8.0
+_SIZE_INCHES = (3.4, 3.0)
+_MARGINS = {"left": 0.15, "right": 0.88, "top": 0.93, "bottom": 0.13, "hspace": 0.55}
+_MANY_EPOCHS = 400
+_FEW_EPOCHS = 12
+
+
+class Curves(QWidget):
+    """Two plots below each other: the losses of every epoch, and where the control cells lie."""
+
+    def __init__(self, theme: str = "dark", parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._palette = palette(theme)
+        self._training: TrainingLog | None = None
+        self._drawn = (-1, -1)
+        figure = Figure(figsize=_SIZE_INCHES)
+        self.canvas = FigureCanvasQTAgg(figure)  # type: ignore[no-untyped-call]
+        self.canvas.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+        self.canvas.setFixedHeight(_HEIGHT_PX)
+        self.canvas.setMinimumWidth(0)
+        self.canvas.setAccessibleName("Curves of the training")
+        with mpl.rc_context({"font.size": _POINTS}):
+            self._make_axes(figure)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(self.canvas)
+        self._timer = QTimer(self)
+        self._timer.setSingleShot(True)
+        self._timer.setInterval(_REDRAW_MS)
+        self._timer.timeout.connect(self._draw)
+        self._draw()
+
+    def show_training(self, training: TrainingLog | None) -> None:
+        """Show the curves of ``training``, soon; several calls in a moment make one drawing."""
+        if training is not self._training:
+            self._drawn = (-1, -1)
+        self._training = training
+        if self._state() != self._drawn and not self._timer.isActive():
+            self._timer.start()
+
+    def set_theme(self, theme: str) -> None:
+        """Take the colours of a napari theme."""
+        self._palette = palette(theme)
+        self._paint()
+        self._draw()
+
+    def _make_axes(self, figure: Figure) -> None:
+        """Make everything that is drawn once; a drawing then only moves it, which is far quicker."""
+        grid = figure.add_gridspec(2, 1, height_ratios=(1.6, 1.0), **_MARGINS)
+        self.losses: Axes = figure.add_subplot(grid[0])
+        self.weight: Axes = self.losses.twinx()
+        self.controls: Axes = figure.add_subplot(grid[1])
+        ax = self.losses
+        (self._train,) = ax.plot([], [], color=_TRAINING, label="training", linewidth=1.6)
+        (self._valid,) = ax.plot([], [], color=_VALIDATION, label="validation", linewidth=1.6)
+        (self._beta,) = self.weight.plot([], [], color=_WEIGHT, label="SIC weight", linewidth=1, ls="--")
+        self._cells = ax.axvspan(0, 0, alpha=0.13, linewidth=0, visible=False)
+        place = ax.get_xaxis_transform()
+        self._cells_text = ax.text(0, 0.96, " single cells", transform=place, va="top", visible=False)
+        ax.set(xlabel="epoch", ylabel="loss")
+        ax.xaxis.set_major_locator(MaxNLocator(5, integer=True, min_n_ticks=2))
+        ax.yaxis.set_major_locator(MaxNLocator(3))
+        self.weight.set(ylim=(-0.03, 1.05), yticks=(0, 0.5, 1))
+        look: dict[str, Any] = {"handlelength": 1.3, "columnspacing": 0.9, "borderaxespad": 0.2}
+        handles = [self._train, self._valid, self._beta]
+        place_of: dict[str, Any] = {"loc": "lower left", "bbox_to_anchor": (-0.12, 1.0), "frameon": False}
+        self._legend = ax.legend(handles=handles, ncols=3, **look, **place_of)
+        self._make_histogram()
+        self._paint()
+
+    def _make_histogram(self) -> None:
+        ax = self.controls
+        self._before = ax.stairs([0], [0, 1], linewidth=0.9)
+        self._fill = ax.stairs([0], [0, 1], fill=True, color=_TRAINING, alpha=0.35)
+        self._now = ax.stairs([0], [0, 1], color=_TRAINING, linewidth=1.4)
+        words = "drawn when the Gaussian is fitted"
+        self._none = ax.text(0.5, 0.5, words, transform=ax.transAxes, ha="center", va="center")
+        ax.set(xlabel="distance of control cells to their Gaussian", ylabel="cells")
+        ax.xaxis.set_major_locator(MaxNLocator(5))
+        ax.yaxis.set_major_locator(MaxNLocator(2, integer=True))
+
+    def _paint(self) -> None:
+        """Give everything the colours of the theme."""
+        self.canvas.figure.patch.set_facecolor(self._palette.back.name())
+        for ax in (self.losses, self.weight, self.controls):
+            _paint(ax, self._palette)
+        for text in self._legend.get_texts():
+            text.set_color(self._palette.text.name())
+        for artist in (self._cells, self._cells_text, self._before, self._none):
+            artist.set_color(self._palette.muted.name())
+
+    def _state(self) -> tuple[int, int]:
+        """Return what the drawing depends on."""
+        training = self._training
+        if training is None:
+            return 0, 0
+        return len(training.epochs), sum(each.epoch + 1 for each in training.distances)
+
+    def _draw(self) -> None:
+        self._drawn = self._state()
+        training = self._training or TrainingLog()
+        self._draw_losses(training)
+        self._draw_controls(training)
+        self.canvas.draw_idle()  # type: ignore[no-untyped-call]
+        self.canvas.setAccessibleDescription(self._in_words())
+
+    def _draw_losses(self, training: TrainingLog) -> None:
+        epochs = sorted(training.epochs)
+        epochs = epochs[:: max(len(epochs) // _MANY_EPOCHS, 1)]
+        reports = [training.epochs[epoch] for epoch in epochs]
+        shown = np.array(epochs) + 1
+        for line in (self._train, self._valid, self._beta):
+            line.set_marker("." if len(epochs) < _FEW_EPOCHS else "")
+        self._train.set_data(shown, [report.train_loss for report in reports])
+        self._valid.set_data(shown, [report.validation_loss for report in reports])
+        self._beta.set_data(shown, [report.sic_weight for report in reports])
+        n_epochs = reports[-1].n_epochs if reports else 1
+        self.losses.relim()
+        self.losses.autoscale_view(scalex=False)
+        self.losses.set_xlim(0.5, max(n_epochs, 2) + 0.5)
+        of_cells = [e for e, report in training.epochs.items() if "bag_loss" not in report.metrics]
+        is_shaded = bool(of_cells) and max(of_cells) + 1 < n_epochs  # their loss is another one
+        self._cells.set_visible(is_shaded)
+        self._cells_text.set_visible(is_shaded)
+        if is_shaded:
+            self._cells.set(x=0.5, width=max(of_cells) + 1)
+            self._cells_text.set_x(0.5)
+
+    def _draw_controls(self, training: TrainingLog) -> None:
+        known = training.distances
+        self._none.set_visible(not known)
+        self._before.set_visible(len(known) > 1)
+        self._fill.set_visible(bool(known))
+        self._now.set_visible(bool(known))
+        if known:
+            for patch, found in ((self._before, known[0]), (self._fill, known[-1]), (self._now, known[-1])):
+                patch.set_data(np.asarray(found.counts, float), np.asarray(found.edges))
+            edges = [edge for found in known for edge in (found.edges[0], found.edges[-1])]
+            self.controls.set_xlim(min(edges), max(max(edges), min(edges) + 1e-6))
+            self.controls.set_ylim(0, 1.05 * max(max(found.counts) for found in known) or 1)
+
+    def _in_words(self) -> str:
+        """Return what the curves show, for those who cannot see them."""
+        last = self._training.last if self._training is not None else None
+        if last is None:
+            return "No epoch is over yet."
+        validation = "" if np.isnan(last.validation_loss) else f", validation loss {last.validation_loss:.3g}"
+        return (
+            f"Epoch {last.epoch + 1} of {last.n_epochs}: training loss {last.train_loss:.3g}{validation}, "
+            f"weight of the single-instance loss {last.sic_weight:.2g}."
+        )
+
+
+def _paint(ax: Axes, colours: Palette) -> None:
+    """Give an axis the colours of the theme."""
+    ax.set_facecolor("none")
+    text, line = colours.text.name(), mixed(QColor(colours.text), QColor(colours.back), 0.6).name()
+    ax.tick_params(colors=text, labelsize=_POINTS, length=3)
+    ax.xaxis.label.set_color(text)
+    ax.yaxis.label.set_color(text)
+    ax.spines[:].set_color(line)
+    ax.spines["top"].set_visible(False)

@@ -1,0 +1,319 @@
+"""What comes before a training: the cohort with its preview and checks, the choices, and Start."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from qtpy.QtCore import Signal
+from qtpy.QtWidgets import (
+    QApplication,
+    QComboBox,
+    QFormLayout,
+    QHBoxLayout,
+    QLabel,
+    QPushButton,
+    QVBoxLayout,
+    QWidget,
+)
+
+from napari_amil.core.errors import AmilError
+from napari_amil.core.events import Step
+from napari_amil.plugin.training.cohort_preview import CohortPreview
+from napari_amil.plugin.training.problems import ProblemList
+from napari_amil.plugin.training.run_folder import fresh_folder
+from napari_amil.plugin.training.runs import Plan
+from napari_amil.plugin.training.time_left import duration
+from napari_amil.plugin.training.training_form import TrainingForm
+from napari_amil.plugin.window.follow import scrolling
+from napari_amil.plugin.window.model_choice import ModelChoice
+from napari_amil.plugin.window.path_choice import PathChoice
+from napari_amil.plugin.window.theme import sized, wrapped
+from napari_amil.plugin.window.work import Task, Worker
+
+_NO_COHORT = "Choose or drop a cohort: a folder class/patient/image, or a cell list (CSV)."
+_ASK_CONTROL = "No class is called as controls usually are; choose above which class the controls are."
+
+
+class PreparePage(QWidget):
+    """Cohort, preview, problems, settings, and the button that starts.
+
+    Parameters
+    ----------
+    worker
+        A child process of its own: checking many images would keep other panels waiting.
+    """
+
+    wanted = Signal(object)
+    """The user wants to start this `Plan`."""
+    checked = Signal()
+    """All images of the cohort were looked at."""
+
+    def __init__(self, worker: Worker) -> None:
+        super().__init__()
+        self._worker = worker
+        self._task: Task | None = None
+        self._estimating: Task | None = None
+        self._bags: pd.DataFrame | None = None
+        self._proposed: Path | None = None
+        self._build()
+        self._connect()
+        worker.start("choices").finished.connect(self._on_choices)
+        self._show_start()
+
+    def _build(self) -> None:
+        self.cohort = PathChoice("Choose a cohort", "drop a folder or cell list", "Cell lists (*.csv)")
+        self.cohort.setToolTip("A folder class/patient/image, or a cell list (CSV); drop it here.")
+        self.control = QComboBox()
+        self.control.setToolTip("The class of the healthy samples: what is usual is learned from them.")
+        self.control.setAccessibleName("Control class")
+        self.preview = CohortPreview()
+        self.checking = wrapped()
+        self.problems = ProblemList()
+        self.form = TrainingForm()
+        self.detector = ModelChoice(self._worker)
+        self.out = PathChoice("Choose a folder for the run", "new folder")
+        self.out.setToolTip("Everything of this run goes into this new folder.")
+        self.estimate = wrapped()
+        self.measure = QPushButton("Estimate time and memory")
+        self.measure.setToolTip("Reads a few images and does a few real steps; takes some seconds.")
+        self.start = QPushButton("Start training")
+        self.start.setMinimumHeight(32)
+        self.start.setStyleSheet("QPushButton { font-weight: 600; }")
+        self.copy = QPushButton("Copy as command")
+        self.copy.setToolTip("Write run.yaml and copy the line for a terminal that does the same.")
+        self.why = wrapped()
+        self._lay_out()
+
+    def _lay_out(self) -> None:
+        layout = scrolling(self)
+        first, last = QFormLayout(), QFormLayout()
+        first.addRow("Cohort", self.cohort)
+        first.addRow("Controls", self.control)
+        last.addRow("Cells found by", self.detector)
+        last.addRow("Run folder", self.out)
+        buttons = QHBoxLayout()
+        buttons.addWidget(self.measure)
+        buttons.addWidget(self.copy)
+        layout.addLayout(first)
+        layout.addWidget(self.preview)
+        layout.addWidget(self.checking)
+        layout.addWidget(self.problems)
+        layout.addWidget(sized(QLabel("Training"), 1.0, bold=True))
+        layout.addWidget(self.form)
+        layout.addLayout(last)
+        layout.addLayout(buttons)
+        layout.addWidget(self.estimate)
+        layout.addStretch(1)
+        foot = QVBoxLayout()  # always in view
+        foot.setContentsMargins(10, 4, 10, 8)
+        foot.addWidget(self.why)
+        foot.addWidget(self.start)
+        outer = self.layout()
+        assert isinstance(outer, QVBoxLayout)
+        outer.addLayout(foot)
+
+    def _connect(self) -> None:
+        self.cohort.changed.connect(self._on_cohort_changed)
+        self.control.activated.connect(self._on_control_chosen)
+        self.problems.changed.connect(self._show_start)
+        self.out.changed.connect(self._show_start)
+        self.form.changed.connect(self._on_form_changed)
+        self.measure.clicked.connect(self._on_measure)
+        self.start.clicked.connect(self._on_start)
+        self.copy.clicked.connect(self._on_copy)
+
+    def plan(self) -> Plan:
+        """Return what would be started.
+
+        Raises
+        ------
+        AmilError
+            If something is missing or does not fit; the sentence says what to do.
+        """
+        cohort, out = self.cohort.value(), self.out.value()
+        if cohort is None:
+            raise AmilError(_NO_COHORT)
+        if self._bags is None:
+            raise AmilError(self.checking.text() or "The cohort is being read.")
+        if self.problems.refused():
+            raise AmilError("Mend the problems marked red, or accept them, then the training can start.")
+        if out is None:
+            raise AmilError("Name a new folder for the run.")
+        settings = self.form.value().changed({"control": self.control.currentText()})
+        return Plan(
+            cohort.absolute(),
+            out.absolute(),
+            settings,
+            self.detector.value(),
+            self.form.device(),
+            self.form.hold_out_fold(),
+            self.form.n_folds(),
+            self.problems.allowed(),
+        )
+
+    def propose_folder(self) -> None:
+        """Name a new folder beside the cohort, unless the user named one that is still free."""
+        cohort, named = self.cohort.value(), self.out.value()
+        if cohort is not None and (named is None or named == self._proposed):
+            self._proposed = fresh_folder(cohort)
+            self.out.setValue(self._proposed)
+
+    def _on_choices(self, result: dict[str, Any]) -> None:
+        self.form.offer(result["presets"], result["devices"])
+
+    def _on_cohort_changed(self) -> None:
+        self.control.clear()
+        self._read("")
+
+    def _on_control_chosen(self, _: int) -> None:
+        self._read(self.control.currentText())
+
+    def _read(self, control: str) -> None:
+        """Ask what the cohort holds; what was asked before is given up."""
+        task, self._task = self._task, None
+        if task is not None:
+            task.cancel()
+        self._bags = None
+        self.preview.clear()
+        self.problems.clear()
+        self.estimate.hide()
+        path = self.cohort.value()
+        self._say("" if path is None else "Reading …")
+        if path is not None:
+            self.propose_folder()
+            folder = self._worker.new_folder()
+            task = self._worker.start("cohort", cohort=str(path), control=control, out=str(folder))
+            task.finished.connect(self._on_read)
+            task.errored.connect(self._on_refused)
+            self._task = task
+        self._show_start()
+
+    def _on_read(self, result: dict[str, Any]) -> None:
+        self._task = None
+        self.control.clear()
+        self.control.addItems(result["classes"])
+        self.control.setCurrentText(result["control"] or "")
+        if result["control"] is None:
+            self.control.setCurrentIndex(-1)
+            self.problems.say(_ASK_CONTROL, "error")
+            self._say("")
+            return
+        self._bags = pd.read_csv(result["bags"], dtype={"bag": str, "patient": str, "label": str})
+        self.preview.show_cohort(self._bags, result["control"], result["clinical"])
+        self.form.offer_folds(sorted(int(fold) for fold in self._bags["fold"].dropna().unique()))
+        has_cells = bool(self._bags["cells"].notna().any())
+        self.detector.setEnabled(not has_cells)
+        self.detector.setToolTip("The cells are listed already." if has_cells else "")
+        self._check(result["control"])
+        self._show_start()
+
+    def _on_refused(self, message: str) -> None:
+        self._task = None
+        self._say("")
+        self.problems.say(message, "error")
+        self._show_start()
+
+    def _check(self, control: str) -> None:
+        """Look at every image of the cohort."""
+        settings = self.form.value().model_dump(mode="json")
+        cohort = str(self.cohort.value())
+        task = self._worker.start("check", cohort=cohort, control=control, settings=settings)
+        task.progress.connect(self._on_check_progress)
+        task.finished.connect(self._on_checked)
+        task.errored.connect(self._on_refused)
+        self._task = task
+        self._say("Looking at the images …")
+
+    def _on_check_progress(self, step: Step) -> None:
+        self._say(f"Looking at image {min(step.done + 1, step.total)} of {step.total} …")
+
+    def _on_checked(self, result: dict[str, Any]) -> None:
+        self._task = None
+        self._say("")
+        self.problems.show_problems(result["problems"])
+        self._show_start()
+        self.checked.emit()
+
+    def _say(self, text: str) -> None:
+        self.checking.setText(text)
+        self.checking.setVisible(bool(text))
+
+    def _on_form_changed(self) -> None:
+        self.estimate.hide()
+        self._show_start()
+
+    def _show_start(self) -> None:
+        """Let the training start, or say why it cannot."""
+        try:
+            self.plan()
+        except AmilError as error:
+            self.why.setText(str(error))
+        else:
+            self.why.setText("")
+        self.why.setVisible(bool(self.why.text()))
+        for button in (self.start, self.copy, self.measure):
+            button.setEnabled(not self.why.text())
+
+    def _on_start(self) -> None:
+        try:
+            self.wanted.emit(self.plan())
+        except AmilError as error:
+            self.refuse(str(error))
+
+    def refuse(self, message: str) -> None:
+        """Say why the training did not start."""
+        self.why.setText(message)
+        self.why.show()
+
+    def _on_copy(self) -> None:
+        clipboard = QApplication.clipboard()
+        try:
+            plan = self.plan()
+            plan.write_settings()
+        except AmilError as error:
+            self.refuse(str(error))
+            return
+        if clipboard is not None:
+            clipboard.setText(plan.command())
+        self.estimate.setText(f"Copied at {time.strftime('%H:%M:%S')}: {plan.command()}")
+        self.estimate.show()
+
+    def _on_measure(self) -> None:
+        if self._estimating is not None:
+            return
+        try:
+            plan = self.plan()
+        except AmilError as error:
+            self.refuse(str(error))
+            return
+        n_tests = plan.folds or 0
+        task = self._worker.start(
+            "estimate",
+            cohort=str(plan.cohort),
+            settings=plan.settings.model_dump(mode="json"),
+            bundle=plan.bundle,
+            device=plan.device,
+            trainings=n_tests + 1,
+        )
+        task.finished.connect(self._on_estimated)
+        task.errored.connect(self._on_not_estimated)
+        task.cancelled.connect(self._on_not_estimated)
+        self._estimating = task
+        self.estimate.setText("Doing a few real steps …")
+        self.estimate.show()
+
+    def _on_estimated(self, result: dict[str, Any]) -> None:
+        self._estimating = None
+        place = "processor" if result["device"] == "cpu" else "graphics card"
+        self.estimate.setText(
+            f"About {duration(result['seconds'])} on this {place} and {result['gigabytes']:.1f} GB of memory "
+            f"for {result['n_cells']:,} cells; measured on {result['n_measured']:,} of them."
+        )
+
+    def _on_not_estimated(self, message: str = "") -> None:
+        self._estimating = None
+        self.estimate.setText(message)
+        self.estimate.setVisible(bool(message))

@@ -1,0 +1,163 @@
+"""What a finished run has found: figures of its test, metrics, and what was said of every patient."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from qtpy.QtCore import Qt
+from qtpy.QtGui import QPixmap, QResizeEvent
+from qtpy.QtWidgets import (
+    QAbstractItemView,
+    QHeaderView,
+    QLabel,
+    QSizePolicy,
+    QTableWidget,
+    QTableWidgetItem,
+    QTabWidget,
+    QVBoxLayout,
+    QWidget,
+)
+
+from napari_amil.plugin.window.theme import wrapped
+
+_FIGURES = {"confusion": "Confusion", "curves": "Curves", "calibration": "Calibration", "scores": "Cells"}
+_METRICS = {
+    "accuracy": "accuracy",
+    "balanced_accuracy": "balanced accuracy",
+    "weighted_f1": "weighted F1",
+    "macro_auroc": "macro ROC area",
+    "macro_auprc": "macro precision-recall area",
+}
+_HEADS = ("Patient", "Class", "Predicted", "Probability", "Bags")
+_HEIGHT_PX = 300
+
+
+class RunResults(QWidget):
+    """Tabs with the figures and the table of patients of one run folder."""
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.metrics = wrapped()
+        self.metrics.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+        self.tabs = QTabWidget()
+        self.tabs.setFixedHeight(_HEIGHT_PX)
+        self.tabs.setUsesScrollButtons(True)
+        self.table = QTableWidget(0, len(_HEADS))
+        self.table.setHorizontalHeaderLabels(list(_HEADS))
+        self.table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
+        self.table.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
+        self.table.setSortingEnabled(True)
+        self.table.setAccessibleName("Patients of the test")
+        for header, is_shown in ((self.table.verticalHeader(), False), (self.table.horizontalHeader(), True)):
+            if header is not None:
+                header.setVisible(is_shown)
+                header.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(4)
+        layout.addWidget(self.metrics)
+        layout.addWidget(self.tabs)
+        self.clear()
+
+    def clear(self) -> None:
+        """Show nothing."""
+        self.tabs.clear()
+        self.table.setRowCount(0)
+        self.metrics.hide()
+        self.tabs.hide()
+
+    def show_folder(self, folder: Path) -> None:
+        """Show what lies in a run folder; what is not there is left out."""
+        self.clear()
+        self.metrics.setText(metric_words(folder / "metrics.json"))
+        self.metrics.setVisible(bool(self.metrics.text()))
+        patients = patient_table(folder / "bags.csv")
+        if patients is not None:
+            self._fill(patients)
+            self.tabs.addTab(self.table, "Patients")
+        for name, title in _FIGURES.items():
+            picture = QPixmap(str(folder / "figures" / f"{name}.png"))
+            if not picture.isNull():
+                self.tabs.addTab(_Figure(picture, title), title)
+        self.tabs.setVisible(self.tabs.count() > 0)
+
+    def _fill(self, patients: pd.DataFrame) -> None:
+        self.table.setSortingEnabled(False)
+        self.table.setRowCount(len(patients))
+        for row, values in enumerate(patients.itertuples(index=False)):
+            for column, value in enumerate(values):
+                item = QTableWidgetItem()
+                shown: Any = round(float(value), 3) if isinstance(value, float) else value
+                item.setData(Qt.ItemDataRole.DisplayRole, shown if isinstance(shown, float) else str(shown))
+                if column == _HEADS.index("Predicted") and values[1] != values[2]:
+                    item.setToolTip("Not the class that this patient has.")
+                    font = item.font()
+                    font.setBold(True)
+                    item.setFont(font)
+                self.table.setItem(row, column, item)
+        self.table.setSortingEnabled(True)
+        self.table.sortByColumn(0, Qt.SortOrder.AscendingOrder)
+
+
+class _Figure(QLabel):
+    """A picture that is as wide as the panel lets it be, on the white that it was drawn on."""
+
+    def __init__(self, picture: QPixmap, title: str) -> None:
+        super().__init__()
+        self._picture = picture
+        self.setAccessibleName(f"Figure: {title}")
+        self.setAlignment(Qt.AlignmentFlag.AlignCenter)
+        self.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Ignored)
+        self.setToolTip("The figure lies in the run folder, as PNG and SVG.")
+
+    def resizeEvent(self, event: QResizeEvent | None) -> None:  # noqa: N802
+        """Scale the picture to the room that there is."""
+        super().resizeEvent(event)
+        keep, smooth = Qt.AspectRatioMode.KeepAspectRatio, Qt.TransformationMode.SmoothTransformation
+        ratio = self.devicePixelRatioF()
+        scaled = self._picture.scaled(self.size() * ratio, keep, smooth)
+        scaled.setDevicePixelRatio(ratio)
+        self.setPixmap(scaled)
+
+
+def metric_words(file: Path) -> str:
+    """Return the metrics of a test as a sentence, empty where there was none."""
+    try:
+        metrics = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return ""
+    known = [
+        f"{words} {metrics[name]:.2f}" for name, words in _METRICS.items() if metrics.get(name) is not None
+    ]
+    if not known:
+        return "There was no test: all patients were trained on."
+    told = ", ".join(known)
+    return f"On patients that were left out: {told}."
+
+
+def patient_table(file: Path) -> pd.DataFrame | None:
+    """Return one line per tested patient: mean probability over the bags, and the class that it makes.
+
+    None if there is no table of bags.
+    """
+    try:
+        bags = pd.read_csv(file, dtype={"patient": str, "label": str, "bag": str})
+    except (OSError, ValueError):
+        return None
+    columns = [name for name in bags if name.startswith("probability_")]
+    if not columns or not {"patient", "label"} <= set(bags):
+        return None
+    grouped = bags.groupby("patient", sort=True)
+    mean = grouped[columns].mean()
+    return pd.DataFrame(
+        {
+            "patient": mean.index,
+            "label": grouped["label"].first().to_numpy(),
+            "predicted": mean.idxmax(axis=1).str.removeprefix("probability_").to_numpy(),
+            "probability": mean.max(axis=1).to_numpy(),
+            "bags": grouped.size().to_numpy(),
+        }
+    )

@@ -1,0 +1,268 @@
+"""One run in view: how it stands, its curves, and the buttons that fit its state."""
+
+from __future__ import annotations
+
+import time
+
+from napari.components import ViewerModel
+from qtpy.QtCore import Qt, QUrl, Signal
+from qtpy.QtGui import QDesktopServices
+from qtpy.QtWidgets import (
+    QApplication,
+    QComboBox,
+    QGridLayout,
+    QProgressBar,
+    QPushButton,
+    QVBoxLayout,
+    QWidget,
+)
+
+from napari_amil.core.errors import AmilError
+from napari_amil.core.settings import RunSettings
+from napari_amil.plugin.training.curves import Curves
+from napari_amil.plugin.training.results import RunResults
+from napari_amil.plugin.training.run_log import TrainingLog
+from napari_amil.plugin.training.runs import Run, Status
+from napari_amil.plugin.training.time_left import duration, seconds_left
+from napari_amil.plugin.window.follow import hear
+from napari_amil.plugin.window.forms import Folded
+from napari_amil.plugin.window.theme import sized, wrapped
+
+_BUTTONS = {
+    "pause": ("Pause", "Wait between two steps, so that the machine is free; press again to go on."),
+    "stop": ("Stop, keep best", "End after this epoch; the best weights so far become the model."),
+    "cancel": ("Cancel", "End at once; the checkpoint of the last whole epoch stays, so that it can go on."),
+    "use": ("Use this model", "Choose this model in the Score panel."),
+    "resume": ("Resume", "Go on after the last whole epoch; the result is as if it had never stopped."),
+    "open": ("Open folder", "Show the run folder in the file manager."),
+    "copy": ("Copy as command", "Copy the line for a terminal that does the same."),
+    "delete": ("Delete", "Move the run folder to the bin."),
+}
+_COLUMNS = 2
+
+
+class RunView(QWidget):
+    """The run that was chosen."""
+
+    modelWanted = Signal(str)  # noqa: N815 - Qt's manner
+    """The user wants to score with the model at this path."""
+    deleted = Signal(object)
+    """A run was thrown away."""
+
+    def __init__(self, viewer: ViewerModel, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._viewer = viewer
+        self.run: Run | None = None
+        self._settings = RunSettings()
+        self._shown: Status | None = None
+        self.title = sized(wrapped(), 1.1, bold=True)
+        self.sentence = wrapped()
+        self.sentence.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+        self.bar = QProgressBar()
+        self.bar.setTextVisible(False)
+        self.bar.setFixedHeight(8)
+        self.bar.setAccessibleName("Progress")
+        self.which = QComboBox()
+        self.which.setToolTip("Which training of this run is drawn.")
+        self.which.setAccessibleName("Training")
+        self.curves = Curves(viewer.theme)
+        self.results = RunResults()
+        self.notes = wrapped()
+        self.more = Folded("Notes")
+        self.more.body.addWidget(self.notes)
+        self.buttons = {name: _button(name) for name in _BUTTONS}
+        self._lay_out()
+        hear(self, viewer.events.theme, self._on_theme_changed)
+        self.which.activated.connect(self._on_which)
+        self.show_run(None)
+
+    def _lay_out(self) -> None:
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(6)
+        for widget in (self.title, self.sentence, self.bar):
+            layout.addWidget(widget)
+        self._grid = QGridLayout()
+        self._grid.setSpacing(6)
+        layout.addLayout(self._grid)
+        parts: list[QWidget] = [self.which, self.curves, self.results, self.more]
+        for part in parts:
+            layout.addWidget(part)
+        for name, button in self.buttons.items():
+            button.clicked.connect(getattr(self, f"_on_{name}"))
+
+    def show_run(self, run: Run | None) -> None:
+        """Show another run, or none."""
+        self.run, self._shown = run, None
+        self.which.clear()
+        self.which.hide()
+        self.results.clear()
+        self.setVisible(run is not None)
+        if run is None:
+            self.curves.show_training(None)
+            return
+        self.title.setText(f"{run.folder.parent.name.removesuffix('-runs')} · {run.folder.name}")
+        self.title.setToolTip(str(run.folder))
+        try:
+            self._settings = RunSettings.from_yaml(run.folder / "run.yaml")
+        except AmilError:
+            self._settings = RunSettings()
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Show how the run stands now; its log was read by who calls."""
+        run = self.run
+        if run is None:
+            return
+        status = run.status()
+        self._offer_trainings(run)
+        self.curves.show_training(self._chosen(run))
+        self.sentence.setText(self._in_words(run, status))
+        self._show_progress(run, status)
+        self.notes.setText("\n".join(run.log.notes))
+        self.more.button.setText(f"Notes ({len(run.log.notes)})")
+        self.more.setVisible(bool(run.log.notes))
+        if self._shown is None or self._shown.state != status.state:
+            self._offer_buttons(run, status)
+            self.results.setVisible(not status.is_alive)
+            if not status.is_alive:
+                self.results.show_folder(run.folder)
+        self._shown = status
+
+    def _offer_trainings(self, run: Run) -> None:
+        trainings = sorted(run.log.trainings, key=lambda training: training.number)
+        if len(trainings) < 2 or self.which.count() == len(trainings):
+            return
+        follows = self.which.currentIndex() in {-1, self.which.count() - 1}
+        self.which.clear()
+        for training in trainings:
+            words = f"{training.number} of {training.total}: {training.name}"
+            self.which.addItem(words, training.number)
+        self.which.setVisible(True)
+        if follows:
+            self.which.setCurrentIndex(self.which.count() - 1)
+
+    def _chosen(self, run: Run) -> TrainingLog | None:
+        number = self.which.currentData()
+        chosen = next((training for training in run.log.trainings if training.number == number), None)
+        return chosen or run.log.now
+
+    def _in_words(self, run: Run, status: Status) -> str:
+        training, step = run.log.now, run.log.step
+        if status.state not in {"running", "paused"}:
+            return status.sentence
+        parts = [] if training is None or training.total < 2 else [_which_words(training)]
+        if step is not None and step.stage == "images":
+            parts.append(f"Reading image {step.done + 1} of {step.total}")
+        elif step is not None and step.stage == "calibration":
+            parts.append("Calibrating p-values" + (f": {step.message.lower()}" if step.message else ""))
+        elif training is not None and training.last is not None:
+            parts.append(f"Epoch {training.last.epoch + 1} of {training.last.n_epochs}")
+        else:
+            parts.append("The first epoch runs")
+        if status.state == "paused":
+            parts.append("paused")
+        else:
+            left = duration(seconds_left(run.log, self._settings))
+            parts.append(f"about {left} left" if left != "unknown" else "time left not known yet")
+        return " · ".join(parts)
+
+    def _show_progress(self, run: Run, status: Status) -> None:
+        self.bar.setVisible(status.is_alive)
+        training, step = run.log.now, run.log.step
+        if step is not None and step.stage in {"images", "calibration"} and step.total > 1:
+            self.bar.setRange(0, step.total)
+            self.bar.setValue(step.done)
+        elif training is not None and training.last is not None:
+            self.bar.setRange(0, training.last.n_epochs)
+            self.bar.setValue(training.last.epoch + 1)
+        else:
+            self.bar.setRange(0, 0)
+
+    def _offer_buttons(self, run: Run, status: Status) -> None:
+        if status.is_alive:
+            offered = ["pause", "stop", "cancel"] if status.state != "stopping" else ["cancel"]
+        else:
+            offered = ["use"] if status.state == "finished" and run.model() is not None else []
+            offered += ["resume"] if status.state != "finished" and run.can_resume() else []
+        offered += ["open"] if status.state != "missing" else []
+        offered += ["copy"] if run.can_resume() else []
+        offered += [] if status.is_alive else ["delete"]
+        self.buttons["pause"].setText("Go on" if status.state == "paused" else "Pause")
+        for name, button in self.buttons.items():
+            self._grid.removeWidget(button)
+            button.setVisible(name in offered)
+        for number, name in enumerate(offered):
+            self._grid.addWidget(self.buttons[name], number // _COLUMNS, number % _COLUMNS)
+
+    def _say(self, text: str) -> None:
+        self.sentence.setText(text)
+
+    def _try(self, action: str, *arguments: object) -> None:
+        """Do something with the run, or say in its place why not."""
+        if self.run is None:
+            return
+        try:
+            getattr(self.run, action)(*arguments)
+        except AmilError as error:
+            self._say(str(error))
+        except OSError as error:
+            self._say(f"'{self.run.folder}' cannot be written ({error.strerror}); is the drive still there?")
+        else:
+            self.refresh()
+
+    def _on_pause(self) -> None:
+        self._try("pause", self._shown is None or self._shown.state != "paused")
+
+    def _on_stop(self) -> None:
+        self._try("stop")
+
+    def _on_cancel(self) -> None:
+        self._try("cancel")
+
+    def _on_resume(self) -> None:
+        self._try("start")
+
+    def _on_use(self) -> None:
+        model = self.run.model() if self.run is not None else None
+        if model is not None:
+            self.modelWanted.emit(str(model))
+
+    def _on_open(self) -> None:
+        if self.run is not None:
+            QDesktopServices.openUrl(QUrl.fromLocalFile(str(self.run.folder)))
+
+    def _on_copy(self) -> None:
+        clipboard = QApplication.clipboard()
+        if self.run is not None and clipboard is not None:
+            clipboard.setText(self.run.command())
+            self.buttons["copy"].setToolTip(f"Copied at {time.strftime('%H:%M:%S')}:\n{self.run.command()}")
+
+    def _on_delete(self) -> None:
+        run = self.run
+        if run is None:
+            return
+        try:
+            run.throw_away()
+        except AmilError as error:
+            self._say(str(error))
+            return
+        self.deleted.emit(run)
+
+    def _on_which(self, _: int) -> None:
+        self.refresh()
+
+    def _on_theme_changed(self, _: object) -> None:
+        self.curves.set_theme(self._viewer.theme)
+
+
+def _button(name: str) -> QPushButton:
+    text, tip = _BUTTONS[name]
+    button = QPushButton(text)
+    button.setToolTip(tip)
+    button.setMinimumHeight(26)
+    return button
+
+
+def _which_words(training: TrainingLog) -> str:
+    return f"Training {training.number} of {training.total} ({training.name})"

@@ -1,0 +1,292 @@
+"""One training as a process of its own and a run folder: start, wait, stop, cancel, go on, throw away."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from qtpy.QtCore import QFile, QProcess
+
+from napari_amil.core.errors import AmilError
+from napari_amil.core.events import EVENTS_FILE, PAUSE_FILE, PROCESS_FILE, STOP_FILE, Ended, to_dict
+from napari_amil.core.settings import RunSettings
+from napari_amil.plugin.training.process import find_process, kill_tree, stand_back, write_process
+from napari_amil.plugin.training.run_log import RunLog
+from napari_amil.plugin.window.work import child_environment
+
+PROGRAM = (sys.executable, "-c", "from napari_amil.cli import main; main()")
+COMMAND_FILE = "command.json"
+"""Name of the file in a run folder that holds the arguments of the command line."""
+OUTPUT_FILE = "output.txt"
+"""Name of the file in a run folder that holds what libraries and the operating system said."""
+MODEL_FILE = "bundle.safetensors"
+_CHECKPOINT = "checkpoint.safetensors"
+_LAST_WORDS = 300
+_OUTPUT_READ = 4000
+ALIVE = frozenset({"starting", "running", "paused", "stopping"})
+"""States of a run whose process is alive."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What the command line needs to know of a training.
+
+    Parameters
+    ----------
+    cohort
+        Folder or cell list.
+    out
+        The run folder.
+    settings
+        Everything else that decides the result.
+    bundle
+        Whose detector finds the cells; None for the starter.
+    hold_out_fold, folds
+        How it is tested: not at all, on one fold, or on each of so many in turn.
+    allow
+        Kinds of problems that do not refuse the cohort.
+    """
+
+    cohort: Path
+    out: Path
+    settings: RunSettings
+    bundle: str | None = None
+    device: str = "auto"
+    hold_out_fold: int | None = None
+    folds: int | None = None
+    allow: tuple[str, ...] = ()
+
+    def arguments(self) -> list[str]:
+        """Return the arguments of ``napari-amil``."""
+        given = ["train", str(self.cohort), "--out", str(self.out)]
+        given += ["--settings", str(self.out / "run.yaml"), "--device", self.device]
+        options = {"bundle": self.bundle, "hold-out-fold": self.hold_out_fold, "folds": self.folds}
+        for name, value in options.items():
+            given += [] if value is None else [f"--{name}", str(value)]
+        for kind in self.allow:
+            given += ["--allow", kind]
+        return given
+
+    def command(self) -> str:
+        """Return the line for a terminal that does the same."""
+        return _line(self.arguments())
+
+    def write_settings(self) -> None:
+        """Write ``run.yaml`` into the run folder, which is made if need be.
+
+        Raises
+        ------
+        AmilError
+            If the folder holds something else, or cannot be written.
+        """
+        out = self.out
+        try:
+            if out.exists() and (not out.is_dir() or {path.name for path in out.iterdir()} - {"run.yaml"}):
+                raise AmilError(f"'{out}' exists and is not an empty folder; name another one for the run.")
+            out.mkdir(parents=True, exist_ok=True)
+            (out / "run.yaml").write_text(self.settings.to_yaml(), encoding="utf-8")
+        except OSError as error:
+            reason = error.strerror or error
+            raise AmilError(
+                f"The run folder '{out}' cannot be written ({reason}); choose another one."
+            ) from error
+
+
+@dataclass(frozen=True)
+class Status:
+    """How a run stands, in a word for programs and a sentence for people."""
+
+    state: str
+    sentence: str
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether its process is alive."""
+        return self.state in ALIVE
+
+
+class Run:
+    """The training in one run folder, whoever started it.
+
+    Parameters
+    ----------
+    folder
+        The run folder.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.log = RunLog(folder)
+        self.is_cancelling = False
+
+    @classmethod
+    def of(cls, plan: Plan) -> Run:
+        """Lay out the folder of a plan: ``run.yaml`` and the command.
+
+        Raises
+        ------
+        AmilError
+            If the folder holds something else, or cannot be written.
+        """
+        plan.write_settings()
+        record = json.dumps({"arguments": plan.arguments()}, indent=2)
+        try:
+            (plan.out / COMMAND_FILE).write_text(record, encoding="utf-8")
+        except OSError as error:
+            raise AmilError(
+                f"The run folder '{plan.out}' cannot be written ({error.strerror}); choose another one."
+            ) from error
+        return cls(plan.out)
+
+    def arguments(self) -> list[str]:
+        """Return the arguments with which it was started, empty if the window did not start it."""
+        try:
+            given = json.loads((self.folder / COMMAND_FILE).read_text(encoding="utf-8"))["arguments"]
+        except (OSError, ValueError, KeyError, TypeError):
+            return []
+        return [str(part) for part in given]
+
+    def command(self) -> str:
+        """Return the line for a terminal that does the same."""
+        return _line(self.arguments())
+
+    def start(self) -> None:
+        """Start the process, or start it again where it was; it lives on when the window is gone.
+
+        Raises
+        ------
+        AmilError
+            If it cannot be started.
+        """
+        if find_process(self.folder / PROCESS_FILE) is not None:
+            raise AmilError(f"The training in '{self.folder}' is running already.")
+        for left_over in (PAUSE_FILE, STOP_FILE):
+            (self.folder / left_over).unlink(missing_ok=True)
+        process = QProcess()
+        process.setProcessEnvironment(child_environment())
+        process.setProgram(PROGRAM[0])
+        process.setArguments([*PROGRAM[1:], *self.arguments()])
+        process.setStandardInputFile(QProcess.nullDevice())
+        process.setStandardOutputFile(QProcess.nullDevice())
+        process.setStandardErrorFile(str(self.folder / OUTPUT_FILE))
+        started: Any = process.startDetached()
+        is_started, pid = started if isinstance(started, tuple) else (started, 0)
+        if not is_started:
+            raise AmilError(f"The training could not be started: {process.errorString()}; try again.")
+        write_process(self.folder / PROCESS_FILE, int(pid))
+        stand_back(int(pid))
+
+    def status(self) -> Status:
+        """Return how the run stands now."""
+        if not self.folder.is_dir():
+            return Status("missing", f"The folder '{self.folder}' cannot be found; was a drive unplugged?")
+        if find_process(self.folder / PROCESS_FILE) is not None:
+            return self._living()
+        if self.is_cancelling:
+            self._end_cancelled()
+        if (self.folder / PROCESS_FILE).exists():
+            return self._dead()
+        ended = self.log.ended
+        if ended is None:
+            return Status("interrupted", "It is not running. Resume goes on where it was.")
+        if ended.outcome == "failed":
+            return Status("failed", ended.reason)
+        if ended.outcome == "cancelled":
+            return Status("cancelled", "Cancelled. Resume goes on after the last whole epoch.")
+        return Status("finished", "Done: the model is ready.")
+
+    def pause(self, wanted: bool) -> None:
+        """Make the process wait between two steps, or go on."""
+        if wanted:
+            (self.folder / PAUSE_FILE).touch()
+        else:
+            (self.folder / PAUSE_FILE).unlink(missing_ok=True)
+
+    def stop(self) -> None:
+        """Ask for an end after the epoch that runs, with the best weights so far."""
+        (self.folder / STOP_FILE).touch()
+
+    def cancel(self) -> None:
+        """End the process at once; the checkpoint of the last whole epoch stays."""
+        process = find_process(self.folder / PROCESS_FILE)
+        if process is not None:
+            self.is_cancelling = True
+            kill_tree(process)
+
+    def can_resume(self) -> bool:
+        """Tell whether there is a command to give again."""
+        return bool(self.arguments())
+
+    def model(self) -> Path | None:
+        """Return the finished model, None while there is none."""
+        path = self.folder / MODEL_FILE
+        return path if path.is_file() else None
+
+    def throw_away(self) -> None:
+        """Move the folder to the bin.
+
+        Raises
+        ------
+        AmilError
+            If there is no bin for it; then nothing was changed.
+        """
+        if not self.folder.exists():
+            return
+        moved: Any = QFile.moveToTrash(str(self.folder))
+        if not (moved[0] if isinstance(moved, tuple) else moved):
+            raise AmilError(f"'{self.folder}' could not be moved to the bin; delete it in your file manager.")
+
+    def _living(self) -> Status:
+        if self.is_cancelling:
+            return Status("stopping", "Cancelling …")
+        if (self.folder / STOP_FILE).exists():
+            return Status("stopping", "Finishing with the best weights so far …")
+        if (self.folder / PAUSE_FILE).exists():
+            return Status("paused", "Paused between two steps.")
+        if self.log.step is None and self.log.now is None:
+            return Status("starting", "Starting …")
+        return Status("running", "Running")
+
+    def _dead(self) -> Status:
+        """Return the status of a run whose process is gone and did not say goodbye."""
+        said = self._last_words()
+        if said and self.log.now is None and not (self.folder / _CHECKPOINT).exists():
+            return Status("failed", said)
+        words = f" Its last words: {said}" if said else ""
+        return Status(
+            "interrupted",
+            "The training process was ended from outside, perhaps for want of memory. Resume goes on after "
+            f"the last whole epoch.{words}",
+        )
+
+    def _last_words(self) -> str:
+        try:
+            with (self.folder / OUTPUT_FILE).open("rb") as file:
+                file.seek(max(file.seek(0, os.SEEK_END) - _OUTPUT_READ, 0))
+                text = file.read().decode(errors="replace")
+        except OSError:
+            return ""
+        lines = [line.strip() for line in text.splitlines() if line.strip()]
+        return lines[-1][-_LAST_WORDS:] if lines else ""
+
+    def _end_cancelled(self) -> None:
+        """Note in the log of a process that was killed here that this was wanted."""
+        self.is_cancelling = False
+        (self.folder / PROCESS_FILE).unlink(missing_ok=True)
+        record = {"time": round(time.time(), 3), **to_dict(Ended("cancelled"))}
+        with (self.folder / EVENTS_FILE).open("a", encoding="utf-8") as log:
+            log.write("\n" + json.dumps(record) + "\n")  # the line before may be half written
+        self.log.poll_all()
+
+
+def _line(arguments: list[str]) -> str:
+    """Return a command as it is typed here."""
+    words = ["napari-amil", *arguments]
+    return subprocess.list2cmdline(words) if os.name == "nt" else shlex.join(words)

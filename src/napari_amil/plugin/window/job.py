@@ -1,0 +1,125 @@
+"""The part of a panel that starts a job: one button that is Run or Cancel, a bar, and what is happening."""
+
+from __future__ import annotations
+
+import time
+
+from qtpy.QtCore import Qt, Signal
+from qtpy.QtWidgets import QProgressBar, QPushButton, QVBoxLayout, QWidget
+
+from napari_amil.core.events import Failed, Step
+from napari_amil.plugin.window.theme import wrapped
+from napari_amil.plugin.window.work import Task
+
+_NOTICE = {
+    "error": "border-left: 3px solid #d64545; padding: 2px 0px 2px 8px;",
+    "warning": "border-left: 3px solid #e3b617; padding: 2px 0px 2px 8px;",
+    "": "padding: 2px 0px;",
+}
+
+
+class JobBar(QWidget):
+    """Button, progress and notices of one kind of job."""
+
+    wanted = Signal()
+    """The user pressed the button while nothing ran."""
+    finished = Signal(dict)
+    errored = Signal(str)
+
+    def __init__(self, text: str, tip: str, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._text = text
+        self._task: Task | None = None
+        self._warnings: list[str] = []
+        self._started = 0.0
+        self.button = QPushButton(text)
+        self.button.setToolTip(tip)
+        self.button.setMinimumHeight(32)
+        self.button.setStyleSheet("QPushButton { font-weight: 600; }")
+        self.bar = QProgressBar()
+        self.bar.setTextVisible(False)
+        self.bar.setFixedHeight(8)
+        self.doing = wrapped()
+        self.notice = wrapped()
+        self.notice.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(4)
+        for widget in (self.button, self.bar, self.doing, self.notice):
+            layout.addWidget(widget)
+        self.button.clicked.connect(self._on_clicked)
+        self._show_idle()
+        self.say("")
+
+    @property
+    def is_running(self) -> bool:
+        """Tell whether a job is under way."""
+        return self._task is not None
+
+    def follow(self, task: Task) -> None:
+        """Show the progress of ``task`` until it ends."""
+        self._task, self._warnings, self._started = task, [], time.monotonic()
+        task.progress.connect(self._on_progress)
+        task.warned.connect(self._on_warned)
+        task.failed.connect(self._on_failed)
+        task.finished.connect(self._on_finished)
+        task.errored.connect(self._on_errored)
+        task.cancelled.connect(self._on_cancelled)
+        self.button.setText("Cancel")
+        self.button.setToolTip("Stop at once; nothing of this run is kept.")
+        self.bar.setRange(0, 0)
+        self.bar.show()
+        self.doing.setText("Starting …")
+        self.doing.show()
+        self.say("")
+
+    def cancel(self) -> None:
+        """Stop the job that is under way, if any."""
+        if self._task is not None:
+            self._task.cancel()
+
+    def say(self, text: str, kind: str = "") -> None:
+        """Show a sentence below the button: plain, as ``warning`` or as ``error``; empty hides it."""
+        self.notice.setStyleSheet(f"QLabel {{ {_NOTICE[kind]} }}")
+        self.notice.setText(text)
+        self.notice.setVisible(bool(text))
+
+    def _on_clicked(self) -> None:
+        if self.is_running:
+            self.cancel()
+        else:
+            self.wanted.emit()
+
+    def _on_progress(self, step: Step) -> None:
+        self.bar.setRange(0, max(step.total, 0))
+        self.bar.setValue(step.done)
+        seconds = int(time.monotonic() - self._started)
+        clock = f"  ({seconds} s)" if seconds >= 3 else ""
+        self.doing.setText(f"{step.message or step.stage} …{clock}")
+
+    def _on_warned(self, message: str) -> None:
+        self._warnings.append(message)
+
+    def _on_failed(self, failure: Failed) -> None:
+        self._warnings.append(f"{failure.source}: {failure.reason}")
+
+    def _on_finished(self, result: dict[str, object]) -> None:
+        self._show_idle()
+        if self._warnings:
+            self.say("\n".join(self._warnings), "warning")
+        self.finished.emit(result)
+
+    def _on_errored(self, message: str) -> None:
+        self._show_idle()
+        self.say(message, "error")
+        self.errored.emit(message)
+
+    def _on_cancelled(self) -> None:
+        self._show_idle()
+        self.say("Cancelled; nothing was changed.")
+
+    def _show_idle(self) -> None:
+        self._task = None
+        self.button.setText(self._text)
+        self.bar.hide()
+        self.doing.hide()

@@ -1,0 +1,99 @@
+"""The choice of a model: the starter that comes with the program, or a file, with its card to read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from qtpy.QtCore import Qt, Signal
+from qtpy.QtWidgets import QComboBox, QFileDialog, QScrollArea, QVBoxLayout, QWidget
+
+from napari_amil.plugin.window.forms import Folded
+from napari_amil.plugin.window.model_words import card_text, model_words
+from napari_amil.plugin.window.theme import wrapped
+from napari_amil.plugin.window.work import Worker
+
+STARTER = "Starter model"
+_FROM_FILE = "From a file …"
+_CARD_PX = 170
+"""Height of the part of a card that is seen at once."""
+
+
+class ModelChoice(QWidget):
+    """A combo box of models and, folded below it, what the chosen one says about itself."""
+
+    changed = Signal()
+
+    def __init__(self, worker: Worker, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._worker = worker
+        self._shown = 0
+        self.combo = QComboBox()
+        self.combo.addItem(STARTER, None)
+        self.combo.addItem(_FROM_FILE, _FROM_FILE)
+        self.combo.setToolTip("The networks and the control cells that cells are compared with.")
+        self.combo.setAccessibleName("Model")
+        self.card = wrapped()
+        self.card.setTextFormat(Qt.TextFormat.PlainText)
+        self.card.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+        self.about = Folded("About this model")
+        self.card.setAlignment(Qt.AlignmentFlag.AlignTop)
+        page = QScrollArea()
+        page.setWidget(self.card)
+        page.setWidgetResizable(True)
+        page.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        page.setFixedHeight(_CARD_PX)
+        self.about.body.addWidget(page)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(2)
+        layout.addWidget(self.combo)
+        layout.addWidget(self.about)
+        self.combo.activated.connect(self._on_activated)
+        self.about.button.toggled.connect(self._on_about_toggled)
+
+    def value(self) -> str | None:
+        """Return the path of the chosen bundle, None for the starter."""
+        path = self.combo.currentData()
+        return None if path in (None, _FROM_FILE) else str(path)
+
+    def setValue(self, path: str | None) -> None:  # noqa: N802 - Qt's manner
+        """Choose the bundle at ``path``, None for the starter."""
+        index = self.combo.findData(path) if path is not None else 0
+        if index < 0:
+            index = self.combo.count() - 1
+            self.combo.insertItem(index, Path(str(path)).name, path)
+            self.combo.setItemData(index, str(path), Qt.ItemDataRole.ToolTipRole)
+        self._shown = index
+        self.combo.setCurrentIndex(index)
+        self.card.clear()
+        if self.about.button.isChecked():
+            self._ask_card()
+        self.changed.emit()
+
+    def _on_activated(self, index: int) -> None:
+        if self.combo.itemData(index) != _FROM_FILE:
+            self.setValue(self.combo.itemData(index))
+            return
+        self.combo.setCurrentIndex(self._shown)
+        dialog = QFileDialog(self, "Choose a model", "", "Models (*.safetensors)")
+        dialog.setFileMode(QFileDialog.FileMode.ExistingFile)
+        dialog.fileSelected.connect(self.setValue)
+        dialog.finished.connect(dialog.deleteLater)
+        dialog.setModal(False)
+        dialog.show()
+
+    def _on_about_toggled(self, is_open: bool) -> None:
+        if is_open and not self.card.text():
+            self._ask_card()
+
+    def _ask_card(self) -> None:
+        self.card.setText("Reading …")
+        task = self._worker.start("info", bundle=self.value())
+        task.finished.connect(self._show_card)  # a method, which Qt lets go with the widget
+        task.errored.connect(self.card.setText)
+        task.cancelled.connect(self.card.clear)
+
+    def _show_card(self, result: dict[str, Any]) -> None:
+        words = model_words(result["card"], result.get("classes", []))
+        self.card.setText(f"{words}\n\nThe whole card\n{card_text(result['card'])}")

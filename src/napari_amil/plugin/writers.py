@@ -1,0 +1,72 @@
+"""A cell layer as a file: GeoJSON with nothing lost, or a table with every column."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from napari.utils.notifications import show_warning
+from napari_builtins.io import napari_write_shapes
+from numpy.typing import NDArray
+
+from napari_amil.core.errors import AmilError
+from napari_amil.core.exchange.cell_files import write_cell_table
+from napari_amil.core.exchange.geojson import write_geojson
+from napari_amil.plugin.layers.journal import Journal
+from napari_amil.plugin.layers.rows import RECORD, CellRecord, cells_in
+from napari_amil.plugin.layers.saved import Snapshot, snapshot, to_json
+
+Shapes = list[NDArray[np.float64]]
+
+
+def write_cells(path: str, data: Shapes, attributes: dict[str, Any]) -> list[str]:
+    """Write a cell layer whole, as GeoJSON that QuPath opens and that this program reads back unchanged.
+
+    Raises
+    ------
+    AmilError
+        If the layer holds no cells, or the file cannot be written.
+    """
+    if not _holds_cells(attributes):
+        name = attributes.get("name")
+        raise AmilError(
+            f"The layer '{name}' holds no cells; choose it in the Score panel first, or save CSV."
+        )
+    write_snapshot(snapshot(data, attributes), Path(path))
+    journal = attributes["metadata"][RECORD].journal
+    if isinstance(journal, Journal):
+        journal.mark_saved()
+    return [path]
+
+
+def write_snapshot(taken: Snapshot, path: Path) -> None:
+    """Write what was taken of a layer; may run in any thread."""
+    shapes = list(zip(taken.shapes, taken.attributes["shape_type"], strict=True))
+    cells, rows = cells_in(taken.record, taken.table, shapes)
+    write_geojson(cells, taken.table.iloc[rows].reset_index(drop=True), path, to_json(taken))
+
+
+def write_table(path: str, data: Shapes, attributes: dict[str, Any]) -> list[str]:
+    """Write every column of a cell layer and its outlines as CSV; other shapes as napari itself does.
+
+    Raises
+    ------
+    AmilError
+        If the file cannot be written.
+    """
+    if not _holds_cells(attributes):
+        return [written for written in [napari_write_shapes(path, data, attributes)] if written]
+    taken = snapshot(data, attributes)
+    shapes = list(zip(taken.shapes, taken.attributes["shape_type"], strict=True))
+    cells, rows = cells_in(taken.record, taken.table, shapes)
+    if len(rows) < len(shapes):
+        show_warning(f"{len(shapes) - len(rows)} shapes without an area are not in '{path}'.")
+    table = taken.table.iloc[rows].reset_index(drop=True)
+    boxes = dict(zip(("y0", "x0", "y1", "x1"), cells.boxes.T.astype(float), strict=True))
+    write_cell_table(cells, table.assign(**boxes), Path(path))
+    return [path]
+
+
+def _holds_cells(attributes: dict[str, Any]) -> bool:
+    return isinstance(attributes.get("metadata", {}).get(RECORD), CellRecord)

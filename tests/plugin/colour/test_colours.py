@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from napari_amil.plugin.colour import colours as _colours
+from napari_amil.plugin.colour.legend import ticks
+
+
+@pytest.mark.parametrize("name", [*_colours.SEQUENTIAL_MAPS, *_colours.DIVERGING_MAPS])
+def test_what_is_not_scored_is_grey_visible_and_untinted(name: str) -> None:
+    scale = _colours.ColourScale("anomaly", 0, 1, name)
+    values = np.array([np.nan, 0.0, 0.5, 1.0, np.inf, -np.inf])
+    edge, face = scale.edge_rgba(values), scale.face_rgba(values)
+    np.testing.assert_array_equal(edge[0], _colours.UNSCORED_RGBA)
+    assert (edge[:, 3] == 1).all()
+    assert face[0, 3] == 0
+    assert np.isfinite(edge).all()
+    assert np.isfinite(face).all()
+
+
+@pytest.mark.parametrize("name", _colours.SEQUENTIAL_MAPS)
+def test_no_score_has_the_grey_of_no_score(name: str) -> None:
+    colours = _colours.map_colours(name, np.linspace(0, 1, 101))
+    assert np.abs(colours[:, :3] - _colours.UNSCORED_RGBA[:3]).max(axis=1).min() > 0.04
+
+
+def test_values_beyond_the_ends_take_the_end_colours() -> None:
+    scale = _colours.ColourScale("anomaly", 2, 4, "plasma")
+    inside = scale.edge_rgba(np.array([2.0, 4.0]))
+    np.testing.assert_array_equal(scale.edge_rgba(np.array([-9.0, 99.0])), inside)
+
+
+def test_a_percentile_always_runs_from_an_ordinary_cell_to_100() -> None:
+    scale = _colours.default_scale("anomaly_percentile", np.array([3.0, 4.0, np.nan]))
+    assert (scale.low, scale.high) == (50, 100)
+
+
+def test_a_distance_starts_with_round_ends_around_its_first_cells() -> None:
+    scale = _colours.default_scale("anomaly", np.append(np.linspace(3.3, 17.2, 500), np.nan))
+    assert (scale.low, scale.high) == (3, 17)
+
+
+@pytest.mark.parametrize("values", [np.empty(0), np.array([np.nan]), np.array([2.0, 2.0])])
+def test_scales_exist_for_no_cell_and_for_equal_cells(values: np.ndarray) -> None:
+    for column in ("anomaly", "attention", "contribution_control"):
+        scale = _colours.default_scale(column, values)
+        assert scale.low < scale.high
+
+
+def test_a_signed_score_has_a_diverging_map_with_zero_in_the_middle() -> None:
+    scale = _colours.default_scale("contribution_control", np.array([-0.3, 0.1]))
+    assert scale.low == -scale.high
+    assert scale.colormap in _colours.DIVERGING_MAPS
+    assert scale.face_rgba(np.array([0.0]))[0, 3] == 0
+
+
+@pytest.mark.parametrize(("low", "high"), [(1.0, 1.0), (2.0, 1.0), (np.nan, 1.0), (0.0, np.inf)])
+def test_impossible_ends_are_refused(low: float, high: float) -> None:
+    with pytest.raises(ValueError, match="finite low < high"):
+        _colours.ColourScale("anomaly", low, high, "plasma")
+
+
+def test_the_most_telling_score_comes_first() -> None:
+    table = pd.DataFrame(columns=["area_px", "contribution_x", "anomaly", "status", "anomaly_percentile"])
+    assert _colours.score_columns(table) == ["anomaly_percentile", "anomaly", "contribution_x", "area_px"]
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "expected"),
+    [
+        (0, 100, [0, 20, 40, 60, 80, 100]),
+        (3, 17, [5, 10, 15]),
+        (-0.5, 0.5, [-0.4, -0.2, 0, 0.2, 0.4]),
+        (0, 3, [0, 1, 2, 3]),
+    ],
+)
+def test_ticks_are_round_and_few(low: float, high: float, expected: list[float]) -> None:
+    assert ticks(low, high) == pytest.approx(expected)

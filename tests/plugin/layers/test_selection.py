@@ -1,0 +1,91 @@
+"""One selection for all views: shapes, keys and camera stay in step."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from napari.components import ViewerModel
+from napari.layers import Image, Shapes
+from pytestqt.qtbot import QtBot
+
+from napari_amil.core.types import Cells
+from napari_amil.plugin.layers.selection import (
+    CellKey,
+    CellSelection,
+    find_cell,
+    fly_to,
+    keys_of,
+    rows_of,
+    selection_of,
+)
+
+
+@pytest.fixture
+def shown(viewer: ViewerModel, image: Image, layer: Shapes, qtbot: QtBot) -> ViewerModel:
+    viewer.add_layer(image)
+    viewer.add_layer(layer)
+    return viewer
+
+
+def test_shapes_selected_by_hand_are_chosen_and_back(shown: ViewerModel, layer: Shapes) -> None:
+    selection = selection_of(shown)
+    assert selection_of(shown) is selection
+    heard: list[object] = []
+    selection.changed.connect(heard.append)
+    layer.selected_data = {1, 3}
+    assert selection.keys == {CellKey("smear.png", 2), CellKey("smear.png", 4)}
+    assert heard == [selection.keys]
+    selection.choose([CellKey("smear.png", 5), CellKey("another.png", 7)], CellKey("smear.png", 5))
+    assert set(layer.selected_data) == {4}
+    assert selection.current == ("smear.png", 5)
+    assert selection.keys == {("smear.png", 5), ("another.png", 7)}
+    layer.selected_data = {0}
+    assert selection.current == ("smear.png", 1)
+    layer.selected_data = set()
+    assert selection.current is None
+    assert not selection.keys
+
+
+def test_the_current_cell_stays_while_it_is_chosen(shown: ViewerModel, layer: Shapes) -> None:
+    selection = CellSelection(shown)
+    layer.selected_data = {2}
+    layer.selected_data.add(4)
+    assert selection.current == ("smear.png", 3)
+
+
+def test_layers_that_come_later_are_heard(
+    viewer: ViewerModel, image: Image, cells: Cells, build_layer: Callable[..., Shapes], qtbot: QtBot
+) -> None:
+    selection = CellSelection(viewer)
+    viewer.add_layer(image)
+    viewer.add_layer(build_layer(cells, image))
+    viewer.layers[-1].selected_data = {0}
+    assert selection.keys == {("smear.png", 1)}
+    viewer.add_shapes([np.array([[0, 0], [5, 5]])], shape_type="rectangle").selected_data = {0}
+    assert selection.keys == {("smear.png", 1)}
+
+
+def test_a_selection_goes_with_its_viewer(qtbot: QtBot) -> None:
+    from napari_amil.plugin.layers import selection as _selection
+
+    viewer = ViewerModel()
+    selection_of(viewer)
+    key = id(viewer)
+    del viewer
+    gc.collect()
+    assert key not in _selection._selections
+
+
+def test_a_cell_is_found_and_flown_to(shown: ViewerModel, layer: Shapes) -> None:
+    key = keys_of(layer, [3])[0]
+    assert rows_of(layer, [key, CellKey("other.png", 1)]) == [3]
+    assert find_cell(shown, key) == (layer, 3)
+    assert find_cell(shown, CellKey("smear.png", 99)) is None
+    fly_to(shown, layer, 3)
+    middle = layer.data_to_world(np.asarray(layer.data[3]).mean(axis=0))
+    assert shown.scene.camera.center[-2:] == pytest.approx(middle)
+    height = np.ptp(np.asarray(layer.data[3])[:, 0]) * 0.5  # in world units, the longer side
+    assert shown.scene.camera.zoom * height == pytest.approx(min(shown.canvas.size) / 8)

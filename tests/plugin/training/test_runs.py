@@ -1,0 +1,181 @@
+"""The state of a run folder, its command, and the list of runs; no training runs here."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import psutil
+import pytest
+from napari.components import ViewerModel
+from pytestqt.qtbot import QtBot
+
+from napari_amil.core.errors import AmilError
+from napari_amil.core.events import Ended, EpochReport, TrainingBegan, to_dict
+from napari_amil.core.settings import RunSettings
+from napari_amil.plugin.training import runs as _runs
+from napari_amil.plugin.training.run_folder import fresh_folder
+from napari_amil.plugin.training.run_list import RunList
+from napari_amil.plugin.training.run_registry import RunRegistry
+from napari_amil.plugin.training.runs import Plan, Run
+
+
+def plan(out: Path, **more: object) -> Plan:
+    return Plan(Path("/data/my smears/bags.csv"), out, RunSettings(control="healthy"), **more)  # type: ignore[arg-type]
+
+
+def occupy(folder: Path) -> None:
+    """Let this process stand for the training."""
+    record = {"pid": os.getpid(), "created": psutil.Process().create_time()}
+    (folder / "process.json").write_text(json.dumps(record))
+
+
+def say(folder: Path, *events: object) -> Run:
+    with (folder / "events.jsonl").open("a") as log:
+        log.writelines(json.dumps({"time": 1.0, **to_dict(event)}) + "\n" for event in events)  # type: ignore[arg-type]
+    run = Run(folder)
+    run.log.poll_all()
+    return run
+
+
+def test_the_command_says_everything_that_was_chosen(tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    run = Run.of(plan(out, folds=3, device="cuda", bundle="/m.safetensors", allow=("confounding",)))
+    assert run.arguments() == [
+        *("train", "/data/my smears/bags.csv", "--out", str(out), "--settings", str(out / "run.yaml")),
+        *("--device", "cuda", "--bundle", "/m.safetensors", "--folds", "3", "--allow", "confounding"),
+    ]
+    assert run.command().startswith("napari-amil train '/data/my smears/bags.csv' --out ")
+    assert RunSettings.from_yaml(out / "run.yaml") == RunSettings(control="healthy")
+
+
+def test_settings_that_were_written_to_copy_the_command_do_not_block_the_folder(tmp_path: Path) -> None:
+    wanted = plan(tmp_path / "run", hold_out_fold=0)
+    wanted.write_settings()
+    assert "--hold-out-fold 0" in wanted.command()
+    assert Run.of(wanted).can_resume()
+    with pytest.raises(AmilError, match="not an empty folder"):
+        Run.of(wanted)
+
+
+def test_a_run_is_starting_running_paused_and_stopping(tmp_path: Path) -> None:
+    occupy(tmp_path)
+    run = Run(tmp_path)
+    assert run.status().state == "starting"
+    run = say(tmp_path, TrainingBegan("the model of the run", 1, 1), EpochReport(0, 9, 0.5))
+    assert run.status().state == "running"
+    run.pause(True)
+    assert run.status().state == "paused"
+    run.stop()
+    assert run.status().state == "stopping"
+    run.pause(False)
+    assert not (tmp_path / "pause").exists()
+    with pytest.raises(AmilError, match="running already"):
+        run.start()
+
+
+@pytest.mark.parametrize(
+    ("ended", "state", "words"),
+    [
+        (Ended(), "finished", "the model is ready"),
+        (Ended("failed", "The disk is full."), "failed", "The disk is full."),
+        (Ended("cancelled"), "cancelled", "Resume goes on"),
+    ],
+)
+def test_a_run_that_ended_says_how(tmp_path: Path, ended: Ended, state: str, words: str) -> None:
+    status = say(tmp_path, EpochReport(0, 9, 0.5), ended).status()
+    assert status.state == state
+    assert words in status.sentence
+    assert not status.is_alive
+
+
+def test_a_process_that_vanished_is_told_with_its_last_words(tmp_path: Path) -> None:
+    (tmp_path / "process.json").write_text(json.dumps({"pid": os.getpid(), "created": 1.0}))
+    (tmp_path / "output.txt").write_text("a library warns\nTerminated by the queue\n")
+    status = say(tmp_path, EpochReport(3, 9, 0.5)).status()
+    assert status.state == "interrupted"
+    assert status.sentence.endswith("Its last words: Terminated by the queue")
+
+
+def test_a_folder_that_is_gone_is_named(tmp_path: Path) -> None:
+    status = Run(tmp_path / "drive" / "run").status()
+    assert status.state == "missing"
+    assert str(tmp_path / "drive") in status.sentence
+
+
+def test_a_new_folder_lies_beside_the_cohort_and_never_inside(tmp_path: Path) -> None:
+    cohort = tmp_path / "smears"
+    cohort.mkdir()
+    first = fresh_folder(cohort)
+    assert first.parent == tmp_path / "smears-runs"
+    assert fresh_folder(cohort / "bags.csv") == first
+    first.mkdir(parents=True)
+    assert fresh_folder(cohort).name == first.name.removesuffix("1") + "2"
+
+
+def test_windows_share_the_list_of_runs(tmp_path: Path) -> None:
+    one, other = RunRegistry(tmp_path), RunRegistry(tmp_path)
+    one.add(tmp_path / "a")
+    other.add(tmp_path / "b")
+    one.add(tmp_path / "a")
+    assert other.folders() == [tmp_path / "a", tmp_path / "b"]
+    other.remove(tmp_path / "a")
+    assert one.folders() == [tmp_path / "b"]
+    (tmp_path / "runs.json").write_text("{damaged")
+    assert one.folders() == []
+
+
+@pytest.fixture
+def runs(qtbot: QtBot, tmp_path: Path) -> RunList:
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        say(tmp_path / name, TrainingBegan("the model of the run", 1, 1), EpochReport(4, 9, 0.5), Ended())
+    registry = RunRegistry(tmp_path / "state")
+    for name in ("a", "b"):
+        registry.add(tmp_path / name)
+    runs = RunList(ViewerModel(), registry)
+    qtbot.addWidget(runs)
+    runs.show()
+    return runs
+
+
+def test_the_list_shows_every_run_and_the_chosen_one_in_view(
+    runs: RunList, tmp_path: Path, qtbot: QtBot
+) -> None:
+    qtbot.waitUntil(lambda: "done" in runs.list.item(0).text(), timeout=30_000)
+    assert runs.chosen() is runs.runs[tmp_path / "b"]
+    runs.choose(tmp_path / "a")
+    assert runs.view.run is runs.runs[tmp_path / "a"]
+    qtbot.waitUntil(lambda: runs.view.sentence.text() == "Done: the model is ready.", timeout=30_000)
+    qtbot.waitUntil(lambda: list(runs.view.curves.losses.lines[0].get_xdata()) == [5], timeout=30_000)
+    assert "training loss 0.5" in runs.view.curves.canvas.accessibleDescription()
+
+
+def test_trainings_end_with_the_application_only_if_that_is_wanted(runs: RunList, tmp_path: Path) -> None:
+    cancelled: list[Path] = []
+    for folder, run in runs.runs.items():
+        run.cancel = lambda folder=folder: cancelled.append(folder)  # type: ignore[method-assign]
+    runs._farewell.say()
+    assert cancelled == []
+    runs.leave.click()
+    runs._farewell.say()
+    assert sorted(cancelled) == [tmp_path / "a", tmp_path / "b"]
+
+
+def test_a_theme_recolours_the_curves(runs: RunList) -> None:
+    before = runs.view.curves.canvas.figure.get_facecolor()
+    runs.view.curves.set_theme("light")
+    assert runs.view.curves.canvas.figure.get_facecolor() != before
+
+
+def test_a_deleted_run_leaves_the_list(
+    runs: RunList, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, qtbot: QtBot
+) -> None:
+    thrown: list[str] = []
+    monkeypatch.setattr(_runs.QFile, "moveToTrash", lambda path: thrown.append(path) or True)
+    qtbot.waitUntil(lambda: runs.view.buttons["delete"].isVisible(), timeout=30_000)
+    runs.view.buttons["delete"].click()
+    assert thrown == [str(tmp_path / "b")]
+    assert runs.list.count() == 1
+    assert runs.chosen() is runs.runs[tmp_path / "a"]
