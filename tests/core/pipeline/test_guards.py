@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -125,11 +126,14 @@ def test_images_of_the_test_part_are_not_trained_on(sound: Cohort) -> None:
     assert drain(sources_without_copies(cohort_source(sound), 2))[0].cohort.bags == sound.bags[:6]
 
 
-def test_a_refused_training_writes_nothing(sound: Cohort, tmp_path: Path) -> None:
+def test_a_refused_training_writes_nothing_but_why(sound: Cohort, tmp_path: Path) -> None:
     wrong = cohort_source(changed(sound, patient={3: "p0"}))
     recipe = Recipe(Bundle(SETTINGS), SETTINGS, torch.device("cpu"))
     out = tmp_path / "run"
     out.mkdir()
     with pytest.raises(CohortError, match="--allow leaking-patients"):
         drain(train_run(Source(wrong.cohort, wrong.files), recipe, out, Protocol(hold_out_fold=0)))
-    assert list(out.iterdir()) == []
+    (said,) = (json.loads(line) for line in (out / "events.jsonl").read_text().splitlines())
+    assert (said["event"], said["outcome"]) == ("Ended", "failed")
+    assert "--allow leaking-patients" in said["reason"]
+    assert [path.name for path in out.iterdir()] == ["events.jsonl"]
