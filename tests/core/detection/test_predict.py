@@ -132,10 +132,10 @@ def test_out_of_memory_is_a_sentence(
 
 def test_a_cell_at_a_seam_is_found_once(detector: MaskRCNN, normalised: NDArray[np.float32]) -> None:
     limits = DetectionSettings(candidate_score=0, candidate_overlap=0.3, cell_diameter_px=40, tile_px=256)
-    candidates, _ = found(detector, np.tile(normalised, (3, 3, 1)), limits)
-    boxes = torch.from_numpy(candidates.cells.boxes)
+    candidates, _ = found(detector, np.tile(normalised, (2, 2, 1)), limits)
+    boxes = torch.from_numpy(candidates.cells.boxes.copy())
     overlap = box_iou(boxes, boxes).fill_diagonal_(0)
-    assert len(boxes) > 100
+    assert len(boxes) > 20
     assert overlap.max() <= 0.301
 
 
