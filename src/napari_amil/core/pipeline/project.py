@@ -122,7 +122,10 @@ def _described(bag: Bag, source: Source) -> list[Any]:
         path, page = source.files[image]
         status = path.stat() if path.exists() else None
         files.append([image, page, status and status.st_size, status and status.st_mtime_ns])
-    cells = [[name, found.boxes.tolist(), found.cell_id.tolist()] for name, found in bag.cells.items()]
+    cells = [
+        [name, found.boxes.tolist(), found.cell_id.tolist(), [outline.tolist() for outline in found.outlines]]
+        for name, found in bag.cells.items()
+    ]
     types = [[name, known.tolist()] for name, known in bag.cell_type.items()]
     return [bag.bag, bag.patient, bag.label, files, cells, types]
 
