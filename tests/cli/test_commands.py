@@ -144,7 +144,8 @@ def test_synth_check_train_evaluate_calibrate(tmp_path: Path) -> None:
     measured = json.loads((tmp_path / "e" / "metrics.json").read_text())
     assert {name: measured[name] for name in metrics} == pytest.approx(metrics)
     calibrated = tmp_path / "own.safetensors"
-    done = run("calibrate", tmp_path / "made", *arguments[:2], "--out", calibrated, "--events", "jsonl")
+    own = write_synthetic_cohort(tmp_path / "own", SynthCohortSettings(patients=6, samples=1)).parent
+    done = run("calibrate", own, *arguments[:2], "--out", calibrated, "--events", "jsonl")
     assert done.returncode == 0, done.stderr
     said = [json.loads(line) for line in done.stdout.splitlines()]
     results = [line["text"] for line in said if line["event"] == "Result"]
