@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -48,6 +49,17 @@ def test_images_are_looked_for_near_the_tables(tmp_path: Path) -> None:
     assert find_images_of(deep, ["control/x.png"]) == tmp_path / "cohort"
     assert file_of(folder, "stack.tif#3") == (folder / "stack.tif", 2)
     assert file_of(folder, "x.png") == (folder / "x.png", 0)
+
+
+def test_images_are_found_where_they_were_scored(tmp_path: Path) -> None:
+    far, near = tmp_path / "a" / "b" / "c" / "d" / "e" / "far", tmp_path / "scored"
+    for folder in (far, near):
+        folder.mkdir(parents=True)
+    Picture.fromarray(np.zeros((9, 9), np.uint8)).save(far / "x.png")
+    (near / "project.json").write_text(json.dumps({"root": str(far)}))
+    assert find_images_of(near, ["x.png"]) == far
+    (near / "project.json").write_text("no card")
+    assert find_images_of(near, ["x.png"]) is None
 
 
 def test_a_table_without_bags_will_do(tmp_path: Path) -> None:

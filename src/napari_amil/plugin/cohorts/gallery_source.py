@@ -10,7 +10,8 @@ from qtpy.QtCore import QMimeData, Signal
 from qtpy.QtGui import QDragEnterEvent, QDropEvent
 from qtpy.QtWidgets import QComboBox, QFileDialog, QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidget
 
-from napari_amil.plugin.cohorts.scored_folder import CELLS, ScoredFolder, read_scored_folder
+from napari_amil.core.exchange.project import CELLS
+from napari_amil.plugin.cohorts.scored_folder import ScoredFolder, read_scored_folder
 from napari_amil.plugin.window.theme import wrapped
 
 _OPEN = "Open images"

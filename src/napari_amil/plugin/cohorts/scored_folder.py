@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,9 @@ import numpy as np
 import pandas as pd
 
 from napari_amil.core.errors import AmilError
+from napari_amil.core.exchange.files import read_json
+from napari_amil.core.exchange.project import BAGS, CARD, CELLS
 
-CELLS, BAGS = "cells.csv", "bags.csv"
 _NEEDED = ("image", "cell_id", "y0", "x0", "y1", "x1")
 _OF_BAG = ("label", "predicted", "verdict")
 _PAGE = re.compile(r"(?P<file>.+\.tiff?)#(?P<page>[1-9]\d*)", re.IGNORECASE)
@@ -95,15 +97,25 @@ def _read_table(path: Path) -> pd.DataFrame:
 
 
 def find_images_of(folder: Path, names: Iterable[str]) -> Path | None:
-    """Return the nearest folder that holds the images called ``names``: here, beside it, or above."""
+    """Return the folder that holds the images ``names``: where they were, here, beside it, or above."""
     sample = list(names)
     sample = sample[:: max(len(sample) // 5, 1)]
     near = folder.resolve()
-    for base in [near, *near.parents[:_LEVELS_UP]]:
-        for candidate in [base, *_subfolders(base)]:
-            if all(file_of(candidate, name)[0].is_file() for name in sample):
-                return candidate
+    bases = [near, *near.parents[:_LEVELS_UP]]
+    for candidate in chain(_noted(near), *([base, *_subfolders(base)] for base in bases)):
+        if all(file_of(candidate, name)[0].is_file() for name in sample):
+            return candidate
     return None
+
+
+def _noted(folder: Path) -> list[Path]:
+    """Return the folder that the images lay in when they were scored."""
+    if not (folder / CARD).is_file():
+        return []
+    try:
+        return [Path(read_json(folder / CARD)["root"])]
+    except (AmilError, KeyError, TypeError):
+        return []
 
 
 def _subfolders(base: Path) -> list[Path]:
