@@ -41,9 +41,10 @@ def add_clinical(bags: Sequence[Bag], path: Path) -> list[Bag]:
     given = table.drop(columns=[name for name in ("bag", "patient", "label") if name in table])
     acquisition = acquisition_columns(given)
     values = dict(zip(table[key], _values(given.drop(columns=list(acquisition))), strict=True))
-    taken = dict(
-        zip(table[key], given[list(acquisition)].rename(columns=acquisition).to_dict("records"), strict=True)
-    )
+    taken = {
+        row[key]: {name: row[column] for column, name in acquisition.items()}
+        for row in table.to_dict("records")
+    }
     short = _short_names(bags, key, values, path)
     names = [short.get(name := getattr(bag, key), name) for bag in bags]
     if not any(values.get(name) or taken.get(name) for name in names):

@@ -80,8 +80,11 @@ def _attributes(cells: Cells, scores: pd.DataFrame | None) -> list[dict[str, Any
         return [{} for _ in range(len(cells))]
     if len(scores) != len(cells):
         raise ValueError(f"There are {len(scores)} rows of scores for {len(cells)} cells.")
-    columns = scores.drop(columns=[name for name in cells.table() if name in scores])
-    return [{"attributes": _plain(row)} for row in columns.to_dict("records")]
+    known = set(cells.table())
+    rows = (
+        {name: value for name, value in row.items() if name not in known} for row in scores.to_dict("records")
+    )
+    return [{"attributes": _plain(row)} for row in rows]
 
 
 def _plain(row: dict[Any, Any]) -> dict[str, Any]:
