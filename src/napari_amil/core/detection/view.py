@@ -15,9 +15,9 @@ from torch.nn import functional
 
 from napari_amil.core.detection.foreign import typical_redness
 from napari_amil.core.detection.tiles import Window
-from napari_amil.core.images.fields import Field, sample_windows
+from napari_amil.core.images.fields import Field, is_large, sample_windows
 from napari_amil.core.images.foreground import REFERENCE_DIAMETER_PX, network_scale, typical_diameter
-from napari_amil.core.images.normalise import Appearance, Part
+from napari_amil.core.images.normalise import Appearance, Part, normalise
 from napari_amil.core.settings import DetectionSettings, NormalisationSettings
 
 
@@ -66,6 +66,9 @@ class View(Protocol):
     def tile(self, window: Window) -> Tile:
         """Return the part of the field in a window at the network's scale."""
 
+    def part(self, window: Window) -> NDArray[np.float32]:
+        """Return the normalised part of the field in a window of the original image."""
+
 
 @dataclass(frozen=True, eq=False)
 class FieldView:
@@ -109,6 +112,10 @@ class FieldView:
         pixels = self.pixels[:, window[0], window[1]]
         return Tile(pixels, self.normalised[rows, columns], (rows.start, columns.start))
 
+    def part(self, window: Window) -> NDArray[np.float32]:
+        """Return the normalised part of the field in a window of the original image."""
+        return self.normalised[window]
+
 
 @dataclass(frozen=True, eq=False)
 class LargeView:
@@ -144,13 +151,17 @@ class LargeView:
     def tile(self, window: Window) -> Tile:
         """Read, normalise and scale the part of the field in a window at the network's scale."""
         rows, columns = original_window(window, self.scale, self.shape)
-        part = Part(self.source.window(rows, columns), (rows.start, columns.start))
-        normalised = self.appearance.normalise(part)
+        normalised = self.part((rows, columns))
         pixels = torch.from_numpy(np.ascontiguousarray(normalised.transpose(2, 0, 1)))
         if self.scale != 1.0:
             size = [axis.stop - axis.start for axis in window]
             pixels = functional.interpolate(pixels[None], size, mode="bilinear", antialias=self.scale < 1)[0]
-        return Tile(pixels, normalised, part.corner)
+        return Tile(pixels, normalised, (rows.start, columns.start))
+
+    def part(self, window: Window) -> NDArray[np.float32]:
+        """Read and normalise the part of the field in a window of the original image."""
+        rows, columns = window
+        return self.appearance.normalise(Part(self.source.window(rows, columns), (rows.start, columns.start)))
 
 
 def original_window(window: Window, scale: float, shape: tuple[int, int]) -> Window:
@@ -175,6 +186,15 @@ def scale_and_diameter(windows: list[NDArray[np.float32]], given_px: float | Non
     if not np.isfinite(diameter):
         diameter = REFERENCE_DIAMETER_PX
     return network_scale(diameter), float(diameter)
+
+
+def view_of(field: Field, settings: DetectionSettings, normalisation: NormalisationSettings) -> View:
+    """Return a field of any size at the scale on which the networks were trained, large ones lazily."""
+    if is_large(field.shape):
+        return view_large_field(field, settings, normalisation)
+    height, width = field.shape
+    normalised = normalise(field.window(slice(0, height), slice(0, width)), normalisation)
+    return view_field(normalised, settings.cell_diameter_px)
 
 
 def view_field(normalised: NDArray[np.float32], diameter_px: float | None) -> FieldView:
