@@ -171,7 +171,8 @@ def _of_tile(raw: Raw, tile: Tile, window: Window, view: View, settings: Detecti
     places = _on_image(boxes, view)
     outlines = [mask_outline(m[0], box) for m, box in zip(raw["masks"].numpy(), places, strict=True)]
     inside = tuple(outline - np.array(tile.corner, np.float32) for outline in outlines)
-    red = foreign_share(tile.normalised, inside, view.redness) <= settings.max_foreign
+    shares = foreign_share(tile.normalised, inside, view.colour, view.diameter_px)
+    red = shares <= settings.max_foreign
     maps = raw.get("maps", torch.empty(len(boxes), 0, ROI_SIZE, ROI_SIZE))
     return _Found(boxes, raw["scores"], raw["scores"] + own.float(), outlines, red, maps)
 

@@ -13,7 +13,7 @@ from skimage.transform import rescale
 from torch import Tensor
 from torch.nn import functional
 
-from napari_amil.core.detection.foreign import typical_redness
+from napari_amil.core.detection.foreign import CellColour, typical_colour
 from napari_amil.core.detection.tiles import Window
 from napari_amil.core.images.fields import Field, is_large, sample_windows
 from napari_amil.core.images.foreground import REFERENCE_DIAMETER_PX, network_scale, typical_diameter
@@ -60,8 +60,8 @@ class View(Protocol):
         """Typical diameter of a cell in pixels of the original image."""
 
     @property
-    def redness(self) -> float:
-        """By how much red exceeds blue in a typical cell."""
+    def colour(self) -> CellColour:
+        """The colour of a typical cell."""
 
     def tile(self, window: Window) -> Tile:
         """Return the part of the field in a window at the network's scale."""
@@ -102,9 +102,9 @@ class FieldView:
         return int(self.pixels.shape[1]), int(self.pixels.shape[2])
 
     @cached_property
-    def redness(self) -> float:
-        """By how much red exceeds blue in a typical cell."""
-        return typical_redness(self.normalised)
+    def colour(self) -> CellColour:
+        """The colour of a typical cell."""
+        return typical_colour(self.normalised)
 
     def tile(self, window: Window) -> Tile:
         """Return the part of the field in a window at the network's scale."""
@@ -127,7 +127,7 @@ class LargeView:
         What can be read window by window.
     appearance
         Light and stain, fitted to sampled windows.
-    scale, diameter_px, redness
+    scale, diameter_px, colour
         As in `View`, from the same windows.
     """
 
@@ -135,7 +135,7 @@ class LargeView:
     appearance: Appearance
     scale: float
     diameter_px: float
-    redness: float
+    colour: CellColour
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -219,4 +219,4 @@ def view_large_field(
     appearance = Appearance.of(parts, source.shape, normalisation)
     windows = [appearance.normalise(part) for part in parts]
     scale, diameter = scale_and_diameter(windows, settings.cell_diameter_px)
-    return LargeView(source, appearance, scale, diameter, typical_redness(*windows))
+    return LargeView(source, appearance, scale, diameter, typical_colour(*windows))
