@@ -105,7 +105,7 @@ def test_a_click_shows_the_most_telling_cell(full: CohortPanel, viewer: ViewerMo
     assert np.allclose(viewer.scene.camera.center[-2:], (79.5, 49.5), atol=1)
     full.view.activated.emit(full.rows.index(2, 0))
     names = [layer.name for layer in viewer.layers]
-    assert names == ["2.png", "cells of 2.png"]
+    assert names == ["2.png", "cells of 2"]
 
 
 def test_what_the_user_changed_stays_open(full: CohortPanel, viewer: ViewerModel) -> None:

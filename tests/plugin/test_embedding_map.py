@@ -72,7 +72,7 @@ def test_a_rectangle_selects_too(full: EmbeddingMap, viewer: ViewerModel) -> Non
 def test_a_click_shows_the_cell_on_its_image(full: EmbeddingMap, viewer: ViewerModel) -> None:
     full._on_lasso([tuple(full.place[7])])
     (layer,) = cell_layers(viewer.layers)
-    assert layer.name == "cells of 1.png"
+    assert layer.name == "cells of 1"
     assert layer.selected_data == {2}
     assert full.selected_rows().tolist() == [7]
 

@@ -167,7 +167,7 @@ def test_a_scored_cohort_is_read_and_its_images_opened_when_wanted(
     key = panel.key_at(0)
     panel.show_cell(0)
     names = [layer.name for layer in viewer.layers]
-    assert names == [key.image, f"cells of {key.image}"]
+    assert names == [Path(key.image).name, f"cells of {Path(key.image).stem}"]
     layer = viewer.layers[-1]
     assert selection_of(viewer).current == key
     record = record_of(layer)

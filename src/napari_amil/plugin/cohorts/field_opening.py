@@ -55,7 +55,7 @@ def open_field(
     except UNREADABLE as error:
         raise AmilError(f"The image '{path}' cannot be opened ({error}); check that it is there.") from error
     cells = cells.drop_duplicates("cell_id")
-    image = viewer.add_image(pixels, name=name, rgb=True)
+    image = viewer.add_image(pixels, name=Path(name).name, rgb=True)
     found = Cells.from_table(cells)
     record = CellRecord(str(image.unique_id), name, (), (pixels.shape[0], pixels.shape[1]))
     record.candidates = Candidates.of(found, typical_side_px(cells))

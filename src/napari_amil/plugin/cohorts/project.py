@@ -83,7 +83,7 @@ class OpenProject(QObject):
         assert self.project is not None
         pixels = read_pixels(*self.project.image_file(image))
         self._remove_shown(viewer)
-        background = Image(pixels, rgb=pixels.ndim == 3, name=image)
+        background = Image(pixels, rgb=pixels.ndim == 3, name=Path(image).name)
         cells, table = self.project.of_bags([bag]).image_cells(image)
         diameter = float(np.median(2 * np.sqrt(np.asarray(cells.area_px) / np.pi)))
         record = CellRecord(str(background.unique_id), image, (), (pixels.shape[0], pixels.shape[1]))

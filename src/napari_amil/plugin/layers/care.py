@@ -14,6 +14,7 @@ from qtpy.QtCore import QCoreApplication, QObject
 
 from napari_amil.plugin.layers.autosave import Autosave, autosave_folder
 from napari_amil.plugin.layers.edits import next_unsure, toggle_excluded
+from napari_amil.plugin.layers.first_writer import stand_first
 from napari_amil.plugin.layers.journal import journal_of, keep
 from napari_amil.plugin.layers.layers import cell_layers, image_transform
 from napari_amil.plugin.layers.planes import image_name
@@ -46,6 +47,7 @@ class CellCare(QObject):
         self._viewer = weakref.ref(viewer)
         self._seen: set[tuple[str, int]] = set()
         self._kind = "found"
+        stand_first()
         self.autosave = Autosave(viewer, autosave_folder(), self)
         hear(self, viewer.layers.events.inserted, self._on_inserted)
         application = QCoreApplication.instance()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from copy import copy
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -32,6 +34,7 @@ _FLAGS = ("touches_border", "overlaps")
 _BASE = ("image", "cell_id", *BOX_COLUMNS, "detection_score", "area_px", *_FLAGS, "status")
 _ELLIPSE_POINTS = 48
 _MOVED_PX = 1e-3
+_ENDING = re.compile(r"\.[A-Za-z]\w{1,4}(?=$|#)")
 
 
 class Witness(Protocol):
@@ -120,6 +123,16 @@ def record_of(layer: Any) -> CellRecord | None:  # noqa: ANN401
     """Return the record of a cell layer; None for any other layer."""
     record = layer.metadata.get(RECORD) if isinstance(layer, Shapes) else None
     return record if isinstance(record, CellRecord) else None
+
+
+def layer_name(image_name: str, what: str = "cells") -> str:
+    """Return the name of a layer on an image; napari takes it as the name of a file, so it has no ending.
+
+    >>> layer_name("slides/267.jpg"), layer_name("stack.ome.tif#3", "boxes")
+    ('cells of 267', 'boxes of stack_ome#3')
+    """
+    base = _ENDING.sub("", Path(image_name).name)
+    return f"{what} of {base.replace('.', '_')}"
 
 
 class RowKeeper:
