@@ -26,7 +26,7 @@ from napari_amil.plugin.layers.rows import CellRecord
 from napari_amil.plugin.window.work import Worker
 
 TINY = (sys.executable, str(Path(__file__).with_name("tiny_worker.py")))
-WAIT_MS = 30_000
+WAIT_MS = 120_000
 
 
 @pytest.fixture(autouse=True)

@@ -202,7 +202,8 @@ class Overlays(QObject):
 
     def _watch(self, layer: Any) -> None:  # noqa: ANN401
         if isinstance(layer, Shapes):
-            hear(self, layer.events.features, self._on_something)
+            for emitter in (layer.events.features, layer.events.edge_color):
+                hear(self, emitter, self._on_something)
             hear(self, layer.events.visible, self._on_visible)
 
     def _on_visible(self, _: object) -> None:

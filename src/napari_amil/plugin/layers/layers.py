@@ -14,10 +14,12 @@ from napari_amil.core.types import Cells
 from napari_amil.plugin.colour.colours import UNSCORED_RGBA, ColourScale
 from napari_amil.plugin.layers.journal import keep
 from napari_amil.plugin.layers.rows import (
+    DOTTED,
     PIXEL_EDGE,
     RECORD,
     CellRecord,
     cells_in,
+    colour_cells,
     complete,
     layer_name,
     record_of,
@@ -107,7 +109,9 @@ def show_scale(layer: Shapes, scale: ColourScale) -> None:
     """Colour the cells by ``scale``; cells without that score turn grey."""
     record = need_record(layer)
     record.scale = scale
-    write_features(layer, record, layer.features)
+    colour_cells(layer, record, layer.features.iloc[: layer.nshapes])
+    if DOTTED in layer.metadata:
+        layer.events.edge_color()  # what stands in for the cells is coloured anew
 
 
 def show_cells(layer: Shapes, cells: Cells) -> None:

@@ -19,6 +19,7 @@ from napari_amil.core.detection.select import Candidates
 from napari_amil.core.settings import DetectionSettings, SelectionSettings
 from napari_amil.core.types import CELL_COLUMNS, Cells
 from napari_amil.plugin.colour.colours import ColourScale
+from napari_amil.plugin.layers.paint import paint
 
 RECORD = "napari_amil"
 """Key of the `CellRecord` in ``layer.metadata``."""
@@ -249,14 +250,19 @@ def write_features(layer: Shapes, record: CellRecord, table: pd.DataFrame) -> No
         layer.feature_defaults = blank_row(table, record)
         record.present = set(table["cell_id"].tolist())
         record.next_id = max(record.next_id, *(cell_id + 1 for cell_id in record.present), 1)
-        if record.scale is not None and layer.nshapes and DOTTED not in layer.metadata:
-            values = _floats(table, record.scale.column, len(table))
-            layer.edge_color = record.scale.edge_rgba(values)
-            layer.face_color = record.scale.face_rgba(values)
+        colour_cells(layer, record, table)
     finally:
         record.paused = was_paused
     if record.journal is not None:
         record.journal.after()
+
+
+def colour_cells(layer: Shapes, record: CellRecord, table: pd.DataFrame) -> None:
+    """Colour every shape by the scale of ``record``; shapes behind an overview wait until they are seen."""
+    if record.scale is None or not layer.nshapes or DOTTED in layer.metadata:
+        return
+    values = _floats(table, record.scale.column, len(table))
+    paint(layer, record.scale.edge_rgba(values), record.scale.face_rgba(values))
 
 
 def blank_row(table: pd.DataFrame, record: CellRecord) -> dict[str, Any]:
