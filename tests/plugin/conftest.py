@@ -150,7 +150,12 @@ def scored_cohort(tmp_path: Path, field: np.ndarray, cells: Cells) -> Path:
 
 
 @pytest.fixture
-def scored(tmp_path: Path, field: np.ndarray, cells: Cells) -> Path:
+def scored(scored_project: Path) -> Path:
+    return scored_project
+
+
+@pytest.fixture
+def scored_project(tmp_path: Path, field: np.ndarray, cells: Cells) -> Path:
     """Three bags of two patients; cell 3 of the second bag is the most anomalous of its bag."""
     tables = []
     files = {}

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QComboBox, QHBoxLayout, QLabel, QToolButton, QWidget
 
-from napari_amil.plugin.colour.colours import ColourScale, default_scale, score_columns
+from napari_amil.plugin.colour.colours import ColourScale, default_scale
 from napari_amil.plugin.colour.scales import ColourScales
 from napari_amil.plugin.reasons.words import meaning, title
 
@@ -54,9 +53,8 @@ class GalleryOrder(QWidget):
         if self.value() != before:
             self.valueChanged.emit()
 
-    def offer(self, table: pd.DataFrame) -> None:
-        """Offer the columns of ``table`` that hold numbers; the chosen one stays chosen."""
-        names = [name for name in score_columns(table) if table[name].notna().any()]
+    def offer(self, names: list[str]) -> None:
+        """Offer columns of numbers; the chosen one stays chosen."""
         if names == [self.column.itemData(i) for i in range(self.column.count())]:
             return
         chosen = self.column.currentData()

@@ -11,7 +11,8 @@ from qtpy.QtGui import QDragEnterEvent, QDropEvent
 from qtpy.QtWidgets import QComboBox, QFileDialog, QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidget
 
 from napari_amil.core.exchange.project import CELLS
-from napari_amil.plugin.cohorts.scored_folder import ScoredFolder, read_scored_folder
+from napari_amil.plugin.cohorts.cell_table import CellTable, read_cohort
+from napari_amil.plugin.cohorts.scored_folder import ScoredFolder
 from napari_amil.plugin.window.theme import wrapped
 
 _OPEN = "Open images"
@@ -71,11 +72,11 @@ class GallerySource(QWidget):
         self.menu.setCurrentIndex(0 if folder is None else self.menu.findData(str(folder)))
         self.valueChanged.emit()
 
-    def reader(self) -> Callable[[], ScoredFolder]:
-        """Return what reads the chosen folder, in any thread."""
+    def reader(self) -> Callable[[], tuple[ScoredFolder, CellTable]]:
+        """Return what reads the chosen folder and its cells, in any thread."""
         if self._folder is None:
             raise ValueError("No folder is chosen.")
-        return partial(read_scored_folder, self._folder)
+        return partial(read_cohort, self._folder)
 
     def images(self) -> Path | None:
         """Return the folder that the names of images are relative to; None while it is not known."""
