@@ -14,6 +14,7 @@ import pytest
 from napari.components import ViewerModel
 from napari.layers import Image, Shapes
 from pytestqt.qtbot import QtBot
+from qtpy.QtCore import QSettings
 from qtpy.QtWidgets import QApplication
 from skimage.io import imsave
 
@@ -35,6 +36,13 @@ def autosave_folder(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytes
     folder = tmp_path_factory.mktemp("autosave")
     monkeypatch.setattr(_care, "autosave_folder", lambda: folder)
     return folder
+
+
+@pytest.fixture(autouse=True)
+def remembered_choices(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """What a test chooses is forgotten with it, and nothing that the user chose matters."""
+    folder = str(tmp_path_factory.mktemp("remembered"))
+    QSettings.setPath(QSettings.Format.IniFormat, QSettings.Scope.UserScope, folder)
 
 
 @pytest.fixture

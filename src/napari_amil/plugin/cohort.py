@@ -12,7 +12,6 @@ from qtpy.QtCore import QModelIndex, QSettings, Qt, Signal
 from qtpy.QtWidgets import (
     QAbstractItemView,
     QComboBox,
-    QFileDialog,
     QFormLayout,
     QHBoxLayout,
     QLineEdit,
@@ -27,6 +26,7 @@ from napari_amil.plugin.cohorts.project import open_project_of
 from napari_amil.plugin.window.follow import scrolling
 from napari_amil.plugin.window.job import JobBar
 from napari_amil.plugin.window.model_choice import ModelChoice
+from napari_amil.plugin.window.path_choice import ask_path
 from napari_amil.plugin.window.theme import wrapped
 from napari_amil.plugin.window.work import Worker, shared_worker
 
@@ -249,12 +249,7 @@ class CohortPanel(QWidget):
         self._ask("Choose the folder of the results", self.results.setText)
 
     def _ask(self, title: str, take: Callable[[str], None]) -> None:
-        dialog = QFileDialog(self, title, self.source.text())
-        dialog.setFileMode(QFileDialog.FileMode.Directory)
-        dialog.fileSelected.connect(take)
-        dialog.finished.connect(dialog.deleteLater)
-        dialog.setModal(False)
-        dialog.show()
+        ask_path(self, title, take, start=self.source.text())
 
     def _take_source(self, path: str) -> None:
         self.source.setText(path)

@@ -16,7 +16,7 @@ from napari.components import ViewerModel
 from napari.viewer import Viewer
 from numpy.typing import NDArray
 from qtpy.QtCore import Qt, Signal
-from qtpy.QtWidgets import QComboBox, QFileDialog, QFormLayout, QPushButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QComboBox, QFormLayout, QPushButton, QVBoxLayout, QWidget
 
 from napari_amil.core.errors import AmilError
 from napari_amil.plugin.cohorts.project import open_project_of
@@ -26,6 +26,7 @@ from napari_amil.plugin.layers.selection import CellKey, selection_of
 from napari_amil.plugin.reasons.words import title
 from napari_amil.plugin.window.follow import hear
 from napari_amil.plugin.window.job import JobBar
+from napari_amil.plugin.window.path_choice import ask_path
 from napari_amil.plugin.window.theme import palette, wrapped
 from napari_amil.plugin.window.work import Worker, shared_worker
 
@@ -226,12 +227,7 @@ class EmbeddingMap(QWidget):
         self.canvas.draw_idle()
 
     def _choose_folder(self) -> None:
-        dialog = QFileDialog(self, "Choose the folder of a scored cohort")
-        dialog.setFileMode(QFileDialog.FileMode.Directory)
-        dialog.fileSelected.connect(self.open_folder)
-        dialog.finished.connect(dialog.deleteLater)
-        dialog.setModal(False)
-        dialog.show()
+        ask_path(self, "Choose the folder of a scored cohort", self.open_folder)
 
     def open_folder(self, folder: str) -> None:
         """Open a scored folder, for every panel."""

@@ -28,9 +28,11 @@ from napari_amil.plugin.layers.selection import CellKey, fly_to, selection_of
 from napari_amil.plugin.reasons.words import describe
 from napari_amil.plugin.window.background import Background
 from napari_amil.plugin.window.follow import hear
+from napari_amil.plugin.window.remembered import remember, remembered
 from napari_amil.plugin.window.theme import wrapped
 
 _SETTLE_MS = 300
+_SIDE = "gallery/side_px"
 _NO_CELLS = "No cell yet: find and score cells in an open image, or choose a scored folder above."
 _NONE_LEFT = "No cell passes the filter."
 
@@ -72,7 +74,8 @@ class GalleryPanel(QWidget):
         self.notice.hide()
         self.side = QSlider(Qt.Orientation.Horizontal)
         self.side.setRange(*SIZES_PX)
-        self.side.setValue(self.grid.side)
+        self.side.setValue(remembered(_SIDE, self.grid.side))
+        self.grid.set_side(self.side.value())
         self.side.setMaximumWidth(110)
         self.side.setToolTip("Size of the thumbnails (Ctrl and the mouse wheel do the same).")
         self.side.setAccessibleName("Size of the thumbnails")
@@ -101,7 +104,7 @@ class GalleryPanel(QWidget):
         self.source.imagesChanged.connect(self.refresh)
         self.order.valueChanged.connect(self._on_rules_changed)
         self.filter.valueChanged.connect(self._on_rules_changed)
-        self.side.valueChanged.connect(self.grid.set_side)
+        self.side.valueChanged.connect(self._on_side_changed)
         self.grid.sizeChanged.connect(self.side.setValue)
         self.grid.chosen.connect(self._on_chosen)
         self.grid.opened.connect(self.show_cell)
@@ -301,6 +304,10 @@ class GalleryPanel(QWidget):
         here = here.drop_duplicates("cell_id")
         layer = open_field(self._viewer, images, here, scored.outlines_of(here.index), scale)
         need_record(layer).bag = bag
+
+    def _on_side_changed(self, side: int) -> None:
+        self.grid.set_side(side)
+        remember(_SIDE, side)
 
     def _on_theme_changed(self, _: object) -> None:
         self.grid.set_theme(self._viewer.theme)

@@ -233,7 +233,7 @@ def overlays_of(viewer: ViewerModel) -> Overlays:
     key = id(viewer)
     if key not in _overlays:
         _overlays[key] = Overlays(viewer, QCoreApplication.instance())
-        weakref.finalize(viewer, _forget, key)
+        weakref.finalize(viewer, _forget, key).atexit = False  # Qt is gone by then
     return _overlays[key]
 
 

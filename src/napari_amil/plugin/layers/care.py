@@ -112,9 +112,13 @@ class CellCare(QObject):
         fly_to(viewer, layer, row)
         return True
 
+    def go_on(self, layer: Shapes) -> bool:
+        """Go to the next cell that is unsure in the way that was asked for last."""
+        return self.go_to_next(layer, self._kind)
+
     def _on_next_key(self, layer: Shapes) -> None:
         """Go to the next unsure cell."""
-        if not self.go_to_next(layer, self._kind):
+        if not self.go_on(layer):
             show_info("There is no other unsure cell.")
 
 
