@@ -59,6 +59,7 @@ def test_order_colour_and_style_outlast_the_window(
         widgets = ColourChoice(viewer), GalleryPanel(viewer), CellCard(viewer, worker)
         for widget in widgets:
             qtbot.addWidget(widget)
+            widget.show()
         widgets[0].offer(layer)
         return *widgets, viewer
 
