@@ -14,6 +14,7 @@ from napari._app_model import get_app_model
 from napari.layers import Shapes
 from pytestqt.qtbot import QtBot
 from qtpy.QtCore import QSettings
+from vispy.gloo import gl
 
 from napari_amil.plugin.colour.scales import scales_of
 from napari_amil.plugin.layers import care as _care
@@ -32,8 +33,9 @@ def _own_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def window(qtbot: QtBot) -> Iterator[napari.Viewer]:
-    """A real window that is not shown, since offscreen there is no OpenGL."""
+def window(qtbot: QtBot, monkeypatch: pytest.MonkeyPatch) -> Iterator[napari.Viewer]:
+    """A real window that is not shown; what napari asks of OpenGL, which offscreen lacks, is answered."""
+    monkeypatch.setattr(gl, "glGetParameter", lambda name: "" if name == gl.GL_EXTENSIONS else 4096)
     viewer = napari.Viewer(show=False)
     yield viewer
     viewer.close()
