@@ -30,6 +30,22 @@ _SECONDS_BETWEEN_STEPS = 1.0
 _WAIT_S = 0.1
 
 
+def in_run_folder(work: Generator[Event, None, Result], out: Path) -> Generator[Event, None, Result]:
+    """Do ``work`` as the one process of a run folder (`occupying`), and note what it says (`noting`).
+
+    Files ``stop`` and ``pause`` that an earlier process left are removed first.
+
+    Raises
+    ------
+    AmilError
+        If another process is working in the folder.
+    """
+    with occupying(out):
+        for left_over in (STOP_FILE, PAUSE_FILE):
+            (out / left_over).unlink(missing_ok=True)
+        return (yield from noting(work, out))
+
+
 @contextmanager
 def occupying(out: Path) -> Iterator[None]:
     """Note in ``process.json`` that this process works in the folder, as long as the block runs.
