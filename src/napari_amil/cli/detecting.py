@@ -113,7 +113,14 @@ def train_detector(
     recipe = pipeline.Recipe.for_training(begun, begun.settings, pipeline.pick_device(device))
     with talk.stopping(pipeline.make_folder(out) / pipeline.STOP):
         if self_annotate:
-            figures = _self_annotated(talk, images, recipe, chosen, out, hold_out_fold)
+            pipeline.write_text(begun.settings.to_yaml(), out / "run.yaml")
+            files = pipeline.training_images(
+                pipeline.open_source(images, begun.settings.control), hold_out_fold
+            )
+            work = pipeline.train_detector_on(files, recipe, chosen, out / "checkpoint.safetensors")
+            pipeline.save_bundle(talk.follow(work), out / "bundle.safetensors")
+            pipeline.write_json(pipeline.environment(), out / "environment.json")
+            figures = {}
         else:
             annotated = _opened(images, cells, tuple(classes or ()), hold_out_fold, partial=partial)
             figures = talk.follow(pipeline.detector_run(annotated, recipe, chosen, out)).figures
@@ -131,25 +138,6 @@ def _opened(
     """Open the annotated images that the options leave."""
     annotated = yield from pipeline.open_annotated(images, cells, classes)
     return annotated.without_fold(hold_out_fold).marked(partial=partial)
-
-
-def _self_annotated(
-    talk: Talk,
-    images: list[Path],
-    recipe: Any,
-    chosen: Any,
-    out: Path,
-    hold_out_fold: int | None,  # noqa: ANN401
-) -> dict[str, dict[str, float]]:
-    """Train on what classical segmentation finds; there is nothing to measure it against."""
-    pipeline.write_text(recipe.bundle.settings.to_yaml(), out / "run.yaml")
-    files = pipeline.training_images(
-        pipeline.open_source(images, recipe.bundle.settings.control), hold_out_fold
-    )
-    trained = talk.follow(pipeline.train_detector_on(files, recipe, chosen, out / "checkpoint.safetensors"))
-    pipeline.save_bundle(trained, out / "bundle.safetensors")
-    pipeline.write_json(pipeline.environment(), out / "environment.json")
-    return {}
 
 
 def _without_none(values: dict[str, Any]) -> dict[str, Any]:

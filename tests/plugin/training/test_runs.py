@@ -15,10 +15,11 @@ from napari_amil.core.errors import AmilError
 from napari_amil.core.events import Ended, EpochReport, TrainingBegan, to_dict
 from napari_amil.core.settings import RunSettings
 from napari_amil.plugin.training import runs as _runs
+from napari_amil.plugin.training.plans import Plan
 from napari_amil.plugin.training.run_folder import fresh_folder
 from napari_amil.plugin.training.run_list import RunList
 from napari_amil.plugin.training.run_registry import RunRegistry
-from napari_amil.plugin.training.runs import Plan, Run
+from napari_amil.plugin.training.runs import Run
 
 
 def plan(out: Path, **more: object) -> Plan:

@@ -97,7 +97,7 @@ def writing_annotated(images: Sequence[Corrected], out: Path) -> Generator[Event
         raise CohortError("There is no image to learn from; tick one in the list.")
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise CohortError(f"'{out}' exists and is not an empty folder; name another one.")
-    rows = []
+    rows: list[tuple[str, str]] = []
     for number, image in enumerate(images):
         yield Step("write", number, len(images), image.name)
         stem = _stem(image.name, {Path(name).stem for name, _ in rows})
