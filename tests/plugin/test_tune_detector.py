@@ -168,7 +168,8 @@ def test_what_is_too_little_is_refused_in_a_sentence() -> None:
 def test_a_folder_is_read_and_what_it_lacks_is_said(
     viewer: ViewerModel, real_worker: Worker, own_files: Path, tmp_path: Path, qtbot: QtBot
 ) -> None:
-    page = _panel(qtbot, viewer, real_worker, tmp_path / "state").prepare
+    panel = _panel(qtbot, viewer, real_worker, tmp_path / "state")
+    page = panel.prepare
     page.folder.setValue(tmp_path / "absent")
     qtbot.waitUntil(lambda: page._task is None, timeout=WAIT_MS)
     assert str(tmp_path / "absent") in page.why.text()

@@ -59,6 +59,7 @@ class DetectorResults(QWidget):
         self.compare = QPushButton("Compare")
         self.compare.setToolTip("Open the image with what the old and the new detector find, as two layers.")
         self.of_image = wrapped()
+        self.of_image.setToolTip("False: found where no annotated cell lies; boxes agree by half or more.")
         self._lay_out()
         self.images.currentIndexChanged.connect(self._show_image)
         self.compare.clicked.connect(self._on_compare)
@@ -154,7 +155,7 @@ def image_words(entry: dict[str, Any]) -> str:
     for name, words in (("before", "the old detector"), ("after", "the new one")):
         if name in entry:
             right, found = entry[name]["n_right"], entry[name]["n_found"]
-            wrong = f" and {found - right} that are none" if entry["complete"] else ""
+            wrong = f" ({found - right} false)" if entry["complete"] else ""
             parts.append(f"{words} finds {right}{wrong}")
     return f"Of {n_annotated} annotated cells {', '.join(parts)}."
 
