@@ -17,7 +17,6 @@ from napari_amil.core.bundle import load_bundle
 from napari_amil.plugin.detect import DetectPanel
 from napari_amil.plugin.training.annotation_list import Learned
 from napari_amil.plugin.training.annotation_words import hold_out_words, refusal, weak_points
-from napari_amil.plugin.training.process import find_process
 from napari_amil.plugin.training.run_registry import RunRegistry
 from napari_amil.plugin.training.runs import Run
 from napari_amil.plugin.tune_detector import TuneDetectorPanel
@@ -72,6 +71,7 @@ def test_a_detector_learns_from_corrected_smears_and_is_taken_or_given_back(
     beside = QHBoxLayout(window)
     beside.addWidget(panel)
     beside.addWidget(detect)
+    window.show()
     page = panel.prepare
     assert page.why.text().startswith("Nothing to learn from yet")
     layers = _corrected_smears(detect, viewer, chula, qtbot)
@@ -85,31 +85,18 @@ def test_a_detector_learns_from_corrected_smears_and_is_taken_or_given_back(
     with qtbot.waitSignal(panel.started, timeout=WAIT_MS) as started:
         page.start.click()
     run: Run = started.args[0]
-    _cancel_and_end_early(panel, run, qtbot)
+    _end_early(panel, run, qtbot)
     _compare_and_decide(panel, detect, run, viewer, qtbot)
     panel.setParent(None)  # they outlive this window
     detect.setParent(None)
 
 
-def _cancel_and_end_early(panel: TuneDetectorPanel, run: Run, qtbot: QtBot) -> None:
+def _end_early(panel: TuneDetectorPanel, run: Run, qtbot: QtBot) -> None:
     view = panel.runs.view
     qtbot.waitUntil(
         lambda: run.log.step is not None and run.log.step.stage == "train-detector", timeout=WAIT_MS
     )
     qtbot.waitUntil(lambda: "of 400" in view.sentence.text(), timeout=WAIT_MS)
-    child = find_process(run.folder / "process.json")
-    assert child is not None
-    view.buttons["cancel"].click()
-    child.wait(timeout=WAIT_MS / 1000)
-    qtbot.waitUntil(lambda: run.status().state == "cancelled", timeout=WAIT_MS)
-    qtbot.waitUntil(view.buttons["resume"].isVisible, timeout=WAIT_MS)
-    seen = len(run.log.trainings)
-    view.buttons["resume"].click()
-    qtbot.waitUntil(lambda: run.status().state == "running" and run.log.ended is None, timeout=WAIT_MS)
-    qtbot.waitUntil(
-        lambda: run.log.step is not None and run.log.step.stage == "train-detector", timeout=WAIT_MS
-    )
-    assert len(run.log.trainings) == seen
     view.buttons["stop"].click()
     qtbot.waitUntil(lambda: run.status().state == "finished", timeout=WAIT_MS)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from pathlib import Path
 
 import psutil
@@ -240,6 +241,18 @@ def test_a_full_disk_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyP
     ) as e:
         Run.of(plan(tmp_path / "run"))
     assert "\n" not in str(e.value)
+
+
+def test_a_run_that_died_on_a_full_disk_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = say(tmp_path, EpochReport(3, 9, 0.5))
+    assert run.status().sentence == "It is not running. Resume goes on where it was."
+    full = shutil.disk_usage(tmp_path)._replace(free=4096)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: full)
+    status = run.status()
+    assert status.state == "interrupted"
+    assert status.sentence.startswith(
+        f"The disk that holds '{tmp_path}' is full: free some space, then press"
+    )
 
 
 @pytest.mark.skipif(os.name == "nt", reason="drives vanish otherwise on Windows")

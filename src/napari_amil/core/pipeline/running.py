@@ -6,7 +6,7 @@ import json
 import os
 import time
 from collections.abc import Generator, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, TypeVar
 
@@ -102,7 +102,8 @@ def noting(work: Generator[Event, None, Result], out: Path) -> Generator[Event, 
             result: Result = stop.value
             return result
         except Exception as error:
-            _note(Ended("failed", str(error) or type(error).__name__), log)
+            with suppress(OSError):  # of a full disk, which must not hide what happened
+                _note(Ended("failed", str(error) or type(error).__name__), log)
             raise
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
 import time
 from dataclasses import dataclass
@@ -28,6 +29,8 @@ MODEL_FILE = "bundle.safetensors"
 _CHECKPOINT = "checkpoint.safetensors"
 _LAST_WORDS = 300
 _OUTPUT_READ = 4000
+_ROOM_BYTES = 1_000_000
+"""Free space below which a run that died without a word died of it."""
 ALIVE = frozenset({"starting", "running", "paused", "stopping"})
 """States of a run whose process is alive."""
 TRAINING, DETECTOR, ABLATION = "train", "train-detector", "ablate"
@@ -150,6 +153,8 @@ class Run:
         if (self.folder / PROCESS_FILE).exists():
             return self._dead()
         ended = self.log.ended
+        if ended is None and self._disk_is_full():
+            return self._dead()
         if ended is None:
             return Status("interrupted", "It is not running. Resume goes on where it was.")
         if ended.outcome == "failed":
@@ -218,6 +223,12 @@ class Run:
 
     def _dead(self) -> Status:
         """Return the status of a run whose process is gone and did not say goodbye."""
+        if self._disk_is_full():
+            return Status(
+                "interrupted",
+                f"The disk that holds '{self.folder}' is full: free some space, then press Resume to go on "
+                f"after {_GOES_ON[self.kind]}.",
+            )
         said = self._last_words()
         if said and self.log.now is None and not (self.folder / _CHECKPOINT).exists():
             return Status("failed", said)
@@ -227,6 +238,13 @@ class Run:
             "The training process was ended from outside, perhaps for want of memory. Resume goes on after "
             f"{_GOES_ON[self.kind]}.{words}",
         )
+
+    def _disk_is_full(self) -> bool:
+        """Tell whether there is no room left for what a run writes."""
+        try:
+            return shutil.disk_usage(self.folder).free < _ROOM_BYTES
+        except OSError:
+            return False
 
     def _last_words(self) -> str:
         try:
