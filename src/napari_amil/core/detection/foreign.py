@@ -18,6 +18,7 @@ _STEP = 4  # pixels; a typical colour needs no more
 
 # optical densities relative to a typical cell; the ratio is that of red over green
 _MAGENTA_RATIO, _MAGENTA_GREEN = 0.7, 1.4  # granules and chromatin that bind eosin and azure alike
+_DENSE_GREEN = 0.4  # in itself, since under unusual light a typical cell may have next to no density in green
 _GREY_RATIO, _GREY_GREEN, _GREY = 1.5, 0.5, 0.6  # a pointer: nearly as dense in red as in green
 _PALE_GREEN = 1.15  # a whole cell that is bluish and no denser is polychromatic, not nucleated
 _WHOLE, _SMALL = 0.75, 0.65  # typical diameters from which on an object is a cell, and below which a platelet
@@ -97,7 +98,7 @@ def foreign_share(
     smooth = _smooth(normalised)
     density = _density(smooth) / (colour.density if np.isfinite(colour.density).all() else USUAL.density)
     bluish = _bluish(smooth, colour)
-    other = _black(smooth) | _magenta(density) | (_grey(smooth, density) & ~bluish)
+    other = _black(smooth) | _magenta(smooth, density) | (_grey(smooth, density) & ~bluish)
     mark = (normalised.max(axis=2) < _BLACK_MARK) | (
         normalised[..., 0] < normalised[..., 2] + min(-_BLUE_MARK, _limit(colour) - _BLUE_MARK)
     )
@@ -141,10 +142,11 @@ def _black(smooth: NDArray[np.float32]) -> NDArray[np.bool_]:
     return np.asarray(smooth.max(axis=2) < _INK, dtype=bool)
 
 
-def _magenta(density: NDArray[np.float64]) -> NDArray[np.bool_]:
+def _magenta(smooth: NDArray[np.float32], density: NDArray[np.float64]) -> NDArray[np.bool_]:
     """Return which pixels are magenta and dense; ``density`` is relative to a typical cell."""
     red, green = density[..., 0], density[..., 1]
-    return np.asarray((red < _MAGENTA_RATIO * green) & (green > _MAGENTA_GREEN), dtype=bool)
+    dense = (green > _MAGENTA_GREEN) & (_density(smooth[..., 1]) > _DENSE_GREEN)
+    return np.asarray((red < _MAGENTA_RATIO * green) & dense, dtype=bool)
 
 
 def _grey(smooth: NDArray[np.float32], density: NDArray[np.float64]) -> NDArray[np.bool_]:
