@@ -57,7 +57,7 @@ def write(kind: str, folder: Path, image: Image) -> Path:
     return path
 
 
-def tuned(recipe: Recipe, tile_px: int = 256) -> Recipe:
+def tuned(recipe: Recipe, tile_px: int = 384) -> Recipe:
     wanted = {"cell_diameter_px": 40.0, "tile_px": tile_px, "candidate_score": 0.3}
     detection = recipe.settings.detection.model_copy(update=wanted)
     settings = recipe.settings.model_copy(update={"detection": detection})
