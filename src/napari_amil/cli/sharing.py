@@ -71,7 +71,7 @@ def explore(
     min_cells: Annotated[int, typer.Option(min=3, help="Smallest cluster.")] = 10,
     names: Annotated[
         list[str] | None,
-        typer.Option("--name", help="CLUSTER=NAME writes a cell list in which it is a class."),
+        typer.Option("--name", help="CLUSTER=NAME makes it a class in candidates.csv beside the scores."),
     ] = None,
     groups: Annotated[
         Path | None, typer.Option(help="CSV 'patient' or 'bag', and 'group': compare the two groups.")
@@ -97,11 +97,11 @@ def explore(
         talk.result(text, **line)
     for named in names or []:
         cluster, _, name = named.partition("=")
-        path = out / f"candidate-{name}.csv"
         if not cluster.isdigit():
             raise AmilError(f"--name {named} names no cluster; give its number first, as in 2=spherocytes.")
-        n_bags = pipeline.name_cluster(project, found, int(cluster), name, path)
-        talk.result(f"{n_bags} bags are labelled {name} in {path}", candidate=str(path), n_bags=n_bags)
+        named_so = pipeline.name_cluster(project, found.clusters, int(cluster), name, scored)
+        text = f"{named_so.n_bags} bags are labelled {named_so.name} in {named_so.path}"
+        talk.result(text, candidate=str(named_so.path), n_bags=named_so.n_bags)
     if groups is not None:
         for line in pipeline.compare_project(project, found, groups, out).to_dict("records"):
             text = f"{line['statistic']:20} Cliff's delta {line['cliffs_delta']:+.2f}, p = {line['p']:.3g}"

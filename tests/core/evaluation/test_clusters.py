@@ -11,9 +11,9 @@ from napari_amil.core.evaluation.clusters import (
     NONE,
     Clusters,
     ClusterSettings,
+    cell_features,
     cluster_table,
     find_clusters,
-    neighbour_plane,
     patient_table,
     truth_table,
     unseen_agreement,
@@ -55,11 +55,16 @@ def test_planted_kinds_are_found(planted: tuple[pd.DataFrame, pd.DataFrame, np.n
     assert (found.label[240:260] == 2).mean() > 0.9
     assert found.label[260] == found.label[200]
     assert np.isfinite(found.distance[found.label > 0]).all()
-    table = cluster_table(cells, bags, found, ["control", "ill"]).set_index("cluster")
+    features = cell_features(cells, z, SETTINGS)
+    table = cluster_table(cells, bags, found, ["control", "ill"], features).set_index("cluster")
     assert table.loc[1, "n_cells"] == len(set(cells.loc[found.label == 1, "cell_id"]))
     assert table.loc[2, "in_unseen_bags"] == 1
-    assert table.loc[2, "nearest_class"] == "ill"
-    assert table.loc[2, "nearest_probability"] == pytest.approx(0.75)
+    assert table.loc[2, "anomaly"] == 10
+    assert table.loc[2, "nearest_class"] == "control"  # the only class with cells
+    usual = features[(cells["bag"] == "a") & (cells["anomaly"] == 1)]
+    spread = np.sqrt(((usual - usual.mean(axis=0)) ** 2).sum(axis=1).mean())
+    far = np.linalg.norm(features[found.label == 2].mean(axis=0) - usual.mean(axis=0)) / spread
+    assert table.loc[2, "nearest_distance"] == pytest.approx(far)
     patients = patient_table(cells, bags, found).set_index("patient")
     assert patients.loc["q", "cluster_2"] == pytest.approx((found.label[100:260] == 2).mean())
     assert patients.loc["p", "n_cells"] == 101
@@ -88,15 +93,6 @@ def test_agreement_with_the_truth_counts_every_cell_once(
         unseen_agreement(cells, labels, clusters, "cell_type", "absent")
     with pytest.raises(AmilError, match="no column 'kind'"):
         truth_table(cells, clusters, "kind")
-
-
-def test_neighbours_stay_together_on_the_map(planted: tuple[pd.DataFrame, pd.DataFrame, np.ndarray]) -> None:
-    _, _, z = planted
-    place = neighbour_plane(z)
-    apart = np.linalg.norm(place[:, None] - place[None], axis=2)
-    np.fill_diagonal(apart, np.inf)
-    assert place.shape == (261, 2)
-    assert set(apart[240:260].argmin(axis=1)) <= set(range(240, 260))
 
 
 def test_too_few_cells_are_said(planted: tuple[pd.DataFrame, pd.DataFrame, np.ndarray]) -> None:

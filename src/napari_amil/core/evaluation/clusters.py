@@ -10,10 +10,9 @@ import pandas as pd
 from numpy.typing import NDArray
 from sklearn.cluster import HDBSCAN
 from sklearn.decomposition import PCA
-from sklearn.manifold import TSNE
-from sklearn.preprocessing import StandardScaler
 
 from napari_amil.core.errors import AmilError
+from napari_amil.core.evaluation.layouts import plane
 from napari_amil.core.evaluation.metrics import NORMAL
 from napari_amil.core.types import ANOMALOUS_Q, UNSEEN
 
@@ -23,6 +22,9 @@ NONE = -1
 """Cluster of a cell that is in none."""
 _COMPONENTS = 10
 _DENSITY_CELLS = 5
+_FEWEST_OF_CLASS = 5
+_MOST = 8.0  # deviations; more are not more abnormal
+_STAINED = frozenset({"morph_blueness_z"})
 
 
 @dataclass(frozen=True)
@@ -74,13 +76,40 @@ def unusual_cells(cells: pd.DataFrame, settings: ClusterSettings) -> NDArray[np.
     return np.asarray(small | high)
 
 
+def cell_features(
+    cells: pd.DataFrame, embeddings: NDArray[np.float32], settings: ClusterSettings
+) -> NDArray[np.float64]:
+    """Return what cells are clustered by, ``(n_cells, n_features)``: embedding and named measurements.
+
+    Both are taken as deviations from the usual cells of the cohort, those that are not looked at, in their
+    standard deviation; the ``morph_<name>_z`` are kept within 8. Embedding and measurements weigh alike,
+    however many there are of each. What says more of the stain than of the cell is left out.
+    """
+    usual = ~unusual_cells(cells, settings)
+    names = [name for name in cells if name.startswith("morph_") and name.endswith("_z")]
+    names = [name for name in names if name not in _STAINED and cells[name].notna().any()]
+    parts = [embeddings.astype(np.float64)]
+    if names:
+        z = np.nan_to_num(cells[names].to_numpy(np.float64), nan=0.0)
+        parts.append(np.clip(z, -_MOST, _MOST))
+    return np.concatenate([_deviations(part, usual) / np.sqrt(part.shape[1]) for part in parts], axis=1)
+
+
+def _deviations(x: NDArray[np.float64], usual: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Return deviations from the ``usual`` rows, of all rows where these are too few to tell."""
+    known = x[usual] if usual.sum() > 1 else x
+    spread = known.std(axis=0)
+    return np.asarray((x - known.mean(axis=0)) / np.where(spread > 0, spread, 1.0))
+
+
 def find_clusters(
     cells: pd.DataFrame, embeddings: NDArray[np.float32], settings: ClusterSettings
 ) -> Clusters:
-    """Cluster the unusual cells by their embeddings (HDBSCAN, McInnes et al. 2017).
+    """Cluster the unusual cells by their features (HDBSCAN, McInnes et al. 2017).
 
-    Embeddings are standardised and reduced to their first 10 principal components; a cell that
-    is in several bags counts once. Clusters are numbered by size, the largest is 1.
+    The features (`cell_features`) are reduced to their first 10 principal components among the unusual
+    cells; a cell that is in several bags counts once, and is looked at if it is unusual in one of them.
+    Clusters are numbered by size, the largest is 1.
 
     Raises
     ------
@@ -89,15 +118,16 @@ def find_clusters(
     """
     group = cells.groupby(PLACE, sort=False).ngroup().to_numpy()
     first = np.unique(group, return_index=True)[1]
-    chosen = first[unusual_cells(cells.iloc[first], settings)]
+    looked_at = np.zeros(len(first), dtype=bool)
+    np.logical_or.at(looked_at, group, unusual_cells(cells, settings))
+    chosen = first[looked_at]
     if len(chosen) < settings.min_cells:
         raise AmilError(
             f"Only {len(chosen)} cells are unusual, too few for a cluster of {settings.min_cells}; "
             "lower --percentile or --min-cells, or score more samples."
         )
-    x = StandardScaler().fit_transform(embeddings[chosen].astype(np.float64))
-    n_components = min(_COMPONENTS, *x.shape)
-    x = PCA(n_components, random_state=0).fit_transform(x)
+    x = cell_features(cells, embeddings, settings)[chosen]
+    x = PCA(min(_COMPONENTS, *x.shape), random_state=0).fit_transform(x)
     found = _dense_groups(x, settings.min_cells)
     sizes = pd.Series(found[found >= 0]).value_counts().index.tolist()
     number = {old: new for new, old in enumerate(sizes, start=1)}
@@ -121,65 +151,87 @@ def _dense_groups(x: NDArray[np.float64], min_cells: int) -> NDArray[np.int64]:
     return np.asarray(found, dtype=np.int64)
 
 
-def plane(embeddings: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Return the first two principal components ``(n_cells, 2)`` of embeddings; the second may be zero."""
-    x = embeddings.astype(np.float64)
-    n = min(2, *x.shape)
-    placed = np.zeros((len(x), 2))
-    placed[:, :n] = PCA(n, random_state=0).fit_transform(x)
-    return placed
-
-
-def neighbour_plane(embeddings: NDArray[np.float32], seed: int = 0) -> NDArray[np.float64]:
-    """Return places ``(n_cells, 2)`` in which neighbours stay together (t-SNE, van der Maaten 2008)."""
-    x = embeddings.astype(np.float64)
-    perplexity = min(30.0, max(1.0, (len(x) - 1) / 3))
-    return np.asarray(TSNE(perplexity=perplexity, init="pca", random_state=seed).fit_transform(x))
-
-
 def cluster_table(
-    cells: pd.DataFrame, bags: pd.DataFrame, clusters: Clusters, classes: Sequence[str]
+    cells: pd.DataFrame,
+    bags: pd.DataFrame,
+    clusters: Clusters,
+    classes: Sequence[str],
+    features: NDArray[np.float64],
 ) -> pd.DataFrame:
     """Return one line per cluster, those of samples that no class explains first.
 
-    Columns: ``cluster``, ``n_cells`` (each once), ``n_patients``, ``n_bags``, ``anomaly`` (median),
-    ``in_unseen_bags`` (share of the cells that lie in bags said to be unlike anything seen),
-    ``nearest_class`` and ``nearest_probability`` (what the classifier of the bag makes of its mean cell).
+    Columns: ``cluster``, ``n_cells`` (each once), ``n_patients``, ``n_bags``, ``anomaly`` (mean),
+    ``in_unseen_bags`` (share of the cells that lie in bags said to be unlike anything seen), and
+    ``nearest_class`` with ``nearest_distance``: from the middle of the cluster to the middle of the cells of
+    that class, in root mean squares of the distance of these cells from their middle.
+
+    Parameters
+    ----------
+    classes
+        That the model knows, the control class first.
+    features
+        ``(n_cells, n_features)`` as `cell_features` returns them.
     """
     bag = bags.set_index("bag")
+    middles = _middles(cells, bags, classes, features)
     lines = []
     for number in clusters.numbers:
         own = cells[clusters.label == number]
-        nearest, probability = _nearest(own, classes)
+        nearest, distance = _nearest(features[clusters.label == number].mean(axis=0), middles)
         lines.append(
             {
                 "cluster": number,
                 "n_cells": len(own.drop_duplicates(PLACE)),
                 "n_patients": own["bag"].map(bag["patient"]).nunique(),
                 "n_bags": own["bag"].nunique(),
-                "anomaly": float(own["anomaly"].median()),
+                "anomaly": float(own["anomaly"].mean()),
                 "in_unseen_bags": float((own["bag"].map(bag["verdict"]) == UNSEEN).mean()),
                 "nearest_class": nearest,
-                "nearest_probability": probability,
+                "nearest_distance": distance,
             }
         )
     columns = ["cluster", "n_cells", "n_patients", "n_bags", "anomaly", "in_unseen_bags"]
-    table = pd.DataFrame(lines, columns=[*columns, "nearest_class", "nearest_probability"])
+    table = pd.DataFrame(lines, columns=[*columns, "nearest_class", "nearest_distance"])
     return table.sort_values(["in_unseen_bags", "n_cells"], ascending=False, ignore_index=True)
 
 
-def _nearest(own: pd.DataFrame, classes: Sequence[str]) -> tuple[str, float]:
-    """Return the class that the mean cell speaks for, and its probability: softmax of mean W_c z_n."""
-    named = [name for name in classes if f"contribution_{name}" in own]
-    weight = own["pool_weight"].to_numpy(np.float64)
-    usable = np.isfinite(weight) & (np.abs(weight) > 1e-12)
-    if not named or not usable.any():
+Middle = tuple[NDArray[np.float64], float]
+"""Where the cells of a class lie on average, and the root mean square of their distance from there."""
+
+
+def _middles(
+    cells: pd.DataFrame, bags: pd.DataFrame, classes: Sequence[str], features: NDArray[np.float64]
+) -> dict[str, Middle]:
+    """Return the middle of each known class: unusual cells of its bags, of the controls the usual ones.
+
+    The class of a bag is its label or, where it has none, the verdict.
+    """
+    labels = (
+        bags["label"].astype(object).where(bags["label"].notna() & (bags["label"] != ""), bags["verdict"])
+    )
+    of_bag = dict(zip(bags["bag"], labels, strict=True))
+    of_cell = cells["bag"].map(of_bag).to_numpy(object)
+    unusual = unusual_cells(cells, ClusterSettings())
+    scored = np.isfinite(cells["anomaly"].to_numpy(np.float64))
+    middles = {}
+    for number, name in enumerate(classes):
+        own = features[(of_cell == name) & scored & (unusual if number else ~unusual)]
+        if len(own) >= _FEWEST_OF_CLASS:
+            centre = own.mean(axis=0)
+            middles[name] = centre, float(np.sqrt(((own - centre) ** 2).sum(axis=1).mean()))
+    return middles
+
+
+def _nearest(place: NDArray[np.float64], middles: dict[str, Middle]) -> tuple[str, float]:
+    """Return the class whose middle is nearest in its own spread, and how far it is."""
+    far = {
+        name: float(np.linalg.norm(place - centre)) / max(spread, 1e-9)
+        for name, (centre, spread) in middles.items()
+    }
+    if not far:
         return "", float("nan")
-    each = own.loc[usable, [f"contribution_{name}" for name in named]].to_numpy(np.float64)
-    logits = (each / weight[usable, None]).mean(axis=0)
-    share = np.exp(logits - logits.max())
-    share /= share.sum()
-    return named[int(share.argmax())], float(share.max())
+    name = min(far, key=far.__getitem__)
+    return name, far[name]
 
 
 def patient_table(cells: pd.DataFrame, bags: pd.DataFrame, clusters: Clusters) -> pd.DataFrame:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import weakref
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,7 @@ from napari_amil.core.exchange.project import Project, read_project
 from napari_amil.plugin.colour.colours import default_scale, score_columns
 from napari_amil.plugin.layers.layers import make_layer, set_scores, show_scale
 from napari_amil.plugin.layers.rows import CellRecord, record_of, score_names
-from napari_amil.plugin.layers.selection import CellKey, find_cell, fly_to, selection_of
+from napari_amil.plugin.layers.selection import BAG, CellKey, find_cell, fly_to, selection_of
 
 _TIFF = {".tif", ".tiff"}
 
@@ -49,10 +50,17 @@ class OpenProject(QObject):
         self.changed.emit()
         return project
 
-    def show_cell(self, row: int) -> None:
+    def show_cell(self, row: int, chosen: Iterable[CellKey] = ()) -> None:
         """Open the image of a cell with the cells of its bag, choose the cell and fly to it.
 
         What was opened for the cell before goes, unless the user has changed it.
+
+        Parameters
+        ----------
+        row
+            Row of the table of cells.
+        chosen
+            Cells that are chosen beside it.
 
         Raises
         ------
@@ -63,20 +71,14 @@ class OpenProject(QObject):
         if viewer is None or self.project is None:
             return
         cell = self.project.cells.iloc[row]
-        key = CellKey(str(cell["image"]), int(cell["cell_id"]))
-        found = self._find(viewer, key, str(cell["bag"]))
+        key = CellKey(str(cell["image"]), int(cell["cell_id"]), str(cell["bag"]))
+        found = find_cell(viewer, key)
         if found is None:
-            layer = self._add(viewer, key.image, str(cell["bag"]))
-            found = self._find(viewer, key, str(cell["bag"])) or (layer, 0)
-        selection_of(viewer).choose([key], key)
+            layer = self._add(viewer, key.image, key.bag)
+            found = find_cell(viewer, key) or (layer, 0)
+        selection_of(viewer).choose([key, *chosen], key)
         viewer.layers.selection.active = found[0]
         fly_to(viewer, *found)
-
-    def _find(self, viewer: ViewerModel, key: CellKey, bag: str) -> tuple[Shapes, int] | None:
-        found = find_cell(viewer, key)
-        if found is None or found[0].metadata.get("bag", bag) != bag:
-            return None
-        return found
 
     def _add(self, viewer: ViewerModel, image: str, bag: str) -> Shapes:
         """Add an image and the cells of a bag on it."""
@@ -89,7 +91,7 @@ class OpenProject(QObject):
         record = CellRecord(str(background.unique_id), image, (), (pixels.shape[0], pixels.shape[1]))
         record.candidates = Candidates.of(cells, diameter)
         layer = make_layer(cells, record, background)
-        layer.metadata["bag"] = bag
+        layer.metadata[BAG] = bag
         set_scores(layer, table[["cell_id", *score_names(table)]])
         names = [name for name in score_columns(table) if table[name].notna().any()]
         if names:
@@ -113,6 +115,14 @@ class OpenProject(QObject):
 def _is_touched(layer: Layer) -> bool:
     record = record_of(layer)
     return record is not None and record.is_touched(layer.features)
+
+
+def stored_layout(folder: Path, layout: str) -> np.ndarray | None:
+    """Return the places ``(n_cells, 2)`` that were worked out for a project, None where there are none."""
+    try:
+        return np.asarray(np.load(folder / f"map-{layout}.npy", allow_pickle=False))
+    except (OSError, ValueError, EOFError):
+        return None
 
 
 _open: dict[int, OpenProject] = {}
