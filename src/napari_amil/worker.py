@@ -143,7 +143,7 @@ def lay_out(request: Request) -> Generator[Event, None, dict[str, Any]]:
 def explore(request: Request) -> Generator[Event, None, dict[str, Any]]:
     """Find clusters of unusual cells in the scored ``folder`` and keep them there."""
     folder = Path(request["folder"])
-    settings = pipeline.ClusterSettings(request["percentile"], request["min_cells"])
+    settings = pipeline.ClusterSettings(request["percentile"], request["min_cells"], request["unexplained"])
     project = pipeline.read_project(folder)
     found = yield from pipeline.explore_project(
         project, settings, folder / pipeline.EXPLORATION, pictures=False

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +20,7 @@ from napari_amil.core.evaluation.clusters import (
     cell_features,
     cluster_table,
     find_clusters,
+    looked_at,
     patient_table,
     truth_table,
     unseen_agreement,
@@ -27,7 +28,7 @@ from napari_amil.core.evaluation.clusters import (
 )
 from napari_amil.core.evaluation.figures import COLOURS, panels, save_figure
 from napari_amil.core.evaluation.groups import compare_groups, per_patient
-from napari_amil.core.evaluation.layouts import neighbour_plane
+from napari_amil.core.evaluation.layouts import neighbour_plane, plane
 from napari_amil.core.events import Event, Step
 from napari_amil.core.exchange.files import replacing
 from napari_amil.core.exchange.project import Project
@@ -80,8 +81,10 @@ def explore_project(
         If too few cells are unusual, or a file cannot be written.
     """
     yield Step("explore", 0, 1, "Looking for clusters")
-    clusters = find_clusters(project.cells, project.embeddings, settings)
-    features = cell_features(project.cells, project.embeddings, settings)
+    chosen = looked_at(project.cells, project.bags, project.classes, settings)
+    features = cell_features(project.cells, project.embeddings, chosen)
+    clusters = find_clusters(project.cells, features, chosen, settings.min_cells)
+    clusters = replace(clusters, place=plane(project.embeddings))
     table = cluster_table(project.cells, project.bags, clusters, project.classes, features)
     patients = patient_table(project.cells, project.bags, clusters)
     placed = project.cells[["bag", "cell_id", *PLACE]].assign(

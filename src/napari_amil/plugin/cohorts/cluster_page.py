@@ -8,6 +8,7 @@ import numpy as np
 from napari.components import ViewerModel
 from qtpy.QtCore import QModelIndex, QSettings, Qt, Signal
 from qtpy.QtWidgets import (
+    QComboBox,
     QDoubleSpinBox,
     QFormLayout,
     QLineEdit,
@@ -32,6 +33,8 @@ _NONE = (
 _SAVED = (
     "{n_cells} cells are the candidate class '{name}', and {n_bags} samples bear its label, in {path}: {next}"
 )
+_SAMPLES = {"All samples": 90.0, "Samples that no class explains": 75.0}
+"""Which samples are looked into, and from which percentile on cells are unusual there."""
 _NEXT = "choose this file as the cohort in 'Train a model'."
 
 
@@ -60,11 +63,21 @@ class ClusterPage(QWidget):
         self._on_project_changed()
 
     def _build(self, viewer: ViewerModel) -> None:
-        self.percentile, self.least = QDoubleSpinBox(), QSpinBox()
+        self.samples, self.percentile, self.least = QComboBox(), QDoubleSpinBox(), QSpinBox()
+        self.samples.addItems(list(_SAMPLES))
+        self.samples.setAccessibleName("Look into")
+        self.samples.setToolTip(
+            "Samples that no class explains: their label is not a class of the model or, without a label, "
+            "the verdict is none. Cells of known kinds are not in the way there."
+        )
+        if self._remembered.value("unexplained", False) in (True, "true"):
+            self.samples.setCurrentIndex(1)
         self.percentile.setRange(50, 100)
         self.percentile.setDecimals(1)
         self.percentile.setSuffix(" %")
-        self.percentile.setValue(float(self._remembered.value("percentile", 97.5)))
+        self.percentile.setValue(
+            float(self._remembered.value("percentile", _SAMPLES[self.samples.currentText()]))
+        )
         self.percentile.setAccessibleName("Unusual from percentile")
         self.percentile.setToolTip(
             "Cells that are more anomalous than so many per cent of control cells are looked at, as are all "
@@ -93,12 +106,14 @@ class ClusterPage(QWidget):
         )
         self.naming = JobBar("Make it a class", "Keep the cluster under this name, for the next training.")
         self._lay_out()
+        self.samples.currentTextChanged.connect(self._on_samples_changed)
         self.view.clicked.connect(self._on_row)
         self.view.activated.connect(self._on_row)
         self.cells.errored.connect(self._on_errored)
 
     def _lay_out(self) -> None:
         form = QFormLayout()
+        form.addRow("Look into", self.samples)
         form.addRow("Unusual from", self.percentile)
         form.addRow("At least", self.least)
         layout = QVBoxLayout(self)
@@ -117,7 +132,9 @@ class ClusterPage(QWidget):
             return
         self._remembered.setValue("percentile", self.percentile.value())
         self._remembered.setValue("min_cells", self.least.value())
+        self._remembered.setValue("unexplained", bool(self.samples.currentIndex()))
         settings = {"percentile": self.percentile.value(), "min_cells": self.least.value()}
+        settings["unexplained"] = bool(self.samples.currentIndex())
         self.job.follow(self._worker.start("explore", folder=str(self._state.folder), **settings))
 
     def chosen(self) -> int | None:
@@ -151,6 +168,9 @@ class ClusterPage(QWidget):
             self._state.show_cell(int(rows[0]), keys_of_rows(project.cells.iloc[rows]))
         except AmilError as error:
             self._on_errored(str(error))
+
+    def _on_samples_changed(self, text: str) -> None:
+        self.percentile.setValue(_SAMPLES[text])
 
     def _on_row(self, _: QModelIndex) -> None:
         cluster = self.chosen()

@@ -86,11 +86,11 @@ def exploring_unseen(
 ) -> Generator[Event, None, pd.DataFrame]:
     """Keep the test of each class that was left out as a scored folder, and look for the class in it.
 
-    Every ``scored-<class>`` opens in the window, ``exploration`` in it holds the clusters. The table,
-    also written as ``clusters.csv``, has a line per class and fold: how many cells of its abnormal types
-    there are, which share of them is unusual enough to be looked at, purity and completeness of the best
-    cluster and of all clusters together that consist of them for the greater part. Where cell types
-    are not known, the folders are all.
+    Every ``scored-<class>`` opens in the window, ``exploration`` in it holds the clusters. The table has
+    two lines per class and fold: all samples looked into at once, and only those whose label is not among
+    the classes of the training. It tells purity and completeness of the best cluster against the abnormal
+    cell types of the class, and of all clusters together of which more than half is of these types.
+    Where cell types are not known, it is empty.
     """
     lines: list[dict[str, object]] = []
     for name, folds in tests.items():
@@ -104,13 +104,16 @@ def exploring_unseen(
             folder = out / (f"scored-{name}" if len(folds) == 1 else f"scored-{name}-fold-{trial.fold}")
             project = unseen_project(plan, trial, test)
             write_project(project, folder)
-            try:
-                found = yield from explore_project(project, ClusterSettings(), folder / EXPLORATION)
-                truth = compare_with_truth(project, found, "cell_type", name, folder / EXPLORATION)
-            except AmilError as error:
-                yield Warned(f"{trial.row}, {trial.place}: {error}")
-                continue
-            lines.append({"unseen": name, "fold": trial.fold, **_line(truth)})
+            for samples, unexplained in (("all", False), ("unexplained", True)):
+                here = folder / (EXPLORATION if unexplained else f"{EXPLORATION}-all")
+                try:
+                    settings = ClusterSettings(unexplained=unexplained)
+                    found = yield from explore_project(project, settings, here)
+                    truth = compare_with_truth(project, found, "cell_type", name, here)
+                except AmilError as error:
+                    yield Warned(f"{trial.row}, {trial.place}, {samples} samples: {error}")
+                    continue
+                lines.append({"unseen": name, "fold": trial.fold, "samples": samples, **_line(truth)})
     return pd.DataFrame(lines)
 
 
