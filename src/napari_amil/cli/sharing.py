@@ -98,7 +98,7 @@ def explore(
         text = (
             f"cluster {line['cluster']:<3} {line['n_cells']} cells of {line['n_patients']} patients, "
             f"{line['in_unseen_bags']:.0%} in samples unlike anything seen; nearest {line['nearest_class']}, "
-            f"{line['nearest_distance']:.1f} times its spread away"
+            f"{line['nearest_distance']:.1f} deviations away"
         )
         talk.result(text, **line)
     for named in names or []:

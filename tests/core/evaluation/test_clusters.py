@@ -15,7 +15,9 @@ from napari_amil.core.evaluation.clusters import (
     cluster_table,
     find_clusters,
     looked_at,
+    main_components,
     patient_table,
+    separation,
     truth_table,
     unseen_agreement,
     unusual_cells,
@@ -62,16 +64,19 @@ def test_planted_kinds_are_found(planted: tuple[pd.DataFrame, pd.DataFrame, np.n
     assert (found.label[240:260] == 2).mean() > 0.9
     assert found.label[260] == found.label[200]
     assert np.isfinite(found.distance[found.label > 0]).all()
-    features = cell_features(cells, z, unusual_cells(cells, SETTINGS))
+    chosen = unusual_cells(cells, SETTINGS)
+    features = main_components(cell_features(cells, z, chosen), chosen)
     table = cluster_table(cells, bags, found, ["control", "ill"], features).set_index("cluster")
     assert table.loc[1, "n_cells"] == len(set(cells.loc[found.label == 1, "cell_id"]))
     assert table.loc[2, "in_unseen_bags"] == 1
     assert table.loc[2, "anomaly"] == 10
     assert table.loc[2, "nearest_class"] == "control"  # the only class with cells
     usual = features[(cells["bag"] == "a") & (cells["anomaly"] == 1)]
-    spread = np.sqrt(((usual - usual.mean(axis=0)) ** 2).sum(axis=1).mean())
-    far = np.linalg.norm(features[found.label == 2].mean(axis=0) - usual.mean(axis=0)) / spread
+    far = separation(features[found.label == 2], usual)
     assert table.loc[2, "nearest_distance"] == pytest.approx(far)
+    assert far > 10  # they were planted 25 deviations away
+    halves = np.array([[0.0, 0], [2, 0]])  # with a deviation of 1 along the line that joins them
+    assert separation(halves, halves + np.array([3, 0])) == pytest.approx(3)
     patients = patient_table(cells, bags, found).set_index("patient")
     assert patients.loc["q", "cluster_2"] == pytest.approx((found.label[100:260] == 2).mean())
     assert patients.loc["p", "n_cells"] == 101

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -16,6 +17,7 @@ from napari_amil.core.evaluation.clusters import ClusterSettings
 from napari_amil.core.events import Failed, drain
 from napari_amil.core.exchange.project import Project, read_project, write_project
 from napari_amil.core.exchange.tables import load_table
+from napari_amil.core.pipeline import report
 from napari_amil.core.pipeline.candidates import name_cluster
 from napari_amil.core.pipeline.explore import (
     Exploration,
@@ -169,3 +171,32 @@ def test_a_lost_field_stops_no_report(project: Project, tmp_path: Path) -> None:
     written = drain(write_reports(project, tmp_path / "r", ["b0", "b4"]), events.append)
     assert [event.source for event in events if isinstance(event, Failed)] == ["field.png"]
     assert len(written) == 3
+
+
+def test_a_page_is_printed_or_the_extra_is_named(
+    project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Printer:
+        """Stands for WeasyPrint: notes what it would print."""
+
+        def __init__(self, string: str, base_url: str) -> None:
+            self.text = string
+
+        def write_pdf(self, path: Path) -> None:
+            path.write_text("%PDF of " + self.text[self.text.index("<h1>") :][:15])
+
+    def asked(package: str) -> SimpleNamespace:
+        return {"weasyprint": SimpleNamespace(HTML=Printer)}[package]
+
+    monkeypatch.setattr(report, "optional", asked)
+    written = drain(write_reports(project, tmp_path / "r", ["b4"], pdf=True))
+    names = [path.relative_to(tmp_path / "r").as_posix() for path in written]
+    assert names == ["cohort.html", "cohort.pdf", "samples/b4.html", "samples/b4.pdf"]
+    assert (tmp_path / "r" / "samples" / "b4.pdf").read_text() == "%PDF of <h1>Sample b4</"
+
+    def without_pango(_: str) -> SimpleNamespace:
+        raise OSError("cannot load library 'libpango-1.0-0'")
+
+    monkeypatch.setattr(report, "optional", without_pango)
+    with pytest.raises(AmilError, match="install Pango, or print the pages from a browser"):
+        drain(write_reports(project, tmp_path / "r", [], pdf=True))

@@ -131,6 +131,13 @@ def _deviations(x: NDArray[np.float64], known: NDArray[np.bool_]) -> NDArray[np.
     return np.asarray((x - rows.mean(axis=0)) / np.where(spread > 0, spread, 1.0))
 
 
+def main_components(features: NDArray[np.float64], chosen: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Return the first 10 principal components of the ``chosen`` cells for all cells."""
+    known = features[chosen]
+    fitted = PCA(min(_COMPONENTS, *known.shape), random_state=0).fit(known)
+    return np.asarray(fitted.transform(features))
+
+
 def find_clusters(
     cells: pd.DataFrame, features: NDArray[np.float64], chosen: NDArray[np.bool_], min_cells: int
 ) -> Clusters:
@@ -201,22 +208,21 @@ def cluster_table(
 
     Columns: ``cluster``, ``n_cells`` (each once), ``n_patients``, ``n_bags``, ``anomaly`` (mean),
     ``in_unseen_bags`` (share of the cells that lie in bags said to be unlike anything seen), and
-    ``nearest_class`` with ``nearest_distance``: from the middle of the cluster to the middle of the cells of
-    that class, in root mean squares of the distance of these cells from their middle.
+    ``nearest_class`` with ``nearest_distance``: how far its cells are from those of it (`separation`).
 
     Parameters
     ----------
     classes
         That the model knows, the control class first.
     features
-        ``(n_cells, n_features)`` as `cell_features` returns them.
+        ``(n_cells, n_components)`` as `main_components` returns them.
     """
     bag = bags.set_index("bag")
-    middles = _middles(cells, bags, classes, features)
+    known = _of_classes(cells, bags, classes, features)
     lines = []
     for number in clusters.numbers:
         own = cells[clusters.label == number]
-        nearest, distance = _nearest(features[clusters.label == number].mean(axis=0), middles)
+        nearest, distance = _nearest(features[clusters.label == number], known)
         lines.append(
             {
                 "cluster": number,
@@ -234,43 +240,42 @@ def cluster_table(
     return table.sort_values(["in_unseen_bags", "n_cells"], ascending=False, ignore_index=True)
 
 
-Middle = tuple[NDArray[np.float64], float]
-"""Where the cells of a class lie on average, and the root mean square of their distance from there."""
-
-
-def _middles(
+def _of_classes(
     cells: pd.DataFrame, bags: pd.DataFrame, classes: Sequence[str], features: NDArray[np.float64]
-) -> dict[str, Middle]:
-    """Return the middle of each known class: unusual cells of its bags, of the controls the usual ones.
-
-    The class of a bag is its label or, where it has none, the verdict.
-    """
-    labels = (
-        bags["label"].astype(object).where(bags["label"].notna() & (bags["label"] != ""), bags["verdict"])
-    )
-    of_bag = dict(zip(bags["bag"], labels, strict=True))
+) -> dict[str, NDArray[np.float64]]:
+    """Return the features of cells of each known class: the unusual ones, of the controls the usual ones."""
+    of_bag = dict(zip(bags["bag"], _class_of_bags(bags), strict=True))
     of_cell = cells["bag"].map(of_bag).to_numpy(object)
     unusual = unusual_cells(cells, ClusterSettings())
     scored = np.isfinite(cells["anomaly"].to_numpy(np.float64))
-    middles = {}
-    for number, name in enumerate(classes):
-        own = features[(of_cell == name) & scored & (unusual if number else ~unusual)]
-        if len(own) >= _FEWEST_OF_CLASS:
-            centre = own.mean(axis=0)
-            middles[name] = centre, float(np.sqrt(((own - centre) ** 2).sum(axis=1).mean()))
-    return middles
-
-
-def _nearest(place: NDArray[np.float64], middles: dict[str, Middle]) -> tuple[str, float]:
-    """Return the class whose middle is nearest in its own spread, and how far it is."""
-    far = {
-        name: float(np.linalg.norm(place - centre)) / max(spread, 1e-9)
-        for name, (centre, spread) in middles.items()
+    own = {
+        name: features[(of_cell == name) & scored & (unusual if number else ~unusual)]
+        for number, name in enumerate(classes)
     }
+    return {name: x for name, x in own.items() if len(x) >= _FEWEST_OF_CLASS}
+
+
+def _nearest(own: NDArray[np.float64], known: dict[str, NDArray[np.float64]]) -> tuple[str, float]:
+    """Return the class that is least apart from some cells, and how far apart it is."""
+    far = {name: separation(own, x) for name, x in known.items()}
     if not far:
         return "", float("nan")
     name = min(far, key=far.__getitem__)
     return name, far[name]
+
+
+def separation(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
+    """Return how far two groups of points ``(n, k)`` lie apart along the line that joins their means.
+
+    The distance of the means in the standard deviation along that line, pooled: at 1 the groups overlap
+    by more than half, at 4 hardly at all.
+    """
+    line = b.mean(axis=0) - a.mean(axis=0)
+    length = float(np.linalg.norm(line))
+    if not length:
+        return 0.0
+    pooled = float(np.sqrt(((a @ line / length).var() + (b @ line / length).var()) / 2))
+    return length / max(pooled, 1e-9)
 
 
 def patient_table(cells: pd.DataFrame, bags: pd.DataFrame, clusters: Clusters) -> pd.DataFrame:

@@ -21,6 +21,7 @@ from napari_amil.core.evaluation.clusters import (
     cluster_table,
     find_clusters,
     looked_at,
+    main_components,
     patient_table,
     truth_table,
     unseen_agreement,
@@ -85,7 +86,8 @@ def explore_project(
     features = cell_features(project.cells, project.embeddings, chosen)
     clusters = find_clusters(project.cells, features, chosen, settings.min_cells)
     clusters = replace(clusters, place=plane(project.embeddings))
-    table = cluster_table(project.cells, project.bags, clusters, project.classes, features)
+    components = main_components(features, chosen)
+    table = cluster_table(project.cells, project.bags, clusters, project.classes, components)
     patients = patient_table(project.cells, project.bags, clusters)
     placed = project.cells[["bag", "cell_id", *PLACE]].assign(
         cluster=clusters.label,

@@ -31,7 +31,7 @@ _HEADS = {
     "nearest_class": ("Nearest class", "Class that the model knows whose cells are most like these."),
     "nearest_distance": (
         "How far",
-        "Distance from the centre of the nearest class, in its own spread: 1 is a usual cell of that class.",
+        "Distance from cells of that class, in standard deviations: at 1 they overlap, at 4 hardly.",
     ),
     "statistic": ("Of each patient", "What is compared: its mean over the cells of each patient."),
     "mean_first": ("Mean, first", "Mean over the patients of the first group."),
