@@ -131,11 +131,47 @@ def score_cohort(request: Request) -> Generator[Event, None, dict[str, Any]]:
 
 
 def lay_out(request: Request) -> Generator[Event, None, dict[str, Any]]:
-    """Lay out the cells of the scored ``folder`` by t-SNE and keep the places there."""
-    target = Path(request["folder"]) / "map-tsne.npy"
-    yield Step("map", 0, 0, "Laying out cells by t-SNE")
-    pipeline.write_map(pipeline.read_project(target.parent), target)
+    """Lay out the cells of the scored ``folder`` by t-SNE or UMAP and keep the places there."""
+    layout = request.get("layout", "tsne")
+    target = Path(request["folder"]) / f"map-{layout}.npy"
+    project = pipeline.read_project(target.parent)
+    yield Step("map", 0, 0, f"Laying out {len(project.cells):,} cells; this may take minutes")
+    pipeline.write_map(project, target, layout)
     return {"map": str(target)}
+
+
+def explore(request: Request) -> Generator[Event, None, dict[str, Any]]:
+    """Find clusters of unusual cells in the scored ``folder`` and keep them there."""
+    folder = Path(request["folder"])
+    settings = pipeline.ClusterSettings(request["percentile"], request["min_cells"], request["unexplained"])
+    project = pipeline.read_project(folder)
+    found = yield from pipeline.explore_project(
+        project, settings, folder / pipeline.EXPLORATION, pictures=False
+    )
+    return {"folder": str(folder), "n_clusters": len(found.table)}
+
+
+def name_cluster(request: Request) -> Generator[Event, None, dict[str, Any]]:
+    """Make the ``cluster`` of the scored ``folder`` a candidate class called ``name``."""
+    folder = Path(request["folder"])
+    yield Step("candidate", 0, 0, "Writing the cell list")
+    project = pipeline.read_project(folder)
+    found = pipeline.read_exploration(project, folder / pipeline.EXPLORATION)
+    named = pipeline.name_cluster(project, found.clusters, request["cluster"], request["name"], folder)
+    return {**dataclasses.asdict(named), "path": str(named.path), "folder": str(folder)}
+
+
+def compare(request: Request) -> Generator[Event, None, dict[str, Any]]:
+    """Compare the two ``groups`` of a table in the scored ``folder``; write the figures to ``out``."""
+    folder, out = Path(request["folder"]), Path(request["out"])
+    yield Step("compare", 0, 0, "Dealing patients to the groups at random")
+    project = pipeline.read_project(folder)
+    try:
+        found = pipeline.read_exploration(project, folder / pipeline.EXPLORATION)
+    except AmilError:
+        found = None  # clusters need not have been looked for
+    pipeline.compare_project(project, found, Path(request["groups"]), out)
+    return {"table": str(out / "groups.csv")}
 
 
 def info(request: Request) -> Generator[Event, None, dict[str, Any]]:
@@ -251,6 +287,9 @@ JOBS: dict[str, Job] = {
     "arrange": arrange,
     "score_cohort": score_cohort,
     "map": lay_out,
+    "explore": explore,
+    "name_cluster": name_cluster,
+    "compare": compare,
 }
 
 

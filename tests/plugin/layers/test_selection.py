@@ -13,8 +13,10 @@ from pytestqt.qtbot import QtBot
 
 from napari_amil.core.types import Cells
 from napari_amil.plugin.layers.selection import (
+    BAG,
     CellKey,
     CellSelection,
+    KeyRows,
     find_cell,
     fly_to,
     keys_of,
@@ -89,3 +91,21 @@ def test_a_cell_is_found_and_flown_to(shown: ViewerModel, layer: Shapes) -> None
     assert shown.scene.camera.center[-2:] == pytest.approx(middle)
     height = np.ptp(np.asarray(layer.data[3])[:, 0]) * 0.5  # in world units, the longer side
     assert shown.scene.camera.zoom * height == pytest.approx(min(shown.canvas.size) / 8)
+
+
+def test_a_bag_tells_apart_cells_that_share_image_and_number() -> None:
+    table = KeyRows(["a.png", "a.png", "a.png"], [1, 1, 2], ["p", "q", "q"])
+    assert table.rows(CellKey("a.png", 1, "q")) == [1]
+    assert table.rows(CellKey("a.png", 2, "p")) == []
+    assert table.rows(CellKey("a.png", 1)) == [0, 1]  # of an image that was opened alone
+    assert KeyRows(["a.png"], [1], None).rows(CellKey("a.png", 1, "p")) == [0]
+
+
+def test_a_layer_of_one_bag_takes_only_its_cells(shown: ViewerModel, layer: Shapes) -> None:
+    layer.metadata[BAG] = "p"
+    selection = selection_of(shown)
+    selection.choose([CellKey("smear.png", 1, "p"), CellKey("smear.png", 2, "q")])
+    assert layer.selected_data == {0}
+    layer.selected_data = {3}
+    assert selection.keys == {CellKey("smear.png", 4, "p")}
+    assert rows_of(layer, [CellKey("smear.png", 5)]) == [4]
