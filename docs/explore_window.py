@@ -31,7 +31,7 @@ class Picture(QObject):
         self._panel = ExplorePanel(viewer, worker)
         viewer.window.add_dock_widget(self._map, name="Embedding map", area="left")
         viewer.window.add_dock_widget(self._panel, name="Explore", area="right")
-        for dock in viewer.window._qt_window.findChildren(QDockWidget):
+        for dock in self._panel.window().findChildren(QDockWidget):
             if dock.windowTitle() in {"layer list", "layer controls"}:
                 dock.hide()
         QTimer.singleShot(_START_MS, self._start)

@@ -104,7 +104,7 @@ def test_a_choice_is_shared_both_ways(panel: GalleryPanel, scored: Shapes, viewe
     panel.grid.show_chosen([0, 2], 2)
     panel.grid.chosen.emit()
     selection = selection_of(viewer)
-    assert selection.keys == {("smear.png", 5), ("smear.png", 1)}
+    assert selection.keys == {CellKey("smear.png", 5), CellKey("smear.png", 1)}
     assert selection.current == ("smear.png", 1)
     assert scored.selected_data == {0, 4}
     scored.selected_data = {2}

@@ -43,7 +43,7 @@ def test_shapes_selected_by_hand_are_chosen_and_back(shown: ViewerModel, layer: 
     selection.choose([CellKey("smear.png", 5), CellKey("another.png", 7)], CellKey("smear.png", 5))
     assert set(layer.selected_data) == {4}
     assert selection.current == ("smear.png", 5)
-    assert selection.keys == {("smear.png", 5), ("another.png", 7)}
+    assert selection.keys == {CellKey("smear.png", 5), CellKey("another.png", 7)}
     layer.selected_data = {0}
     assert selection.current == ("smear.png", 1)
     layer.selected_data = set()
@@ -65,9 +65,9 @@ def test_layers_that_come_later_are_heard(
     viewer.add_layer(image)
     viewer.add_layer(build_layer(cells, image))
     viewer.layers[-1].selected_data = {0}
-    assert selection.keys == {("smear.png", 1)}
+    assert selection.keys == {CellKey("smear.png", 1)}
     viewer.add_shapes([np.array([[0, 0], [5, 5]])], shape_type="rectangle").selected_data = {0}
-    assert selection.keys == {("smear.png", 1)}
+    assert selection.keys == {CellKey("smear.png", 1)}
 
 
 def test_a_selection_goes_with_its_viewer(qtbot: QtBot) -> None:
