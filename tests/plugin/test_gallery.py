@@ -105,7 +105,7 @@ def test_a_choice_is_shared_both_ways(panel: GalleryPanel, scored: Shapes, viewe
     panel.grid.chosen.emit()
     selection = selection_of(viewer)
     assert selection.keys == {CellKey("smear.png", 5), CellKey("smear.png", 1)}
-    assert selection.current == ("smear.png", 1)
+    assert selection.current == CellKey("smear.png", 1)
     assert scored.selected_data == {0, 4}
     scored.selected_data = {2}
     assert panel.grid.positions() == [1]
@@ -124,7 +124,7 @@ def test_a_click_flies_to_the_cell(
     qtbot.mouseClick(panel.grid.viewport(), Qt.MouseButton.LeftButton, pos=panel.grid.place_of(0).center())
     middle = scored.data_to_world(np.asarray(scored.data[4]).mean(axis=0))
     assert viewer.scene.camera.center[-2:] == pytest.approx(middle)
-    assert selection_of(viewer).current == ("smear.png", 5)
+    assert selection_of(viewer).current == CellKey("smear.png", 5)
 
 
 def test_thumbnails_show_the_cells(
