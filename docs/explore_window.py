@@ -13,6 +13,7 @@ import napari
 from qtpy.QtCore import QObject, QTimer
 from qtpy.QtWidgets import QApplication, QDockWidget
 
+from napari_amil.plugin.cohorts.project import open_project_of
 from napari_amil.plugin.embedding_map import EmbeddingMap
 from napari_amil.plugin.explore import ExplorePanel
 from napari_amil.plugin.window.display import some_display
@@ -37,9 +38,12 @@ class Picture(QObject):
         QTimer.singleShot(_START_MS, self._start)
 
     def _start(self) -> None:
+        open_project_of(self._viewer).changed.connect(self._on_opened)
+        self._panel.open_folder(str(self._folder))
+
+    def _on_opened(self) -> None:
         page = self._panel.clusters
         page.job.finished.connect(self._on_found)
-        self._panel.open_folder(str(self._folder))
         self._map.colour.setCurrentIndex(max(self._map.colour.findData("cell_type"), 0))
         page.samples.setCurrentIndex(1)
         page.run()

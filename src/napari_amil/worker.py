@@ -13,7 +13,7 @@ import sys
 import time
 from collections.abc import Callable, Generator
 from dataclasses import asdict
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -248,7 +248,32 @@ def arrange(request: Request) -> Generator[Event, None, dict[str, Any]]:
     return {"cohort": str(out)}
 
 
+def annotated(request: Request) -> Generator[Event, None, dict[str, Any]]:
+    """Return what a detector would learn from in ``place``, a row for each image."""
+    table = yield from pipeline.annotated_table(
+        Path(request["place"]), request["share"], request.get("seed", 0)
+    )
+    return {"images": table.to_dict("records")}
+
+
+def annotate(request: Request) -> Generator[Event, None, dict[str, Any]]:
+    """Write ``images`` (``name``, ``patient``, ``image``, ``cells``) as an annotated folder ``target``."""
+    images = [
+        pipeline.Corrected(
+            each["name"],
+            each["patient"],
+            partial(_image, each),
+            Cells.from_arrays(_arrays(each["cells"])),
+        )
+        for each in request["images"]
+    ]
+    out = yield from pipeline.writing_annotated(images, Path(request["target"]))
+    return {"annotated": str(out)}
+
+
 JOBS: dict[str, Job] = {
+    "annotate": annotate,
+    "annotated": annotated,
     "detect": detect,
     "score": score,
     "neighbours": neighbours,

@@ -11,6 +11,7 @@ import pytest
 from napari.components import ViewerModel
 from pytestqt.qtbot import QtBot
 
+from napari_amil.plugin.cohorts.project import open_project_of
 from napari_amil.plugin.colour.map_colours import drawing_order, kind_colours, rare_rows
 from napari_amil.plugin.embedding_map import TSNE, EmbeddingMap
 from napari_amil.plugin.layers.layers import cell_layers
@@ -28,8 +29,8 @@ def panel(qtbot: QtBot, viewer: ViewerModel, worker: Worker) -> EmbeddingMap:
 
 
 @pytest.fixture
-def full(panel: EmbeddingMap, scored: Path) -> EmbeddingMap:
-    panel.open_folder(str(scored))
+def full(panel: EmbeddingMap, scored: Path, viewer: ViewerModel, done: Done) -> EmbeddingMap:
+    done(open_project_of(viewer).changed, lambda: panel.open_folder(str(scored)))
     panel.canvas.draw()
     return panel
 
@@ -72,7 +73,7 @@ def test_a_rectangle_selects_too(full: EmbeddingMap, viewer: ViewerModel) -> Non
 def test_a_click_shows_the_cell_on_its_image(full: EmbeddingMap, viewer: ViewerModel) -> None:
     full._on_lasso([tuple(full.place[7])])
     (layer,) = cell_layers(viewer.layers)
-    assert layer.name == "cells of 1.png"
+    assert layer.name == "cells of 1"
     assert layer.selected_data == {2}
     assert full.selected_rows().tolist() == [7]
 
@@ -119,9 +120,9 @@ def test_density_hides_no_rare_cell(full: EmbeddingMap) -> None:
     assert np.flatnonzero(rare_rows(cells, "anomaly_q")).tolist() == [0]
 
 
-def test_a_panel_without_results_says_what_to_do(panel: EmbeddingMap, tmp_path: Path) -> None:
+def test_a_panel_without_results_says_what_to_do(panel: EmbeddingMap, tmp_path: Path, done: Done) -> None:
     assert "open the folder" in panel.summary.text()
-    panel.open_folder(str(tmp_path))
+    done(panel.errored, lambda: panel.open_folder(str(tmp_path)))
     assert "no scored folder" in panel.summary.text()
     panel._on_lasso([(0.0, 0.0)])
     panel.run()

@@ -14,7 +14,6 @@ from pytestqt.qtbot import QtBot
 from qtpy.QtCore import Qt
 
 from napari_amil.core.exchange.project import note_in_card
-from napari_amil.plugin.cohorts import cluster_page
 from napari_amil.plugin.cohorts.project import open_project_of
 from napari_amil.plugin.embedding_map import EmbeddingMap
 from napari_amil.plugin.explore import ExplorePanel
@@ -26,22 +25,6 @@ Done = Callable[..., Any]
 WAIT_MS = 30_000
 
 
-class Forgetful:
-    """Settings that are the defaults and forget what they are told."""
-
-    def __init__(self, *_: str) -> None: ...
-
-    def value(self, _: str, default: float) -> float:
-        return default
-
-    def setValue(self, _: str, __: float) -> None: ...  # noqa: N802
-
-
-@pytest.fixture(autouse=True)
-def settings(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cluster_page, "QSettings", Forgetful)
-
-
 @pytest.fixture
 def panel(qtbot: QtBot, viewer: ViewerModel, worker: Worker) -> ExplorePanel:
     panel = ExplorePanel(viewer, worker)
@@ -50,8 +33,8 @@ def panel(qtbot: QtBot, viewer: ViewerModel, worker: Worker) -> ExplorePanel:
 
 
 @pytest.fixture
-def full(panel: ExplorePanel, scored: Path) -> ExplorePanel:
-    panel.open_folder(str(scored))
+def full(panel: ExplorePanel, scored: Path, viewer: ViewerModel, done: Done) -> ExplorePanel:
+    done(open_project_of(viewer).changed, lambda: panel.open_folder(str(scored)))
     return panel
 
 
@@ -71,12 +54,12 @@ def press(page: Any, row: int) -> None:
     page.view.clicked.emit(page.rows.index(row, 0))
 
 
-def test_a_panel_without_results_says_what_to_do(panel: ExplorePanel, tmp_path: Path) -> None:
+def test_a_panel_without_results_says_what_to_do(panel: ExplorePanel, tmp_path: Path, done: Done) -> None:
     assert "open the folder" in panel.summary.text()
     assert panel.pages.isHidden()
     panel.clusters.run()
     assert not panel.clusters.job.is_running
-    panel.open_folder(str(tmp_path))
+    done(panel.errored, lambda: panel.open_folder(str(tmp_path)))
     assert "no scored folder" in panel.summary.text()
 
 
@@ -105,15 +88,16 @@ def test_clusters_are_rows_and_a_click_shows_their_cells_everywhere(
 
 
 def test_clusters_of_other_cells_are_not_shown(
-    found: ExplorePanel, scored: Path, viewer: ViewerModel
+    found: ExplorePanel, scored: Path, viewer: ViewerModel, done: Done
 ) -> None:
-    found.open_folder(str(scored))
+    changed = open_project_of(viewer).changed
+    done(changed, lambda: found.open_folder(str(scored)))
     assert column(found.clusters, "cluster") == ["1", "2"]  # they are kept with the project
     path = scored / "exploration" / "cells.csv"
     cells = pd.read_csv(path)
     cells.loc[3, "cell_id"] = 99
     cells.to_csv(path, index=False)
-    found.open_folder(str(scored))
+    done(changed, lambda: found.open_folder(str(scored)))
     assert found.clusters.view.isHidden()
 
 
@@ -183,7 +167,9 @@ def test_distributions_have_a_row_per_group_a_band_and_are_saved(
     assert "cannot be written" in page.said.text()
 
 
-def test_candidates_of_the_project_file_are_shown(found: ExplorePanel, scored: Path) -> None:
+def test_candidates_of_the_project_file_are_shown(
+    found: ExplorePanel, scored: Path, viewer: ViewerModel, done: Done
+) -> None:
     note_in_card(scored, candidates={"targets": {"cluster": 1, "n_cells": 3, "n_bags": 1}})
-    found.open_folder(str(scored))
+    done(open_project_of(viewer).changed, lambda: found.open_folder(str(scored)))
     assert column(found.clusters, "candidate") == ["targets", "-"]

@@ -67,7 +67,8 @@ def ablate(
     recipe = pipeline.Recipe.for_training(
         pipeline.load_bundle(bundle), reference, pipeline.pick_device(device)
     )
-    done = talk.follow(pipeline.ablate(source, recipe, pipeline.make_folder(out), settings, protocol))
+    work = pipeline.ablate(source, recipe, pipeline.make_folder(out), settings, protocol)
+    done = talk.follow(pipeline.in_run_folder(work, out))
     for _, line in done.table.iterrows():
         text = f"{line['row']:26} accuracy {line['accuracy']:.3f}  macro AUROC {line['macro_auroc']:.3f}"
         talk.result(text, **{name: value for name, value in line.items() if value == value})

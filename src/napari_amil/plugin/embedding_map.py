@@ -16,16 +16,17 @@ from napari.components import ViewerModel
 from napari.viewer import Viewer
 from numpy.typing import NDArray
 from qtpy.QtCore import Qt, Signal
-from qtpy.QtWidgets import QComboBox, QFileDialog, QFormLayout, QPushButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QComboBox, QFormLayout, QPushButton, QVBoxLayout, QWidget
 
 from napari_amil.core.errors import AmilError
 from napari_amil.plugin.cohorts.project import open_project_of, stored_layout
 from napari_amil.plugin.colour.colours import default_scale, score_columns
-from napari_amil.plugin.colour.map_colours import KINDS, drawing_order, kind_colours, rare_rows, with_kinds
+from napari_amil.plugin.colour.map_colours import KINDS, drawing_order, kind_colours, rare_rows
 from napari_amil.plugin.layers.selection import KeyRows, keys_of_rows, selection_of
 from napari_amil.plugin.reasons.words import title
 from napari_amil.plugin.window.follow import hear
 from napari_amil.plugin.window.job import JobBar
+from napari_amil.plugin.window.path_choice import ask_path
 from napari_amil.plugin.window.theme import palette, wrapped
 from napari_amil.plugin.window.work import Worker, shared_worker
 
@@ -54,7 +55,9 @@ class EmbeddingMap(QWidget):
         self.place: NDArray[np.float64] = np.empty((0, 2))
         self._rows_of = KeyRows((), (), ())
         self._build()
+        self._is_asked = False
         self._state.changed.connect(self._on_project_changed)
+        self._state.errored.connect(self._on_not_opened)
         self._selection.changed.connect(self._on_selection_changed)
         hear(self, viewer.events.theme, self._on_theme_changed)
         self.job.wanted.connect(self.run)
@@ -112,14 +115,13 @@ class EmbeddingMap(QWidget):
             self._on_method_changed()
 
     def _on_project_changed(self) -> None:
-        project = self._state.project
+        opened, self._is_asked = self._state.opened, False
         for widget in (self.canvas, self.method, self.colour, self.style, self.tool):
-            widget.setVisible(project is not None)
+            widget.setVisible(opened is not None)
         self.job.setVisible(False)
-        if project is None:
+        if opened is None:
             return
-        self._cells = with_kinds(project.cells, project.bags)
-        self._rows_of = KeyRows(*(self._cells[name].tolist() for name in ("image", "cell_id", "bag")))
+        self._cells, self._rows_of = opened.cells, opened.rows_of
         before = self.colour.currentData()
         self.colour.blockSignals(True)
         self.colour.clear()
@@ -132,14 +134,14 @@ class EmbeddingMap(QWidget):
 
     def _on_method_changed(self, _: str = "") -> None:
         """Show the chosen layout, or offer to work it out."""
-        project, folder = self._state.project, self._state.folder
-        if project is None or folder is None:
+        opened = self._state.opened
+        if opened is None:
             return
         wanted = self.method.currentText()
         if wanted == PCA:
-            place: NDArray[Any] | None = project.plane()
+            place: NDArray[Any] | None = opened.plane
         else:
-            place = stored_layout(folder, _LAYOUTS[wanted])
+            place = stored_layout(opened.folder, _LAYOUTS[wanted])
         fits = place is not None and len(place) == len(self._cells)
         self.job.setVisible(not fits)
         if place is None or not fits:
@@ -240,20 +242,19 @@ class EmbeddingMap(QWidget):
         self.canvas.draw_idle()
 
     def _choose_folder(self) -> None:
-        dialog = QFileDialog(self, "Choose the folder of a scored cohort")
-        dialog.setFileMode(QFileDialog.FileMode.Directory)
-        dialog.fileSelected.connect(self.open_folder)
-        dialog.finished.connect(dialog.deleteLater)
-        dialog.setModal(False)
-        dialog.show()
+        ask_path(self, "Choose the folder of a scored cohort", self.open_folder)
 
     def open_folder(self, folder: str) -> None:
         """Open a scored folder, for every panel."""
-        try:
-            self._state.open(Path(folder))
-        except AmilError as error:
-            self.summary.setText(str(error))
-            self.errored.emit(str(error))
+        self._is_asked = True
+        self.summary.setText(f"Reading {folder} …")
+        self._state.open(Path(folder))
+
+    def _on_not_opened(self, sentence: str) -> None:
+        if self._is_asked:
+            self.summary.setText(sentence)
+            self.errored.emit(sentence)
+        self._is_asked = False
 
 
 def _combo(texts: list[str], name: str, tip: str) -> QComboBox:

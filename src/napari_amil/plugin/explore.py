@@ -7,14 +7,14 @@ from pathlib import Path
 from napari.components import ViewerModel
 from napari.viewer import Viewer
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QFileDialog, QPushButton, QTabWidget, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QPushButton, QTabWidget, QVBoxLayout, QWidget
 
-from napari_amil.core.errors import AmilError
 from napari_amil.plugin.cohorts.cluster_page import ClusterPage
 from napari_amil.plugin.cohorts.compare_page import ComparePage
 from napari_amil.plugin.cohorts.distribution_page import DistributionPage
 from napari_amil.plugin.cohorts.novelty_page import NoveltyPage
 from napari_amil.plugin.cohorts.project import open_project_of
+from napari_amil.plugin.window.path_choice import ask_path
 from napari_amil.plugin.window.theme import wrapped
 from napari_amil.plugin.window.work import Worker, shared_worker
 
@@ -57,18 +57,24 @@ class ExplorePanel(QWidget):
         self.reopen.clicked.connect(self._choose_folder)
         for page in (self.clusters, self.novelty, self.distributions):
             page.errored.connect(self._on_errored)
+        self._is_asked = False
         self._state.changed.connect(self._on_project_changed)
+        self._state.errored.connect(self._on_not_opened)
         self._on_project_changed()
 
     def open_folder(self, folder: str) -> None:
         """Open a scored folder, for every panel."""
-        try:
-            self._state.open(Path(folder))
-        except AmilError as error:
-            self._on_errored(str(error))
+        self._is_asked = True
+        self.summary.setText(f"Reading {folder} …")
+        self._state.open(Path(folder))
+
+    def _on_not_opened(self, sentence: str) -> None:
+        if self._is_asked:
+            self._on_errored(sentence)
+        self._is_asked = False
 
     def _on_project_changed(self) -> None:
-        project = self._state.project
+        project, self._is_asked = self._state.project, False
         self.pages.setVisible(project is not None)
         if project is None:
             return
@@ -83,9 +89,4 @@ class ExplorePanel(QWidget):
         self.errored.emit(sentence)
 
     def _choose_folder(self) -> None:
-        dialog = QFileDialog(self, "Choose the folder of a scored cohort")
-        dialog.setFileMode(QFileDialog.FileMode.Directory)
-        dialog.fileSelected.connect(self.open_folder)
-        dialog.finished.connect(dialog.deleteLater)
-        dialog.setModal(False)
-        dialog.show()
+        ask_path(self, "Choose the folder of a scored cohort", self.open_folder)

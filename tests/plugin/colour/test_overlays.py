@@ -270,7 +270,7 @@ def test_the_panel_shows_and_sets_everything(
     choice.mode_menu.activated.emit(0)
     choice.field.setChecked(False)
     assert scored.visible
-    assert [layer.name for layer in viewer.layers] == ["smear", "cells of smear.png"]
+    assert [layer.name for layer in viewer.layers] == ["smear", "cells of smear"]
 
 
 def test_companions_are_offered_nowhere(

@@ -26,6 +26,12 @@ from napari_amil.core.pipeline.candidates import CANDIDATES, Candidate, name_clu
 from napari_amil.core.pipeline.cohorts import Gathered, Source, cohort_source, gather, open_source
 from napari_amil.core.pipeline.controls import morphology_columns, nearest_controls
 from napari_amil.core.pipeline.detect import cell_table, detect_images, write_detections
+from napari_amil.core.pipeline.detector_run import (
+    Corrected,
+    annotated_table,
+    detector_run,
+    writing_annotated,
+)
 from napari_amil.core.pipeline.diagnose import diagnose
 from napari_amil.core.pipeline.drift import differs, drift_sentences
 from napari_amil.core.pipeline.estimate import Estimate, estimating
@@ -54,6 +60,7 @@ from napari_amil.core.pipeline.overview import (
 )
 from napari_amil.core.pipeline.project import project_of, scoring_project
 from napari_amil.core.pipeline.report import write_reports
+from napari_amil.core.pipeline.running import in_run_folder
 from napari_amil.core.pipeline.runs import STOP, Protocol, train_run
 from napari_amil.core.pipeline.score import Scored, embed_field, measured_field, score_bag, score_source
 from napari_amil.core.pipeline.studies.ablate import ablate, ablation_rows, study_reference
@@ -61,7 +68,6 @@ from napari_amil.core.pipeline.studies.plan import StudyProtocol
 from napari_amil.core.pipeline.studies.unseen import unseen
 from napari_amil.core.pipeline.train import sources_by_fold, train_scorer
 from napari_amil.core.pipeline.train_detector import (
-    fine_tune_detector,
     start_detector,
     train_detector_on,
     training_images,
@@ -80,6 +86,7 @@ __all__ = [
     "Candidate",
     "Candidates",
     "ClusterSettings",
+    "Corrected",
     "DetectorTrainingSettings",
     "Estimate",
     "Exploration",
@@ -96,6 +103,7 @@ __all__ = [
     "SynthCohortSettings",
     "ablate",
     "ablation_rows",
+    "annotated_table",
     "arranging",
     "assign_folds",
     "bag_table",
@@ -113,6 +121,7 @@ __all__ = [
     "detect_field",
     "detect_images",
     "detect_in",
+    "detector_run",
     "device_names",
     "diagnose",
     "differs",
@@ -127,11 +136,11 @@ __all__ = [
     "failure_table",
     "field_evidence",
     "find_images",
-    "fine_tune_detector",
     "gather",
     "give_cells",
     "guarding",
     "guess_control",
+    "in_run_folder",
     "load_bundle",
     "make_folder",
     "measured_field",
@@ -181,5 +190,6 @@ __all__ = [
     "write_reports",
     "write_table",
     "write_text",
+    "writing_annotated",
     "writing_synthetic_cohort",
 ]

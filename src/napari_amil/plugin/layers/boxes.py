@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from napari_amil.plugin.layers.companions import lie_on
 from napari_amil.plugin.layers.layers import edge_width, image_transform, need_record
-from napari_amil.plugin.layers.rows import BOX_COLUMNS, PIXEL_EDGE
+from napari_amil.plugin.layers.rows import BOX_COLUMNS, PIXEL_EDGE, layer_name
 
 _SIDES = 4
 
@@ -23,7 +23,7 @@ def make_boxes(layer: Shapes) -> Vectors:
         edge_width=edge_width(record),
         vector_style="line",
         opacity=1.0,
-        name=f"boxes of {record.image_name}",
+        name=layer_name(record.image_name, "boxes"),
         **image_transform(layer),
     )
 
