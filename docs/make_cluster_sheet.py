@@ -1,4 +1,4 @@
-"""The best cluster of each left-out class, side by side: ``python docs/make_cluster_sheet.py UNSEEN``.
+"""Put the best clusters of the classes that were left out side by side: ``make_cluster_sheet.py UNSEEN``.
 
 UNSEEN is what ``napari-amil unseen COHORT --out UNSEEN --leave-out all --hold-out-fold F`` has written, with
 true cell types in the cohort.

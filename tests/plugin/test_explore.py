@@ -14,7 +14,6 @@ from pytestqt.qtbot import QtBot
 from qtpy.QtCore import Qt
 
 from napari_amil.core.exchange.project import note_in_card
-from napari_amil.plugin.cohorts import cluster_page
 from napari_amil.plugin.cohorts.project import open_project_of
 from napari_amil.plugin.embedding_map import EmbeddingMap
 from napari_amil.plugin.explore import ExplorePanel
@@ -26,22 +25,6 @@ Done = Callable[..., Any]
 WAIT_MS = 30_000
 
 
-class Forgetful:
-    """Settings that are the defaults and forget what they are told."""
-
-    def __init__(self, *_: str) -> None: ...
-
-    def value(self, _: str, default: float) -> float:
-        return default
-
-    def setValue(self, _: str, __: float) -> None: ...  # noqa: N802
-
-
-@pytest.fixture(autouse=True)
-def settings(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cluster_page, "QSettings", Forgetful)
-
-
 @pytest.fixture
 def panel(qtbot: QtBot, viewer: ViewerModel, worker: Worker) -> ExplorePanel:
     panel = ExplorePanel(viewer, worker)
@@ -50,8 +33,8 @@ def panel(qtbot: QtBot, viewer: ViewerModel, worker: Worker) -> ExplorePanel:
 
 
 @pytest.fixture
-def full(panel: ExplorePanel, scored: Path, done: Done) -> ExplorePanel:
-    opened(panel, scored, done)
+def full(panel: ExplorePanel, scored: Path, viewer: ViewerModel, done: Done) -> ExplorePanel:
+    done(open_project_of(viewer).changed, lambda: panel.open_folder(str(scored)))
     return panel
 
 
@@ -59,10 +42,6 @@ def full(panel: ExplorePanel, scored: Path, done: Done) -> ExplorePanel:
 def found(full: ExplorePanel, done: Done) -> ExplorePanel:
     done(full.clusters.found, full.clusters.job.button.click)
     return full
-
-
-def opened(panel: ExplorePanel, folder: Path, done: Done) -> None:
-    done(panel._state.changed, lambda: panel.open_folder(str(folder)))
 
 
 def column(page: Any, name: str) -> list[str]:
@@ -108,14 +87,17 @@ def test_clusters_are_rows_and_a_click_shows_their_cells_everywhere(
     assert selection_of(viewer).keys == {CellKey("1.png", 3, "bag 1")}
 
 
-def test_clusters_of_other_cells_are_not_shown(found: ExplorePanel, scored: Path, done: Done) -> None:
-    opened(found, scored, done)
+def test_clusters_of_other_cells_are_not_shown(
+    found: ExplorePanel, scored: Path, viewer: ViewerModel, done: Done
+) -> None:
+    changed = open_project_of(viewer).changed
+    done(changed, lambda: found.open_folder(str(scored)))
     assert column(found.clusters, "cluster") == ["1", "2"]  # they are kept with the project
     path = scored / "exploration" / "cells.csv"
     cells = pd.read_csv(path)
     cells.loc[3, "cell_id"] = 99
     cells.to_csv(path, index=False)
-    opened(found, scored, done)
+    done(changed, lambda: found.open_folder(str(scored)))
     assert found.clusters.view.isHidden()
 
 
@@ -185,7 +167,9 @@ def test_distributions_have_a_row_per_group_a_band_and_are_saved(
     assert "cannot be written" in page.said.text()
 
 
-def test_candidates_of_the_project_file_are_shown(found: ExplorePanel, scored: Path, done: Done) -> None:
+def test_candidates_of_the_project_file_are_shown(
+    found: ExplorePanel, scored: Path, viewer: ViewerModel, done: Done
+) -> None:
     note_in_card(scored, candidates={"targets": {"cluster": 1, "n_cells": 3, "n_bags": 1}})
-    opened(found, scored, done)
+    done(open_project_of(viewer).changed, lambda: found.open_folder(str(scored)))
     assert column(found.clusters, "candidate") == ["targets", "-"]

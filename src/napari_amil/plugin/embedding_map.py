@@ -138,7 +138,10 @@ class EmbeddingMap(QWidget):
         if opened is None:
             return
         wanted = self.method.currentText()
-        place = opened.plane if wanted == PCA else stored_layout(opened.folder, _LAYOUTS[wanted])
+        if wanted == PCA:
+            place: NDArray[Any] | None = opened.plane
+        else:
+            place = stored_layout(opened.folder, _LAYOUTS[wanted])
         fits = place is not None and len(place) == len(self._cells)
         self.job.setVisible(not fits)
         if place is None or not fits:

@@ -42,10 +42,10 @@ def test_shapes_selected_by_hand_are_chosen_and_back(shown: ViewerModel, layer: 
     assert heard == [selection.keys]
     selection.choose([CellKey("smear.png", 5), CellKey("another.png", 7)], CellKey("smear.png", 5))
     assert set(layer.selected_data) == {4}
-    assert selection.current == ("smear.png", 5)
-    assert selection.keys == {("smear.png", 5), ("another.png", 7)}
+    assert selection.current == CellKey("smear.png", 5)
+    assert selection.keys == {CellKey("smear.png", 5), CellKey("another.png", 7)}
     layer.selected_data = {0}
-    assert selection.current == ("smear.png", 1)
+    assert selection.current == CellKey("smear.png", 1)
     layer.selected_data = set()
     assert selection.current is None
     assert not selection.keys
@@ -55,7 +55,7 @@ def test_the_current_cell_stays_while_it_is_chosen(shown: ViewerModel, layer: Sh
     selection = CellSelection(shown)
     layer.selected_data = {2}
     layer.selected_data.add(4)
-    assert selection.current == ("smear.png", 3)
+    assert selection.current == CellKey("smear.png", 3)
 
 
 def test_layers_that_come_later_are_heard(
@@ -65,9 +65,9 @@ def test_layers_that_come_later_are_heard(
     viewer.add_layer(image)
     viewer.add_layer(build_layer(cells, image))
     viewer.layers[-1].selected_data = {0}
-    assert selection.keys == {("smear.png", 1)}
+    assert selection.keys == {CellKey("smear.png", 1)}
     viewer.add_shapes([np.array([[0, 0], [5, 5]])], shape_type="rectangle").selected_data = {0}
-    assert selection.keys == {("smear.png", 1)}
+    assert selection.keys == {CellKey("smear.png", 1)}
 
 
 def test_a_selection_goes_with_its_viewer(qtbot: QtBot) -> None:

@@ -83,11 +83,11 @@ class CellTable:
 
     def _first_row(self, key: CellKey) -> int | None:
         same_number = np.flatnonzero(self._ids == key.cell_id)
-        return next((int(row) for row in same_number if self._is_key(row, key)), None)
-
-    def _is_key(self, row: int, key: CellKey) -> bool:
-        anywhere = not key.bag or self._bags is None
-        return self._images[row] == key.image and (anywhere or self._bags[row] == key.bag)
+        bags = self._bags if key.bag else None
+        for row in same_number:
+            if self._images[row] == key.image and (bags is None or str(bags[row]) == key.bag):
+                return int(row)
+        return None
 
     def crop(self, row: int) -> Crop | None:
         """Return the window around the cell in ``row``; None if its image is not there."""

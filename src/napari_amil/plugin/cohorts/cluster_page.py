@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 from napari.components import ViewerModel
-from qtpy.QtCore import QModelIndex, QSettings, Qt, Signal
+from qtpy.QtCore import QModelIndex, Qt, Signal
 from qtpy.QtWidgets import (
     QComboBox,
     QDoubleSpinBox,
@@ -24,6 +24,7 @@ from napari_amil.plugin.cohorts.clusters import FoundClusters, read_clusters
 from napari_amil.plugin.cohorts.project import open_project_of
 from napari_amil.plugin.layers.selection import keys_of_rows
 from napari_amil.plugin.window.job import JobBar
+from napari_amil.plugin.window.remembered import remember, remembered
 from napari_amil.plugin.window.theme import wrapped
 from napari_amil.plugin.window.work import Worker
 
@@ -35,6 +36,7 @@ _SAVED = (
 )
 _SAMPLES = {"All samples": 90.0, "Samples that no class explains": 75.0}
 """Which samples are looked into, and from which percentile on cells are unusual there."""
+_KEPT = "explore/"
 _NEXT = "choose this file as the cohort in 'Train a model'."
 
 
@@ -50,7 +52,6 @@ class ClusterPage(QWidget):
         self._worker = worker
         self._state = open_project_of(viewer)
         self._clusters: FoundClusters | None = None
-        self._remembered = QSettings("napari-amil", "explore")
         self._build(viewer)
         self.job.wanted.connect(self.run)
         self.job.finished.connect(self._on_found)
@@ -70,21 +71,19 @@ class ClusterPage(QWidget):
             "Samples that no class explains: their label is not a class of the model or, without a label, "
             "the verdict is none. Cells of known kinds are not in the way there."
         )
-        if self._remembered.value("unexplained", False) in (True, "true"):
+        if remembered(f"{_KEPT}unexplained", default=False):
             self.samples.setCurrentIndex(1)
         self.percentile.setRange(50, 100)
         self.percentile.setDecimals(1)
         self.percentile.setSuffix(" %")
-        self.percentile.setValue(
-            float(self._remembered.value("percentile", _SAMPLES[self.samples.currentText()]))
-        )
+        self.percentile.setValue(remembered(f"{_KEPT}percentile", _SAMPLES[self.samples.currentText()]))
         self.percentile.setAccessibleName("Unusual from percentile")
         self.percentile.setToolTip(
             "Cells that are more anomalous than so many per cent of control cells are looked at, as are all "
             "with q < 0.05."
         )
         self.least.setRange(3, 10_000)
-        self.least.setValue(int(self._remembered.value("min_cells", 10)))
+        self.least.setValue(remembered(f"{_KEPT}min_cells", 10))
         self.least.setSuffix(" cells")
         self.least.setAccessibleName("Smallest cluster")
         self.least.setToolTip("Fewer cells that look alike are no cluster.")
@@ -130,11 +129,13 @@ class ClusterPage(QWidget):
         """Find the clusters of the open project in the background."""
         if self.job.is_running or self._state.folder is None:
             return
-        self._remembered.setValue("percentile", self.percentile.value())
-        self._remembered.setValue("min_cells", self.least.value())
-        self._remembered.setValue("unexplained", bool(self.samples.currentIndex()))
-        settings = {"percentile": self.percentile.value(), "min_cells": self.least.value()}
-        settings["unexplained"] = bool(self.samples.currentIndex())
+        settings: dict[str, float | int | bool] = {
+            "percentile": self.percentile.value(),
+            "min_cells": self.least.value(),
+            "unexplained": bool(self.samples.currentIndex()),
+        }
+        for name, value in settings.items():
+            remember(f"{_KEPT}{name}", value)
         self.job.follow(self._worker.start("explore", folder=str(self._state.folder), **settings))
 
     def chosen(self) -> int | None:

@@ -40,7 +40,7 @@ class Opened:
     cells
         The table of cells, with what is known of their bags.
     rows_of
-        In which rows of the table a cell lies.
+        In which rows of the table a cell lies, one for each bag that it is in.
     plane
         ``(n_cells, 2)`` the first two principal components.
     """
@@ -63,6 +63,7 @@ def read_opened(folder: Path) -> Opened:
     project = read_project(folder)
     cells = with_kinds(project.cells, project.bags)
     rows_of = KeyRows(*(cells[name].tolist() for name in ("image", "cell_id", "bag")))
+    rows_of.rows(CellKey("", 0, "-"))  # so that it is made here and not in the window
     return Opened(folder, project, cells, rows_of, project.plane())
 
 
