@@ -24,7 +24,7 @@ from napari_amil.core import pipeline
 from napari_amil.core.errors import AmilError
 from napari_amil.core.events import Event, Step, drain, to_dict
 from napari_amil.core.settings import RunSettings
-from napari_amil.core.types import Cells
+from napari_amil.core.types import Cells, Image
 
 Request = dict[str, Any]
 Job = Callable[[Request], Generator[Event, None, dict[str, Any]]]
@@ -53,10 +53,15 @@ def _field(request: Request) -> Iterator[pipeline.Field]:
     """Open ``image``, of which a large one is read window by window."""
     path = Path(request["image"])
     if path.suffix == ".npy":
-        yield pipeline.as_field(np.load(path, allow_pickle=False))
+        yield pipeline.as_field(_image(request))
     else:
         with pipeline.open_field(path) as field:
             yield field
+
+
+def _image(request: Request) -> Image:
+    path = Path(request["image"])
+    return np.load(path, allow_pickle=False) if path.suffix == ".npy" else pipeline.read_image(path)
 
 
 def detect(request: Request) -> Generator[Event, None, dict[str, Any]]:
