@@ -166,10 +166,11 @@ def compare(request: Request) -> Generator[Event, None, dict[str, Any]]:
     folder, out = Path(request["folder"]), Path(request["out"])
     yield Step("compare", 0, 0, "Dealing patients to the groups at random")
     project = pipeline.read_project(folder)
+    found: pipeline.Exploration | None = None  # clusters need not have been looked for
     try:
         found = pipeline.read_exploration(project, folder / pipeline.EXPLORATION)
     except AmilError:
-        found = None  # clusters need not have been looked for
+        yield Step("compare", 0, 0, "Without clusters, since none were found in these cells")
     pipeline.compare_project(project, found, Path(request["groups"]), out)
     return {"table": str(out / "groups.csv")}
 
