@@ -11,7 +11,8 @@ import dataclasses
 import json
 import sys
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from functools import lru_cache, partial
 from pathlib import Path
@@ -23,7 +24,7 @@ from napari_amil.core import pipeline
 from napari_amil.core.errors import AmilError
 from napari_amil.core.events import Event, Step, drain, to_dict
 from napari_amil.core.settings import RunSettings
-from napari_amil.core.types import Cells, Image
+from napari_amil.core.types import Cells
 
 Request = dict[str, Any]
 Job = Callable[[Request], Generator[Event, None, dict[str, Any]]]
@@ -47,9 +48,15 @@ def _bundle_path(request: Request) -> Path:
     return Path(request["bundle"]) if request.get("bundle") else pipeline.starter_path()
 
 
-def _image(request: Request) -> Image:
+@contextmanager
+def _field(request: Request) -> Iterator[pipeline.Field]:
+    """Open ``image``, of which a large one is read window by window."""
     path = Path(request["image"])
-    return np.load(path, allow_pickle=False) if path.suffix == ".npy" else pipeline.read_image(path)
+    if path.suffix == ".npy":
+        yield pipeline.as_field(np.load(path, allow_pickle=False))
+    else:
+        with pipeline.open_field(path) as field:
+            yield field
 
 
 def detect(request: Request) -> Generator[Event, None, dict[str, Any]]:
@@ -57,11 +64,8 @@ def detect(request: Request) -> Generator[Event, None, dict[str, Any]]:
     recipe = _recipe(request)
     if request.get("source"):
         recipe = yield from pipeline.recipe_for(recipe, Path(request["source"]), Path(request["source"]).name)
-    if Path(request["image"]).suffix == ".npy":
-        candidates = yield from pipeline.detect_field(_image(request), recipe)
-    else:
-        with pipeline.open_field(Path(request["image"])) as field:
-            candidates = yield from pipeline.detect_in(field, recipe)
+    with _field(request) as field:
+        candidates = yield from pipeline.detect_in(field, recipe)
     target = Path(request["out"]) / f"candidates-{request['id']}.npz"
     np.savez(target, allow_pickle=False, **candidates.cells.arrays())
     return {"candidates": str(target), "diameter_px": candidates.diameter_px}
@@ -73,7 +77,8 @@ def score(request: Request) -> Generator[Event, None, dict[str, Any]]:
     with np.load(request["cells"], allow_pickle=False) as stored:
         cells = Cells.from_arrays(stored)
     yield Step("score", 0, 2, "Embedding cells")
-    known = pipeline.measured_field(_image(request), cells, recipe)
+    with _field(request) as field:
+        known = yield from pipeline.measured_field(field, cells, recipe)
     yield Step("score", 1, 2, "Weighing cells")
     scores, bag = pipeline.score_bag("image", {"image": cells}, known["latents"], recipe)
     out, number = Path(request["out"]), request["id"]

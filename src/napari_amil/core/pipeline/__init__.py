@@ -17,7 +17,7 @@ from napari_amil.core.evaluation.clusters import ClusterSettings
 from napari_amil.core.evaluation.figures import save_figure
 from napari_amil.core.exchange.project import Project, read_project, write_project
 from napari_amil.core.exchange.tables import write_table
-from napari_amil.core.images.fields import open_field
+from napari_amil.core.images.fields import Field, as_field, open_field
 from napari_amil.core.images.read import find_images, read_image
 from napari_amil.core.morphology.words import morphology_in_words
 from napari_amil.core.pipeline.annotated import open_annotated
@@ -90,6 +90,7 @@ __all__ = [
     "DetectorTrainingSettings",
     "Estimate",
     "Exploration",
+    "Field",
     "Gathered",
     "Placed",
     "Problem",
@@ -105,6 +106,7 @@ __all__ = [
     "ablation_rows",
     "annotated_table",
     "arranging",
+    "as_field",
     "assign_folds",
     "bag_table",
     "calibrate",
