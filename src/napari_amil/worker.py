@@ -24,7 +24,7 @@ from napari_amil.core import pipeline
 from napari_amil.core.errors import AmilError
 from napari_amil.core.events import Event, Step, drain, to_dict
 from napari_amil.core.settings import RunSettings
-from napari_amil.core.types import Cells
+from napari_amil.core.types import Cells, Image
 
 Request = dict[str, Any]
 Job = Callable[[Request], Generator[Event, None, dict[str, Any]]]
@@ -260,6 +260,11 @@ def annotated(request: Request) -> Generator[Event, None, dict[str, Any]]:
         Path(request["place"]), request["share"], request.get("seed", 0)
     )
     return {"images": table.to_dict("records")}
+
+
+def _image(request: Request) -> Image:
+    path = Path(request["image"])
+    return np.load(path, allow_pickle=False) if path.suffix == ".npy" else pipeline.read_image(path)
 
 
 def annotate(request: Request) -> Generator[Event, None, dict[str, Any]]:
