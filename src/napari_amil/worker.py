@@ -176,10 +176,11 @@ def compare(request: Request) -> Generator[Event, None, dict[str, Any]]:
     folder, out = Path(request["folder"]), Path(request["out"])
     yield Step("compare", 0, 0, "Dealing patients to the groups at random")
     project = pipeline.read_project(folder)
+    found: pipeline.Exploration | None = None  # clusters need not have been looked for
     try:
         found = pipeline.read_exploration(project, folder / pipeline.EXPLORATION)
     except AmilError:
-        found = None  # clusters need not have been looked for
+        yield Step("compare", 0, 0, "Without clusters, since none were found in these cells")
     pipeline.compare_project(project, found, Path(request["groups"]), out)
     return {"table": str(out / "groups.csv")}
 
@@ -264,6 +265,11 @@ def annotated(request: Request) -> Generator[Event, None, dict[str, Any]]:
         Path(request["place"]), request["share"], request.get("seed", 0)
     )
     return {"images": table.to_dict("records")}
+
+
+def _image(request: Request) -> Image:
+    path = Path(request["image"])
+    return np.load(path, allow_pickle=False) if path.suffix == ".npy" else pipeline.read_image(path)
 
 
 def annotate(request: Request) -> Generator[Event, None, dict[str, Any]]:

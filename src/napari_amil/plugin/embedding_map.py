@@ -167,8 +167,8 @@ class EmbeddingMap(QWidget):
         self.axes.clear()
         size = float(np.clip(20_000 / len(self.place), 2, 20))
         if self.style.currentText() == _DENSITY:
-            back = {"gridsize": _DENSITY_BINS, "bins": "log", "cmap": "Greys", "linewidths": 0}
-            self.axes.hexbin(*self.place.T, mincnt=1, **back)
+            x, y = self.place.T
+            self.axes.hexbin(x, y, gridsize=_DENSITY_BINS, bins="log", cmap="Greys", mincnt=1, linewidths=0)
             size = max(size, 4.0)
         x, y = self.place[order].T
         self.axes.scatter(x, y, s=size, c=colours[order], linewidths=0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -163,6 +164,25 @@ def test_reports_have_the_numbers_of_the_tables(project: Project, tmp_path: Path
     assert 'href="samples/b4.html"' in whole
     assert 'href="samples/b0.html"' not in whole
     assert whole.count("For research only") == 1
+
+
+def test_the_report_lists_what_the_cohort_panel_lists(project: Project, tmp_path: Path) -> None:
+    window = pytest.importorskip("napari_amil.plugin.cohorts.bag_table")
+    write_project(project, tmp_path)
+    again = read_project(tmp_path)  # as both read it
+    text = drain(write_reports(again, tmp_path / "r", []))[0].read_text(encoding="utf-8")
+    listed = text.split("Samples, the most novel first")[1].split("</table>")[0]
+    rows = [re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", row) for row in re.findall(r"<tr>(.*?)</tr>", listed)]
+    told = {row[0]: dict(zip(rows[0], row, strict=True)) for row in rows[1:]}
+    shown = window.grouped(again.bags, None)
+    assert set(told) == set(shown["bag"])
+    for _, line in shown.iterrows():
+        said = told[line["bag"]]
+        names = {name: name.replace("_", " ") for name in line.index if name.replace("_", " ") in said}
+        assert len(names) >= 8
+        assert {name: said[text] for name, text in names.items()} == {
+            name: window.shown(line[name]) for name in names
+        }
 
 
 def test_a_lost_field_stops_no_report(project: Project, tmp_path: Path) -> None:

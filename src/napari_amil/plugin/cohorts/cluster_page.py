@@ -129,7 +129,7 @@ class ClusterPage(QWidget):
         """Find the clusters of the open project in the background."""
         if self.job.is_running or self._state.folder is None:
             return
-        settings: dict[str, float | int | bool] = {
+        settings: dict[str, float] = {
             "percentile": self.percentile.value(),
             "min_cells": self.least.value(),
             "unexplained": bool(self.samples.currentIndex()),
