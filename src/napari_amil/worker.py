@@ -63,11 +63,6 @@ def _field(request: Request) -> Iterator[pipeline.Field]:
             yield field
 
 
-def _image(request: Request) -> Image:
-    path = Path(request["image"])
-    return np.load(path, allow_pickle=False) if path.suffix == ".npy" else pipeline.read_image(path)
-
-
 def detect(request: Request) -> Generator[Event, None, dict[str, Any]]:
     """Find the candidates of ``image`` and write them to ``out``; ``source`` may tell the pixel size."""
     recipe = _recipe(request)
@@ -269,11 +264,6 @@ def annotated(request: Request) -> Generator[Event, None, dict[str, Any]]:
         Path(request["place"]), request["share"], request.get("seed", 0)
     )
     return {"images": table.to_dict("records")}
-
-
-def _image(request: Request) -> Image:
-    path = Path(request["image"])
-    return np.load(path, allow_pickle=False) if path.suffix == ".npy" else pipeline.read_image(path)
 
 
 def annotate(request: Request) -> Generator[Event, None, dict[str, Any]]:
