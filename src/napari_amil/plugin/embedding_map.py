@@ -32,6 +32,7 @@ from napari_amil.plugin.window.work import Worker, shared_worker
 
 PCA, TSNE = "Principal components", "t-SNE (neighbours stay together)"
 _CLICK_PX = 8
+_LEGEND_STEPS = 5
 _LASSO, _RECTANGLE = "Lasso", "Rectangle"
 _NOTHING = "No results are open: open the folder of a scored cohort, here or in the Cohort panel."
 
@@ -151,7 +152,10 @@ class EmbeddingMap(QWidget):
             colours, legend = kind_colours(self._cells[name])
         else:
             values = self._cells[name].to_numpy(np.float64)
-            colours = default_scale(name, values).edge_rgba(values)
+            scale = default_scale(name, values)
+            colours = scale.rgba(values)
+            steps = np.linspace(scale.low, scale.high, _LEGEND_STEPS)
+            legend = dict(zip((f"{step:.3g}" for step in steps), scale.rgba(steps), strict=True))
         order = drawing_order(self._cells[name])
         self.axes.clear()
         size = float(np.clip(20_000 / len(self.place), 2, 20))
@@ -162,7 +166,12 @@ class EmbeddingMap(QWidget):
         self._ring = self.axes.scatter([], [], s=4 * size + 12, facecolors="none", linewidths=1.2)
         self.axes.set(xticks=[], yticks=[])
         if legend:
-            self.axes.legend(fontsize=8, frameon=False, labelcolor="linecolor")
+            self.axes.legend(
+                fontsize=8,
+                frameon=False,
+                labelcolor=palette(self._viewer.theme).text.name(),
+                loc="upper left",
+            )
         self._on_theme_changed(None)
         self._show_selected()
 
@@ -173,6 +182,9 @@ class EmbeddingMap(QWidget):
         self.axes.set_facecolor(back)
         for spine in self.axes.spines.values():
             spine.set_color(colours.muted.name())
+        drawn = self.axes.get_legend()
+        for written in drawn.get_texts() if drawn is not None else ():
+            written.set_color(text)
         if hasattr(self, "_ring"):
             self._ring.set_edgecolor(text)
         self.canvas.draw_idle()
