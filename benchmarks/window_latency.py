@@ -4,7 +4,9 @@ Usage: python -m benchmarks.window_latency [--seconds 20] [--cohort COHORT]
 
 A timer beats every 5 ms in an offscreen window that shows the Train panel: first while nothing runs, then
 while a training of the recommended model runs in its process and its curves are drawn. Told are the median,
-the 95th percentile and the largest delay of a beat, in milliseconds. Run it on a quiet machine.
+the 95th percentile and the largest delay of a beat, in milliseconds; then how long a click on Cancel takes to
+end the process, and after how long the panel tells of a process that was killed from outside. Run it on a
+quiet machine; it takes about a minute.
 """
 
 from __future__ import annotations
@@ -28,8 +30,9 @@ from qtpy.QtWidgets import QApplication
 from napari_amil.core.cohort.synth import SynthCohortSettings, write_synthetic_cohort
 from napari_amil.core.settings import RunSettings
 from napari_amil.plugin.train import TrainPanel
+from napari_amil.plugin.training.plans import Plan
+from napari_amil.plugin.training.process import find_process
 from napari_amil.plugin.training.run_registry import RunRegistry
-from napari_amil.plugin.training.runs import Plan
 from napari_amil.plugin.window.work import Worker
 
 _BEAT_MS = 5
@@ -63,6 +66,29 @@ def told(name: str, late: np.ndarray) -> dict[str, float]:
     return found
 
 
+def cancelled(panel: TrainPanel, application: QApplication) -> float:
+    """Return the seconds from a click on Cancel until the process is gone."""
+    child = find_process(panel.runs.chosen().folder / "process.json")
+    start = time.perf_counter()
+    panel.runs.view.buttons["cancel"].click()
+    child.wait()
+    seconds = time.perf_counter() - start
+    while panel.runs.chosen().status().state != "cancelled":
+        delays(application, 0.1)
+    delays(application, 0.5)
+    return seconds
+
+
+def killed(panel: TrainPanel, application: QApplication) -> float:
+    """Return the seconds from the violent end of a process until the panel tells of it."""
+    child = find_process(panel.runs.chosen().folder / "process.json")
+    start = time.perf_counter()
+    child.kill()
+    while "ended from outside" not in panel.runs.view.sentence.text():
+        delays(application, 0.02)
+    return time.perf_counter() - start
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure an idle window and one with a training."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -86,8 +112,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
             delays(application, 1.0)
         found["training"] = told("a training runs", delays(application, options.seconds))
         found["epochs"] = len(run.log.now.epochs)
-        run.cancel()
-        delays(application, 1.0)
+        found["cancel_s"] = cancelled(panel, application)
+        panel.runs.view.buttons["resume"].click()
+        while run.log.ended is not None or not run.status().is_alive:
+            delays(application, 0.2)
+        found["killed_told_s"] = killed(panel, application)
+        print(f"cancelled in {found['cancel_s']:.2f} s, killed and told in {found['killed_told_s']:.2f} s")
         panel.close()
         worker.close()
     if options.json:

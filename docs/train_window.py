@@ -17,8 +17,8 @@ from qtpy.QtWidgets import QApplication
 from napari_amil.core.cohort.synth import SynthCohortSettings, write_synthetic_cohort
 from napari_amil.core.settings import RunSettings
 from napari_amil.plugin.train import TrainPanel
+from napari_amil.plugin.training.plans import Plan
 from napari_amil.plugin.training.run_registry import RunRegistry
-from napari_amil.plugin.training.runs import Plan
 from napari_amil.plugin.window.display import some_display
 from napari_amil.plugin.window.work import Worker
 

@@ -100,7 +100,7 @@ def test_a_click_shows_the_most_telling_cell(full: CohortPanel, viewer: ViewerMo
     assert record_of(layer).image_name == "1.png"
     assert layer.features["anomaly"].tolist()[:4] == [1, 2, 13, 1]
     assert layer.features["status"].tolist() == ["scored"] * 4 + ["unscored"]
-    assert selection_of(viewer).current == CellKey("1.png", 3)
+    assert selection_of(viewer).current == CellKey("1.png", 3, "bag 1")
     assert layer.selected_data == {2}
     assert np.allclose(viewer.scene.camera.center[-2:], (79.5, 49.5), atol=1)
     full.view.activated.emit(full.rows.index(2, 0))

@@ -107,8 +107,8 @@ def test_a_choice_is_shared_both_ways(panel: GalleryPanel, scored: Shapes, viewe
     panel.grid.show_chosen([0, 2], 2)
     panel.grid.chosen.emit()
     selection = selection_of(viewer)
-    assert selection.keys == {("smear.png", 5), ("smear.png", 1)}
-    assert selection.current == ("smear.png", 1)
+    assert selection.keys == {CellKey("smear.png", 5), CellKey("smear.png", 1)}
+    assert selection.current == CellKey("smear.png", 1)
     assert scored.selected_data == {0, 4}
     scored.selected_data = {2}
     assert panel.grid.positions() == [1]
@@ -127,7 +127,7 @@ def test_a_click_flies_to_the_cell(
     qtbot.mouseClick(panel.grid.viewport(), Qt.MouseButton.LeftButton, pos=panel.grid.place_of(0).center())
     middle = scored.data_to_world(np.asarray(scored.data[4]).mean(axis=0))
     assert viewer.scene.camera.center[-2:] == pytest.approx(middle)
-    assert selection_of(viewer).current == ("smear.png", 5)
+    assert selection_of(viewer).current == CellKey("smear.png", 5)
 
 
 def test_thumbnails_show_the_cells(
@@ -191,7 +191,7 @@ def test_cells_of_a_scored_folder_are_opened_with_their_outlines(
     panel.source.setValue(scored_project)
     wait_for(qtbot, panel, 15)
     panel.order.setValue("anomaly")
-    assert panel.key_at(0) == ("2.png", 3)
+    assert panel.key_at(0) == ("2.png", 3, "bag 2")
     panel.show_cell(0)
     layer = viewer.layers[-1]
     assert len(layer.data[0]) == 6
@@ -227,7 +227,7 @@ def test_another_cell_with_the_same_number_is_not_taken_for_it(
     layer.features = layer.features.assign(image="one.png", cell_id=[5, 4, 3, 2, 1])
     panel.source.setValue(scored_cohort)
     wait_for(qtbot, panel, 15)
-    position = next(p for p in range(15) if panel.key_at(p) == ("one.png", 1))
+    position = next(p for p in range(15) if panel.key_at(p) == ("one.png", 1, "p1"))
     panel.show_cell(position)
     assert len(viewer.layers) == 4
 

@@ -23,9 +23,10 @@ from napari_amil.core.settings import RunSettings
 from napari_amil.core.training.checkpoint import read_checkpoint
 from napari_amil.plugin.score import ScorePanel
 from napari_amil.plugin.train import TrainPanel
+from napari_amil.plugin.training.plans import Plan
 from napari_amil.plugin.training.process import find_process
 from napari_amil.plugin.training.run_registry import RunRegistry
-from napari_amil.plugin.training.runs import PROGRAM, Plan, Run
+from napari_amil.plugin.training.runs import PROGRAM, Run
 from napari_amil.plugin.window.work import Worker
 
 WAIT_MS = 600_000
@@ -40,7 +41,7 @@ from napari.components import ViewerModel
 from qtpy.QtWidgets import QApplication
 from napari_amil.core.settings import RunSettings
 from napari_amil.plugin.training.run_registry import RunRegistry
-from napari_amil.plugin.training.runs import Plan
+from napari_amil.plugin.training.plans import Plan
 from napari_amil.plugin.window.work import Worker
 from napari_amil.plugin.train import TrainPanel
 application = QApplication([])

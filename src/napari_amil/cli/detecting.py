@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+from collections.abc import Generator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -110,22 +111,33 @@ def train_detector(
     values = {"seed": seed, "freeze": freeze, "backbone": begun.backbone} | _without_none(given)
     chosen = settings.parse(values) if start == "nothing" else settings.fine_tuning(**values)
     recipe = pipeline.Recipe.for_training(begun, begun.settings, pipeline.pick_device(device))
-    pipeline.write_text(begun.settings.to_yaml(), pipeline.make_folder(out) / "run.yaml")
-    with talk.stopping(out / pipeline.STOP):
+    with talk.stopping(pipeline.make_folder(out) / pipeline.STOP):
         if self_annotate:
+            pipeline.write_text(begun.settings.to_yaml(), out / "run.yaml")
             files = pipeline.training_images(
                 pipeline.open_source(images, begun.settings.control), hold_out_fold
             )
             work = pipeline.train_detector_on(files, recipe, chosen, out / "checkpoint.safetensors")
-            trained, figures = talk.follow(work), {}
+            pipeline.save_bundle(talk.follow(work), out / "bundle.safetensors")
+            pipeline.write_json(pipeline.environment(), out / "environment.json")
+            figures = {}
         else:
-            annotated = talk.follow(pipeline.open_annotated(images, cells, tuple(classes or ())))
-            annotated = annotated.without_fold(hold_out_fold).marked(partial=partial)
-            tuned = talk.follow(pipeline.fine_tune_detector(annotated, recipe, chosen, out))
-            trained, figures = tuned.bundle, tuned.figures
-    pipeline.save_bundle(trained, out / "bundle.safetensors")
-    pipeline.write_json(pipeline.environment(), out / "environment.json")
+            annotated = _opened(images, cells, tuple(classes or ()), hold_out_fold, partial=partial)
+            figures = talk.follow(pipeline.detector_run(annotated, recipe, chosen, out)).figures
     _say_trained(talk, figures, out)
+
+
+def _opened(
+    images: list[Path],
+    cells: Path | None,
+    classes: tuple[str, ...],
+    hold_out_fold: int | None,
+    *,
+    partial: bool,
+) -> Generator[Any, None, Any]:
+    """Open the annotated images that the options leave."""
+    annotated = yield from pipeline.open_annotated(images, cells, classes)
+    return annotated.without_fold(hold_out_fold).marked(partial=partial)
 
 
 def _without_none(values: dict[str, Any]) -> dict[str, Any]:

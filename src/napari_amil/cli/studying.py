@@ -67,7 +67,8 @@ def ablate(
     recipe = pipeline.Recipe.for_training(
         pipeline.load_bundle(bundle), reference, pipeline.pick_device(device)
     )
-    done = talk.follow(pipeline.ablate(source, recipe, pipeline.make_folder(out), settings, protocol))
+    work = pipeline.ablate(source, recipe, pipeline.make_folder(out), settings, protocol)
+    done = talk.follow(pipeline.in_run_folder(work, out))
     for _, line in done.table.iterrows():
         text = f"{line['row']:26} accuracy {line['accuracy']:.3f}  macro AUROC {line['macro_auroc']:.3f}"
         talk.result(text, **{name: value for name, value in line.items() if value == value})
@@ -109,6 +110,8 @@ def unseen(
         values = {name: value for name, value in line.items() if value == value}
         talk.result(f"{line['unseen']:20} ROC area of {', '.join(areas)}", **values)
     talk.result(f"The table is in {out / 'table.md'} and table.csv", table=str(out / "table.csv"))
+    text = f"Clusters of each class are in {out / 'clusters.csv'}; open {out}/scored-<class> in the window"
+    talk.result(text, clusters=str(out / "clusters.csv"))
     talk.finish(out)
 
 

@@ -10,18 +10,16 @@ from napari.components import ViewerModel
 from napari.viewer import Viewer
 from qtpy.QtCore import QModelIndex, QSettings, Qt, Signal
 from qtpy.QtWidgets import (
-    QAbstractItemView,
     QComboBox,
     QFormLayout,
     QHBoxLayout,
     QLineEdit,
     QPushButton,
-    QTableView,
     QWidget,
 )
 
 from napari_amil.core.errors import AmilError
-from napari_amil.plugin.cohorts.bag_table import GROUPS, BagFilter, BagModel, grouped
+from napari_amil.plugin.cohorts.bag_table import GROUPS, BagFilter, BagModel, grouped, row_view
 from napari_amil.plugin.cohorts.project import open_project_of
 from napari_amil.plugin.window.follow import scrolling
 from napari_amil.plugin.window.job import JobBar
@@ -100,18 +98,10 @@ class CohortPanel(QWidget):
         self.bags = BagModel(self)
         self.rows = BagFilter(self)
         self.rows.setSourceModel(self.bags)
-        self.view = QTableView()
-        self.view.setModel(self.rows)
-        self.view.setSortingEnabled(True)
+        tip = "Click a sample, or press Enter, to see its most telling cell."
+        self.view = row_view(self.rows, "Samples", tip)
         self.view.sortByColumn(0, Qt.SortOrder.AscendingOrder)
-        self.view.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
-        self.view.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
         self.view.setMinimumHeight(220)
-        self.view.setAccessibleName("Samples")
-        self.view.setToolTip("Click a sample, or press Enter, to see its most telling cell.")
-        header = self.view.verticalHeader()
-        if header is not None:
-            header.hide()
         self.view.clicked.connect(self._on_row)
         self.view.activated.connect(self._on_row)
 

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from itertools import count
+
 from napari.components import ViewerModel
 from napari.viewer import Viewer
 from qtpy.QtCore import QCoreApplication, Signal
 from qtpy.QtWidgets import QTabWidget, QVBoxLayout, QWidget
 
 from napari_amil.core.errors import AmilError
+from napari_amil.plugin.training.plans import Plan, RowPlan
 from napari_amil.plugin.training.prepare import PreparePage
 from napari_amil.plugin.training.run_list import RunList
 from napari_amil.plugin.training.run_registry import RunRegistry
-from napari_amil.plugin.training.runs import Plan, Run
+from napari_amil.plugin.training.runs import Run
 from napari_amil.plugin.training.score_again import score_panels
 from napari_amil.plugin.window.work import Worker
 
@@ -53,6 +56,7 @@ class TrainPanel(QWidget):
         layout.addWidget(self.pages)
         self.prepare.wanted.connect(self.start)
         self.runs.modelWanted.connect(self.use_model)
+        self.runs.view.rowWanted.connect(self.add_row)
         self.pages.currentChanged.connect(self._on_page_changed)
         if self.runs.n_alive():
             self.pages.setCurrentWidget(self.runs)
@@ -68,6 +72,21 @@ class TrainPanel(QWidget):
         self.runs.add(run)
         self.pages.setCurrentWidget(self.runs)
         self.started.emit(run)
+
+    def add_row(self, run: Run) -> None:
+        """Start the training's row of the ablation table as a run of its own."""
+        folder = run.folder
+        out = next(
+            path for n in count(1) if not (path := folder.with_name(f"{folder.name}-row-{n}")).exists()
+        )
+        try:
+            row = Run.of(RowPlan(folder, tuple(run.arguments()), out))
+            row.start()
+        except AmilError as error:
+            self.runs.say(str(error))
+            return
+        self.runs.add(row)
+        self.started.emit(row)
 
     def use_model(self, path: str) -> None:
         """Choose a model in every Score panel, opening one if there is none."""

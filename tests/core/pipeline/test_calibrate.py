@@ -8,7 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from scipy import ndimage
 
+from napari_amil.core.anomaly.neighbours import ControlSample
 from napari_amil.core.bundle import load_bundle, save_bundle
 from napari_amil.core.cohort.controls import read_controls
 from napari_amil.core.cohort.synth import SynthCohortSettings, write_synthetic_cohort
@@ -16,8 +18,9 @@ from napari_amil.core.errors import CohortError
 from napari_amil.core.events import Warned, drain
 from napari_amil.core.pipeline.calibrate import Calibrated, calibrate
 from napari_amil.core.pipeline.cohorts import Source, cohort_source
-from napari_amil.core.pipeline.drift import drift_sentences
+from napari_amil.core.pipeline.drift import differs, drift_sentences
 from napari_amil.core.pipeline.fields import Recipe
+from napari_amil.core.pipeline.focus import focus_of, sharpness
 from napari_amil.core.pipeline.score import score_source
 
 
@@ -79,7 +82,8 @@ def test_drift_is_told_in_sentences(listed: Path, recipe: Recipe) -> None:
     told = drift_sentences(result.drift)
     assert "p < 0.05" in told[0]
     assert "differ clearly" in told[-1]
-    assert len(told) == 2  # this bundle knows nothing of the fields of its training
+    assert len(told) == 3  # this bundle knows nothing of the fields of its training
+    assert told[1].startswith("Focus: ")
     fields = {"density": [0.3, 0.05], "diameter_px": [20.0, 1.0]}
     told_of = recipe.bundle.with_card(scorer={"fields": fields})
     known, _ = calibrated(controls(listed), replace(recipe, bundle=told_of))
@@ -88,6 +92,28 @@ def test_drift_is_told_in_sentences(listed: Path, recipe: Recipe) -> None:
     assert "Stain: " in drift_sentences(known.drift)[1]
     usual = dict.fromkeys(known.drift, 1.0) | {"share_p05": 0.06}
     assert "resemble" in drift_sentences(usual)[-1]
+    blurred = usual | {"focus": 0.3, "focus_deviations": -4.0}
+    assert "These smears are blurred" in drift_sentences(blurred)[2]
+    assert differs(blurred)
+    unknown = usual | {"focus": float("nan"), "focus_deviations": float("nan")}
+    assert "not known for this model" in drift_sentences(unknown)[2]
+    assert not differs(unknown)
+
+
+def test_focus_falls_with_blur_and_is_the_same_at_any_contrast() -> None:
+    y, x = np.mgrid[:64, :64] - 31.5
+    disc = np.where(np.hypot(y, x)[..., None] < 20, np.array([200, 120, 150]), 245).astype(np.uint8)
+    pale = (245 - (245 - disc.astype(int)) * 0.4).astype(np.uint8)
+    blurred = ndimage.gaussian_filter(disc, (2, 2, 0))
+    sharp, faint, soft = sharpness([disc, pale, blurred])
+    assert faint == pytest.approx(sharp, rel=0.05)
+    assert soft < 0.3 * sharp
+    assert np.isnan(sharpness([np.full((64, 64, 3), 9, np.uint8)])).all()
+    crops = np.stack([disc, disc, blurred]).transpose(0, 3, 1, 2)
+    sample = ControlSample.of(torch.zeros(3, 2), np.zeros((3, 4)), ["a", "a", "b"], crops)
+    known = sharpness(sample.thumbnails(range(3)))
+    assert focus_of(sample) == pytest.approx([(known[0] + known[2]) / 2, (known[0] - known[2]) / 2], rel=0.01)
+    assert focus_of(None) is None
 
 
 def test_too_little_is_refused_and_little_is_said(listed: Path, recipe: Recipe) -> None:

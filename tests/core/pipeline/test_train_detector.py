@@ -13,16 +13,23 @@ import pytest
 import torch
 from skimage.draw import polygon
 
-from napari_amil.core.bundle import Bundle
+from napari_amil.core.bundle import Bundle, load_bundle
 from napari_amil.core.cohort.synth import SynthSettings, synthetic_smear
 from napari_amil.core.errors import CohortError
 from napari_amil.core.events import Event, Failed, Warned, drain
 from napari_amil.core.exchange.annotation import Annotation
 from napari_amil.core.exchange.coco import write_coco
-from napari_amil.core.images.read import ImageSource
+from napari_amil.core.exchange.geojson import read_geojson
+from napari_amil.core.images.read import ImageSource, read_image
 from napari_amil.core.pipeline.annotated import Annotated, open_annotated, patient_of, validation_images
+from napari_amil.core.pipeline.detector_run import (
+    Corrected,
+    annotated_table,
+    detector_run,
+    writing_annotated,
+)
 from napari_amil.core.pipeline.fields import Recipe
-from napari_amil.core.pipeline.train_detector import FineTuned, fine_tune_detector, start_detector
+from napari_amil.core.pipeline.train_detector import FineTuned, start_detector
 from napari_amil.core.settings import DetectorTrainingSettings
 from napari_amil.core.types import Cells
 
@@ -62,9 +69,7 @@ def folder(tmp_path: Path) -> Path:
 
 def tuned(folder: Path, recipe: Recipe, out: Path) -> tuple[FineTuned, list[Event]]:
     events: list[Event] = []
-    annotated = drain(open_annotated([folder]), events.append)
-    out.mkdir(exist_ok=True)
-    return drain(fine_tune_detector(annotated, recipe, BRIEF, out), events.append), events
+    return drain(detector_run(open_annotated([folder]), recipe, BRIEF, out), events.append), events
 
 
 def test_a_mixed_folder_fine_tunes_a_detector(folder: Path, recipe: Recipe, tmp_path: Path) -> None:
@@ -95,8 +100,49 @@ def test_a_mixed_folder_fine_tunes_a_detector(folder: Path, recipe: Recipe, tmp_
     if metrics["best_step"] == 0:
         after = done.bundle.need_detector().state_dict()
         assert all(torch.equal(value, after[name]) for name, value in before.items())
-    lines = (tmp_path / "run" / "events.jsonl").read_text().splitlines()
-    assert [json.loads(line)["epoch"] for line in lines] == [0, 1, 2]
+    noted = [json.loads(line) for line in (tmp_path / "run" / "events.jsonl").read_text().splitlines()]
+    assert [event["epoch"] for event in noted if event["event"] == "EpochReport"] == [0, 1, 2]
+    assert noted[-1]["event"] == "Ended"
+    assert not (tmp_path / "run" / "process.json").exists()
+    assert load_bundle(tmp_path / "run" / "bundle.safetensors").detector is not None
+    _held_out_is_kept(tmp_path / "run", metrics)
+
+
+def _held_out_is_kept(out: Path, metrics: dict[str, dict[str, float]]) -> None:
+    listed = json.loads((out / "held-out.json").read_text())["images"]
+    images = pd.read_csv(out / "images.csv")
+    assert [each["image"] for each in listed] == images.loc[images["part"] == "validation", "image"].tolist()
+    for name in ("before", "after"):
+        right = sum(each[name]["n_right"] for each in listed)
+        found = sum(each[name]["n_found"] for each in listed)
+        assert metrics[name]["recall"] == pytest.approx(right / sum(each["n_annotated"] for each in listed))
+        assert right <= found == sum(len(read_geojson(out / each[name]["cells"])) for each in listed)
+    assert all(Path(each["path"]).is_file() for each in listed)
+    assert all(len(read_geojson(out / each["annotated"])) == each["n_annotated"] == 9 for each in listed)
+
+
+def test_corrected_images_become_an_annotated_folder(tmp_path: Path) -> None:
+    smears = [synthetic_smear(seed, SynthSettings(height=120, width=140, n_cells=5)) for seed in (1, 2, 3)]
+    names = [("field.jpg", "anna"), ("field.jpg", "anna"), ("stack.tif#2", "")]
+    images = [
+        Corrected(name, patient, lambda s=smear: s.image, smear.cells)  # type: ignore[misc]
+        for smear, (name, patient) in zip(smears, names, strict=True)
+    ]
+    out = drain(writing_annotated(images, tmp_path / "annotated"))
+    annotated = drain(open_annotated([out]))
+    assert annotated.patients == {
+        "field.tif": ("anna",),
+        "field-2.tif": ("anna",),
+        "stack.tif": ("stack",),
+    }
+    for smear, name in zip(smears, ("field.tif", "field-2.tif", "stack.tif"), strict=True):
+        np.testing.assert_array_equal(read_image(out / name), smear.image)
+        np.testing.assert_allclose(annotated.annotations[name].cells.boxes, smear.cells.boxes, atol=0.01)
+    table = drain(annotated_table(out, 0.5))
+    assert sorted(table["part"].unique()) == ["training", "validation"]
+    assert table["n_cells"].tolist() == [5, 5, 5]
+    with pytest.raises(CohortError, match="not an empty folder"):
+        drain(writing_annotated(images, out))
 
 
 def test_a_scorer_that_reads_feature_maps_leaves_with_its_detector(

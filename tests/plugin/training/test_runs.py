@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from pathlib import Path
 
 import psutil
@@ -12,13 +13,14 @@ from napari.components import ViewerModel
 from pytestqt.qtbot import QtBot
 
 from napari_amil.core.errors import AmilError
-from napari_amil.core.events import Ended, EpochReport, TrainingBegan, to_dict
+from napari_amil.core.events import Ended, EpochReport, Step, TrainingBegan, to_dict
 from napari_amil.core.settings import RunSettings
 from napari_amil.plugin.training import runs as _runs
+from napari_amil.plugin.training.plans import Plan, RowPlan
 from napari_amil.plugin.training.run_folder import fresh_folder
 from napari_amil.plugin.training.run_list import RunList
 from napari_amil.plugin.training.run_registry import RunRegistry
-from napari_amil.plugin.training.runs import Plan, Run
+from napari_amil.plugin.training.runs import Run
 
 
 def plan(out: Path, **more: object) -> Plan:
@@ -179,3 +181,91 @@ def test_a_deleted_run_leaves_the_list(
     assert thrown == [str(tmp_path / "b")]
     assert runs.list.count() == 1
     assert runs.chosen() is runs.runs[tmp_path / "a"]
+
+
+def test_the_row_of_a_training_has_its_folds_and_cells(tmp_path: Path) -> None:
+    folder, out = tmp_path / "run", tmp_path / "run-row-1"
+    wanted = plan(folder, hold_out_fold=0, bundle="/m.safetensors", device="cpu", allow=("confounding",))
+    training = Run.of(wanted)
+    row = Run.of(RowPlan(folder, tuple(training.arguments()), out))
+    assert row.arguments() == [
+        *("ablate", "/data/my smears/bags.csv", "--out", str(out), "--rows", "recommended"),
+        *("--settings", str(out / "run.yaml"), "--runs", "3", "--device", "cpu"),
+        *("--bundle", "/m.safetensors", "--hold-out-fold", "0", "--allow", "confounding"),
+    ]
+    assert (out / "run.yaml").read_text() == (folder / "run.yaml").read_text()
+    assert (training.kind, row.kind) == ("train", "ablate")
+
+
+def test_a_row_is_shown_with_its_spread(tmp_path: Path, qtbot: QtBot) -> None:
+    header = "row,accuracy,accuracy_sd,accuracy_low,accuracy_high,macro_auroc,n_runs"
+    (tmp_path / "table.csv").write_text(f"{header}\nrecommended,0.8125,0.0312,0.7,0.9,0.95,3\n")
+    say(tmp_path, Step("study", 3, 3), Ended())
+    runs = RunList(ViewerModel(), RunRegistry(tmp_path / "state"))
+    qtbot.addWidget(runs)
+    runs.show()
+    runs.add(Run(tmp_path))
+    table = runs.view.results.table
+    qtbot.waitUntil(lambda: table.rowCount() == 2, timeout=30_000)
+    assert [table.item(0, column).text() for column in range(3)] == ["0.812", "0.031", "0.700 to 0.900"]
+    qtbot.waitUntil(lambda: runs.view.sentence.text() == "Done: the row is below.", timeout=30_000)
+    assert runs.view.curves is None
+
+
+def test_each_list_shows_runs_of_its_kinds(tmp_path: Path, qtbot: QtBot) -> None:
+    registry = RunRegistry(tmp_path / "state")
+    for name in ("detector", "training"):
+        (tmp_path / name).mkdir()
+        say(tmp_path / name, EpochReport(0, 9, 0.5), Ended())
+        registry.add(tmp_path / name)
+    (tmp_path / "detector" / "images.csv").write_text("image\n")
+    trainings = RunList(ViewerModel(), registry)
+    detectors = RunList(ViewerModel(), registry, frozenset({"train-detector"}), "None yet.")
+    for runs, name in ((trainings, "training"), (detectors, "detector")):
+        qtbot.addWidget(runs)
+        assert list(runs.runs) == [tmp_path / name]
+    detectors._open(str(tmp_path / "training"))
+    assert "which another panel shows" in detectors.notice.text()
+
+
+@pytest.mark.skipif(os.name == "nt" or not Path("/dev/full").exists(), reason="there is no /dev/full")
+def test_a_full_disk_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = Path.write_text
+
+    def write(self: Path, *arguments: object, **more: object) -> int:
+        target = Path("/dev/full") if self.name in {"run.yaml", "command.json"} else self
+        return real(target, *arguments, **more)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Path, "write_text", write)
+    with pytest.raises(
+        AmilError, match=r"'.*run' cannot be written \(No space left on device\); choose"
+    ) as e:
+        Run.of(plan(tmp_path / "run"))
+    assert "\n" not in str(e.value)
+
+
+def test_a_run_that_died_on_a_full_disk_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = say(tmp_path, EpochReport(3, 9, 0.5))
+    assert run.status().sentence == "It is not running. Resume goes on where it was."
+    full = shutil.disk_usage(tmp_path)._replace(free=4096)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: full)
+    status = run.status()
+    assert status.state == "interrupted"
+    assert status.sentence.startswith(
+        f"The disk that holds '{tmp_path}' is full: free some space, then press"
+    )
+
+
+@pytest.mark.skipif(os.name == "nt", reason="drives vanish otherwise on Windows")
+def test_a_drive_that_vanishes_while_a_run_lives_is_one_sentence(runs: RunList, tmp_path: Path) -> None:
+    run = runs.chosen()
+    assert run is not None
+    occupy(run.folder)
+    runs.poll()
+    run.folder.rename(tmp_path / "elsewhere")
+    runs.poll()
+    assert runs.view.sentence.text() == f"The folder '{run.folder}' cannot be found; was a drive unplugged?"
+    runs.view.buttons["pause"].click()
+    assert "cannot be written (No such file or directory); is the drive still there?" in (
+        runs.view.sentence.text()
+    )

@@ -17,25 +17,33 @@ from napari_amil.core.evaluation.clusters import ClusterSettings
 from napari_amil.core.evaluation.figures import save_figure
 from napari_amil.core.exchange.project import Project, read_project, write_project
 from napari_amil.core.exchange.tables import write_table
-from napari_amil.core.images.fields import open_field
+from napari_amil.core.images.fields import Field, as_field, open_field
 from napari_amil.core.images.read import find_images, read_image
 from napari_amil.core.morphology.words import morphology_in_words
 from napari_amil.core.pipeline.annotated import open_annotated
 from napari_amil.core.pipeline.calibrate import calibrate
+from napari_amil.core.pipeline.candidates import CANDIDATES, Candidate, name_cluster
 from napari_amil.core.pipeline.cohorts import Gathered, Source, cohort_source, gather, open_source
 from napari_amil.core.pipeline.controls import morphology_columns, nearest_controls
 from napari_amil.core.pipeline.detect import cell_table, detect_images, write_detections
+from napari_amil.core.pipeline.detector_run import (
+    Corrected,
+    annotated_table,
+    detector_run,
+    writing_annotated,
+)
 from napari_amil.core.pipeline.diagnose import diagnose
 from napari_amil.core.pipeline.drift import differs, drift_sentences
 from napari_amil.core.pipeline.estimate import Estimate, estimating
 from napari_amil.core.pipeline.evaluate import delete_cells, draw_evaluation, evaluate_scored
 from napari_amil.core.pipeline.evidence import delete_from_field, field_evidence, nearest_cells
 from napari_amil.core.pipeline.explore import (
+    EXPLORATION,
     Exploration,
     compare_project,
     compare_with_truth,
     explore_project,
-    name_cluster,
+    read_exploration,
     write_map,
 )
 from napari_amil.core.pipeline.export import FORMATS, choose_bags, export_project
@@ -52,6 +60,7 @@ from napari_amil.core.pipeline.overview import (
 )
 from napari_amil.core.pipeline.project import project_of, scoring_project
 from napari_amil.core.pipeline.report import write_reports
+from napari_amil.core.pipeline.running import in_run_folder
 from napari_amil.core.pipeline.runs import STOP, Protocol, train_run
 from napari_amil.core.pipeline.score import Scored, embed_field, measured_field, score_bag, score_source
 from napari_amil.core.pipeline.studies.ablate import ablate, ablation_rows, study_reference
@@ -59,7 +68,6 @@ from napari_amil.core.pipeline.studies.plan import StudyProtocol
 from napari_amil.core.pipeline.studies.unseen import unseen
 from napari_amil.core.pipeline.train import sources_by_fold, train_scorer
 from napari_amil.core.pipeline.train_detector import (
-    fine_tune_detector,
     start_detector,
     train_detector_on,
     training_images,
@@ -68,16 +76,21 @@ from napari_amil.core.presets import PRESETS, preset, preset_table
 from napari_amil.core.settings import DetectorTrainingSettings, RunSettings
 
 __all__ = [
+    "CANDIDATES",
+    "EXPLORATION",
     "FORMATS",
     "PRESETS",
     "ROWS",
     "STOP",
     "Bundle",
+    "Candidate",
     "Candidates",
     "ClusterSettings",
+    "Corrected",
     "DetectorTrainingSettings",
     "Estimate",
     "Exploration",
+    "Field",
     "Gathered",
     "Placed",
     "Problem",
@@ -91,7 +104,9 @@ __all__ = [
     "SynthCohortSettings",
     "ablate",
     "ablation_rows",
+    "annotated_table",
     "arranging",
+    "as_field",
     "assign_folds",
     "bag_table",
     "calibrate",
@@ -108,6 +123,7 @@ __all__ = [
     "detect_field",
     "detect_images",
     "detect_in",
+    "detector_run",
     "device_names",
     "diagnose",
     "differs",
@@ -122,11 +138,11 @@ __all__ = [
     "failure_table",
     "field_evidence",
     "find_images",
-    "fine_tune_detector",
     "gather",
     "give_cells",
     "guarding",
     "guess_control",
+    "in_run_folder",
     "load_bundle",
     "make_folder",
     "measured_field",
@@ -146,6 +162,7 @@ __all__ = [
     "read_card",
     "read_cohort",
     "read_controls",
+    "read_exploration",
     "read_image",
     "read_project",
     "read_rows",
@@ -175,5 +192,6 @@ __all__ = [
     "write_reports",
     "write_table",
     "write_text",
+    "writing_annotated",
     "writing_synthetic_cohort",
 ]

@@ -27,6 +27,7 @@ from napari_amil.core.pipeline.cohorts import Gathered, Source, gather, without_
 from napari_amil.core.pipeline.controls import control_sample, usual_morphology
 from napari_amil.core.pipeline.drift import FieldNotes, drift
 from napari_amil.core.pipeline.fields import Recipe, measured_instances
+from napari_amil.core.pipeline.focus import focus_of
 from napari_amil.core.pipeline.train import cohort_hash, image_names
 from napari_amil.core.settings import RunSettings
 from napari_amil.core.training.units import independent_units
@@ -69,8 +70,6 @@ def calibrate(source: Source, recipe: Recipe) -> Generator[Event, None, Calibrat
     units = yield from _units(bags, rows, image_names(gathered))
     latents = embed_all(scorer.model, gathered.values, recipe.device)
     settings = recipe.bundle.settings
-    before = recipe.bundle.card.get("scorer", {}).get("fields")
-    found = drift(scorer, latents[rows], notes.summary(), before)
     renewed, note = _renewed(scorer, latents[rows], units, settings)
     if note:
         yield Warned(note)
@@ -79,10 +78,22 @@ def calibrate(source: Source, recipe: Recipe) -> Generator[Event, None, Calibrat
         morphology=(yield from usual_morphology(measurements_of(gathered.values[rows]))),
         controls=control_sample(gathered, bags, scorer.model, recipe.device, settings.training.seed),
     )
+    found = drift(
+        scorer,
+        latents[rows],
+        notes.summary() | _focus(renewed),
+        recipe.bundle.card.get("scorer", {}).get("fields", {}) | _focus(scorer),
+    )
     if renewed.novelty is not None:
         _add_bags(renewed.novelty, renewed.gaussian, latents, bags)
     card = _card(gathered, units, found)
     return Calibrated(replace(recipe.bundle, scorer=renewed).with_card(calibration=card), found)
+
+
+def _focus(scorer: Scorer) -> dict[str, list[float]]:
+    """Return ``focus`` of the control cells whose pictures a scorer brings, nothing without pictures."""
+    found = focus_of(scorer.controls)
+    return {} if found is None else {"focus": found}
 
 
 def _refuse_diseases(source: Source, scorer: Scorer) -> None:

@@ -6,7 +6,7 @@ import json
 import os
 import time
 from collections.abc import Generator, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, TypeVar
 
@@ -28,6 +28,22 @@ from napari_amil.core.pipeline.outputs import write_json
 Result = TypeVar("Result")
 _SECONDS_BETWEEN_STEPS = 1.0
 _WAIT_S = 0.1
+
+
+def in_run_folder(work: Generator[Event, None, Result], out: Path) -> Generator[Event, None, Result]:
+    """Do ``work`` as the one process of a run folder (`occupying`), and note what it says (`noting`).
+
+    Files ``stop`` and ``pause`` that an earlier process left are removed first.
+
+    Raises
+    ------
+    AmilError
+        If another process is working in the folder.
+    """
+    with occupying(out):
+        for left_over in (STOP_FILE, PAUSE_FILE):
+            (out / left_over).unlink(missing_ok=True)
+        return (yield from noting(work, out))
 
 
 @contextmanager
@@ -86,7 +102,8 @@ def noting(work: Generator[Event, None, Result], out: Path) -> Generator[Event, 
             result: Result = stop.value
             return result
         except Exception as error:
-            _note(Ended("failed", str(error) or type(error).__name__), log)
+            with suppress(OSError):  # of a full disk, which must not hide what happened
+                _note(Ended("failed", str(error) or type(error).__name__), log)
             raise
 
 

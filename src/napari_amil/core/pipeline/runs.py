@@ -19,7 +19,6 @@ from napari_amil.core.errors import SettingsError
 from napari_amil.core.evaluation.figures import save_figure
 from napari_amil.core.events import (
     EVENTS_FILE,
-    PAUSE_FILE,
     STOP_FILE,
     EpochReport,
     Event,
@@ -33,7 +32,7 @@ from napari_amil.core.pipeline.evaluate import draw_evaluation, evaluate_scored
 from napari_amil.core.pipeline.fields import Recipe
 from napari_amil.core.pipeline.guards import guarding, sources_without_copies
 from napari_amil.core.pipeline.outputs import environment, make_folder, write_json, write_text
-from napari_amil.core.pipeline.running import noting, occupying
+from napari_amil.core.pipeline.running import in_run_folder
 from napari_amil.core.pipeline.score import Scored, score_source
 from napari_amil.core.pipeline.train import train_scorer
 from napari_amil.core.types import Bag
@@ -107,10 +106,7 @@ def train_run(
     AmilError
         If another process is working in the folder.
     """
-    with occupying(out):
-        for left_over in (STOP, PAUSE_FILE):
-            (out / left_over).unlink(missing_ok=True)
-        return (yield from noting(_train_run(source, recipe, out, protocol), out))
+    return (yield from in_run_folder(_train_run(source, recipe, out, protocol), out))
 
 
 def _train_run(

@@ -22,6 +22,7 @@ from napari_amil.core.pipeline.cohorts import Gathered, Source, gather, without_
 from napari_amil.core.pipeline.controls import control_sample, usual_morphology
 from napari_amil.core.pipeline.drift import FieldNotes
 from napari_amil.core.pipeline.fields import Recipe, measured_instances
+from napari_amil.core.pipeline.focus import focus_of
 from napari_amil.core.settings import RunSettings
 from napari_amil.core.training.loop import FittedModel, fit_model
 from napari_amil.core.training.reference import Reference, fit_reference
@@ -58,6 +59,7 @@ def train_scorer(
     usual: Reference = yield from fit_reference(bags, units, fitted, recipe.settings, recipe.device)
     morphology = yield from usual_morphology(measurements_of(gathered.values[bags.control_cells()[0]]))
     controls = control_sample(gathered, bags, fitted.model, recipe.device, recipe.settings.training.seed)
+    focus = focus_of(controls)
     scorer = Scorer(
         fitted.model.cpu(),
         fitted.gaussian,
@@ -73,7 +75,8 @@ def train_scorer(
     return bundle.with_card(
         intended_use=INTENDED_USE,
         scorer=_scorer_card(gathered, fitted, time.monotonic() - started)
-        | {"calibration": _calibration_card(usual.calibration, recipe.settings), "fields": notes.summary()},
+        | {"calibration": _calibration_card(usual.calibration, recipe.settings)}
+        | {"fields": notes.summary() | ({} if focus is None else {"focus": focus})},
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import time
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
@@ -26,8 +27,9 @@ from napari_amil.core.images.read import read_image
 from napari_amil.core.pipeline.annotated import Annotated, validation_images
 from napari_amil.core.pipeline.cohorts import Source
 from napari_amil.core.pipeline.fields import Recipe
+from napari_amil.core.pipeline.held_out import HeldOut, write_held_out
 from napari_amil.core.pipeline.outputs import write_json
-from napari_amil.core.pipeline.runs import STOP, logged
+from napari_amil.core.pipeline.runs import STOP
 from napari_amil.core.settings import DetectorTrainingSettings, RunSettings
 from napari_amil.core.types import Image
 
@@ -83,8 +85,8 @@ def fine_tune_detector(
 ) -> Generator[Event, None, FineTuned]:
     """Train the detector of the recipe on annotated images, and measure it before and after.
 
-    The folder gets ``images.csv``, ``events.jsonl``, ``checkpoint.safetensors`` and ``metrics.json``; a file
-    ``stop`` in it ends the training after the step that runs, with the best weights so far.
+    The folder gets ``images.csv``, ``checkpoint.safetensors``, ``metrics.json`` and ``held-out.json``
+    (`write_held_out`); a file ``stop`` in it ends the training after the step that runs.
 
     Parameters
     ----------
@@ -113,8 +115,10 @@ def fine_tune_detector(
     write_table(annotated.table(judges), out / "images.csv")
     stop = out / STOP
     stop.unlink(missing_ok=True)
-    judge = Validation(validation, recipe.settings, recipe.device) if validation else None
-    work = train_detector(
+    held = [each.field for each in validation.values()]
+    judge = Validation(held, recipe.settings, recipe.device) if held else None
+    old = copy.deepcopy(recipe.bundle.detector)
+    trained: TrainedDetector = yield from train_detector(
         fields,
         settings,
         recipe.device,
@@ -122,7 +126,9 @@ def fine_tune_detector(
         recipe.bundle.detector,
         Watch(judge, stop),
     )
-    trained: TrainedDetector = yield from logged(work, out)
+    detectors = {"before": old, "after": trained.model} if old is not None else {"after": trained.model}
+    if validation:
+        yield from write_held_out(validation, detectors, recipe, out)
     stop.unlink(missing_ok=True)
     figures = _before_and_after(trained)
     write_json({**figures, **_facts(trained)}, out / "metrics.json")
@@ -138,9 +144,10 @@ def fine_tune_detector(
 
 def _prepared(
     annotated: Annotated, judges: set[str], recipe: Recipe
-) -> Generator[Event, None, tuple[list[AnnotatedField], list[ValidationField]]]:
+) -> Generator[Event, None, tuple[list[AnnotatedField], dict[str, HeldOut]]]:
     """Return what the network learns from and what judges it; an image that cannot be used is a `Failed`."""
-    fields, validation = [], []
+    fields: list[AnnotatedField] = []
+    validation: dict[str, HeldOut] = {}
     diameter = recipe.settings.detection.cell_diameter_px
     for number, (name, source) in enumerate(annotated.images.items()):
         yield Step("read", number, len(annotated.images), name)
@@ -152,7 +159,7 @@ def _prepared(
             continue
         field = normalise(image, recipe.settings.normalisation)
         if name in judges:
-            validation.append(ValidationField(field, own.cells, own.complete))
+            validation[name] = HeldOut(source, ValidationField(field, own.cells, own.complete))
         else:
             fields.append(annotated_field(field, own.cells, complete=own.complete, diameter_px=diameter))
     if not fields:

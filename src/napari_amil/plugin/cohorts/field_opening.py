@@ -19,7 +19,7 @@ from napari_amil.plugin.colour.colours import ColourScale
 from napari_amil.plugin.layers.companions import companions_of
 from napari_amil.plugin.layers.layers import cell_layers, make_layer, set_scores, show_scale
 from napari_amil.plugin.layers.rows import BOX_COLUMNS, DOTTED, CellRecord, record_of
-from napari_amil.plugin.layers.selection import CellKey, rows_of
+from napari_amil.plugin.layers.selection import BAG, CellKey, rows_of
 
 _SAME_BOX_PX = 2.0
 
@@ -64,6 +64,8 @@ def open_field(
     record = CellRecord(str(image.unique_id), name, (), (pixels.shape[0], pixels.shape[1]))
     record.candidates = Candidates.of(found, typical_side_px(cells))
     layer = make_layer(found, record, image)
+    if "bag" in cells:
+        layer.metadata[BAG] = str(cells["bag"].iloc[0])
     set_scores(layer, cells)
     if scale is not None:
         show_scale(layer, scale)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import weakref
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -24,7 +25,7 @@ from napari_amil.plugin.colour.colours import default_scale, score_columns
 from napari_amil.plugin.colour.map_colours import with_kinds
 from napari_amil.plugin.layers.layers import make_layer, set_scores, show_scale
 from napari_amil.plugin.layers.rows import CellRecord, record_of, score_names
-from napari_amil.plugin.layers.selection import CellKey, find_cell, fly_to, selection_of
+from napari_amil.plugin.layers.selection import BAG, CellKey, KeyRows, find_cell, fly_to, selection_of
 from napari_amil.plugin.window.background import Background
 
 _TIFF = {".tif", ".tiff"}
@@ -47,7 +48,7 @@ class Opened:
     folder: Path
     project: Project
     cells: pd.DataFrame
-    rows_of: dict[CellKey, list[int]]
+    rows_of: KeyRows
     plane: NDArray[np.float64]
 
 
@@ -61,10 +62,8 @@ def read_opened(folder: Path) -> Opened:
     """
     project = read_project(folder)
     cells = with_kinds(project.cells, project.bags)
-    rows_of: dict[CellKey, list[int]] = {}
-    ids = cells["cell_id"].tolist()
-    for row, (image, cell_id) in enumerate(zip(cells["image"].tolist(), ids, strict=True)):
-        rows_of.setdefault(CellKey(str(image), int(cell_id)), []).append(row)
+    rows_of = KeyRows(*(cells[name].tolist() for name in ("image", "cell_id", "bag")))
+    rows_of.rows(CellKey("", 0, "-"))  # so that it is made here and not in the window
     return Opened(folder, project, cells, rows_of, project.plane())
 
 
@@ -103,10 +102,17 @@ class OpenProject(QObject):
         self.opened = opened
         self.changed.emit()
 
-    def show_cell(self, row: int) -> None:
+    def show_cell(self, row: int, chosen: Iterable[CellKey] = ()) -> None:
         """Open the image of a cell with the cells of its bag, choose the cell and fly to it.
 
         What was opened for the cell before goes, unless the user has changed it.
+
+        Parameters
+        ----------
+        row
+            Row of the table of cells.
+        chosen
+            Cells that are chosen beside it.
 
         Raises
         ------
@@ -117,20 +123,14 @@ class OpenProject(QObject):
         if viewer is None or self.project is None:
             return
         cell = self.project.cells.iloc[row]
-        key = CellKey(str(cell["image"]), int(cell["cell_id"]))
-        found = self._find(viewer, key, str(cell["bag"]))
+        key = CellKey(str(cell["image"]), int(cell["cell_id"]), str(cell["bag"]))
+        found = find_cell(viewer, key)
         if found is None:
-            layer = self._add(viewer, key.image, str(cell["bag"]))
-            found = self._find(viewer, key, str(cell["bag"])) or (layer, 0)
-        selection_of(viewer).choose([key], key)
+            layer = self._add(viewer, key.image, key.bag)
+            found = find_cell(viewer, key) or (layer, 0)
+        selection_of(viewer).choose([key, *chosen], key)
         viewer.layers.selection.active = found[0]
         fly_to(viewer, *found)
-
-    def _find(self, viewer: ViewerModel, key: CellKey, bag: str) -> tuple[Shapes, int] | None:
-        found = find_cell(viewer, key)
-        if found is None or found[0].metadata.get("bag", bag) != bag:
-            return None
-        return found
 
     def _add(self, viewer: ViewerModel, image: str, bag: str) -> Shapes:
         """Add an image and the cells of a bag on it."""
@@ -143,7 +143,7 @@ class OpenProject(QObject):
         record = CellRecord(str(background.unique_id), image, (), (pixels.shape[0], pixels.shape[1]))
         record.candidates = Candidates.of(cells, diameter)
         layer = make_layer(cells, record, background)
-        layer.metadata["bag"] = bag
+        layer.metadata[BAG] = bag
         set_scores(layer, table[["cell_id", *score_names(table)]])
         names = [name for name in score_columns(table) if table[name].notna().any()]
         if names:
@@ -167,6 +167,14 @@ class OpenProject(QObject):
 def _is_touched(layer: Layer) -> bool:
     record = record_of(layer)
     return record is not None and record.is_touched(layer.features)
+
+
+def stored_layout(folder: Path, layout: str) -> np.ndarray | None:
+    """Return the places ``(n_cells, 2)`` that were worked out for a project, None where there are none."""
+    try:
+        return np.asarray(np.load(folder / f"map-{layout}.npy", allow_pickle=False))
+    except (OSError, ValueError, EOFError):
+        return None
 
 
 _open: dict[int, OpenProject] = {}

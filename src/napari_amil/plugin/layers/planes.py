@@ -88,6 +88,18 @@ def image_name(layer: Image, place: tuple[int, ...]) -> str:
     return "#".join([base, *(str(index + 1) for index in place)])
 
 
+def plane_at(layer: Image, place: tuple[int, ...]) -> Plane:
+    """Return the plane of ``layer`` at an index along its leading axes, shown or not.
+
+    Raises
+    ------
+    ImageError
+        If its values have an unknown meaning.
+    """
+    stack = layer.data[0] if layer.multiscale else layer.data
+    return Plane(_samples(stack[place] if place else stack, layer.name), place, layer)
+
+
 def shown_plane(viewer: ViewerModel, layer: Image) -> Plane:
     """Return the plane of ``layer`` that the viewer shows.
 

@@ -106,7 +106,7 @@ class Curves(QWidget):
         """Give everything the colours of the theme."""
         self.canvas.figure.patch.set_facecolor(self._palette.back.name())
         for ax in (self.losses, self.weight, self.controls):
-            _paint(ax, self._palette)
+            paint_axes(ax, self._palette)
         for text in self._legend.get_texts():
             text.set_color(self._palette.text.name())
         for artist in (self._cells, self._cells_text, self._before, self._none):
@@ -174,7 +174,7 @@ class Curves(QWidget):
         )
 
 
-def _paint(ax: Axes, colours: Palette) -> None:
+def paint_axes(ax: Axes, colours: Palette) -> None:
     """Give an axis the colours of the theme."""
     ax.set_facecolor("none")
     text, line = colours.text.name(), mixed(QColor(colours.text), QColor(colours.back), 0.6).name()

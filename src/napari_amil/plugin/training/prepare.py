@@ -22,9 +22,9 @@ from qtpy.QtWidgets import (
 from napari_amil.core.errors import AmilError
 from napari_amil.core.events import Step
 from napari_amil.plugin.training.cohort_preview import CohortPreview
+from napari_amil.plugin.training.plans import Plan
 from napari_amil.plugin.training.problems import ProblemList
 from napari_amil.plugin.training.run_folder import fresh_folder
-from napari_amil.plugin.training.runs import Plan
 from napari_amil.plugin.training.time_left import duration
 from napari_amil.plugin.training.training_form import TrainingForm
 from napari_amil.plugin.window.follow import scrolling

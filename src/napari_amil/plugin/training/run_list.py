@@ -21,7 +21,8 @@ from napari_amil.core.errors import AmilError
 from napari_amil.core.events import EVENTS_FILE
 from napari_amil.plugin.training.run_registry import RunRegistry
 from napari_amil.plugin.training.run_view import RunView
-from napari_amil.plugin.training.runs import Run
+from napari_amil.plugin.training.run_words import progress
+from napari_amil.plugin.training.runs import ABLATION, DETECTOR, TRAINING, Run
 from napari_amil.plugin.window.follow import scrolling
 from napari_amil.plugin.window.theme import wrapped
 
@@ -51,19 +52,29 @@ class RunList(QWidget):
         Whose theme is followed.
     registry
         Which runs there are.
+    kinds
+        Of these the list shows those of some kinds.
+    empty
+        What is said while there is none.
     """
 
     modelWanted = Signal(str)  # noqa: N815 - Qt's manner
     """The user wants to score with the model at this path."""
 
-    def __init__(self, viewer: ViewerModel, registry: RunRegistry) -> None:
+    def __init__(
+        self,
+        viewer: ViewerModel,
+        registry: RunRegistry,
+        kinds: frozenset[str] = frozenset({TRAINING, ABLATION}),
+        empty: str = _EMPTY,
+    ) -> None:
         super().__init__()
-        self._registry = registry
+        self._registry, self._kinds, self._empty = registry, kinds, empty
         self.runs: dict[Path, Run] = {}
         self._states: dict[Path, str] = {}
         self.list = QListWidget()
         self.list.setAccessibleName("Runs")
-        self.notice = wrapped(_EMPTY)
+        self.notice = wrapped(empty)
         self.view = RunView(viewer)
         self._other = QPushButton("Open a run folder …")
         self._other.setToolTip("Show a training that another window or the command line started.")
@@ -98,8 +109,8 @@ class RunList(QWidget):
     def reload(self) -> None:
         """Take up the runs of the registry, those of other windows too."""
         for folder in self._registry.folders():
-            if folder not in self.runs:
-                self._insert(Run(folder), self.list.count())
+            if folder not in self.runs and (run := Run(folder)).kind in self._kinds:
+                self._insert(run, self.list.count())
         if self.list.currentRow() < 0 and self.list.count():
             self.list.setCurrentRow(0)
         self._show_empty()
@@ -158,11 +169,9 @@ class RunList(QWidget):
     def _show_state(self, item: QListWidgetItem, run: Run) -> None:
         status = run.status()
         self._states[run.folder] = status.state
-        training = run.log.now
-        last = training.last if training is not None and status.is_alive else None
-        part = f", epoch {last.epoch + 1} of {last.n_epochs}" if last is not None else ""
+        part = f", {_how_far(run)}" if status.is_alive else ""
         mark = _MARKS.get(status.state, "·")
-        text = f"{mark}  {_name(run)}\n     {_STATES[status.state]}{part}"
+        text = f"{mark}  {_name(run)}\n     {_STATES[status.state]}{part.removesuffix(', ')}"
         if item.text() != text:
             item.setText(text)
             item.setToolTip(f"{run.folder}\n{status.sentence}")
@@ -183,7 +192,7 @@ class RunList(QWidget):
         rows = min(self.list.count(), _MOST_ROWS)
         self.list.setFixedHeight(rows * self._row_px() + 2 * self.list.frameWidth() + 4)
         self.list.setVisible(not is_empty)
-        self.notice.setText(_EMPTY if is_empty else "")
+        self.notice.setText(self._empty if is_empty else "")
         self.notice.setVisible(is_empty)
 
     def _on_chosen(self) -> None:
@@ -213,7 +222,11 @@ class RunList(QWidget):
         if not any((path / name).exists() for name in (EVENTS_FILE, "run.yaml")):
             self.say(f"'{path}' is no run folder: it has neither {EVENTS_FILE} nor run.yaml.")
             return
-        self.add(self.runs.get(path) or Run(path))
+        run = self.runs.get(path) or Run(path)
+        if run.kind in self._kinds:
+            self.add(run)
+        else:
+            self.say(f"'{path}' is a run of '{run.kind}', which another panel shows.")
 
 
 class Farewell:
@@ -240,6 +253,15 @@ class Farewell:
 
 
 _SETTLED = {"finished", "failed", "cancelled", "interrupted"}
+
+
+def _how_far(run: Run) -> str:
+    """Return how far a living run is, in a few words; nothing where that is not known."""
+    if run.kind == TRAINING:
+        last = run.log.now.last if run.log.now is not None else None
+        return f"epoch {last.epoch + 1} of {last.n_epochs}" if last is not None else ""
+    done, total = progress(run)
+    return f"{'step' if run.kind == DETECTOR else 'training'} {done} of {total}" if total else ""
 
 
 def _name(run: Run) -> str:

@@ -20,10 +20,13 @@ from qtpy.QtWidgets import (
 from napari_amil.core.errors import AmilError
 from napari_amil.core.settings import RunSettings
 from napari_amil.plugin.training.curves import Curves
+from napari_amil.plugin.training.detector_curves import DetectorCurves
+from napari_amil.plugin.training.detector_results import DetectorResults
 from napari_amil.plugin.training.results import RunResults
+from napari_amil.plugin.training.row_results import RowResults
 from napari_amil.plugin.training.run_log import TrainingLog
-from napari_amil.plugin.training.runs import Run, Status
-from napari_amil.plugin.training.time_left import duration, seconds_left
+from napari_amil.plugin.training.run_words import in_words, progress
+from napari_amil.plugin.training.runs import ABLATION, DETECTOR, TRAINING, Run, Status
 from napari_amil.plugin.window.follow import hear
 from napari_amil.plugin.window.forms import Folded
 from napari_amil.plugin.window.theme import sized, wrapped
@@ -33,11 +36,19 @@ _BUTTONS = {
     "stop": ("Stop, keep best", "End after this epoch; the best weights so far become the model."),
     "cancel": ("Cancel", "End at once; the checkpoint of the last whole epoch stays, so that it can go on."),
     "use": ("Use this model", "Choose this model in the Score panel."),
+    "accept": ("Use the new detector", "Choose it in the Detect and Score panels: the old model with it."),
+    "back": ("Go back to the old", "Choose the model that this one started from in these panels."),
+    "row": (
+        "Ablation row",
+        "Train this again in every fold with other seeds: its row of the ablation table.",
+    ),
     "resume": ("Resume", "Go on after the last whole epoch; the result is as if it had never stopped."),
     "open": ("Open folder", "Show the run folder in the file manager."),
     "copy": ("Copy as command", "Copy the line for a terminal that does the same."),
     "delete": ("Delete", "Move the run folder to the bin."),
 }
+_USES = {TRAINING: ["use", "row"], DETECTOR: ["accept", "back"], ABLATION: []}
+"""Buttons of a finished run of each kind."""
 _COLUMNS = 2
 
 
@@ -46,6 +57,12 @@ class RunView(QWidget):
 
     modelWanted = Signal(str)  # noqa: N815 - Qt's manner
     """The user wants to score with the model at this path."""
+    detectorWanted = Signal(object)  # noqa: N815 - Qt's manner
+    """The user wants to find cells with the detector of the model at this path; None: of the starter."""
+    compareWanted = Signal(object)  # noqa: N815 - Qt's manner
+    """The user wants to see a held-out image, as `DetectorResults` has it."""
+    rowWanted = Signal(object)  # noqa: N815 - Qt's manner
+    """The user wants the row of this run in the ablation table."""
     deleted = Signal(object)
     """A run was thrown away."""
 
@@ -65,8 +82,19 @@ class RunView(QWidget):
         self.which = QComboBox()
         self.which.setToolTip("Which training of this run is drawn.")
         self.which.setAccessibleName("Training")
-        self.curves = Curves(viewer.theme)
-        self.results = RunResults()
+        self._all_curves: dict[str, Curves | DetectorCurves] = {
+            TRAINING: Curves(viewer.theme),
+            DETECTOR: DetectorCurves(viewer.theme),
+        }
+        of_detector = DetectorResults()
+        of_detector.compareWanted.connect(self.compareWanted)
+        self._all_results: dict[str, RunResults | DetectorResults | RowResults] = {
+            TRAINING: RunResults(),
+            DETECTOR: of_detector,
+            ABLATION: RowResults(),
+        }
+        self.curves: Curves | DetectorCurves | None = None
+        self.results = self._all_results[TRAINING]
         self.notes = wrapped()
         self.more = Folded("Notes")
         self.more.body.addWidget(self.notes)
@@ -85,7 +113,8 @@ class RunView(QWidget):
         self._grid = QGridLayout()
         self._grid.setSpacing(6)
         layout.addLayout(self._grid)
-        parts: list[QWidget] = [self.which, self.curves, self.results, self.more]
+        decision, *others = (self._all_results[kind] for kind in (DETECTOR, TRAINING, ABLATION))
+        parts: list[QWidget] = [self.which, decision, *self._all_curves.values(), *others, self.more]
         for part in parts:
             layout.addWidget(part)
         for name, button in self.buttons.items():
@@ -96,10 +125,10 @@ class RunView(QWidget):
         self.run, self._shown = run, None
         self.which.clear()
         self.which.hide()
+        self._face(run.kind if run is not None else TRAINING)
         self.results.clear()
         self.setVisible(run is not None)
         if run is None:
-            self.curves.show_training(None)
             return
         self.title.setText(f"{run.folder.parent.name.removesuffix('-runs')} · {run.folder.name}")
         self.title.setToolTip(str(run.folder))
@@ -109,6 +138,14 @@ class RunView(QWidget):
             self._settings = RunSettings()
         self.refresh()
 
+    def _face(self, kind: str) -> None:
+        """Show the curves and results that this kind of run has."""
+        self.curves = self._all_curves.get(kind)
+        self.results = self._all_results[kind]
+        faces: list[QWidget] = [*self._all_curves.values(), *self._all_results.values()]
+        for face in faces:
+            face.setVisible(face is self.curves or face is self.results)
+
     def refresh(self) -> None:
         """Show how the run stands now; its log was read by who calls."""
         run = self.run
@@ -116,8 +153,9 @@ class RunView(QWidget):
             return
         status = run.status()
         self._offer_trainings(run)
-        self.curves.show_training(self._chosen(run))
-        self.sentence.setText(self._in_words(run, status))
+        if self.curves is not None:
+            self.curves.show_training(self._chosen(run))
+        self.sentence.setText(in_words(run, status, self._settings))
         self._show_progress(run, status)
         self.notes.setText("\n".join(run.log.notes))
         self.more.button.setText(f"Notes ({len(run.log.notes)})")
@@ -147,47 +185,14 @@ class RunView(QWidget):
         chosen = next((training for training in run.log.trainings if training.number == number), None)
         return chosen or run.log.now
 
-    def _in_words(self, run: Run, status: Status) -> str:
-        training, step = run.log.now, run.log.step
-        if status.state not in {"running", "paused"}:
-            return status.sentence
-        parts = [] if training is None or training.total < 2 else [_which_words(training)]
-        if step is not None and step.stage == "images":
-            parts.append(f"Reading image {step.done + 1} of {step.total}")
-        elif step is not None and step.stage == "calibration":
-            parts.append("Calibrating p-values" + (f": {step.message.lower()}" if step.message else ""))
-        elif training is not None and training.last is not None:
-            parts.append(f"Epoch {training.last.epoch + 1} of {training.last.n_epochs}")
-        else:
-            parts.append("The first epoch runs")
-        if status.state == "paused":
-            parts.append("paused")
-        else:
-            left = duration(seconds_left(run.log, self._settings))
-            parts.append(f"about {left} left" if left != "unknown" else "time left not known yet")
-        return " · ".join(parts)
-
     def _show_progress(self, run: Run, status: Status) -> None:
         self.bar.setVisible(status.is_alive)
-        training, step = run.log.now, run.log.step
-        if step is not None and step.stage in {"images", "calibration"} and step.total > 1:
-            self.bar.setRange(0, step.total)
-            self.bar.setValue(step.done)
-        elif training is not None and training.last is not None:
-            self.bar.setRange(0, training.last.n_epochs)
-            self.bar.setValue(training.last.epoch + 1)
-        else:
-            self.bar.setRange(0, 0)
+        done, total = progress(run)
+        self.bar.setRange(0, total)
+        self.bar.setValue(done)
 
     def _offer_buttons(self, run: Run, status: Status) -> None:
-        if status.is_alive:
-            offered = ["pause", "stop", "cancel"] if status.state != "stopping" else ["cancel"]
-        else:
-            offered = ["use"] if status.state == "finished" and run.model() is not None else []
-            offered += ["resume"] if status.state != "finished" and run.can_resume() else []
-        offered += ["open"] if status.state != "missing" else []
-        offered += ["copy"] if run.can_resume() else []
-        offered += [] if status.is_alive else ["delete"]
+        offered = _offered(run, status)
         self.buttons["pause"].setText("Go on" if status.state == "paused" else "Pause")
         for name, button in self.buttons.items():
             self._grid.removeWidget(button)
@@ -228,6 +233,18 @@ class RunView(QWidget):
         if model is not None:
             self.modelWanted.emit(str(model))
 
+    def _on_accept(self) -> None:
+        model = self.run.model() if self.run is not None else None
+        if model is not None:
+            self.detectorWanted.emit(str(model))
+
+    def _on_back(self) -> None:
+        if self.run is not None:
+            self.detectorWanted.emit(self.run.start_model())
+
+    def _on_row(self) -> None:
+        self.rowWanted.emit(self.run)
+
     def _on_open(self) -> None:
         if self.run is not None:
             QDesktopServices.openUrl(QUrl.fromLocalFile(str(self.run.folder)))
@@ -253,7 +270,8 @@ class RunView(QWidget):
         self.refresh()
 
     def _on_theme_changed(self, _: object) -> None:
-        self.curves.set_theme(self._viewer.theme)
+        for curves in self._all_curves.values():
+            curves.set_theme(self._viewer.theme)
 
 
 def _button(name: str) -> QPushButton:
@@ -264,5 +282,16 @@ def _button(name: str) -> QPushButton:
     return button
 
 
-def _which_words(training: TrainingLog) -> str:
-    return f"Training {training.number} of {training.total} ({training.name})"
+def _offered(run: Run, status: Status) -> list[str]:
+    """Return the names of the buttons that fit a run."""
+    if status.is_alive:
+        ends = ["cancel"] if run.kind == ABLATION or status.state == "stopping" else ["stop", "cancel"]
+        offered = ends if status.state == "stopping" else ["pause", *ends]
+    else:
+        is_done = status.state == "finished"
+        offered = _USES[run.kind] if is_done and run.model() is not None else []
+        offered = [name for name in offered if name != "row" or run.can_resume()]
+        offered += ["resume"] if not is_done and run.can_resume() else []
+    offered += ["open"] if status.state != "missing" else []
+    offered += ["copy"] if run.can_resume() else []
+    return offered if status.is_alive else [*offered, "delete"]

@@ -1,11 +1,10 @@
-"""One training as a process of its own and a run folder: start, wait, stop, cancel, go on, throw away."""
+"""One command as a process of its own and a run folder: start, wait, stop, cancel, go on, throw away."""
 
 from __future__ import annotations
 
 import json
 import os
-import shlex
-import subprocess
+import shutil
 import sys
 import time
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from qtpy.QtCore import QFile, QProcess
 
 from napari_amil.core.errors import AmilError
 from napari_amil.core.events import EVENTS_FILE, PAUSE_FILE, PROCESS_FILE, STOP_FILE, Ended, to_dict
-from napari_amil.core.settings import RunSettings
+from napari_amil.plugin.training.plans import Wanted, command_line
 from napari_amil.plugin.training.process import find_process, kill_tree, stand_back, write_process
 from napari_amil.plugin.training.run_log import RunLog
 from napari_amil.plugin.window.work import child_environment
@@ -30,73 +29,24 @@ MODEL_FILE = "bundle.safetensors"
 _CHECKPOINT = "checkpoint.safetensors"
 _LAST_WORDS = 300
 _OUTPUT_READ = 4000
+_ROOM_BYTES = 1_000_000
+"""Free space below which a run that died without a word died of it."""
 ALIVE = frozenset({"starting", "running", "paused", "stopping"})
 """States of a run whose process is alive."""
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What the command line needs to know of a training.
-
-    Parameters
-    ----------
-    cohort
-        Folder or cell list.
-    out
-        The run folder.
-    settings
-        Everything else that decides the result.
-    bundle
-        Whose detector finds the cells; None for the starter.
-    hold_out_fold, folds
-        How it is tested: not at all, on one fold, or on each of so many in turn.
-    allow
-        Kinds of problems that do not refuse the cohort.
-    """
-
-    cohort: Path
-    out: Path
-    settings: RunSettings
-    bundle: str | None = None
-    device: str = "auto"
-    hold_out_fold: int | None = None
-    folds: int | None = None
-    allow: tuple[str, ...] = ()
-
-    def arguments(self) -> list[str]:
-        """Return the arguments of ``napari-amil``."""
-        given = ["train", str(self.cohort), "--out", str(self.out)]
-        given += ["--settings", str(self.out / "run.yaml"), "--device", self.device]
-        options = {"bundle": self.bundle, "hold-out-fold": self.hold_out_fold, "folds": self.folds}
-        for name, value in options.items():
-            given += [] if value is None else [f"--{name}", str(value)]
-        for kind in self.allow:
-            given += ["--allow", kind]
-        return given
-
-    def command(self) -> str:
-        """Return the line for a terminal that does the same."""
-        return _line(self.arguments())
-
-    def write_settings(self) -> None:
-        """Write ``run.yaml`` into the run folder, which is made if need be.
-
-        Raises
-        ------
-        AmilError
-            If the folder holds something else, or cannot be written.
-        """
-        out = self.out
-        try:
-            if out.exists() and (not out.is_dir() or {path.name for path in out.iterdir()} - {"run.yaml"}):
-                raise AmilError(f"'{out}' exists and is not an empty folder; name another one for the run.")
-            out.mkdir(parents=True, exist_ok=True)
-            (out / "run.yaml").write_text(self.settings.to_yaml(), encoding="utf-8")
-        except OSError as error:
-            reason = error.strerror or error
-            raise AmilError(
-                f"The run folder '{out}' cannot be written ({reason}); choose another one."
-            ) from error
+TRAINING, DETECTOR, ABLATION = "train", "train-detector", "ablate"
+"""Kinds of runs, called like their commands."""
+_DONE = {
+    TRAINING: "Done: the model is ready.",
+    DETECTOR: "Done: compare the new detector with the old one, then use it or go back.",
+    ABLATION: "Done: the row is below.",
+}
+_GOES_ON = {
+    TRAINING: "the last whole epoch",
+    DETECTOR: "the last checkpoint",
+    ABLATION: "the last whole training",
+}
+_TRACES = {"images.csv": DETECTOR, "table.csv": ABLATION}
+"""What only runs of these kinds leave behind, where a terminal started them."""
 
 
 @dataclass(frozen=True)
@@ -127,8 +77,8 @@ class Run:
         self.is_cancelling = False
 
     @classmethod
-    def of(cls, plan: Plan) -> Run:
-        """Lay out the folder of a plan: ``run.yaml`` and the command.
+    def of(cls, plan: Wanted) -> Run:
+        """Lay out the folder of a plan: its settings and the command.
 
         Raises
         ------
@@ -153,9 +103,18 @@ class Run:
             return []
         return [str(part) for part in given]
 
+    @property
+    def kind(self) -> str:
+        """What the run does, as the command is called; a training if nothing tells."""
+        given = self.arguments()
+        if given:
+            return given[0] if given[0] in _DONE else TRAINING
+        traces = (kind for name, kind in _TRACES.items() if (self.folder / name).exists())
+        return next(traces, TRAINING)
+
     def command(self) -> str:
         """Return the line for a terminal that does the same."""
-        return _line(self.arguments())
+        return command_line(self.arguments())
 
     def start(self) -> None:
         """Start the process, or start it again where it was; it lives on when the window is gone.
@@ -194,13 +153,15 @@ class Run:
         if (self.folder / PROCESS_FILE).exists():
             return self._dead()
         ended = self.log.ended
+        if ended is None and self._disk_is_full():
+            return self._dead()
         if ended is None:
             return Status("interrupted", "It is not running. Resume goes on where it was.")
         if ended.outcome == "failed":
             return Status("failed", ended.reason)
         if ended.outcome == "cancelled":
-            return Status("cancelled", "Cancelled. Resume goes on after the last whole epoch.")
-        return Status("finished", "Done: the model is ready.")
+            return Status("cancelled", f"Cancelled. Resume goes on after {_GOES_ON[self.kind]}.")
+        return Status("finished", _DONE[self.kind])
 
     def pause(self, wanted: bool) -> None:
         """Make the process wait between two steps, or go on."""
@@ -229,6 +190,12 @@ class Run:
         path = self.folder / MODEL_FILE
         return path if path.is_file() else None
 
+    def start_model(self) -> str | None:
+        """Return the model that the fine-tuning of a detector started from, None for the starter."""
+        given = self.arguments()
+        start = given[given.index("--start") + 1] if "--start" in given[:-1] else ""
+        return start if start not in {"", "starter", "nothing"} else None
+
     def throw_away(self) -> None:
         """Move the folder to the bin.
 
@@ -256,6 +223,12 @@ class Run:
 
     def _dead(self) -> Status:
         """Return the status of a run whose process is gone and did not say goodbye."""
+        if self._disk_is_full():
+            return Status(
+                "interrupted",
+                f"The disk that holds '{self.folder}' is full: free some space, then press Resume to go on "
+                f"after {_GOES_ON[self.kind]}.",
+            )
         said = self._last_words()
         if said and self.log.now is None and not (self.folder / _CHECKPOINT).exists():
             return Status("failed", said)
@@ -263,8 +236,15 @@ class Run:
         return Status(
             "interrupted",
             "The training process was ended from outside, perhaps for want of memory. Resume goes on after "
-            f"the last whole epoch.{words}",
+            f"{_GOES_ON[self.kind]}.{words}",
         )
+
+    def _disk_is_full(self) -> bool:
+        """Tell whether there is no room left for what a run writes."""
+        try:
+            return shutil.disk_usage(self.folder).free < _ROOM_BYTES
+        except OSError:
+            return False
 
     def _last_words(self) -> str:
         try:
@@ -284,9 +264,3 @@ class Run:
         with (self.folder / EVENTS_FILE).open("a", encoding="utf-8") as log:
             log.write("\n" + json.dumps(record) + "\n")  # the line before may be half written
         self.log.poll_all()
-
-
-def _line(arguments: list[str]) -> str:
-    """Return a command as it is typed here."""
-    words = ["napari-amil", *arguments]
-    return subprocess.list2cmdline(words) if os.name == "nt" else shlex.join(words)

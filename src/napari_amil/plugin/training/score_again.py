@@ -1,8 +1,8 @@
-"""Score several cell layers one after the other, through the Score panel that the user sees."""
+"""The panels that use a model, and the scoring of several cell layers through the one that the user sees."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeVar
 
 from napari.components import ViewerModel
 from napari.layers import Shapes
@@ -10,10 +10,13 @@ from qtpy.QtCore import QObject, QTimer, Signal
 from qtpy.QtWidgets import QApplication, QWidget
 
 from napari_amil.core.errors import AmilError
+from napari_amil.plugin.detect import DetectPanel
 from napari_amil.plugin.score import ScorePanel
 
 _WATCH_MS = 100
-_PANEL = ("napari-amil", "Score cells")
+_SCORE = ("napari-amil", "Score cells")
+_DETECT = ("napari-amil", "Detect cells")
+P = TypeVar("P", bound=QWidget)
 
 
 def score_panels(widget: QWidget, viewer: ViewerModel) -> list[ScorePanel]:
@@ -24,15 +27,38 @@ def score_panels(widget: QWidget, viewer: ViewerModel) -> list[ScorePanel]:
     AmilError
         If there is no window to open one in.
     """
-    window: Any = widget.window()
-    found: list[ScorePanel] = window.findChildren(ScorePanel)
-    if not found:  # one of the two may float in a window of its own
-        found = [panel for top in QApplication.topLevelWidgets() for panel in top.findChildren(ScorePanel)]
+    found = open_panels(widget, ScorePanel)
     shell = getattr(viewer, "window", None)
     if not found and shell is not None:
-        found = [shell.add_plugin_dock_widget(*_PANEL)[1]]
+        found = [shell.add_plugin_dock_widget(*_SCORE)[1]]
     if not found:
         raise AmilError("Open the Score panel first: Plugins, AMIL blood smears, Score cells.")
+    return found
+
+
+def detect_panels(widget: QWidget, viewer: ViewerModel) -> list[DetectPanel]:
+    """Return the Detect panels of the window that ``widget`` is in; one is opened if there is none.
+
+    Raises
+    ------
+    AmilError
+        If there is no window to open one in.
+    """
+    found = open_panels(widget, DetectPanel)
+    shell = getattr(viewer, "window", None)
+    if not found and shell is not None:
+        found = [shell.add_plugin_dock_widget(*_DETECT, tabify=True)[1]]
+    if not found:
+        raise AmilError("Open the Detect panel first: Plugins, AMIL blood smears, Detect cells.")
+    return found
+
+
+def open_panels(widget: QWidget, kind: type[P]) -> list[P]:
+    """Return the open panels of a kind, those of the window that ``widget`` is in before all others."""
+    window: Any = widget.window()
+    found: list[P] = window.findChildren(kind)
+    if not found:  # one of the two may float in a window of its own
+        found = [panel for top in QApplication.topLevelWidgets() for panel in top.findChildren(kind)]
     return found
 
 

@@ -1,0 +1,184 @@
+"""What a detector has gained: old against new in figures, and held-out images to look at."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+from qtpy.QtCore import Signal
+from qtpy.QtWidgets import (
+    QAbstractItemView,
+    QComboBox,
+    QHBoxLayout,
+    QHeaderView,
+    QPushButton,
+    QTableWidget,
+    QTableWidgetItem,
+    QVBoxLayout,
+    QWidget,
+)
+
+from napari_amil.plugin.window.theme import wrapped
+
+HELD_OUT = "held-out.json"
+_FIGURES = {
+    "recall": ("Cells that are found", "Share of the annotated cells that are found (recall); 1 is best."),
+    "precision": ("Found that are cells", "Share of what is found that is annotated (precision); 1 is best."),
+    "count_error": ("Error of the count", "Mean difference in number over the annotated number; 0 is best."),
+    "ap50": ("AP 50", "Average precision, boxes agreeing by half (COCO); 1 is best."),
+    "ap50_95": ("AP 50:95", "Average precision, mean over ever closer boxes (COCO); decides what is kept."),
+}
+_HEADS = ("Old", "New")
+
+
+class DetectorResults(QWidget):
+    """The table, a choice among the held-out images, and the buttons that compare and decide."""
+
+    compareWanted = Signal(object)  # noqa: N815 - Qt's manner
+    """The user wants to see a held-out image: its entry of ``held-out.json``, paths made whole."""
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._listed: list[dict[str, Any]] = []
+        self.verdict = wrapped()
+        self.table = QTableWidget(0, len(_HEADS))
+        self.table.setHorizontalHeaderLabels(list(_HEADS))
+        self.table.setAccessibleName("Old detector against new on held-out images")
+        self.table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
+        self.table.setSelectionMode(QAbstractItemView.SelectionMode.NoSelection)
+        header = self.table.horizontalHeader()
+        if header is not None:
+            header.setSectionResizeMode(QHeaderView.ResizeMode.Stretch)
+        self.images = QComboBox()
+        self.images.setAccessibleName("Held-out image")
+        self.images.setToolTip("Images that the detector did not learn from.")
+        self.images.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+        self.images.setMinimumContentsLength(8)
+        self.compare = QPushButton("Compare")
+        self.compare.setToolTip("Open the image with what the old and the new detector find, as two layers.")
+        self.of_image = wrapped()
+        self.of_image.setToolTip("False: found where no annotated cell lies; boxes agree by half or more.")
+        self._lay_out()
+        self.images.currentIndexChanged.connect(self._show_image)
+        self.compare.clicked.connect(self._on_compare)
+        self.clear()
+
+    def _lay_out(self) -> None:
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(6)
+        row = QHBoxLayout()
+        row.addWidget(self.images, 1)
+        row.addWidget(self.compare)
+        layout.addWidget(self.verdict)
+        layout.addWidget(self.table)
+        layout.addLayout(row)
+        layout.addWidget(self.of_image)
+
+    def clear(self) -> None:
+        """Show nothing."""
+        self._listed = []
+        self.images.clear()
+        self.table.setRowCount(0)
+        for widget in (self.verdict, self.table, self.images, self.compare, self.of_image):
+            widget.hide()
+
+    def show_folder(self, folder: Path) -> None:
+        """Show what lies in a run folder; what is not there is left out."""
+        self.clear()
+        metrics = _read(folder / "metrics.json")
+        if not metrics:
+            return
+        self.verdict.setText(verdict_words(metrics))
+        self.verdict.show()
+        if "before" in metrics:
+            self._fill(metrics["before"], metrics["after"])
+        for entry in (_read(folder / HELD_OUT) or {}).get("images", []):
+            self._listed.append(_whole(entry, folder))
+            self.images.addItem(entry["image"])
+        for widget in (self.images, self.compare):
+            widget.setVisible(bool(self._listed))
+
+    def _fill(self, before: dict[str, Any], after: dict[str, Any]) -> None:
+        names = [name for name in _FIGURES if after.get(name) is not None]
+        self.table.setRowCount(len(names))
+        for line, name in enumerate(names):
+            head = QTableWidgetItem(_FIGURES[name][0])
+            head.setToolTip(_FIGURES[name][1])
+            self.table.setVerticalHeaderItem(line, head)
+            values = [before.get(name), after[name]]
+            better = _better(name, values)
+            for column, value in enumerate(values):
+                item = QTableWidgetItem("" if value is None else f"{value:.3f}")
+                item.setToolTip(_FIGURES[name][1])
+                font = item.font()
+                font.setBold(column == better)
+                item.setFont(font)
+                self.table.setItem(line, column, item)
+        height = sum(self.table.rowHeight(line) for line in range(len(names)))
+        head_px = self.table.horizontalHeader()
+        top = head_px.sizeHint().height() if head_px is not None else 24
+        self.table.setFixedHeight(height + top + 2 * self.table.frameWidth())
+        self.table.show()
+
+    def _show_image(self, row: int) -> None:
+        entry = self._listed[row] if 0 <= row < len(self._listed) else None
+        self.of_image.setText("" if entry is None else image_words(entry))
+        self.of_image.setVisible(entry is not None)
+
+    def _on_compare(self) -> None:
+        row = self.images.currentIndex()
+        if 0 <= row < len(self._listed):
+            self.compareWanted.emit(self._listed[row])
+
+
+def verdict_words(metrics: dict[str, Any]) -> str:
+    """Return in a sentence whether the training was of use."""
+    steps, best = int(metrics.get("steps", 0)), int(metrics.get("best_step", 0))
+    ended = f"It was ended after {steps} steps. " if metrics.get("stopped") else ""
+    if "before" not in metrics:
+        return f"{ended}Nothing was held out, so nobody can say whether the new detector is better."
+    if best == 0:
+        return (
+            f"{ended}No step was better than the old detector on the held-out images, so its weights were "
+            "kept: new and old are the same."
+        )
+    return f"{ended}The new detector is that after step {best} of {steps}, the best on the held-out images."
+
+
+def image_words(entry: dict[str, Any]) -> str:
+    """Return what old and new find in one image."""
+    n_annotated = entry["n_annotated"]
+    parts = []
+    for name, words in (("before", "the old detector"), ("after", "the new one")):
+        if name in entry:
+            right, found = entry[name]["n_right"], entry[name]["n_found"]
+            wrong = f" ({found - right} false)" if entry["complete"] else ""
+            parts.append(f"{words} finds {right}{wrong}")
+    return f"Of {n_annotated} annotated cells {', '.join(parts)}."
+
+
+def _better(name: str, values: list[Any]) -> int:
+    """Return the column of the better value, -1 where there is no difference."""
+    old, new = (math.nan if value is None else float(value) for value in values)
+    if math.isnan(old) or math.isnan(new) or old == new:
+        return -1
+    return int((new < old) if name == "count_error" else (new > old))
+
+
+def _whole(entry: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """Return an entry whose files have whole paths."""
+    made = entry | {"annotated": str(folder / entry["annotated"])}
+    for name in ("before", "after"):
+        if name in entry:
+            made[name] = entry[name] | {"cells": str(folder / entry[name]["cells"])}
+    return made
+
+
+def _read(file: Path) -> Any:  # noqa: ANN401
+    try:
+        return json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
