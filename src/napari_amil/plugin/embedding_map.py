@@ -75,7 +75,7 @@ class EmbeddingMap(QWidget):
         tip = "Principal components at once; the others are worked out once and kept with the results."
         self.method = _combo([PCA, TSNE, UMAP], "Layout", tip)
         tip = "Density counts all cells in grey; unusual cells and small groups stay points in colour."
-        self.style = _combo([_POINTS, _DENSITY], "Draw", tip)
+        self.drawing = _combo([_POINTS, _DENSITY], "Draw", tip)
         self.colour = _combo(
             [], "Colour", "What the colour of a point means; rare and high values lie on top."
         )
@@ -85,7 +85,7 @@ class EmbeddingMap(QWidget):
         self.reopen.setToolTip("Choose the folder of a scored cohort.")
         self.summary = wrapped(_NOTHING)
         form = QFormLayout()
-        for combo in (self.method, self.colour, self.style, self.tool):
+        for combo in (self.method, self.colour, self.drawing, self.tool):
             form.addRow(combo.accessibleName(), combo)
         layout = QVBoxLayout(self)
         layout.addLayout(form)
@@ -100,7 +100,7 @@ class EmbeddingMap(QWidget):
         self.reopen.clicked.connect(self._choose_folder)
         self.method.currentTextChanged.connect(self._on_method_changed)
         self.colour.currentTextChanged.connect(self._draw)
-        self.style.currentTextChanged.connect(self._draw)
+        self.drawing.currentTextChanged.connect(self._draw)
         self.tool.currentTextChanged.connect(self._on_tool_changed)
         self._on_tool_changed()
 
@@ -117,7 +117,7 @@ class EmbeddingMap(QWidget):
 
     def _on_project_changed(self) -> None:
         opened, self._is_asked = self._state.opened, False
-        for widget in (self.canvas, self.method, self.colour, self.style, self.tool):
+        for widget in (self.canvas, self.method, self.colour, self.drawing, self.tool):
             widget.setVisible(opened is not None)
         self.job.setVisible(False)
         if opened is None:
@@ -166,11 +166,11 @@ class EmbeddingMap(QWidget):
             steps = np.linspace(scale.low, scale.high, _LEGEND_STEPS)
             legend = dict(zip((f"{step:.3g}" for step in steps), scale.rgba(steps), strict=True))
         order = drawing_order(self._cells[name])
-        if self.style.currentText() == _DENSITY:
+        if self.drawing.currentText() == _DENSITY:
             order = order[rare_rows(self._cells, name)[order]]
         self.axes.clear()
         size = float(np.clip(20_000 / len(self.place), 2, 20))
-        if self.style.currentText() == _DENSITY:
+        if self.drawing.currentText() == _DENSITY:
             x, y = self.place.T
             self.axes.hexbin(x, y, gridsize=_DENSITY_BINS, bins="log", cmap="Greys", mincnt=1, linewidths=0)
             size = max(size, 4.0)
