@@ -11,15 +11,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from napari_amil import worker
 from napari_amil.core.cohort.synth import SynthCohortSettings, synthetic_smear, write_synthetic_cohort
 from napari_amil.core.types import Cells
+from napari_amil.worker.serving import serve
 
 
 def _ask(*requests: dict[str, Any]) -> list[dict[str, Any]]:
     replies = io.StringIO()
     lines = "".join(json.dumps({"id": number, **request}) + "\n" for number, request in enumerate(requests))
-    worker.serve(io.StringIO(lines), replies)
+    serve(io.StringIO(lines), replies)
     return [json.loads(line) for line in replies.getvalue().splitlines()]
 
 
