@@ -36,6 +36,7 @@ PANELS = {
     "Correct cells": "correct:CorrectPanel",
     "Cohort": "cohort:CohortPanel",
     "Embedding map": "embedding_map:EmbeddingMap",
+    "Explore": "explore:ExplorePanel",
     "Train a model": "train:TrainPanel",
     "Calibrate": "calibrate:CalibratePanel",
     "Make a cohort": "arrange:ArrangePanel",

@@ -17,6 +17,8 @@ from napari_amil.core.cohort.samples import REAL_FILE, real_field
 
 IMAGES = Path(__file__).parent / "images"
 TRAINING = {"train-dark.png": ["--theme", "dark"], "train-done-light.png": ["--theme", "light", "--done"]}
+PANELS = ("detect", "gallery", "correct")
+"""Panels of which ``panel_windows.py`` makes a picture called ``<panel>-dark.png``."""
 PICTURES = {
     "window-dark.png": ("dark", "score"),
     "window-light.png": ("light", "score"),
@@ -36,6 +38,11 @@ def main() -> int:
             code = subprocess.run(demo, check=False).returncode
             if code:
                 return code
+    script = Path(__file__).with_name("panel_windows.py")
+    panels = [sys.executable, str(script), str(IMAGES), "--themes", "dark", "--panels", *PANELS]
+    code = subprocess.run(panels, check=False).returncode
+    if code:
+        return code
     for name, options in TRAINING.items():
         script = Path(__file__).with_name("train_window.py")
         code = subprocess.run(

@@ -116,7 +116,8 @@ class Window:
             gallery.source.setValue(self.scored)
         self.wait(lambda: not gallery.reading_folder)
         gallery.grid.grab()
-        self.wait(lambda: all(gallery._tile(p).picture for p in gallery.grid.visible()))  # noqa: SLF001
+        tile = gallery._tile  # noqa: SLF001
+        self.wait(lambda: all(tile(p).picture or tile(p).missing for p in gallery.grid.visible()))
 
     def _set_cohort(self) -> None:
         if self.scored is not None:

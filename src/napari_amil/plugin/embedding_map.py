@@ -35,6 +35,7 @@ _LAYOUTS = {TSNE: "tsne", UMAP: "umap"}
 _POINTS, _DENSITY = "Every cell", "Density, rare cells on top"
 _DENSITY_BINS = 90
 _CLICK_PX = 8
+_LEGEND_STEPS = 5
 _LASSO, _RECTANGLE = "Lasso", "Rectangle"
 _NOTHING = "No results are open: open the folder of a scored cohort, here or in the Cohort panel."
 
@@ -74,7 +75,7 @@ class EmbeddingMap(QWidget):
         tip = "Principal components at once; the others are worked out once and kept with the results."
         self.method = _combo([PCA, TSNE, UMAP], "Layout", tip)
         tip = "Density counts all cells in grey; unusual cells and small groups stay points in colour."
-        self.style = _combo([_POINTS, _DENSITY], "Draw", tip)
+        self.drawing = _combo([_POINTS, _DENSITY], "Draw", tip)
         self.colour = _combo(
             [], "Colour", "What the colour of a point means; rare and high values lie on top."
         )
@@ -84,7 +85,7 @@ class EmbeddingMap(QWidget):
         self.reopen.setToolTip("Choose the folder of a scored cohort.")
         self.summary = wrapped(_NOTHING)
         form = QFormLayout()
-        for combo in (self.method, self.colour, self.style, self.tool):
+        for combo in (self.method, self.colour, self.drawing, self.tool):
             form.addRow(combo.accessibleName(), combo)
         layout = QVBoxLayout(self)
         layout.addLayout(form)
@@ -99,7 +100,7 @@ class EmbeddingMap(QWidget):
         self.reopen.clicked.connect(self._choose_folder)
         self.method.currentTextChanged.connect(self._on_method_changed)
         self.colour.currentTextChanged.connect(self._draw)
-        self.style.currentTextChanged.connect(self._draw)
+        self.drawing.currentTextChanged.connect(self._draw)
         self.tool.currentTextChanged.connect(self._on_tool_changed)
         self._on_tool_changed()
 
@@ -116,7 +117,7 @@ class EmbeddingMap(QWidget):
 
     def _on_project_changed(self) -> None:
         opened, self._is_asked = self._state.opened, False
-        for widget in (self.canvas, self.method, self.colour, self.style, self.tool):
+        for widget in (self.canvas, self.method, self.colour, self.drawing, self.tool):
             widget.setVisible(opened is not None)
         self.job.setVisible(False)
         if opened is None:
@@ -160,13 +161,16 @@ class EmbeddingMap(QWidget):
             colours, legend = kind_colours(self._cells[name])
         else:
             values = self._cells[name].to_numpy(np.float64)
-            colours = default_scale(name, values).edge_rgba(values)
+            scale = default_scale(name, values)
+            colours = scale.rgba(values)
+            steps = np.linspace(scale.low, scale.high, _LEGEND_STEPS)
+            legend = dict(zip((f"{step:.3g}" for step in steps), scale.rgba(steps), strict=True))
         order = drawing_order(self._cells[name])
-        if self.style.currentText() == _DENSITY:
+        if self.drawing.currentText() == _DENSITY:
             order = order[rare_rows(self._cells, name)[order]]
         self.axes.clear()
         size = float(np.clip(20_000 / len(self.place), 2, 20))
-        if self.style.currentText() == _DENSITY:
+        if self.drawing.currentText() == _DENSITY:
             x, y = self.place.T
             self.axes.hexbin(x, y, gridsize=_DENSITY_BINS, bins="log", cmap="Greys", mincnt=1, linewidths=0)
             size = max(size, 4.0)
@@ -177,7 +181,12 @@ class EmbeddingMap(QWidget):
         self._ring = self.axes.scatter([], [], s=4 * size + 12, facecolors="none", linewidths=1.2)
         self.axes.set(xticks=[], yticks=[])
         if legend:
-            self.axes.legend(fontsize=8, frameon=False, labelcolor="linecolor")
+            self.axes.legend(
+                fontsize=8,
+                frameon=False,
+                labelcolor=palette(self._viewer.theme).text.name(),
+                loc="upper left",
+            )
         self._on_theme_changed(None)
         self._show_selected()
 
@@ -188,6 +197,9 @@ class EmbeddingMap(QWidget):
         self.axes.set_facecolor(back)
         for spine in self.axes.spines.values():
             spine.set_color(colours.muted.name())
+        drawn = self.axes.get_legend()
+        for written in drawn.get_texts() if drawn is not None else ():
+            written.set_color(text)
         if hasattr(self, "_ring"):
             self._ring.set_edgecolor(text)
         self.canvas.draw_idle()

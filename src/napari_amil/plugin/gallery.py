@@ -33,6 +33,8 @@ from napari_amil.plugin.window.theme import wrapped
 
 _SETTLE_MS = 300
 _SIDE = "gallery/side_px"
+_FIRST_SIDE_PX = 72
+"""Three beside each other in a panel of 300 pixels."""
 _NO_CELLS = "No cell yet: find and score cells in an open image, or choose a scored folder above."
 _NONE_LEFT = "No cell passes the filter."
 
@@ -74,7 +76,7 @@ class GalleryPanel(QWidget):
         self.notice.hide()
         self.side = QSlider(Qt.Orientation.Horizontal)
         self.side.setRange(*SIZES_PX)
-        self.side.setValue(remembered(_SIDE, self.grid.side))
+        self.side.setValue(remembered(_SIDE, _FIRST_SIDE_PX))
         self.grid.set_side(self.side.value())
         self.side.setMaximumWidth(110)
         self.side.setToolTip("Size of the thumbnails (Ctrl and the mouse wheel do the same).")

@@ -11,10 +11,10 @@ from qtpy.QtWidgets import QAbstractItemView, QTableView
 
 GROUPS = {"Every sample": None, "By patient": "patient", "By label": "label", "By verdict": "verdict"}
 """How rows can be put together."""
+# what a narrow table shows first is what a sample was called
 _HEADS = {
     "bag": ("Sample", "Name of the bag: all cells of one sample."),
     "n_bags": ("Samples", "Number of samples."),
-    "patient": ("Patient", "Whose sample it is."),
     "label": ("Label", "What is known about it."),
     "verdict": ("Verdict", "A known class, 'unlike anything seen', or 'abstain'."),
     "predicted": ("Most like", "The most probable of the classes that the model knows."),
@@ -22,6 +22,7 @@ _HEADS = {
     "anomalous_fraction": ("Unusual cells", "Share of the cells with q < 0.05."),
     "anomaly_p95": ("Distance, 95 %", "95th percentile of the distance from control cells."),
     "n_cells": ("Cells", "Number of scored cells."),
+    "patient": ("Patient", "Whose sample it is."),
     "novel": ("Unlike anything", "Share of the samples with the verdict 'unlike anything seen'."),
     "cluster": ("Cluster", "Number of the cluster; the largest is 1."),
     "candidate": ("Named", "Candidate class that its cells were made."),

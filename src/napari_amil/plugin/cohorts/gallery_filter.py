@@ -52,7 +52,7 @@ class GalleryFilter(QWidget):
         self.whole.setToolTip("Leave out cells that the border of their image cuts.")
         self.menus = {name: QComboBox() for name in _CHOICES}
         self.text = QLineEdit()
-        self.text.setPlaceholderText("anomaly > 5 and area_px < 900")
+        self.text.setPlaceholderText("anomaly > 5")
         self.text.setClearButtonEnabled(True)
         self.text.setAccessibleName("Comparisons")
         self.problem = wrapped()

@@ -57,6 +57,7 @@ class ColourChoice(QWidget):
         self.column.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
         self.bar = ColourBar(viewer.theme)
         self.colormap = QComboBox()
+        self.colormap.setAccessibleName("Colour map")
         self.low, self.high = _end("Value at the left end"), _end("Value at the right end")
         self.fit = QPushButton("Fit to this image")
         self.fit.setToolTip("Set both ends from the cells of this image; all images then use the same scale.")

@@ -33,6 +33,7 @@ class Thumbnail(QAbstractButton):
         self._outline = QPolygonF()
         self._colour = QColor("white")
         self.setSizePolicy(QSizePolicy.Policy.Fixed, QSizePolicy.Policy.Fixed)
+        self.setAccessibleName("Picture of a cell")
         self.setEnabled(False)
 
     def sizeHint(self) -> QSize:  # noqa: N802
