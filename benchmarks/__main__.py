@@ -4,12 +4,24 @@ from __future__ import annotations
 
 import sys
 
-from benchmarks import detection_speed, gallery, mahalanobis, project, training
+from benchmarks import (
+    colouring,
+    detect_latency,
+    detection_speed,
+    gallery,
+    mahalanobis,
+    panels,
+    project,
+    training,
+)
 
 BENCHMARKS = {
+    "colouring": colouring.main,
+    "detect_latency": detect_latency.main,
     "detection_speed": detection_speed.main,
     "gallery": gallery.main,
     "mahalanobis": mahalanobis.main,
+    "panels": panels.main,
     "project": project.main,
     "training": training.main,
 }

@@ -5,10 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
+from scipy.ndimage import gaussian_filter
 from skimage.color import hsv2rgb, rgb2hsv
 from skimage.transform import resize
 
 from napari_amil.core.types import Image
+
+_PLATEAU = 0.12  # optical density from which on a cell counts as wholly there
+_RIM_PX = (1.2, 4.0)  # the rim lies between these two blurs
+_UNSTAINED_GROUND, _EDGE_CONTRAST, _UNSTAINED_LIGHT = 0.62, 0.9, (232, 240, 236)
 
 Change = Callable[[Image], Image]
 
@@ -48,6 +53,19 @@ def hue_turned(image: Image, degrees: float) -> Image:
     hsv = rgb2hsv(image)
     hsv[..., 0] = (hsv[..., 0] + degrees / 360) % 1
     return np.rint(hsv2rgb(hsv) * 255).astype(np.uint8)
+
+
+def unstained(image: Image, noise: float, rng: np.random.Generator) -> Image:
+    """Return a made-up unstained field: bright rims with a dark seam, cells within as bright as the ground.
+
+    What has a density becomes a plateau; of that only the edges are seen, as under a phase objective.
+    """
+    white = np.percentile(image.reshape(-1, 3), 95, axis=0)
+    density = np.log(white / np.maximum(image, 1.0)).mean(axis=2)
+    plateau = np.tanh(np.maximum(gaussian_filter(density, 1.0), 0) / _PLATEAU)
+    edges = gaussian_filter(plateau, _RIM_PX[0]) - gaussian_filter(plateau, _RIM_PX[1])
+    grey = _UNSTAINED_GROUND + _EDGE_CONTRAST * edges + noise * rng.standard_normal(edges.shape)
+    return np.rint(np.clip(grey[..., None], 0, 1) * _UNSTAINED_LIGHT).astype(np.uint8)
 
 
 def colour_changes() -> dict[str, Change]:

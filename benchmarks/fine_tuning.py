@@ -1,11 +1,12 @@
 """Make an annotated set that the starter detector finds hard, to fine-tune it on.
 
-Usage: python -m benchmarks.fine_tuning CHULA_FOLDER OUT
+Usage: python -m benchmarks.fine_tuning CHULA_FOLDER OUT [--look hard|unstained]
        napari-amil train-detector OUT --out RUN
 
 Takes the images of Chula RBC-12 in which every whole cell is labelled. The outlines are those that the
 starter detector finds around a labelled centre in the original image, and of cut cells at the border.
-The images are then made hard: reduced to 0.6, out of focus, another stain on a yellow ground, noise.
+The images are then changed. ``hard``: reduced to 0.6, out of focus, another stain on a yellow ground, noise.
+``unstained``: bright rims, cells within as bright as the ground (`changed_smears.unstained`), noise.
 Neighbouring image numbers are one slide, which counts as a patient.
 """
 
@@ -21,6 +22,7 @@ from scipy import ndimage
 from scipy.optimize import linear_sum_assignment
 from skimage.transform import rescale
 
+from benchmarks.changed_smears import unstained
 from napari_amil.core.events import drain
 from napari_amil.core.exchange.coco import write_coco
 from napari_amil.core.pipeline import Recipe, detect_field, load_bundle, pick_device, read_image
@@ -45,10 +47,10 @@ def labelled(cells: Cells, centres: np.ndarray) -> Cells:
     return cells.take(kept)
 
 
-def scaled(cells: Cells) -> Cells:
-    """Return cells of the reduced image."""
-    outlines = tuple(outline * np.float32(SCALE) for outline in cells.outlines)
-    return Cells(cells.boxes * np.float32(SCALE), outlines, area_px=cells.area_px * SCALE**2)
+def scaled(cells: Cells, scale: float) -> Cells:
+    """Return cells of the image with ``scale`` times as many pixels per side."""
+    outlines = tuple(outline * np.float32(scale) for outline in cells.outlines)
+    return Cells(cells.boxes * np.float32(scale), outlines, area_px=cells.area_px * scale**2)
 
 
 def hardened(image: Image, rng: np.random.Generator) -> Image:
@@ -67,6 +69,7 @@ def main() -> None:
     )
     parser.add_argument("data", type=Path)
     parser.add_argument("out", type=Path)
+    parser.add_argument("--look", choices=("hard", "unstained"), default="hard")
     chosen = parser.parse_args()
     table = pd.read_csv(chosen.data / "cells.csv")
     table = table[table["exhaustive"] == 1]
@@ -79,9 +82,10 @@ def main() -> None:
         image = read_image(chosen.data / "images" / f"{number}.jpg")
         cells = drain(detect_field(image, recipe)).select(recipe.settings.selection)
         centres = table.loc[table["image"] == f"images/{number}.jpg", ["y", "x"]].to_numpy(float)
-        hard = hardened(image, rng)
-        PillowImage.fromarray(hard).save(chosen.out / "images" / f"{number}.png")
-        found[f"images/{number}.png"] = (hard.shape[:2], scaled(labelled(cells, centres)))
+        changed = unstained(image, NOISE, rng) if chosen.look == "unstained" else hardened(image, rng)
+        scale = changed.shape[1] / image.shape[1]
+        PillowImage.fromarray(changed).save(chosen.out / "images" / f"{number}.png")
+        found[f"images/{number}.png"] = (changed.shape[:2], scaled(labelled(cells, centres), scale))
         patients.append((f"images/{number}.png", f"slide-{whose}"))
     write_coco(found, chosen.out / "cells.coco.json")
     pd.DataFrame(patients, columns=["image", "patient"]).to_csv(chosen.out / "patients.csv", index=False)

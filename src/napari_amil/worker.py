@@ -11,7 +11,8 @@ import dataclasses
 import json
 import sys
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from functools import lru_cache, partial
 from pathlib import Path
@@ -52,16 +53,23 @@ def _image(request: Request) -> Image:
     return np.load(path, allow_pickle=False) if path.suffix == ".npy" else pipeline.read_image(path)
 
 
+@contextmanager
+def _field(request: Request) -> Iterator[pipeline.Field]:
+    """Open ``image``, of which a large one is read window by window."""
+    if Path(request["image"]).suffix == ".npy":
+        yield pipeline.as_field(_image(request))
+    else:
+        with pipeline.open_field(Path(request["image"])) as field:
+            yield field
+
+
 def detect(request: Request) -> Generator[Event, None, dict[str, Any]]:
     """Find the candidates of ``image`` and write them to ``out``; ``source`` may tell the pixel size."""
     recipe = _recipe(request)
     if request.get("source"):
         recipe = yield from pipeline.recipe_for(recipe, Path(request["source"]), Path(request["source"]).name)
-    if Path(request["image"]).suffix == ".npy":
-        candidates = yield from pipeline.detect_field(_image(request), recipe)
-    else:
-        with pipeline.open_field(Path(request["image"])) as field:
-            candidates = yield from pipeline.detect_in(field, recipe)
+    with _field(request) as field:
+        candidates = yield from pipeline.detect_in(field, recipe)
     target = Path(request["out"]) / f"candidates-{request['id']}.npz"
     np.savez(target, allow_pickle=False, **candidates.cells.arrays())
     return {"candidates": str(target), "diameter_px": candidates.diameter_px}
@@ -73,7 +81,8 @@ def score(request: Request) -> Generator[Event, None, dict[str, Any]]:
     with np.load(request["cells"], allow_pickle=False) as stored:
         cells = Cells.from_arrays(stored)
     yield Step("score", 0, 2, "Embedding cells")
-    known = pipeline.measured_field(_image(request), cells, recipe)
+    with _field(request) as field:
+        known = yield from pipeline.measured_field(field, cells, recipe)
     yield Step("score", 1, 2, "Weighing cells")
     scores, bag = pipeline.score_bag("image", {"image": cells}, known["latents"], recipe)
     out, number = Path(request["out"]), request["id"]
@@ -131,11 +140,48 @@ def score_cohort(request: Request) -> Generator[Event, None, dict[str, Any]]:
 
 
 def lay_out(request: Request) -> Generator[Event, None, dict[str, Any]]:
-    """Lay out the cells of the scored ``folder`` by t-SNE and keep the places there."""
-    target = Path(request["folder"]) / "map-tsne.npy"
-    yield Step("map", 0, 0, "Laying out cells by t-SNE")
-    pipeline.write_map(pipeline.read_project(target.parent), target)
+    """Lay out the cells of the scored ``folder`` by t-SNE or UMAP and keep the places there."""
+    layout = request.get("layout", "tsne")
+    target = Path(request["folder"]) / f"map-{layout}.npy"
+    project = pipeline.read_project(target.parent)
+    yield Step("map", 0, 0, f"Laying out {len(project.cells):,} cells; this may take minutes")
+    pipeline.write_map(project, target, layout)
     return {"map": str(target)}
+
+
+def explore(request: Request) -> Generator[Event, None, dict[str, Any]]:
+    """Find clusters of unusual cells in the scored ``folder`` and keep them there."""
+    folder = Path(request["folder"])
+    settings = pipeline.ClusterSettings(request["percentile"], request["min_cells"], request["unexplained"])
+    project = pipeline.read_project(folder)
+    found = yield from pipeline.explore_project(
+        project, settings, folder / pipeline.EXPLORATION, pictures=False
+    )
+    return {"folder": str(folder), "n_clusters": len(found.table)}
+
+
+def name_cluster(request: Request) -> Generator[Event, None, dict[str, Any]]:
+    """Make the ``cluster`` of the scored ``folder`` a candidate class called ``name``."""
+    folder = Path(request["folder"])
+    yield Step("candidate", 0, 0, "Writing the cell list")
+    project = pipeline.read_project(folder)
+    found = pipeline.read_exploration(project, folder / pipeline.EXPLORATION)
+    named = pipeline.name_cluster(project, found.clusters, request["cluster"], request["name"], folder)
+    return {**dataclasses.asdict(named), "path": str(named.path), "folder": str(folder)}
+
+
+def compare(request: Request) -> Generator[Event, None, dict[str, Any]]:
+    """Compare the two ``groups`` of a table in the scored ``folder``; write the figures to ``out``."""
+    folder, out = Path(request["folder"]), Path(request["out"])
+    yield Step("compare", 0, 0, "Dealing patients to the groups at random")
+    project = pipeline.read_project(folder)
+    found: pipeline.Exploration | None = None  # clusters need not have been looked for
+    try:
+        found = pipeline.read_exploration(project, folder / pipeline.EXPLORATION)
+    except AmilError:
+        yield Step("compare", 0, 0, "Without clusters, since none were found in these cells")
+    pipeline.compare_project(project, found, Path(request["groups"]), out)
+    return {"table": str(out / "groups.csv")}
 
 
 def info(request: Request) -> Generator[Event, None, dict[str, Any]]:
@@ -251,6 +297,9 @@ JOBS: dict[str, Job] = {
     "arrange": arrange,
     "score_cohort": score_cohort,
     "map": lay_out,
+    "explore": explore,
+    "name_cluster": name_cluster,
+    "compare": compare,
 }
 
 

@@ -14,6 +14,7 @@ import pytest
 from napari.components import ViewerModel
 from napari.layers import Image, Shapes
 from pytestqt.qtbot import QtBot
+from qtpy.QtCore import QSettings
 from qtpy.QtWidgets import QApplication
 from skimage.io import imsave
 
@@ -26,7 +27,7 @@ from napari_amil.plugin.layers.rows import CellRecord
 from napari_amil.plugin.window.work import Worker
 
 TINY = (sys.executable, str(Path(__file__).with_name("tiny_worker.py")))
-WAIT_MS = 30_000
+WAIT_MS = 120_000
 
 
 @pytest.fixture(autouse=True)
@@ -35,6 +36,13 @@ def autosave_folder(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytes
     folder = tmp_path_factory.mktemp("autosave")
     monkeypatch.setattr(_care, "autosave_folder", lambda: folder)
     return folder
+
+
+@pytest.fixture(autouse=True)
+def remembered_choices(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """What a test chooses is forgotten with it, and nothing that the user chose matters."""
+    folder = str(tmp_path_factory.mktemp("remembered"))
+    QSettings.setPath(QSettings.Format.IniFormat, QSettings.Scope.UserScope, folder)
 
 
 @pytest.fixture
@@ -150,7 +158,12 @@ def scored_cohort(tmp_path: Path, field: np.ndarray, cells: Cells) -> Path:
 
 
 @pytest.fixture
-def scored(tmp_path: Path, field: np.ndarray, cells: Cells) -> Path:
+def scored(scored_project: Path) -> Path:
+    return scored_project
+
+
+@pytest.fixture
+def scored_project(tmp_path: Path, field: np.ndarray, cells: Cells) -> Path:
     """Three bags of two patients; cell 3 of the second bag is the most anomalous of its bag."""
     tables = []
     files = {}

@@ -53,9 +53,9 @@ def panel(qtbot: QtBot, viewer: ViewerModel, worker: Worker) -> CohortPanel:
 
 
 @pytest.fixture
-def full(panel: CohortPanel, scored: Path) -> CohortPanel:
+def full(panel: CohortPanel, scored: Path, done: Done) -> CohortPanel:
     panel.results.setText(str(scored))
-    panel.reopen.click()
+    done(panel.opened, panel.reopen.click)
     return panel
 
 
@@ -100,12 +100,12 @@ def test_a_click_shows_the_most_telling_cell(full: CohortPanel, viewer: ViewerMo
     assert record_of(layer).image_name == "1.png"
     assert layer.features["anomaly"].tolist()[:4] == [1, 2, 13, 1]
     assert layer.features["status"].tolist() == ["scored"] * 4 + ["unscored"]
-    assert selection_of(viewer).current == CellKey("1.png", 3)
+    assert selection_of(viewer).current == CellKey("1.png", 3, "bag 1")
     assert layer.selected_data == {2}
     assert np.allclose(viewer.scene.camera.center[-2:], (79.5, 49.5), atol=1)
     full.view.activated.emit(full.rows.index(2, 0))
     names = [layer.name for layer in viewer.layers]
-    assert names == ["2.png", "cells of 2.png"]
+    assert names == ["2.png", "cells of 2"]
 
 
 def test_what_the_user_changed_stays_open(full: CohortPanel, viewer: ViewerModel) -> None:
@@ -115,7 +115,7 @@ def test_what_the_user_changed_stays_open(full: CohortPanel, viewer: ViewerModel
     assert len([layer for layer in viewer.layers if isinstance(layer, Image)]) == 2
 
 
-def test_what_is_missing_is_said(panel: CohortPanel, scored: Path, tmp_path: Path) -> None:
+def test_what_is_missing_is_said(panel: CohortPanel, scored: Path, tmp_path: Path, done: Done) -> None:
     for action, said in (
         (panel.run, "Choose a folder with smears"),
         (panel.open_results, "Choose the folder"),
@@ -126,10 +126,10 @@ def test_what_is_missing_is_said(panel: CohortPanel, scored: Path, tmp_path: Pat
     panel.run()
     assert "absent" in panel.job.notice.text()
     panel.results.setText(str(tmp_path))
-    panel.open_results()
-    assert "no scored folder" in panel.job.notice.text()
+    assert "no scored folder" in done(panel.errored, panel.open_results)
+    assert "No results are open" in panel.summary.text()
     panel.results.setText(str(scored))
-    panel.open_results()
+    done(panel.opened, panel.open_results)
     (tmp_path / "0.png").unlink()
     panel.view.clicked.emit(panel.rows.index(0, 0))
     assert "0.png' cannot be opened" in panel.job.notice.text()

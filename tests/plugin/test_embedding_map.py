@@ -11,7 +11,8 @@ import pytest
 from napari.components import ViewerModel
 from pytestqt.qtbot import QtBot
 
-from napari_amil.plugin.colour.map_colours import drawing_order, kind_colours
+from napari_amil.plugin.cohorts.project import open_project_of
+from napari_amil.plugin.colour.map_colours import drawing_order, kind_colours, rare_rows
 from napari_amil.plugin.embedding_map import TSNE, EmbeddingMap
 from napari_amil.plugin.layers.layers import cell_layers
 from napari_amil.plugin.layers.selection import CellKey, selection_of
@@ -28,8 +29,8 @@ def panel(qtbot: QtBot, viewer: ViewerModel, worker: Worker) -> EmbeddingMap:
 
 
 @pytest.fixture
-def full(panel: EmbeddingMap, scored: Path) -> EmbeddingMap:
-    panel.open_folder(str(scored))
+def full(panel: EmbeddingMap, scored: Path, viewer: ViewerModel, done: Done) -> EmbeddingMap:
+    done(open_project_of(viewer).changed, lambda: panel.open_folder(str(scored)))
     panel.canvas.draw()
     return panel
 
@@ -52,7 +53,7 @@ def test_a_lasso_selects_everywhere_and_a_selection_shows_on_the_map(
 ) -> None:
     full._on_lasso(around(full, [2, 3]))
     chosen = selection_of(viewer)
-    assert chosen.keys == {CellKey("0.png", 3), CellKey("0.png", 4)}
+    assert chosen.keys == {CellKey("0.png", 3, "bag 0"), CellKey("0.png", 4, "bag 0")}
     assert full.selected_rows().tolist() == [2, 3]
     np.testing.assert_allclose(full._ring.get_offsets(), full.place[[2, 3]])
     chosen.choose([CellKey("2.png", 1)])
@@ -66,13 +67,13 @@ def test_a_rectangle_selects_too(full: EmbeddingMap, viewer: ViewerModel) -> Non
     corners = around(full, [5, 6, 7])
     ends = [SimpleNamespace(xdata=x, ydata=y) for x, y in (corners[2], corners[0])]
     full._on_rectangle(*ends)
-    assert selection_of(viewer).keys == {CellKey("1.png", n) for n in (1, 2, 3)}
+    assert selection_of(viewer).keys == {CellKey("1.png", n, "bag 1") for n in (1, 2, 3)}
 
 
 def test_a_click_shows_the_cell_on_its_image(full: EmbeddingMap, viewer: ViewerModel) -> None:
     full._on_lasso([tuple(full.place[7])])
     (layer,) = cell_layers(viewer.layers)
-    assert layer.name == "cells of 1.png"
+    assert layer.name == "cells of 1"
     assert layer.selected_data == {2}
     assert full.selected_rows().tolist() == [7]
 
@@ -107,9 +108,21 @@ def test_tsne_is_worked_out_once(full: EmbeddingMap, scored: Path, done: Done, q
     assert full.place[14].tolist() == [14, 86]
 
 
-def test_a_panel_without_results_says_what_to_do(panel: EmbeddingMap, tmp_path: Path) -> None:
+def test_density_hides_no_rare_cell(full: EmbeddingMap) -> None:
+    full.colour.setCurrentIndex(full.colour.findData("label"))
+    full.style.setCurrentIndex(1)
+    hexagons, points = full.axes.collections[:2]
+    assert hexagons.get_array().sum() > 0
+    unusual = np.flatnonzero(full._cells["anomaly_percentile"].to_numpy() >= 97.5)
+    assert {tuple(p) for p in points.get_offsets()} == {tuple(p) for p in full.place[unusual]}
+    cells = pd.DataFrame({"label": ["many"] * 199 + ["few"], "anomaly_q": [0.01] + [0.5] * 199})
+    assert np.flatnonzero(rare_rows(cells, "label")).tolist() == [0, 199]
+    assert np.flatnonzero(rare_rows(cells, "anomaly_q")).tolist() == [0]
+
+
+def test_a_panel_without_results_says_what_to_do(panel: EmbeddingMap, tmp_path: Path, done: Done) -> None:
     assert "open the folder" in panel.summary.text()
-    panel.open_folder(str(tmp_path))
+    done(panel.errored, lambda: panel.open_folder(str(tmp_path)))
     assert "no scored folder" in panel.summary.text()
     panel._on_lasso([(0.0, 0.0)])
     panel.run()

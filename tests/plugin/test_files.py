@@ -23,6 +23,7 @@ from napari_amil.plugin import readers as _readers
 from napari_amil.plugin import writers as _writers
 from napari_amil.plugin.colour.colours import ColourScale
 from napari_amil.plugin.layers import layers as _layers
+from napari_amil.plugin.layers import rows as _rows
 from napari_amil.plugin.layers.care import look_after
 from napari_amil.plugin.layers.edits import set_cell_type, set_excluded
 from napari_amil.plugin.layers.journal import journal_of, keep
@@ -129,8 +130,9 @@ def test_shapes_that_are_no_cells_are_written_as_napari_does(tmp_path: Path) -> 
     plain = Shapes([BOX], shape_type="rectangle", name="mine")
     _writers.write_table(str(path), *plain.as_layer_data_tuple()[:2])
     assert path.read_text().startswith("index,shape-type,vertex-index")
-    with pytest.raises(AmilError, match="'mine' holds no cells"):
-        _writers.write_cells(str(tmp_path / "x.geojson"), *plain.as_layer_data_tuple()[:2])
+    written = _writers.write_cells(str(tmp_path / "x.geojson"), *plain.as_layer_data_tuple()[:2])
+    assert written == [str(tmp_path / "x.csv")]
+    assert (tmp_path / "x.csv").read_text() == path.read_text()
     assert _readers.get_reader(str(path)) is None
 
 
@@ -138,7 +140,7 @@ def test_boxes_of_another_program_become_cells_of_their_images(tmp_path: Path) -
     path = tmp_path / "boxes.csv"
     path.write_text("image,y0,x0,y1,x1,note\na.png,1,2,11,22,x\nb.png,3,4,13,24,\na.png,5,6,15,26,y\n")
     first, second = _open(path)
-    assert (first.name, second.name) == ("cells of a.png", "cells of b.png")
+    assert (first.name, second.name) == ("cells of a", "cells of b")
     assert first.features["cell_id"].tolist() == [1, 2]
     assert first.features["note"].tolist() == ["x", "y"]
     assert first.features["status"].tolist() == ["unscored", "unscored"]
@@ -194,6 +196,28 @@ def test_napari_saves_and_opens_with_our_writer_and_reader(
     (again,) = viewer.open(str(tmp_path / "smear.geojson"), plugin="napari-amil")
     assert _layers.need_record(again).image_id == str(image.unique_id)
     _assert_same_layer(worked_on, again)
+
+
+def test_naparis_own_writer_never_drops_the_features_of_cells(
+    viewer: ViewerModel, image: Image, worked_on: Shapes, tmp_path: Path, qtbot: QtBot
+) -> None:
+    """However cells are saved in napari: the first kind offered, a bare .csv, or all layers at once."""
+    npe2.PluginManager.instance().discover()
+    viewer.add_layer(image)
+    viewer.add_layer(worked_on)
+    viewer.add_shapes([BOX], shape_type="rectangle", name="plain")
+    look_after(viewer)
+    offered, found = _npe2.file_extensions_string_for_layers([worked_on])
+    assert offered.startswith("AMIL blood smears Cells, nothing lost (*.geojson);;")
+    (path,), _ = _npe2.write_layers(str(tmp_path / "cells of 267.jpg"), [worked_on], writer=found[0])
+    assert path.endswith("cells of 267.jpg.geojson")
+    _assert_same_layer(worked_on, *_open(Path(path)))
+    (path,), _ = _npe2.write_layers(str(tmp_path / "table.csv"), [worked_on])
+    assert _open(Path(path))[0].features["anomaly"].notna().sum() == 2
+    worked_on.name = _rows.layer_name("slides/267.jpg")
+    written = {Path(path).name for path in viewer.layers.save(str(tmp_path / "all"))}
+    assert written == {"smear.tif", "cells of 267.geojson", "plain.csv"}
+    _assert_same_layer(worked_on, *_open(tmp_path / "all" / "cells of 267.geojson"))
 
 
 def test_a_table_finds_its_image_by_name_and_takes_its_place(

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,15 +13,17 @@ from napari.layers import Image, Shapes
 from pytestqt.qtbot import QtBot
 from qtpy.QtCore import Qt
 
+from napari_amil.core.types import Cells
 from napari_amil.plugin.cohorts.gallery_order import caption, sorting
+from napari_amil.plugin.cohorts.scored_folder import read_scored_folder
 from napari_amil.plugin.colour.colours import default_scale
 from napari_amil.plugin.colour.scales import scales_of
 from napari_amil.plugin.gallery import GalleryPanel
-from napari_amil.plugin.layers.layers import set_scores
+from napari_amil.plugin.layers.layers import cells_of, set_scores
 from napari_amil.plugin.layers.rows import record_of
 from napari_amil.plugin.layers.selection import CellKey, selection_of
 
-WAIT_MS = 30_000
+WAIT_MS = 120_000
 Done = Callable[..., Any]
 
 
@@ -104,8 +107,8 @@ def test_a_choice_is_shared_both_ways(panel: GalleryPanel, scored: Shapes, viewe
     panel.grid.show_chosen([0, 2], 2)
     panel.grid.chosen.emit()
     selection = selection_of(viewer)
-    assert selection.keys == {("smear.png", 5), ("smear.png", 1)}
-    assert selection.current == ("smear.png", 1)
+    assert selection.keys == {CellKey("smear.png", 5), CellKey("smear.png", 1)}
+    assert selection.current == CellKey("smear.png", 1)
     assert scored.selected_data == {0, 4}
     scored.selected_data = {2}
     assert panel.grid.positions() == [1]
@@ -124,7 +127,7 @@ def test_a_click_flies_to_the_cell(
     qtbot.mouseClick(panel.grid.viewport(), Qt.MouseButton.LeftButton, pos=panel.grid.place_of(0).center())
     middle = scored.data_to_world(np.asarray(scored.data[4]).mean(axis=0))
     assert viewer.scene.camera.center[-2:] == pytest.approx(middle)
-    assert selection_of(viewer).current == ("smear.png", 5)
+    assert selection_of(viewer).current == CellKey("smear.png", 5)
 
 
 def test_thumbnails_show_the_cells(
@@ -167,7 +170,7 @@ def test_a_scored_cohort_is_read_and_its_images_opened_when_wanted(
     key = panel.key_at(0)
     panel.show_cell(0)
     names = [layer.name for layer in viewer.layers]
-    assert names == [key.image, f"cells of {key.image}"]
+    assert names == [Path(key.image).name, f"cells of {Path(key.image).stem}"]
     layer = viewer.layers[-1]
     assert selection_of(viewer).current == key
     record = record_of(layer)
@@ -180,6 +183,23 @@ def test_a_scored_cohort_is_read_and_its_images_opened_when_wanted(
     assert layer.features["anomaly"][row] == panel._values[panel._shown[0]]
     panel.show_cell(1)
     assert len(viewer.layers) == (2 if panel.key_at(1).image == key.image else 4)
+
+
+def test_cells_of_a_scored_folder_are_opened_with_their_outlines(
+    qtbot: QtBot, panel: GalleryPanel, viewer: ViewerModel, cells: Cells, scored_project: Path
+) -> None:
+    panel.source.setValue(scored_project)
+    wait_for(qtbot, panel, 15)
+    panel.order.setValue("anomaly")
+    assert panel.key_at(0) == ("2.png", 3, "bag 2")
+    panel.show_cell(0)
+    layer = viewer.layers[-1]
+    assert len(layer.data[0]) == 6
+    for outline, known in zip(cells_of(layer).outlines, cells.outlines, strict=True):
+        np.testing.assert_allclose(outline, known, atol=1e-4)
+    later = (scored_project / "project.json").stat().st_mtime + 60
+    os.utime(scored_project / "cells.csv", (later, later))  # a table that somebody changed is what counts
+    assert read_scored_folder(scored_project).outlines == ()
 
 
 def test_an_image_of_the_cohort_comes_to_the_front(
@@ -207,7 +227,7 @@ def test_another_cell_with_the_same_number_is_not_taken_for_it(
     layer.features = layer.features.assign(image="one.png", cell_id=[5, 4, 3, 2, 1])
     panel.source.setValue(scored_cohort)
     wait_for(qtbot, panel, 15)
-    position = next(p for p in range(15) if panel.key_at(p) == ("one.png", 1))
+    position = next(p for p in range(15) if panel.key_at(p) == ("one.png", 1, "p1"))
     panel.show_cell(position)
     assert len(viewer.layers) == 4
 

@@ -127,6 +127,32 @@ def deletion(request: dict[str, Any]) -> dict[str, Any]:
     return {**fields, "logit": curves}
 
 
+def explore(request: dict[str, Any]) -> dict[str, Any]:
+    """The most unusual cell of each bag is the first cluster, the second cell of each the other."""
+    folder = Path(request["folder"], "exploration")
+    folder.mkdir(exist_ok=True)
+    cells = pd.read_csv(folder.parent / "cells.csv")[["bag", "image", "cell_id"]]
+    cells["cluster"] = cells["cell_id"].map({3: 1, 2: 2}).fillna(-1).astype(int)
+    cells["centre_distance"] = np.where(cells["cluster"] > 0, 15 - np.arange(15.0), np.nan)
+    cells.to_csv(folder / "cells.csv", index=False)
+    table = pd.DataFrame({"cluster": [1, 2], "n_cells": [3, 3], "n_patients": [2, 2], "anomaly": [13.0, 2.0]})
+    table = table.assign(nearest_class="ill", nearest_distance=[2.5, 0.5], in_unseen_bags=1 / 3)
+    table.to_csv(folder / "clusters.csv", index=False)
+    shares = {"patient": ["p", "q"], "n_cells": [5, 10], "cluster_1": [0.2, 0.2], "cluster_2": [0.2, 0.2]}
+    pd.DataFrame(shares).to_csv(folder / "patients.csv", index=False)
+    return {"folder": request["folder"], "n_clusters": 2}
+
+
+def compare(request: dict[str, Any]) -> dict[str, Any]:
+    groups = pd.read_csv(request["groups"])
+    first, second = sorted(groups["group"].unique())
+    line = {"statistic": "anomaly", "first": first, "second": second, "n_first": 1, "n_second": len(groups)}
+    path = Path(request["out"], "groups.csv")
+    line |= {"mean_first": 1.0, "mean_second": 3.0, "cliffs_delta": 1.0, "p": 0.1, "paired": False}
+    pd.DataFrame([line]).to_csv(path, index=False)
+    return {"table": str(path)}
+
+
 def answer(request: dict[str, Any]) -> dict[str, Any]:
     job = request["job"]
     if job == "detect":
@@ -141,9 +167,21 @@ def answer(request: dict[str, Any]) -> dict[str, Any]:
         say({"id": request["id"], "event": "Step", "stage": "images", "done": 1, "total": 2, "message": "a"})
         return {"folder": request["out"], "n_bags": 3, "n_cells": 15}
     if job == "map":
-        path = Path(request["folder"], "map-tsne.npy")
+        path = Path(request["folder"], f"map-{request['layout']}.npy")
         np.save(path, np.stack([np.arange(15.0), 100 - np.arange(15.0)], axis=1))
         return {"map": str(path)}
+    if job == "explore":
+        return explore(request)
+    if job == "name_cluster":
+        return {
+            "name": request["name"],
+            "n_cells": 3,
+            "n_bags": 1,
+            "path": "c.csv",
+            "folder": request["folder"],
+        }
+    if job == "compare":
+        return compare(request)
     if job == "info":
         return {
             "card": {"name": "tiny", "classes": list(CLASSES), "training": {"epochs": 3, "loss": 0.123456}}

@@ -50,15 +50,16 @@ def report(
     out: Out,
     bags: Bags = None,
     samples: Annotated[bool, typer.Option(help="Write a page for every sample too.")] = True,
+    pdf: Annotated[bool, typer.Option("--pdf", help="Write every page as a PDF too.")] = False,
     style: EventStyle = Style.bar,
 ) -> None:
     """Write self-contained HTML pages: the cohort, and every sample with pictures and plain words."""
     talk = Talk(style)
     project = pipeline.read_project(scored)
     chosen = pipeline.choose_bags(project, bags or []).bags["bag"].tolist() if samples else []
-    work = pipeline.write_reports(project, pipeline.make_folder(out), chosen)
+    work = pipeline.write_reports(project, pipeline.make_folder(out), chosen, pdf=pdf)
     written = [str(path) for path in talk.follow(work)]
-    talk.result(f"{written[0]} and the pages of {len(written) - 1} samples", files=written)
+    talk.result(f"{written[0]} and the pages of {len(chosen)} samples", files=written)
     talk.finish(out)
 
 
@@ -66,12 +67,16 @@ def explore(
     scored: ScoredFolder,
     out: Out,
     percentile: Annotated[
-        float, typer.Option(min=50, max=100, help="Look at cells above this percentile, and at q < 0.05.")
-    ] = 97.5,
+        float | None,
+        typer.Option(min=50, max=100, help="Look at cells above this percentile, and at q < 0.05."),
+    ] = None,
+    unexplained: Annotated[
+        bool, typer.Option("--unexplained", help="Look only into samples that no class explains.")
+    ] = False,
     min_cells: Annotated[int, typer.Option(min=3, help="Smallest cluster.")] = 10,
     names: Annotated[
         list[str] | None,
-        typer.Option("--name", help="CLUSTER=NAME writes a cell list in which it is a class."),
+        typer.Option("--name", help="CLUSTER=NAME makes it a class in candidates.csv beside the scores."),
     ] = None,
     groups: Annotated[
         Path | None, typer.Option(help="CSV 'patient' or 'bag', and 'group': compare the two groups.")
@@ -85,23 +90,24 @@ def explore(
     """Look for what no class explains: clusters of unusual cells, and their size in every patient."""
     talk = Talk(style)
     project = pipeline.read_project(scored)
-    settings = pipeline.ClusterSettings(percentile, min_cells)
+    settings = pipeline.ClusterSettings(percentile, min_cells, unexplained)
     found = talk.follow(pipeline.explore_project(project, settings, pipeline.make_folder(out)))
     if not len(found.table):
         talk.result("No cluster was found: no unusual cells lie close together.")
     for line in found.table.to_dict("records"):
         text = (
             f"cluster {line['cluster']:<3} {line['n_cells']} cells of {line['n_patients']} patients, "
-            f"{line['in_unseen_bags']:.0%} in samples unlike anything seen; nearest {line['nearest_class']}"
+            f"{line['in_unseen_bags']:.0%} in samples unlike anything seen; nearest {line['nearest_class']}, "
+            f"{line['nearest_distance']:.1f} deviations away"
         )
         talk.result(text, **line)
     for named in names or []:
         cluster, _, name = named.partition("=")
-        path = out / f"candidate-{name}.csv"
         if not cluster.isdigit():
             raise AmilError(f"--name {named} names no cluster; give its number first, as in 2=spherocytes.")
-        n_bags = pipeline.name_cluster(project, found, int(cluster), name, path)
-        talk.result(f"{n_bags} bags are labelled {name} in {path}", candidate=str(path), n_bags=n_bags)
+        named_so = pipeline.name_cluster(project, found.clusters, int(cluster), name, scored)
+        text = f"{named_so.n_bags} bags are labelled {named_so.name} in {named_so.path}"
+        talk.result(text, candidate=str(named_so.path), n_bags=named_so.n_bags)
     if groups is not None:
         for line in pipeline.compare_project(project, found, groups, out).to_dict("records"):
             text = f"{line['statistic']:20} Cliff's delta {line['cliffs_delta']:+.2f}, p = {line['p']:.3g}"

@@ -110,6 +110,8 @@ def unseen(
         values = {name: value for name, value in line.items() if value == value}
         talk.result(f"{line['unseen']:20} ROC area of {', '.join(areas)}", **values)
     talk.result(f"The table is in {out / 'table.md'} and table.csv", table=str(out / "table.csv"))
+    text = f"Clusters of each class are in {out / 'clusters.csv'}; open {out}/scored-<class> in the window"
+    talk.result(text, clusters=str(out / "clusters.csv"))
     talk.finish(out)
 
 

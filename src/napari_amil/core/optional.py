@@ -11,6 +11,8 @@ EXTRAS = {
     "anndata": "h5ad",
     "lightning_fabric": "fabric",
     "pyarrow": "parquet",
+    "umap": "umap",
+    "weasyprint": "pdf",
     "zarr": "large",
 }
 """Which extra of this program installs an optional package."""

@@ -60,7 +60,7 @@ class DetectionSettings(Settings):
     candidate_overlap: float = Field(0.6, gt=0.0, lt=1.0)
     """Candidates whose boxes overlap more (intersection over union) count as the same cell."""
     max_foreign: float = Field(0.3, ge=0.0, le=1.0)
-    """Largest share of a red cell that is coloured like a nucleus, a platelet or ink; 1 keeps these too."""
+    """Largest share of a red cell coloured like a nucleus, a platelet or ink; 1 keeps these too."""
     max_cells: int = Field(2000, ge=1, le=20000)
     """Most candidates kept in one image, of a large one for each of its tiles; reaching it is announced."""
     tile_px: int = Field(768, ge=256, le=4096)

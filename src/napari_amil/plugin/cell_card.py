@@ -25,12 +25,14 @@ from napari_amil.plugin.reasons.words import certainty, contributions, describe,
 from napari_amil.plugin.window.card_keys import take_key
 from napari_amil.plugin.window.follow import hear, scrolling
 from napari_amil.plugin.window.hover import Hover
+from napari_amil.plugin.window.remembered import remember, remembered
 from napari_amil.plugin.window.theme import sized, wrapped
 from napari_amil.plugin.window.work import Worker, shared_worker
 
 PREVIOUS_KEY, NEXT_KEY = "PageUp", "PageDown"
 """Keys of the canvas that napari leaves free in every layer and mode."""
 _SIDE_PX = 122
+_ORDER = "cell_card/order"
 _LEAST_ERROR = 0.005
 """Errors of a percentile below this are not worth a sentence."""
 _NOTHING = "Point at a cell, choose one, or press Next."
@@ -46,7 +48,7 @@ class CellCard(QWidget):
         self._worker = worker if worker is not None else shared_worker()
         self._under_pointer: CellKey | None = None
         self._orders: list[Order] = []
-        self._wanted_order = UNUSUAL.name
+        self._wanted_order = remembered(_ORDER, UNUSUAL.name)
         self._walk: list[CellKey] | None = None
         self.key: CellKey | None = None
         self._build()
@@ -143,6 +145,7 @@ class CellCard(QWidget):
 
     def _on_order_chosen(self, _: int) -> None:
         self._wanted_order, self._walk = self.order.currentText(), None
+        remember(_ORDER, self._wanted_order)
         keys = self._ordered()
         if keys:
             self._go_to(keys[0])

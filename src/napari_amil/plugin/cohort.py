@@ -10,23 +10,21 @@ from napari.components import ViewerModel
 from napari.viewer import Viewer
 from qtpy.QtCore import QModelIndex, QSettings, Qt, Signal
 from qtpy.QtWidgets import (
-    QAbstractItemView,
     QComboBox,
-    QFileDialog,
     QFormLayout,
     QHBoxLayout,
     QLineEdit,
     QPushButton,
-    QTableView,
     QWidget,
 )
 
 from napari_amil.core.errors import AmilError
-from napari_amil.plugin.cohorts.bag_table import GROUPS, BagFilter, BagModel, grouped
+from napari_amil.plugin.cohorts.bag_table import GROUPS, BagFilter, BagModel, grouped, row_view
 from napari_amil.plugin.cohorts.project import open_project_of
 from napari_amil.plugin.window.follow import scrolling
 from napari_amil.plugin.window.job import JobBar
 from napari_amil.plugin.window.model_choice import ModelChoice
+from napari_amil.plugin.window.path_choice import ask_path
 from napari_amil.plugin.window.theme import wrapped
 from napari_amil.plugin.window.work import Worker, shared_worker
 
@@ -47,7 +45,10 @@ class CohortPanel(QWidget):
         self._state = open_project_of(viewer)
         self._remembered = QSettings("napari-amil", "cohort")
         self._build()
-        self._state.changed.connect(self._on_project_changed)
+        self._is_asked = False
+        self._warning = ""
+        self._state.changed.connect(self._on_opened)
+        self._state.errored.connect(self._on_not_opened)
         self.job.wanted.connect(self.run)
         self.job.finished.connect(self._on_scored)
         self.job.errored.connect(self.errored)
@@ -97,18 +98,10 @@ class CohortPanel(QWidget):
         self.bags = BagModel(self)
         self.rows = BagFilter(self)
         self.rows.setSourceModel(self.bags)
-        self.view = QTableView()
-        self.view.setModel(self.rows)
-        self.view.setSortingEnabled(True)
+        tip = "Click a sample, or press Enter, to see its most telling cell."
+        self.view = row_view(self.rows, "Samples", tip)
         self.view.sortByColumn(0, Qt.SortOrder.AscendingOrder)
-        self.view.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
-        self.view.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
         self.view.setMinimumHeight(220)
-        self.view.setAccessibleName("Samples")
-        self.view.setToolTip("Click a sample, or press Enter, to see its most telling cell.")
-        header = self.view.verticalHeader()
-        if header is not None:
-            header.hide()
         self.view.clicked.connect(self._on_row)
         self.view.activated.connect(self._on_row)
 
@@ -144,14 +137,9 @@ class CohortPanel(QWidget):
         if not folder:
             self._refuse("Choose the folder with the results first.")
             return
-        try:
-            self._state.open(Path(folder))
-        except AmilError as error:
-            self._refuse(str(error))
-            return
-        self.job.say("")
-        self._remember()
-        self.opened.emit()
+        self._is_asked = True
+        self.summary.setText(f"Reading {folder} …")
+        self._state.open(Path(folder))
 
     def _refuse(self, sentence: str) -> None:
         self.job.say(sentence, "error")
@@ -162,11 +150,25 @@ class CohortPanel(QWidget):
             self._remembered.setValue(name, getattr(self, name).text().strip())
 
     def _on_scored(self, result: dict[str, object]) -> None:
-        said = self.job.notice.text()
+        self._warning = self.job.notice.text()
         self.results.setText(str(result["folder"]))
         self.open_results()
-        if said:
-            self.job.say(said, "warning")
+
+    def _on_opened(self) -> None:
+        """Show results that this panel or another one has opened."""
+        self._on_project_changed()
+        if self._is_asked:
+            self._is_asked = False
+            self.job.say(self._warning, "warning" if self._warning else "")
+            self._warning = ""
+            self._remember()
+            self.opened.emit()
+
+    def _on_not_opened(self, sentence: str) -> None:
+        self._on_project_changed()
+        if self._is_asked:
+            self._is_asked = False
+            self._refuse(sentence)
 
     def _on_cancelled(self) -> None:
         self.job.say("Cancelled; what was scored is kept, and the next run goes on from there.")
@@ -176,6 +178,7 @@ class CohortPanel(QWidget):
         for widget in (self.group, self.filter, self.view):
             widget.setVisible(project is not None)
         if project is None:
+            self.summary.setText(_NOTHING)
             return
         bags = project.bags
         novel = int((bags["verdict"] == "unlike anything seen").sum())
@@ -236,12 +239,7 @@ class CohortPanel(QWidget):
         self._ask("Choose the folder of the results", self.results.setText)
 
     def _ask(self, title: str, take: Callable[[str], None]) -> None:
-        dialog = QFileDialog(self, title, self.source.text())
-        dialog.setFileMode(QFileDialog.FileMode.Directory)
-        dialog.fileSelected.connect(take)
-        dialog.finished.connect(dialog.deleteLater)
-        dialog.setModal(False)
-        dialog.show()
+        ask_path(self, title, take, start=self.source.text())
 
     def _take_source(self, path: str) -> None:
         self.source.setText(path)

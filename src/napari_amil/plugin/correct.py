@@ -25,6 +25,7 @@ from napari_amil.plugin.window.follow import LayerCombo, hear, scrolling
 from napari_amil.plugin.window.forms import Folded
 from napari_amil.plugin.window.job import JobBar
 from napari_amil.plugin.window.model_choice import ModelChoice
+from napari_amil.plugin.window.path_choice import ask_path
 from napari_amil.plugin.window.theme import wrapped
 from napari_amil.plugin.window.work import Worker, shared_worker
 from napari_amil.plugin.writers import write_cells, write_table
@@ -172,14 +173,14 @@ class CorrectPanel(QWidget):
         layer = self.cells.layer()
         if layer is None:
             return
-        start = str(Path.home() / f"{Path(layer.name).stem}.geojson")
-        chosen, _ = QFileDialog.getSaveFileName(self, "Save cells", start, _FILES)
-        if chosen:
-            self.save_to(Path(chosen))
+        mode = QFileDialog.FileMode.AnyFile
+        ask_path(self, "Save cells", self.save_to, mode=mode, files=_FILES).selectFile(
+            f"{Path(layer.name).stem}.geojson"
+        )
 
-    def save_to(self, path: Path) -> None:
+    def save_to(self, path: Path | str) -> None:
         """Save the cells: whole as ``.geojson``, else as a table."""
-        layer = self.cells.layer()
+        layer, path = self.cells.layer(), Path(path)
         path = path if path.suffix else path.with_suffix(".geojson")
         write = write_table if path.suffix.lower() in {".csv", ".parquet"} else write_cells
         try:

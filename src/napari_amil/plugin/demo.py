@@ -80,6 +80,7 @@ def _use_fresh_settings() -> None:
     """Make the picture independent of this user's napari preferences, and leave those alone."""
     folder = tempfile.mkdtemp(prefix="napari-amil-settings-")
     os.environ["NAPARI_CONFIG"] = str(Path(folder, "settings.yaml"))
+    os.environ["XDG_CONFIG_HOME"] = folder
 
 
 if __name__ == "__main__":

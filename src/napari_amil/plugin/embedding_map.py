@@ -16,20 +16,24 @@ from napari.components import ViewerModel
 from napari.viewer import Viewer
 from numpy.typing import NDArray
 from qtpy.QtCore import Qt, Signal
-from qtpy.QtWidgets import QComboBox, QFileDialog, QFormLayout, QPushButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QComboBox, QFormLayout, QPushButton, QVBoxLayout, QWidget
 
 from napari_amil.core.errors import AmilError
-from napari_amil.plugin.cohorts.project import open_project_of
+from napari_amil.plugin.cohorts.project import open_project_of, stored_layout
 from napari_amil.plugin.colour.colours import default_scale, score_columns
-from napari_amil.plugin.colour.map_colours import KINDS, drawing_order, kind_colours, with_kinds
-from napari_amil.plugin.layers.selection import CellKey, selection_of
+from napari_amil.plugin.colour.map_colours import KINDS, drawing_order, kind_colours, rare_rows
+from napari_amil.plugin.layers.selection import KeyRows, keys_of_rows, selection_of
 from napari_amil.plugin.reasons.words import title
 from napari_amil.plugin.window.follow import hear
 from napari_amil.plugin.window.job import JobBar
+from napari_amil.plugin.window.path_choice import ask_path
 from napari_amil.plugin.window.theme import palette, wrapped
 from napari_amil.plugin.window.work import Worker, shared_worker
 
-PCA, TSNE = "Principal components", "t-SNE (neighbours stay together)"
+PCA, TSNE, UMAP = "Principal components", "t-SNE (neighbours stay together)", "UMAP (groups stay together)"
+_LAYOUTS = {TSNE: "tsne", UMAP: "umap"}
+_POINTS, _DENSITY = "Every cell", "Density, rare cells on top"
+_DENSITY_BINS = 90
 _CLICK_PX = 8
 _LASSO, _RECTANGLE = "Lasso", "Rectangle"
 _NOTHING = "No results are open: open the folder of a scored cohort, here or in the Cohort panel."
@@ -49,9 +53,11 @@ class EmbeddingMap(QWidget):
         self._selection = selection_of(viewer)
         self._cells = pd.DataFrame()
         self.place: NDArray[np.float64] = np.empty((0, 2))
-        self._rows_of: dict[CellKey, list[int]] = {}
+        self._rows_of = KeyRows((), (), ())
         self._build()
+        self._is_asked = False
         self._state.changed.connect(self._on_project_changed)
+        self._state.errored.connect(self._on_not_opened)
         self._selection.changed.connect(self._on_selection_changed)
         hear(self, viewer.events.theme, self._on_theme_changed)
         self.job.wanted.connect(self.run)
@@ -65,17 +71,20 @@ class EmbeddingMap(QWidget):
         self.canvas.setMinimumHeight(260)
         self.canvas.setAccessibleName("Map of cells")
         self.axes = self.figure.add_subplot()
-        self.method = _combo([PCA, TSNE], "Layout", "Principal components at once; t-SNE is worked out once.")
+        tip = "Principal components at once; the others are worked out once and kept with the results."
+        self.method = _combo([PCA, TSNE, UMAP], "Layout", tip)
+        tip = "Density counts all cells in grey; unusual cells and small groups stay points in colour."
+        self.style = _combo([_POINTS, _DENSITY], "Draw", tip)
         self.colour = _combo(
             [], "Colour", "What the colour of a point means; rare and high values lie on top."
         )
         self.tool = _combo([_LASSO, _RECTANGLE], "Select with", "Drag around cells; click a cell to see it.")
-        self.job = JobBar("Work out t-SNE", "Lay out the cells by t-SNE in the background; it is kept.")
+        self.job = JobBar("Work out this layout", "Lay out the cells in the background; it is kept.")
         self.reopen = QPushButton("Open results …")
         self.reopen.setToolTip("Choose the folder of a scored cohort.")
         self.summary = wrapped(_NOTHING)
         form = QFormLayout()
-        for combo in (self.method, self.colour, self.tool):
+        for combo in (self.method, self.colour, self.style, self.tool):
             form.addRow(combo.accessibleName(), combo)
         layout = QVBoxLayout(self)
         layout.addLayout(form)
@@ -90,31 +99,29 @@ class EmbeddingMap(QWidget):
         self.reopen.clicked.connect(self._choose_folder)
         self.method.currentTextChanged.connect(self._on_method_changed)
         self.colour.currentTextChanged.connect(self._draw)
+        self.style.currentTextChanged.connect(self._draw)
         self.tool.currentTextChanged.connect(self._on_tool_changed)
         self._on_tool_changed()
 
     def run(self) -> None:
-        """Work out the t-SNE layout of the open project."""
+        """Work out the chosen layout of the open project."""
         if self.job.is_running or self._state.folder is None:
             return
-        self.job.follow(self._worker.start("map", folder=str(self._state.folder)))
+        layout = _LAYOUTS.get(self.method.currentText(), "tsne")
+        self.job.follow(self._worker.start("map", folder=str(self._state.folder), layout=layout))
 
     def _on_placed(self, result: dict[str, Any]) -> None:
         if self._state.folder is not None and Path(result["map"]).parent == self._state.folder:
             self._on_method_changed()
 
     def _on_project_changed(self) -> None:
-        project = self._state.project
-        for widget in (self.canvas, self.method, self.colour, self.tool):
-            widget.setVisible(project is not None)
+        opened, self._is_asked = self._state.opened, False
+        for widget in (self.canvas, self.method, self.colour, self.style, self.tool):
+            widget.setVisible(opened is not None)
         self.job.setVisible(False)
-        if project is None:
+        if opened is None:
             return
-        self._cells = with_kinds(project.cells, project.bags)
-        keys = zip(self._cells["image"], self._cells["cell_id"], strict=True)
-        self._rows_of = {}
-        for row, (image, cell_id) in enumerate(keys):
-            self._rows_of.setdefault(CellKey(str(image), int(cell_id)), []).append(row)
+        self._cells, self._rows_of = opened.cells, opened.rows_of
         before = self.colour.currentData()
         self.colour.blockSignals(True)
         self.colour.clear()
@@ -127,17 +134,18 @@ class EmbeddingMap(QWidget):
 
     def _on_method_changed(self, _: str = "") -> None:
         """Show the chosen layout, or offer to work it out."""
-        project, folder = self._state.project, self._state.folder
-        if project is None or folder is None:
+        opened = self._state.opened
+        if opened is None:
             return
-        wanted, stored = self.method.currentText(), folder / "map-tsne.npy"
-        place: NDArray[Any] | None = project.plane()
-        if wanted == TSNE:
-            place = np.load(stored, allow_pickle=False) if stored.exists() else None
+        wanted = self.method.currentText()
+        if wanted == PCA:
+            place: NDArray[Any] | None = opened.plane
+        else:
+            place = stored_layout(opened.folder, _LAYOUTS[wanted])
         fits = place is not None and len(place) == len(self._cells)
         self.job.setVisible(not fits)
         if place is None or not fits:
-            self.summary.setText("t-SNE has not been worked out for these results yet.")
+            self.summary.setText(f"{wanted.split(' ')[0]} has not been worked out for these results yet.")
             return
         self.place = np.asarray(place, dtype=np.float64)
         self.summary.setText(f"{len(self._cells):,} cells. Drag around some to select them in every view.")
@@ -154,8 +162,14 @@ class EmbeddingMap(QWidget):
             values = self._cells[name].to_numpy(np.float64)
             colours = default_scale(name, values).edge_rgba(values)
         order = drawing_order(self._cells[name])
+        if self.style.currentText() == _DENSITY:
+            order = order[rare_rows(self._cells, name)[order]]
         self.axes.clear()
         size = float(np.clip(20_000 / len(self.place), 2, 20))
+        if self.style.currentText() == _DENSITY:
+            x, y = self.place.T
+            self.axes.hexbin(x, y, gridsize=_DENSITY_BINS, bins="log", cmap="Greys", mincnt=1, linewidths=0)
+            size = max(size, 4.0)
         x, y = self.place[order].T
         self.axes.scatter(x, y, s=size, c=colours[order], linewidths=0)
         for text, colour in legend.items():
@@ -197,7 +211,7 @@ class EmbeddingMap(QWidget):
     def choose_rows(self, rows: NDArray[np.int64]) -> None:
         """Choose the cells in some rows of the project, in every view."""
         chosen = self._cells.iloc[rows]
-        keys = [CellKey(str(i), int(n)) for i, n in zip(chosen["image"], chosen["cell_id"], strict=True)]
+        keys = keys_of_rows(chosen)
         self._selection.choose(keys)
         self.summary.setText(f"{len(set(keys)):,} of {len(self._cells):,} cells are selected.")
 
@@ -220,7 +234,7 @@ class EmbeddingMap(QWidget):
 
     def selected_rows(self) -> NDArray[np.int64]:
         """Return the rows of the chosen cells."""
-        rows = [row for key in self._selection.keys for row in self._rows_of.get(key, ())]
+        rows = [row for key in self._selection.keys for row in self._rows_of.rows(key)]
         return np.array(sorted(rows), dtype=np.int64)
 
     def _show_selected(self) -> None:
@@ -228,20 +242,19 @@ class EmbeddingMap(QWidget):
         self.canvas.draw_idle()
 
     def _choose_folder(self) -> None:
-        dialog = QFileDialog(self, "Choose the folder of a scored cohort")
-        dialog.setFileMode(QFileDialog.FileMode.Directory)
-        dialog.fileSelected.connect(self.open_folder)
-        dialog.finished.connect(dialog.deleteLater)
-        dialog.setModal(False)
-        dialog.show()
+        ask_path(self, "Choose the folder of a scored cohort", self.open_folder)
 
     def open_folder(self, folder: str) -> None:
         """Open a scored folder, for every panel."""
-        try:
-            self._state.open(Path(folder))
-        except AmilError as error:
-            self.summary.setText(str(error))
-            self.errored.emit(str(error))
+        self._is_asked = True
+        self.summary.setText(f"Reading {folder} …")
+        self._state.open(Path(folder))
+
+    def _on_not_opened(self, sentence: str) -> None:
+        if self._is_asked:
+            self.summary.setText(sentence)
+            self.errored.emit(sentence)
+        self._is_asked = False
 
 
 def _combo(texts: list[str], name: str, tip: str) -> QComboBox:

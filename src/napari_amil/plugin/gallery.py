@@ -20,16 +20,19 @@ from napari_amil.plugin.cohorts.gallery_source import GallerySource
 from napari_amil.plugin.cohorts.scored_folder import ScoredFolder
 from napari_amil.plugin.cohorts.thumbnail_grid import SIZES_PX, ThumbnailGrid, Tile
 from napari_amil.plugin.cohorts.thumbnails import Crop, Thumbnails
-from napari_amil.plugin.colour.colours import UNSCORED_RGBA
+from napari_amil.plugin.colour.colours import UNSCORED_RGBA, ColourScale
 from napari_amil.plugin.colour.scales import scales_of
+from napari_amil.plugin.layers.layers import need_record
 from napari_amil.plugin.layers.rows import BOX_COLUMNS
 from napari_amil.plugin.layers.selection import CellKey, fly_to, selection_of
 from napari_amil.plugin.reasons.words import describe
 from napari_amil.plugin.window.background import Background
 from napari_amil.plugin.window.follow import hear
+from napari_amil.plugin.window.remembered import remember, remembered
 from napari_amil.plugin.window.theme import wrapped
 
 _SETTLE_MS = 300
+_SIDE = "gallery/side_px"
 _NO_CELLS = "No cell yet: find and score cells in an open image, or choose a scored folder above."
 _NONE_LEFT = "No cell passes the filter."
 
@@ -51,7 +54,7 @@ class GalleryPanel(QWidget):
         self._scored: ScoredFolder | None = None
         self._shown: NDArray[np.intp] = np.zeros(0, dtype=np.intp)
         self._values: NDArray[np.float64] = np.zeros(0)
-        self._colours: NDArray[np.float64] = np.zeros((0, 4))
+        self._scale: ColourScale | None = None
         self._is_telling = False
         self._wanted: list[Crop] = []
         self.thumbnails = Thumbnails(self)
@@ -71,7 +74,8 @@ class GalleryPanel(QWidget):
         self.notice.hide()
         self.side = QSlider(Qt.Orientation.Horizontal)
         self.side.setRange(*SIZES_PX)
-        self.side.setValue(self.grid.side)
+        self.side.setValue(remembered(_SIDE, self.grid.side))
+        self.grid.set_side(self.side.value())
         self.side.setMaximumWidth(110)
         self.side.setToolTip("Size of the thumbnails (Ctrl and the mouse wheel do the same).")
         self.side.setAccessibleName("Size of the thumbnails")
@@ -100,7 +104,7 @@ class GalleryPanel(QWidget):
         self.source.imagesChanged.connect(self.refresh)
         self.order.valueChanged.connect(self._on_rules_changed)
         self.filter.valueChanged.connect(self._on_rules_changed)
-        self.side.valueChanged.connect(self.grid.set_side)
+        self.side.valueChanged.connect(self._on_side_changed)
         self.grid.sizeChanged.connect(self.side.setValue)
         self.grid.chosen.connect(self._on_chosen)
         self.grid.opened.connect(self.show_cell)
@@ -154,10 +158,10 @@ class GalleryPanel(QWidget):
         self._fill(no_cells())
         self.reading.start(self.source.reader())
 
-    def _on_read(self, scored: ScoredFolder) -> None:
-        self._scored = scored
-        self.source.show_images(scored.images, asked=True)
-        self.refresh()
+    def _on_read(self, found: tuple[ScoredFolder, CellTable]) -> None:
+        self._scored, cells = found
+        self.source.show_images(self._scored.images, asked=True)
+        self._fill(cells)
 
     def _on_read_errored(self, message: str) -> None:
         self._tell(message)
@@ -172,8 +176,8 @@ class GalleryPanel(QWidget):
 
     def _fill(self, cells: CellTable, *, keep_place: bool = False) -> None:
         self._cells = cells
-        self.order.offer(cells.table)
-        self.filter.offer(cells.table)
+        self.order.offer(cells.scores)
+        self.filter.offer(cells)
         self._arrange(keep_place=keep_place)
 
     def _arrange(self, *, keep_place: bool = False) -> None:
@@ -205,12 +209,7 @@ class GalleryPanel(QWidget):
 
     def _recolour(self) -> None:
         column, _ = self.order.value()
-        scale = self.order.scale(self._scales, self._values) if column else None
-        self._colours = (
-            scale.rgba(self._values)
-            if scale is not None
-            else np.tile(np.array(UNSCORED_RGBA), (len(self._values), 1))
-        )
+        self._scale = self.order.scale(self._scales, self._values) if column else None
 
     def _on_scale_changed(self, _: object) -> None:
         self._recolour()
@@ -219,7 +218,9 @@ class GalleryPanel(QWidget):
     def _tile(self, position: int) -> Tile:
         row = int(self._shown[position])
         column, _ = self.order.value()
-        text, colour = caption(column, self._values[row]), QColor.fromRgbF(*self._colours[row])
+        value = self._values[row : row + 1]
+        rgba = self._scale.rgba(value)[0] if self._scale is not None else UNSCORED_RGBA
+        text, colour = caption(column, float(value[0])), QColor.fromRgbF(*rgba)
         crop = self._cells.crop(row)
         if crop is None:
             return Tile(None, text, colour, "no image")
@@ -294,13 +295,19 @@ class GalleryPanel(QWidget):
         if images is None:
             raise AmilError("The images of this cohort were not found; choose their folder above.")
         cells, image = self._cells.table, self._cells.table["image"].iloc[row]
-        here = cells[cells["image"] == image]
+        here = cells[(cells["image"] == image).to_numpy()]
         bag = None
         if "bag" in cells:
             name = str(cells["bag"].iloc[row])
             here, bag = here[here["bag"] == name], scored.verdict_of(name, str(image))
         scale = self._scales.current or self.order.scale(self._scales, self._values)
-        open_field(self._viewer, images, here, bag, scale)
+        here = here.drop_duplicates("cell_id")
+        layer = open_field(self._viewer, images, here, scored.outlines_of(here.index), scale)
+        need_record(layer).bag = bag
+
+    def _on_side_changed(self, side: int) -> None:
+        self.grid.set_side(side)
+        remember(_SIDE, side)
 
     def _on_theme_changed(self, _: object) -> None:
         self.grid.set_theme(self._viewer.theme)

@@ -16,7 +16,7 @@ from napari_amil.core.exchange.geojson import read_own
 from napari_amil.plugin.colour.colours import UNSCORED_RGBA
 from napari_amil.plugin.layers.care import look_after
 from napari_amil.plugin.layers.layers import edge_width
-from napari_amil.plugin.layers.rows import PIXEL_EDGE, RECORD, CellRecord, complete
+from napari_amil.plugin.layers.rows import PIXEL_EDGE, RECORD, CellRecord, complete, layer_name
 from napari_amil.plugin.layers.saved import LayerData, from_json
 
 _HEAD = 4096
@@ -86,7 +86,7 @@ def _layer(image: str, known: CellTable) -> LayerData:
     features = complete(table.assign(status=status), len(cells), record)
     record.next_id = int(cells.cell_id.max()) + 1
     attributes: dict[str, Any] = {
-        "name": f"cells of {Path(image).name}",
+        "name": layer_name(image),
         "ndim": len(place) + 2,
         "shape_type": "polygon",
         "edge_width": edge_width(record),

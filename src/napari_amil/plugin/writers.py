@@ -6,11 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from napari.utils.notifications import show_warning
+from napari.utils.notifications import show_info, show_warning
 from napari_builtins.io import napari_write_shapes
 from numpy.typing import NDArray
 
-from napari_amil.core.errors import AmilError
 from napari_amil.core.exchange.cell_files import write_cell_table
 from napari_amil.core.exchange.geojson import write_geojson
 from napari_amil.plugin.layers.journal import Journal
@@ -18,21 +17,30 @@ from napari_amil.plugin.layers.rows import RECORD, CellRecord, cells_in
 from napari_amil.plugin.layers.saved import Snapshot, snapshot, to_json
 
 Shapes = list[NDArray[np.float64]]
+_GEOJSON = (".geojson", ".json")
+_TABLES = (".csv", ".parquet")
 
 
 def write_cells(path: str, data: Shapes, attributes: dict[str, Any]) -> list[str]:
     """Write a cell layer whole, as GeoJSON that QuPath opens and that this program reads back unchanged.
 
+    Shapes that are no cells are written as napari itself does, as a table of their corners.
+
+    Parameters
+    ----------
+    path
+        Where to; ``.geojson`` is added to a name that ends otherwise, as that of a layer may.
+
     Raises
     ------
     AmilError
-        If the layer holds no cells, or the file cannot be written.
+        If the file cannot be written.
     """
     if not _holds_cells(attributes):
-        name = attributes.get("name")
-        raise AmilError(
-            f"The layer '{name}' holds no cells; choose it in the Score panel first, or save CSV."
-        )
+        plain = str(Path(path).with_suffix(".csv")) if _ends(path, _GEOJSON) else f"{path}.csv"
+        show_info(f"The layer '{attributes.get('name')}' holds no cells; its corners are saved in '{plain}'.")
+        return [written for written in [napari_write_shapes(plain, data, attributes)] if written]
+    path = path if _ends(path, _GEOJSON) else f"{path}.geojson"
     write_snapshot(snapshot(data, attributes), Path(path))
     journal = attributes["metadata"][RECORD].journal
     if isinstance(journal, Journal):
@@ -50,11 +58,17 @@ def write_snapshot(taken: Snapshot, path: Path) -> None:
 def write_table(path: str, data: Shapes, attributes: dict[str, Any]) -> list[str]:
     """Write every column of a cell layer and its outlines as CSV; other shapes as napari itself does.
 
+    Parameters
+    ----------
+    path
+        Where to; ``.cells.csv`` is added to a name that ends otherwise, as that of a layer may.
+
     Raises
     ------
     AmilError
         If the file cannot be written.
     """
+    path = path if _ends(path, _TABLES) else f"{path}.cells.csv"
     if not _holds_cells(attributes):
         return [written for written in [napari_write_shapes(path, data, attributes)] if written]
     taken = snapshot(data, attributes)
@@ -66,6 +80,10 @@ def write_table(path: str, data: Shapes, attributes: dict[str, Any]) -> list[str
     boxes = dict(zip(("y0", "x0", "y1", "x1"), cells.boxes.T.astype(float), strict=True))
     write_cell_table(cells, table.assign(**boxes), Path(path))
     return [path]
+
+
+def _ends(path: str, endings: tuple[str, ...]) -> bool:
+    return path.lower().endswith(endings)
 
 
 def _holds_cells(attributes: dict[str, Any]) -> bool:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 
 from napari_amil.core.cohort.synth import synthetic_smear
-from napari_amil.core.detection.foreign import foreign_mask, foreign_share, typical_redness
+from napari_amil.core.detection.foreign import USUAL, foreign_mask, foreign_share, typical_colour
 from napari_amil.core.detection.network import build_detector
 from napari_amil.core.detection.predict import find_candidates
 from napari_amil.core.events import drain
@@ -54,12 +55,48 @@ def test_where_all_cells_are_bluish_only_bluer_ones_are_foreign() -> None:
     for number, (y0, x0, y1, x1) in enumerate(boxes.astype(int)):
         field[y0:y1, x0:x1] = nucleus if number == 3 else bluish
     outlines = tuple(box_outline(box) for box in boxes)
-    assert (foreign_share(field, outlines) > 0.9).all()
-    redness = typical_redness(field)
-    assert redness == pytest.approx(-0.10, abs=0.01)
-    shares = foreign_share(field, outlines, redness)
+    colour = typical_colour(field)
+    assert foreign_mask(field)[30, [30, 160]].tolist() == [True, True]
+    assert foreign_mask(field, colour)[30, [30, 160]].tolist() == [False, True]
+    assert colour.redness == pytest.approx(-0.10, abs=0.01)
+    shares = foreign_share(field, outlines, colour)
     np.testing.assert_allclose(shares, [0, 0, 0, 1], atol=0.15)
-    assert np.isnan(typical_redness(np.ones((40, 40, 3), np.float32)))
-    np.testing.assert_array_equal(
-        foreign_share(field, outlines, float("nan")), foreign_share(field, outlines)
-    )
+    nothing = typical_colour(np.ones((40, 40, 3), np.float32))
+    assert np.isnan(nothing.redness)
+    assert np.isnan(nothing.density).all()
+    np.testing.assert_array_equal(foreign_share(field, outlines, nothing), foreign_share(field, outlines))
+
+
+def one_object(density: tuple[float, float, float], side: int) -> NDArray[np.float32]:
+    """Return a field with one square object of an optical density in red, green and blue."""
+    field = np.ones((60, 60, 3), np.float32)
+    field[10 : 10 + side, 10 : 10 + side] = np.exp(-np.array(density))
+    return field
+
+
+@pytest.mark.parametrize(
+    ("density", "side", "foreign"),
+    [
+        ((0.17, 1.00, 0.38), 40, True),  # granules of a white cell
+        ((0.30, 0.38, 0.48), 30, True),  # the pointer of the microscope
+        ((0.17, 0.38, 0.15), 18, True),  # a platelet in a stain as blue
+        ((0.31, 0.43, 0.23), 42, False),  # a large polychromatic red cell
+        ((0.19, 0.44, 0.28), 22, False),  # a fragment
+        ((0.40, 0.80, 0.55), 34, False),  # a spherocyte
+    ],
+)
+def test_what_is_no_red_cell(density: tuple[float, float, float], side: int, foreign: bool) -> None:
+    field = one_object(density, side)
+    box = np.array([10, 10, 10 + side, 10 + side], np.float32)
+    (share,) = foreign_share(field, (box_outline(box),), USUAL)
+    assert (share > DetectionSettings().max_foreign) == foreign
+
+
+@pytest.mark.parametrize("colour", [(0.1, 0.1, 0.1), (0.1, 0.75, 0.95)])
+def test_a_scale_bar_over_a_cell_and_a_dark_body_in_it(colour: tuple[float, float, float]) -> None:
+    field = one_object((0.215, 0.45, 0.29), 36)
+    outlines = (box_outline(np.array([10, 10, 46, 46], np.float32)),)
+    field[14:20, 14:20] = 0.1
+    assert foreign_share(field, outlines, USUAL)[0] < 0.1
+    field[30:32, 8:50] = colour
+    assert foreign_share(field, outlines, USUAL)[0] == 1

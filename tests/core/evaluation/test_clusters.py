@@ -11,16 +11,25 @@ from napari_amil.core.evaluation.clusters import (
     NONE,
     Clusters,
     ClusterSettings,
+    cell_features,
     cluster_table,
     find_clusters,
-    neighbour_plane,
+    looked_at,
+    main_components,
     patient_table,
+    separation,
     truth_table,
     unseen_agreement,
+    unusual_cells,
 )
 from napari_amil.core.types import UNSEEN
 
 SETTINGS = ClusterSettings(min_cells=8)
+
+
+def clustered(cells: pd.DataFrame, z: np.ndarray) -> Clusters:
+    chosen = unusual_cells(cells, SETTINGS)
+    return find_clusters(cells, cell_features(cells, z, chosen), chosen, SETTINGS.min_cells)
 
 
 @pytest.fixture
@@ -48,18 +57,26 @@ def planted() -> tuple[pd.DataFrame, pd.DataFrame, np.ndarray]:
 
 def test_planted_kinds_are_found(planted: tuple[pd.DataFrame, pd.DataFrame, np.ndarray]) -> None:
     cells, bags, z = planted
-    found = find_clusters(cells, z, SETTINGS)
+    found = clustered(cells, z)
     assert found.numbers == [1, 2]
     assert set(found.label[:200]) == {NONE}
     assert (found.label[200:240] == 1).mean() > 0.9
     assert (found.label[240:260] == 2).mean() > 0.9
     assert found.label[260] == found.label[200]
     assert np.isfinite(found.distance[found.label > 0]).all()
-    table = cluster_table(cells, bags, found, ["control", "ill"]).set_index("cluster")
+    chosen = unusual_cells(cells, SETTINGS)
+    features = main_components(cell_features(cells, z, chosen), chosen)
+    table = cluster_table(cells, bags, found, ["control", "ill"], features).set_index("cluster")
     assert table.loc[1, "n_cells"] == len(set(cells.loc[found.label == 1, "cell_id"]))
     assert table.loc[2, "in_unseen_bags"] == 1
-    assert table.loc[2, "nearest_class"] == "ill"
-    assert table.loc[2, "nearest_probability"] == pytest.approx(0.75)
+    assert table.loc[2, "anomaly"] == 10
+    assert table.loc[2, "nearest_class"] == "control"  # the only class with cells
+    usual = features[(cells["bag"] == "a") & (cells["anomaly"] == 1)]
+    far = separation(features[found.label == 2], usual)
+    assert table.loc[2, "nearest_distance"] == pytest.approx(far)
+    assert far > 10  # they were planted 25 deviations away
+    halves = np.array([[0.0, 0], [2, 0]])  # with a deviation of 1 along the line that joins them
+    assert separation(halves, halves + np.array([3, 0])) == pytest.approx(3)
     patients = patient_table(cells, bags, found).set_index("patient")
     assert patients.loc["q", "cluster_2"] == pytest.approx((found.label[100:260] == 2).mean())
     assert patients.loc["p", "n_cells"] == 101
@@ -90,16 +107,31 @@ def test_agreement_with_the_truth_counts_every_cell_once(
         truth_table(cells, clusters, "kind")
 
 
-def test_neighbours_stay_together_on_the_map(planted: tuple[pd.DataFrame, pd.DataFrame, np.ndarray]) -> None:
-    _, _, z = planted
-    place = neighbour_plane(z)
-    apart = np.linalg.norm(place[:, None] - place[None], axis=2)
-    np.fill_diagonal(apart, np.inf)
-    assert place.shape == (261, 2)
-    assert set(apart[240:260].argmin(axis=1)) <= set(range(240, 260))
-
-
 def test_too_few_cells_are_said(planted: tuple[pd.DataFrame, pd.DataFrame, np.ndarray]) -> None:
     cells, _, z = planted
     with pytest.raises(AmilError, match=r"Only 0 cells are unusual.*--percentile"):
-        find_clusters(cells[:100], z[:100], SETTINGS)
+        clustered(cells[:100], z[:100])
+
+
+def test_samples_that_no_class_explains_can_be_looked_into_alone() -> None:
+    cells = pd.DataFrame({"bag": list("aabbccdd"), "anomaly_q": 0.5, "anomaly_percentile": [80.0, 95] * 4})
+    bags = pd.DataFrame({"bag": list("abcd"), "label": ["ill", "new", None, ""]})
+    bags["verdict"] = [UNSEEN, "ill", UNSEEN, "ill"]  # a label that is known counts, whatever the verdict
+    known = ["control", "ill"]
+    every = looked_at(cells, bags, known, ClusterSettings())
+    assert every.tolist() == [False, True] * 4
+    some = looked_at(cells, bags, known, ClusterSettings(unexplained=True))
+    assert some.tolist() == [False, False, True, True, True, True, False, False]
+    high = looked_at(cells, bags, known, ClusterSettings(percentile=90, unexplained=True))
+    assert high.tolist() == [False, False, False, True, False, True, False, False]
+
+
+def test_measurements_weigh_as_much_as_the_embedding_and_stain_not_at_all() -> None:
+    rng = np.random.default_rng(0)
+    cells = pd.DataFrame({f"morph_m{n}_z": rng.normal(size=50) for n in range(4)})
+    cells = cells.assign(morph_blueness_z=100.0, morph_m0=7.0, morph_m3_z=np.nan)
+    z = rng.normal(3, 9, size=(50, 10)).astype(np.float32)
+    x = cell_features(cells, z, np.ones(50, dtype=bool))
+    assert x.shape == (50, 13)
+    np.testing.assert_allclose((x[:, :10] ** 2).sum(axis=1).mean(), 1, rtol=1e-6)
+    np.testing.assert_allclose((x[:, 10:] ** 2).sum(axis=1).mean(), 1, rtol=1e-6)

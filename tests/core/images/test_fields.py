@@ -12,7 +12,7 @@ import zarr
 from numpy.typing import NDArray
 
 from napari_amil.core.errors import ImageError
-from napari_amil.core.images import fields
+from napari_amil.core.images import decode, fields
 from napari_amil.core.images.fields import ArrayField, StoredField, is_large, open_field, sample_windows
 from napari_amil.core.images.read import find_images, read_image
 
@@ -83,7 +83,7 @@ def test_zarr_is_one_image_with_its_pixel_size(tmp_path: Path) -> None:
         with open_field(source.path) as field:
             assert field.pixel_um == pixel_um
             np.testing.assert_array_equal(field.window(*WINDOWS[1]), colours()[WINDOWS[1]])
-    with pytest.raises(ImageError, match="only 'detect' reads"):
+    with pytest.raises(ImageError, match="only 'detect' and 'score' read"):
         read_image(tmp_path / "plain.zarr")
 
 
@@ -99,10 +99,15 @@ def test_zarr_that_is_no_smear_is_refused(
         pass
 
 
-def test_what_cannot_be_read_in_parts_is_refused(tmp_path: Path) -> None:
+def test_what_cannot_be_read_in_parts_is_read_as_a_whole_or_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = tmp_path / "piece.tif"
     values = np.zeros((2500, 600, 3), np.uint8)
     tifffile.imwrite(path, values, photometric="rgb", compression="zlib", rowsperstrip=2500)
+    with open_field(path) as field:
+        assert isinstance(field, ArrayField)
+    monkeypatch.setattr(decode, "MAX_PIXELS", 2500 * 600 - 1)
     with pytest.raises(ImageError, match="save it as a tiled TIFF"), open_field(path):
         pass
     path.write_bytes(path.read_bytes()[:900])

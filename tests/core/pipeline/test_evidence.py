@@ -31,7 +31,7 @@ def known(recipe: Recipe) -> Known:
     cut = np.zeros(len(smear.cells), bool)
     cut[[1, 5]] = True
     cells = replace(smear.cells, touches_border=cut)
-    seen = measured_field(smear.image, cells, recipe)
+    seen = drain(measured_field(smear.image, cells, recipe))
     scorer = replace(
         recipe.bundle.need_scorer(),
         morphology=ControlMorphology.of(seen["measurements"]),

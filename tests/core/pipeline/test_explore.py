@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -13,15 +16,18 @@ from napari_amil.core.cohort.readers import read_cohort
 from napari_amil.core.errors import AmilError
 from napari_amil.core.evaluation.clusters import ClusterSettings
 from napari_amil.core.events import Failed, drain
-from napari_amil.core.exchange.project import Project
+from napari_amil.core.exchange.project import Project, read_project, write_project
 from napari_amil.core.exchange.tables import load_table
+from napari_amil.core.pipeline import report
+from napari_amil.core.pipeline.candidates import name_cluster
 from napari_amil.core.pipeline.explore import (
     Exploration,
     compare_project,
     compare_with_truth,
     explore_project,
-    name_cluster,
+    read_exploration,
 )
+from napari_amil.core.pipeline.overview import bag_table
 from napari_amil.core.pipeline.report import write_reports
 from napari_amil.core.types import UNSEEN, box_outline
 
@@ -81,22 +87,55 @@ def test_a_new_kind_is_found_and_can_be_looked_at(
     assert truth.iloc[-1]["completeness"] > 0.5  # HDBSCAN leaves out the rim of a group
 
 
-def test_a_named_cluster_is_a_class_for_the_next_training(
+def test_a_named_cluster_is_a_class_of_the_next_training(
     project: Project, found: Exploration, tmp_path: Path
 ) -> None:
+    write_project(project, tmp_path)
     counts = project.cells["bag"][found.clusters.label == 1].value_counts()
     wanted = {bag for bag in counts.index[counts >= 3] if bag in {"b3", "b4", "b5"}}
-    path = tmp_path / "candidate.csv"
-    assert name_cluster(project, found, 1, "spiky", path) == len(wanted)
-    cohort = read_cohort(path, "control")
-    assert {bag.bag for bag in cohort if bag.label == "spiky"} == wanted
-    assert {bag.label for bag in cohort if bag.bag in {"b0", "b1", "b2"}} == {"control"}
+    named = name_cluster(project, found.clusters, 1, "spiky", tmp_path)
+    assert (named.n_bags, named.n_cells) == (len(wanted), int((found.clusters.label == 1).sum()))
+    assert named.path == tmp_path / "candidates.csv"
+    cohort = read_cohort(named.path, "control")
+    table = bag_table(cohort).set_index("bag")  # what the Train panel previews and a training learns from
+    assert set(table.index[table["label"] == "spiky"]) == wanted
+    assert set(table.loc[["b0", "b1", "b2"], "label"]) == {"control"}
+    assert "spiky" in cohort.classes
     assert Path(cohort.root, cohort.bags[0].images[0]).exists()
-    assert sum(bag.n_cells for bag in cohort) == 180
+    assert table["cells"].sum() == 180
+    noted = {"cluster": 1, "n_cells": named.n_cells, "n_bags": named.n_bags}
+    assert read_project(tmp_path).card["candidates"] == {"spiky": noted}
     with pytest.raises(AmilError, match="no cluster 99"):
-        name_cluster(project, found, 99, "spiky", path)
+        name_cluster(project, found.clusters, 99, "spiky", tmp_path)
     with pytest.raises(AmilError, match="cannot be the name"):
-        name_cluster(project, found, 1, "ill", path)
+        name_cluster(project, found.clusters, 1, "ill", tmp_path)
+
+
+def test_names_that_were_given_before_stay(project: Project, found: Exploration, tmp_path: Path) -> None:
+    write_project(project, tmp_path)
+    label = np.full(180, -1)
+    label[90:100], label[120:125] = 1, 2
+    clusters = replace(found.clusters, label=label)
+    name_cluster(project, clusters, 1, "spiky", tmp_path)
+    name_cluster(project, clusters, 2, "pale", tmp_path)
+    again = load_table(tmp_path / "candidates.csv")
+    assert again["candidate"].fillna("").value_counts().to_dict() == {"": 165, "spiky": 10, "pale": 5}
+    assert set(read_project(tmp_path).card["candidates"]) == {"spiky", "pale"}
+    labels = again.drop_duplicates("bag").set_index("bag")["label"]
+    assert (labels["b3"], labels["b4"]) == ("spiky", "pale")
+    name_cluster(project, clusters, 2, "spiky", tmp_path)  # the name moves, the old one has no cells left
+    assert set(read_project(tmp_path).card["candidates"]) == {"spiky"}
+
+
+def test_an_exploration_is_read_back_or_refused(project: Project, found: Exploration, tmp_path: Path) -> None:
+    back = read_exploration(project, tmp_path / "x")
+    assert back.clusters.label.tolist() == found.clusters.label.tolist()
+    np.testing.assert_allclose(back.clusters.distance, found.clusters.distance)
+    assert back.patients["n_cells"].tolist() == [30] * 6
+    with pytest.raises(AmilError, match="are of other cells; find them again"):
+        read_exploration(project.rows(np.arange(179)), tmp_path / "x")
+    with pytest.raises(AmilError, match="holds no clusters; find them first"):
+        read_exploration(project, tmp_path / "nothing")
 
 
 def test_groups_are_compared_patient_by_patient(project: Project, found: Exploration, tmp_path: Path) -> None:
@@ -127,9 +166,57 @@ def test_reports_have_the_numbers_of_the_tables(project: Project, tmp_path: Path
     assert whole.count("For research only") == 1
 
 
+def test_the_report_lists_what_the_cohort_panel_lists(project: Project, tmp_path: Path) -> None:
+    window = pytest.importorskip("napari_amil.plugin.cohorts.bag_table")
+    write_project(project, tmp_path)
+    again = read_project(tmp_path)  # as both read it
+    text = drain(write_reports(again, tmp_path / "r", []))[0].read_text(encoding="utf-8")
+    listed = text.split("Samples, the most novel first")[1].split("</table>")[0]
+    rows = [re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", row) for row in re.findall(r"<tr>(.*?)</tr>", listed)]
+    told = {row[0]: dict(zip(rows[0], row, strict=True)) for row in rows[1:]}
+    shown = window.grouped(again.bags, None)
+    assert set(told) == set(shown["bag"])
+    for _, line in shown.iterrows():
+        said = told[line["bag"]]
+        names = {name: name.replace("_", " ") for name in line.index if name.replace("_", " ") in said}
+        assert len(names) >= 8
+        assert {name: said[text] for name, text in names.items()} == {
+            name: window.shown(line[name]) for name in names
+        }
+
+
 def test_a_lost_field_stops_no_report(project: Project, tmp_path: Path) -> None:
     Path(project.card["images"]["field.png"][0]).unlink()
     events: list[object] = []
     written = drain(write_reports(project, tmp_path / "r", ["b0", "b4"]), events.append)
     assert [event.source for event in events if isinstance(event, Failed)] == ["field.png"]
     assert len(written) == 3
+
+
+def test_a_page_is_printed_or_the_extra_is_named(
+    project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Printer:
+        """Stands for WeasyPrint: notes what it would print."""
+
+        def __init__(self, string: str, base_url: str) -> None:
+            self.text = string
+
+        def write_pdf(self, path: Path) -> None:
+            path.write_text("%PDF of " + self.text[self.text.index("<h1>") :][:15])
+
+    def asked(package: str) -> SimpleNamespace:
+        return {"weasyprint": SimpleNamespace(HTML=Printer)}[package]
+
+    monkeypatch.setattr(report, "optional", asked)
+    written = drain(write_reports(project, tmp_path / "r", ["b4"], pdf=True))
+    names = [path.relative_to(tmp_path / "r").as_posix() for path in written]
+    assert names == ["cohort.html", "cohort.pdf", "samples/b4.html", "samples/b4.pdf"]
+    assert (tmp_path / "r" / "samples" / "b4.pdf").read_text() == "%PDF of <h1>Sample b4</"
+
+    def without_pango(_: str) -> SimpleNamespace:
+        raise OSError("cannot load library 'libpango-1.0-0'")
+
+    monkeypatch.setattr(report, "optional", without_pango)
+    with pytest.raises(AmilError, match="install Pango, or print the pages from a browser"):
+        drain(write_reports(project, tmp_path / "r", [], pdf=True))

@@ -209,7 +209,7 @@ def test_the_chosen_and_the_most_unusual_keep_their_outlines(
     np.testing.assert_allclose(outlines.data[0], scored.data[1])
     (dots,) = named(viewer, "overview of")
     dots.selected_data = {3}
-    assert selection_of(viewer).keys == {("smear.png", 4)}
+    assert selection_of(viewer).keys == {CellKey("smear.png", 4)}
     assert most_telling(scored, []) == [4, 2, 0]
 
 
@@ -270,7 +270,7 @@ def test_the_panel_shows_and_sets_everything(
     choice.mode_menu.activated.emit(0)
     choice.field.setChecked(False)
     assert scored.visible
-    assert [layer.name for layer in viewer.layers] == ["smear", "cells of smear.png"]
+    assert [layer.name for layer in viewer.layers] == ["smear", "cells of smear"]
 
 
 def test_companions_are_offered_nowhere(

@@ -11,6 +11,7 @@ from napari.utils.triangulation_backend import TriangulationBackend, get_backend
 from napari_amil.core.types import Cells
 from napari_amil.plugin.colour.colours import ColourScale, default_scale
 from napari_amil.plugin.layers import layers as _layers
+from napari_amil.plugin.layers.paint import paint
 from napari_amil.plugin.layers.rows import RECORD, CellRecord
 from napari_amil.plugin.layers.simplify import simplified
 
@@ -217,3 +218,21 @@ def test_other_layers_hold_no_cells(image: Image) -> None:
     assert _layers.cell_layers([image, plain]) == []
     with pytest.raises(ValueError, match="holds no cells"):
         _layers.cells_of(plain)
+
+
+def test_colours_painted_at_once_are_those_that_napari_paints(layer: Shapes) -> None:
+    """Every triangle, and so every pixel, and one piece of news to the graphics card instead of four."""
+    layer.add([np.array([[5.0, 5], [5, 15], [20, 15]])], shape_type="path")
+    rng = np.random.default_rng(0)
+    edges, faces = rng.uniform(size=(2, layer.nshapes, 4))
+    twin = Shapes(layer.data, shape_type=layer.shape_type, edge_color=edges, face_color=faces)
+    told: list[object] = []
+    layer.events.edge_color.connect(told.append)
+    paint(layer, edges, faces)
+    paint(layer, edges, faces)
+    assert len(told) == 1
+    for name in ("triangles_colors", "displayed_triangles_colors"):
+        ours, theirs = (getattr(one._data_view._mesh, name) for one in (layer, twin))
+        np.testing.assert_allclose(ours, theirs, atol=1e-6)
+    np.testing.assert_allclose(layer.edge_color, twin.edge_color, atol=1e-6)
+    np.testing.assert_allclose(layer.face_color, twin.face_color, atol=1e-6)

@@ -13,8 +13,10 @@ from pytestqt.qtbot import QtBot
 
 from napari_amil.core.types import Cells
 from napari_amil.plugin.layers.selection import (
+    BAG,
     CellKey,
     CellSelection,
+    KeyRows,
     find_cell,
     fly_to,
     keys_of,
@@ -40,10 +42,10 @@ def test_shapes_selected_by_hand_are_chosen_and_back(shown: ViewerModel, layer: 
     assert heard == [selection.keys]
     selection.choose([CellKey("smear.png", 5), CellKey("another.png", 7)], CellKey("smear.png", 5))
     assert set(layer.selected_data) == {4}
-    assert selection.current == ("smear.png", 5)
-    assert selection.keys == {("smear.png", 5), ("another.png", 7)}
+    assert selection.current == CellKey("smear.png", 5)
+    assert selection.keys == {CellKey("smear.png", 5), CellKey("another.png", 7)}
     layer.selected_data = {0}
-    assert selection.current == ("smear.png", 1)
+    assert selection.current == CellKey("smear.png", 1)
     layer.selected_data = set()
     assert selection.current is None
     assert not selection.keys
@@ -53,7 +55,7 @@ def test_the_current_cell_stays_while_it_is_chosen(shown: ViewerModel, layer: Sh
     selection = CellSelection(shown)
     layer.selected_data = {2}
     layer.selected_data.add(4)
-    assert selection.current == ("smear.png", 3)
+    assert selection.current == CellKey("smear.png", 3)
 
 
 def test_layers_that_come_later_are_heard(
@@ -63,9 +65,9 @@ def test_layers_that_come_later_are_heard(
     viewer.add_layer(image)
     viewer.add_layer(build_layer(cells, image))
     viewer.layers[-1].selected_data = {0}
-    assert selection.keys == {("smear.png", 1)}
+    assert selection.keys == {CellKey("smear.png", 1)}
     viewer.add_shapes([np.array([[0, 0], [5, 5]])], shape_type="rectangle").selected_data = {0}
-    assert selection.keys == {("smear.png", 1)}
+    assert selection.keys == {CellKey("smear.png", 1)}
 
 
 def test_a_selection_goes_with_its_viewer(qtbot: QtBot) -> None:
@@ -89,3 +91,21 @@ def test_a_cell_is_found_and_flown_to(shown: ViewerModel, layer: Shapes) -> None
     assert shown.scene.camera.center[-2:] == pytest.approx(middle)
     height = np.ptp(np.asarray(layer.data[3])[:, 0]) * 0.5  # in world units, the longer side
     assert shown.scene.camera.zoom * height == pytest.approx(min(shown.canvas.size) / 8)
+
+
+def test_a_bag_tells_apart_cells_that_share_image_and_number() -> None:
+    table = KeyRows(["a.png", "a.png", "a.png"], [1, 1, 2], ["p", "q", "q"])
+    assert table.rows(CellKey("a.png", 1, "q")) == [1]
+    assert table.rows(CellKey("a.png", 2, "p")) == []
+    assert table.rows(CellKey("a.png", 1)) == [0, 1]  # of an image that was opened alone
+    assert KeyRows(["a.png"], [1], None).rows(CellKey("a.png", 1, "p")) == [0]
+
+
+def test_a_layer_of_one_bag_takes_only_its_cells(shown: ViewerModel, layer: Shapes) -> None:
+    layer.metadata[BAG] = "p"
+    selection = selection_of(shown)
+    selection.choose([CellKey("smear.png", 1, "p"), CellKey("smear.png", 2, "q")])
+    assert layer.selected_data == {0}
+    layer.selected_data = {3}
+    assert selection.keys == {CellKey("smear.png", 4, "p")}
+    assert rows_of(layer, [CellKey("smear.png", 5)]) == [4]

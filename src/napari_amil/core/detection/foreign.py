@@ -1,6 +1,8 @@
-"""Objects that are no red cells: nuclei, platelets and ink have colours that haemoglobin never has."""
+"""Objects that are no red cells: nuclei, platelets, ink, pointers have colours that haemoglobin has not."""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,38 +16,72 @@ _BLUER_THAN_TYPICAL = 0.10  # where typical cells are bluish, as in unusual ligh
 _INK = 0.35  # no channel of a red cell is this dark in a normalised field
 _STEP = 4  # pixels; a typical colour needs no more
 
+# optical densities relative to a typical cell; the ratio is that of red over green
+_MAGENTA_RATIO, _MAGENTA_GREEN = 0.7, 1.4  # granules and chromatin that bind eosin and azure alike
+_GREY_RATIO, _GREY_GREEN, _GREY = 1.5, 0.5, 0.6  # a pointer: nearly as dense in red as in green
+_PALE_GREEN = 1.15  # a whole cell that is bluish and no denser is polychromatic, not nucleated
+_WHOLE, _SMALL = 0.75, 0.65  # typical diameters from which on an object is a cell, and below which a platelet
+_PLATELET_RATIO = 1.35  # of red over blue, in most of a small object
 
-def typical_redness(*normalised: NDArray[np.float32]) -> float:
-    """Return by how much red exceeds blue in a typical cell of windows of one field, NaN without cells."""
-    excess = []
+_BLACK_MARK, _BLUE_MARK = 0.42, 0.25  # thin lines are not smoothed away
+_MARKED_SHARE, _MARKED_LENGTH = 0.04, 0.6  # of the area, in typical diameters
+
+
+@dataclass(frozen=True, eq=False)
+class CellColour:
+    """The colour of a typical cell of a field.
+
+    Parameters
+    ----------
+    redness
+        By how much red exceeds blue, NaN without cells.
+    density
+        ``(3,)`` optical density in red, green and blue of the normalised field, NaN without cells.
+    """
+
+    redness: float
+    density: NDArray[np.float64]
+
+
+USUAL = CellColour(float("nan"), np.array([0.215, 0.45, 0.29]))
+"""What normalisation aims at."""
+
+
+def typical_colour(*normalised: NDArray[np.float32]) -> CellColour:
+    """Return the colour of a typical cell of windows of one field."""
+    samples = []
     for window in normalised:
         cells = foreground_mask(window)[::_STEP, ::_STEP]
-        sample = window[::_STEP, ::_STEP][cells]
-        excess.append(sample[:, 0] - sample[:, 2])
-    together = np.concatenate(excess)
-    return float(np.median(together)) if len(together) else float("nan")
+        samples.append(window[::_STEP, ::_STEP][cells])
+    together = np.concatenate(samples)
+    if not len(together):
+        return CellColour(float("nan"), np.full(3, np.nan))
+    redness = float(np.median(together[:, 0] - together[:, 2]))
+    return CellColour(redness, np.median(_density(together), axis=0))
 
 
-def foreign_mask(normalised: NDArray[np.float32], redness: float | None = None) -> NDArray[np.bool_]:
+def foreign_mask(normalised: NDArray[np.float32], colour: CellColour = USUAL) -> NDArray[np.bool_]:
     """Return the pixels ``(height, width)`` of a normalised field that are bluer than red, or black.
 
-    Where the normalised light still turns all cells bluish, bluer than a typical cell counts:
-    ``redness`` is that of the whole field (`typical_redness`), None to take it as usual.
+    Where the normalised light still turns all cells bluish, bluer than a typical cell of ``colour`` counts.
     """
-    smooth = ndimage.gaussian_filter(normalised, (1, 1, 0))
-    limit = -_BLUER_BY
-    if redness is not None and np.isfinite(redness):
-        limit = min(limit, redness - _BLUER_THAN_TYPICAL)
-    bluer = smooth[..., 0] < smooth[..., 2] + limit
-    return np.asarray(bluer | (smooth.max(axis=2) < _INK), dtype=bool)
+    smooth = _smooth(normalised)
+    return _bluish(smooth, colour) | _black(smooth)
 
 
 def foreign_share(
     normalised: NDArray[np.float32],
     outlines: tuple[NDArray[np.float32], ...],
-    redness: float | None = None,
+    colour: CellColour = USUAL,
+    diameter_px: float = 40.0,
 ) -> NDArray[np.float32]:
     """Return the share ``(n_cells,)`` of each outline that has a colour no red cell has.
+
+    Beside what is bluish or black (`foreign_mask`) that is what is magenta and dense (granules,
+    chromatin), or grey (a pointer). A bluish object of the size of a cell counts only where it is denser
+    than a typical cell, since young red cells are bluish; one much smaller counts already where most of it
+    is bluer than a typical cell. An outline that a printed line or
+    a black pointer crosses has 1: what is seen there is no whole cell.
 
     Parameters
     ----------
@@ -53,10 +89,81 @@ def foreign_share(
         ``(height, width, 3)`` in 0 to 1, background 1.
     outlines
         Polygons ``(n_points, 2)``, y and x in pixels of this field.
-    redness
-        That of a typical cell of the field (`foreign_mask`).
+    colour
+        That of a typical cell of the field.
+    diameter_px
+        Typical diameter of a cell in pixels.
     """
-    foreign = foreign_mask(normalised, redness)
-    inside = (polygon(outline[:, 0] - 0.5, outline[:, 1] - 0.5, foreign.shape) for outline in outlines)
-    shares = [foreign[pixels].mean() if len(pixels[0]) else 0.0 for pixels in inside]
-    return np.array(shares, dtype=np.float32)
+    smooth = _smooth(normalised)
+    density = _density(smooth) / (colour.density if np.isfinite(colour.density).all() else USUAL.density)
+    bluish = _bluish(smooth, colour)
+    other = _black(smooth) | _magenta(density) | (_grey(smooth, density) & ~bluish)
+    mark = (normalised.max(axis=2) < _BLACK_MARK) | (
+        normalised[..., 0] < normalised[..., 2] + min(-_BLUE_MARK, _limit(colour) - _BLUE_MARK)
+    )
+    shares = np.zeros(len(outlines), dtype=np.float32)
+    for row, outline in enumerate(outlines):
+        inside = polygon(outline[:, 0] - 0.5, outline[:, 1] - 0.5, bluish.shape)
+        if not len(inside[0]):
+            continue
+        diameter = 2 * np.sqrt(len(inside[0]) / np.pi) / diameter_px
+        blue = bluish[inside]
+        if diameter >= _WHOLE:
+            blue = blue & (density[(*inside, 1)] >= _PALE_GREEN)
+        shares[row] = (blue | other[inside]).mean()
+        if diameter < _SMALL and _is_platelet(smooth[inside], density[inside]):
+            shares[row] = max(shares[row], 0.5)
+        if _is_crossed(mark[inside], inside, diameter_px):
+            shares[row] = 1.0
+    return shares
+
+
+def _smooth(normalised: NDArray[np.float32]) -> NDArray[np.float32]:
+    return np.asarray(ndimage.gaussian_filter(normalised, (1, 1, 0)), dtype=np.float32)
+
+
+def _density(values: NDArray[np.float32]) -> NDArray[np.float64]:
+    return np.asarray(-np.log(np.maximum(values, 0.02)), dtype=np.float64)
+
+
+def _limit(colour: CellColour) -> float:
+    """Return how much more red than blue a pixel of a red cell has at least."""
+    if np.isfinite(colour.redness):
+        return min(-_BLUER_BY, colour.redness - _BLUER_THAN_TYPICAL)
+    return -_BLUER_BY
+
+
+def _bluish(smooth: NDArray[np.float32], colour: CellColour) -> NDArray[np.bool_]:
+    return np.asarray(smooth[..., 0] < smooth[..., 2] + _limit(colour), dtype=bool)
+
+
+def _black(smooth: NDArray[np.float32]) -> NDArray[np.bool_]:
+    return np.asarray(smooth.max(axis=2) < _INK, dtype=bool)
+
+
+def _magenta(density: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Return which pixels are magenta and dense; ``density`` is relative to a typical cell."""
+    red, green = density[..., 0], density[..., 1]
+    return np.asarray((red < _MAGENTA_RATIO * green) & (green > _MAGENTA_GREEN), dtype=bool)
+
+
+def _grey(smooth: NDArray[np.float32], density: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Return which pixels are grey; ``density`` is relative to a typical cell."""
+    red, green = density[..., 0], density[..., 1]
+    absolute = _density(smooth)
+    neutral = absolute[..., 0] > _GREY * absolute[..., 1]
+    return np.asarray((red > _GREY_RATIO * green) & (green > _GREY_GREEN) & neutral, dtype=bool)
+
+
+def _is_platelet(smooth: NDArray[np.float32], density: NDArray[np.float64]) -> bool:
+    """Return whether most of a small object ``(n, 3)`` is bluish, as it is and for its field, not pale."""
+    red, green, blue = np.median(density, axis=0)
+    as_it_is = np.median(_density(smooth), axis=0)
+    return bool(red > _PLATELET_RATIO * blue and as_it_is[0] > as_it_is[2] and green > _GREY_GREEN)
+
+
+def _is_crossed(mark: NDArray[np.bool_], inside: tuple[NDArray[np.int64], ...], diameter_px: float) -> bool:
+    """Return whether pixels of a mark cover a part of an outline and run across it."""
+    if mark.mean() < _MARKED_SHARE:
+        return False
+    return bool(max(np.ptp(axis[mark]) for axis in inside) > _MARKED_LENGTH * diameter_px)

@@ -28,7 +28,7 @@ from napari_amil.core.detection.tiles import (
     tile_rows,
     tiles,
 )
-from napari_amil.core.detection.view import FieldView, Tile, View, view_field
+from napari_amil.core.detection.view import Tile, View, view_field
 from napari_amil.core.errors import DeviceError
 from napari_amil.core.events import Event, Step, Warned
 from napari_amil.core.images.foreground import REFERENCE_DIAMETER_PX
@@ -171,7 +171,8 @@ def _of_tile(raw: Raw, tile: Tile, window: Window, view: View, settings: Detecti
     places = _on_image(boxes, view)
     outlines = [mask_outline(m[0], box) for m, box in zip(raw["masks"].numpy(), places, strict=True)]
     inside = tuple(outline - np.array(tile.corner, np.float32) for outline in outlines)
-    red = foreign_share(tile.normalised, inside, view.redness) <= settings.max_foreign
+    shares = foreign_share(tile.normalised, inside, view.colour, view.diameter_px)
+    red = shares <= settings.max_foreign
     maps = raw.get("maps", torch.empty(len(boxes), 0, ROI_SIZE, ROI_SIZE))
     return _Found(boxes, raw["scores"], raw["scores"] + own.float(), outlines, red, maps)
 
@@ -213,7 +214,7 @@ def _as_cells(found: _Found, view: View) -> Cells:
 
 def roi_maps(
     model: MaskRCNN,
-    view: FieldView,
+    view: View,
     boxes: NDArray[np.float32],
     device: torch.device,
     tile_px: int = _TILE_PX,
@@ -225,6 +226,15 @@ def roi_maps(
     same ``tile_px`` the maps are those of the detecting pass.
     """
     maps = np.zeros((len(boxes), model.backbone.out_channels, ROI_SIZE, ROI_SIZE), dtype=np.float16)
+    for rows, found in maps_by_tile(model, view, boxes, device, tile_px):
+        maps[rows] = found
+    return maps
+
+
+def maps_by_tile(
+    model: MaskRCNN, view: View, boxes: NDArray[np.float32], device: torch.device, tile_px: int
+) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float16]]]:
+    """Yield for each tile with boxes which these are, and their feature maps (`roi_maps`)."""
     scaled = torch.from_numpy(boxes[:, [1, 0, 3, 2]] * np.float32(view.scale))
     for tile in tiles(view.size, tile_px):
         inside = away_from_seams(scaled - corner(tile), tile, view.size)
@@ -237,5 +247,4 @@ def roi_maps(
                 found = model.roi_heads.mask_roi_pool(model.backbone(batch), [regions], sizes)
         except torch.OutOfMemoryError as error:
             raise DeviceError(OUT_OF_MEMORY) from error
-        maps[inside.numpy()] = found.to(torch.float16).cpu().numpy()
-    return maps
+        yield np.flatnonzero(inside.numpy()), found.to(torch.float16).cpu().numpy()

@@ -13,11 +13,11 @@ from skimage.transform import rescale
 from torch import Tensor
 from torch.nn import functional
 
-from napari_amil.core.detection.foreign import typical_redness
+from napari_amil.core.detection.foreign import CellColour, typical_colour
 from napari_amil.core.detection.tiles import Window
-from napari_amil.core.images.fields import Field, sample_windows
+from napari_amil.core.images.fields import Field, is_large, sample_windows
 from napari_amil.core.images.foreground import REFERENCE_DIAMETER_PX, network_scale, typical_diameter
-from napari_amil.core.images.normalise import Appearance, Part
+from napari_amil.core.images.normalise import Appearance, Part, normalise
 from napari_amil.core.settings import DetectionSettings, NormalisationSettings
 
 
@@ -60,11 +60,14 @@ class View(Protocol):
         """Typical diameter of a cell in pixels of the original image."""
 
     @property
-    def redness(self) -> float:
-        """By how much red exceeds blue in a typical cell."""
+    def colour(self) -> CellColour:
+        """The colour of a typical cell."""
 
     def tile(self, window: Window) -> Tile:
         """Return the part of the field in a window at the network's scale."""
+
+    def part(self, window: Window) -> NDArray[np.float32]:
+        """Return the normalised part of the field in a window of the original image."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,15 +102,19 @@ class FieldView:
         return int(self.pixels.shape[1]), int(self.pixels.shape[2])
 
     @cached_property
-    def redness(self) -> float:
-        """By how much red exceeds blue in a typical cell."""
-        return typical_redness(self.normalised)
+    def colour(self) -> CellColour:
+        """The colour of a typical cell."""
+        return typical_colour(self.normalised)
 
     def tile(self, window: Window) -> Tile:
         """Return the part of the field in a window at the network's scale."""
         rows, columns = original_window(window, self.scale, self.shape)
         pixels = self.pixels[:, window[0], window[1]]
         return Tile(pixels, self.normalised[rows, columns], (rows.start, columns.start))
+
+    def part(self, window: Window) -> NDArray[np.float32]:
+        """Return the normalised part of the field in a window of the original image."""
+        return self.normalised[window]
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,7 +127,7 @@ class LargeView:
         What can be read window by window.
     appearance
         Light and stain, fitted to sampled windows.
-    scale, diameter_px, redness
+    scale, diameter_px, colour
         As in `View`, from the same windows.
     """
 
@@ -128,7 +135,7 @@ class LargeView:
     appearance: Appearance
     scale: float
     diameter_px: float
-    redness: float
+    colour: CellColour
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -144,13 +151,17 @@ class LargeView:
     def tile(self, window: Window) -> Tile:
         """Read, normalise and scale the part of the field in a window at the network's scale."""
         rows, columns = original_window(window, self.scale, self.shape)
-        part = Part(self.source.window(rows, columns), (rows.start, columns.start))
-        normalised = self.appearance.normalise(part)
+        normalised = self.part((rows, columns))
         pixels = torch.from_numpy(np.ascontiguousarray(normalised.transpose(2, 0, 1)))
         if self.scale != 1.0:
             size = [axis.stop - axis.start for axis in window]
             pixels = functional.interpolate(pixels[None], size, mode="bilinear", antialias=self.scale < 1)[0]
-        return Tile(pixels, normalised, part.corner)
+        return Tile(pixels, normalised, (rows.start, columns.start))
+
+    def part(self, window: Window) -> NDArray[np.float32]:
+        """Read and normalise the part of the field in a window of the original image."""
+        rows, columns = window
+        return self.appearance.normalise(Part(self.source.window(rows, columns), (rows.start, columns.start)))
 
 
 def original_window(window: Window, scale: float, shape: tuple[int, int]) -> Window:
@@ -177,6 +188,15 @@ def scale_and_diameter(windows: list[NDArray[np.float32]], given_px: float | Non
     return network_scale(diameter), float(diameter)
 
 
+def view_of(field: Field, settings: DetectionSettings, normalisation: NormalisationSettings) -> View:
+    """Return a field of any size at the scale on which the networks were trained, large ones lazily."""
+    if is_large(field.shape):
+        return view_large_field(field, settings, normalisation)
+    height, width = field.shape
+    normalised = normalise(field.window(slice(0, height), slice(0, width)), normalisation)
+    return view_field(normalised, settings.cell_diameter_px)
+
+
 def view_field(normalised: NDArray[np.float32], diameter_px: float | None) -> FieldView:
     """Return a field in memory at the scale on which the networks were trained (`scale_and_diameter`)."""
     scale, diameter = scale_and_diameter([normalised], diameter_px)
@@ -199,4 +219,4 @@ def view_large_field(
     appearance = Appearance.of(parts, source.shape, normalisation)
     windows = [appearance.normalise(part) for part in parts]
     scale, diameter = scale_and_diameter(windows, settings.cell_diameter_px)
-    return LargeView(source, appearance, scale, diameter, typical_redness(*windows))
+    return LargeView(source, appearance, scale, diameter, typical_colour(*windows))

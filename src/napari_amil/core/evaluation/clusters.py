@@ -8,10 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from sklearn.cluster import HDBSCAN
 from sklearn.decomposition import PCA
-from sklearn.manifold import TSNE
-from sklearn.preprocessing import StandardScaler
+from sklearn.mixture import GaussianMixture
 
 from napari_amil.core.errors import AmilError
 from napari_amil.core.evaluation.metrics import NORMAL
@@ -22,7 +20,11 @@ PLACE = ["image", "y0", "x0", "y1", "x1"]
 NONE = -1
 """Cluster of a cell that is in none."""
 _COMPONENTS = 10
-_DENSITY_CELLS = 5
+_PERCENTILE, _UNEXPLAINED_PERCENTILE = 90.0, 75.0
+_MOST_GROUPS, _CELLS_A_GROUP, _LEAST_VARIANCE = 12, 8, 1e-3
+_FEWEST_OF_CLASS = 5
+_MOST = 8.0  # deviations; more are not more abnormal
+_STAINED = frozenset({"morph_blueness_z"})
 
 
 @dataclass(frozen=True)
@@ -33,13 +35,25 @@ class ClusterSettings:
     ----------
     percentile
         Cells that are more anomalous than so many per cent of control cells are looked at, as are
-        all with q < 0.05.
+        all with q < 0.05. None: 90 in all samples; 75 in those that no class explains, since fewer
+        cells of known kinds are among them.
     min_cells
         Smallest number of cells of a cluster.
+    unexplained
+        Look only into samples that no class explains: their label is not a class of the model or,
+        without a label, the verdict is none.
     """
 
-    percentile: float = 97.5
+    percentile: float | None = None
     min_cells: int = 10
+    unexplained: bool = False
+
+    @property
+    def threshold(self) -> float:
+        """Percentile from which on cells are looked at."""
+        if self.percentile is not None:
+            return self.percentile
+        return _UNEXPLAINED_PERCENTILE if self.unexplained else _PERCENTILE
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,7 +65,8 @@ class Clusters:
     label
         ``(n_cells,)`` number of the cluster of each row from 1, `NONE` for all others.
     place
-        ``(n_cells, 2)`` the first two principal components of the embeddings of all cells.
+        ``(n_cells, 2)`` the first two principal components of the embeddings of all cells; NaN where they
+        were not asked for.
     distance
         ``(n_cells,)`` distance to the centre of the own cluster in the space that was clustered; NaN
         outside.
@@ -68,19 +83,77 @@ class Clusters:
 
 
 def unusual_cells(cells: pd.DataFrame, settings: ClusterSettings) -> NDArray[np.bool_]:
-    """Return which cells are looked at."""
+    """Return which cells are unusual enough to be looked at."""
     small = cells["anomaly_q"].to_numpy(np.float64) < ANOMALOUS_Q
-    high = cells["anomaly_percentile"].to_numpy(np.float64) >= settings.percentile
+    high = cells["anomaly_percentile"].to_numpy(np.float64) >= settings.threshold
     return np.asarray(small | high)
 
 
-def find_clusters(
-    cells: pd.DataFrame, embeddings: NDArray[np.float32], settings: ClusterSettings
-) -> Clusters:
-    """Cluster the unusual cells by their embeddings (HDBSCAN, McInnes et al. 2017).
+def looked_at(
+    cells: pd.DataFrame, bags: pd.DataFrame, classes: Sequence[str], settings: ClusterSettings
+) -> NDArray[np.bool_]:
+    """Return which cells are clustered: unusual ones, of all samples or of those that no class explains."""
+    unusual = unusual_cells(cells, settings)
+    if not settings.unexplained:
+        return unusual
+    unknown = ~_class_of_bags(bags).isin(list(classes))
+    return unusual & cells["bag"].isin(bags["bag"][unknown]).to_numpy()
 
-    Embeddings are standardised and reduced to their first 10 principal components; a cell that
-    is in several bags counts once. Clusters are numbered by size, the largest is 1.
+
+def _class_of_bags(bags: pd.DataFrame) -> pd.Series:
+    """Return the label of every bag or, where it has none, the verdict."""
+    labels = bags["label"].astype(object)
+    return labels.where(labels.notna() & (labels != ""), bags["verdict"])
+
+
+def cell_features(
+    cells: pd.DataFrame, embeddings: NDArray[np.float32], chosen: NDArray[np.bool_]
+) -> NDArray[np.float64]:
+    """Return what cells are clustered by, ``(n_cells, n_features)``: embedding and named measurements.
+
+    Both are standardised among the cells that are ``chosen``; the ``morph_<name>_z`` are kept within 8
+    before. Embedding and measurements weigh alike, however many there are of each. What says more
+    of the stain than of the cell is left out.
+    """
+    names = [name for name in cells if name.startswith("morph_") and name.endswith("_z")]
+    names = [name for name in names if name not in _STAINED and cells[name].notna().any()]
+    parts = [embeddings.astype(np.float64)]
+    if names:
+        z = np.nan_to_num(cells[names].to_numpy(np.float64), nan=0.0)
+        parts.append(np.clip(z, -_MOST, _MOST))
+    return np.concatenate([_deviations(part, chosen) / np.sqrt(part.shape[1]) for part in parts], axis=1)
+
+
+def _deviations(x: NDArray[np.float64], known: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Return deviations from the mean of the ``known`` rows, of all rows where these are too few to tell."""
+    rows = x[known] if known.sum() > 1 else x
+    spread = rows.std(axis=0)
+    return np.asarray((x - rows.mean(axis=0)) / np.where(spread > 0, spread, 1.0))
+
+
+def main_components(features: NDArray[np.float64], chosen: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Return the first 10 principal components of the ``chosen`` cells for all cells."""
+    known = features[chosen]
+    fitted = PCA(min(_COMPONENTS, *known.shape), random_state=0).fit(known)
+    return np.asarray(fitted.transform(features))
+
+
+def find_clusters(
+    cells: pd.DataFrame, features: NDArray[np.float64], chosen: NDArray[np.bool_], min_cells: int
+) -> Clusters:
+    """Cluster the chosen cells by their features with a mixture of Gaussians.
+
+    The features are reduced to their first 10 principal components among the chosen cells; the
+    number of Gaussians, at most 12, is that of the least BIC, and one of fewer than ``min_cells`` cells is no
+    cluster. A cell that is in several bags counts once, and is chosen if it is in one of them. Clusters are
+    numbered by size, the largest is 1.
+
+    Parameters
+    ----------
+    features
+        ``(n_cells, n_features)`` as `cell_features` returns them.
+    chosen
+        ``(n_cells,)`` as `looked_at` returns it.
 
     Raises
     ------
@@ -89,97 +162,120 @@ def find_clusters(
     """
     group = cells.groupby(PLACE, sort=False).ngroup().to_numpy()
     first = np.unique(group, return_index=True)[1]
-    chosen = first[unusual_cells(cells.iloc[first], settings)]
-    if len(chosen) < settings.min_cells:
+    any_chosen = np.zeros(len(first), dtype=bool)
+    np.logical_or.at(any_chosen, group, chosen)
+    rows = first[any_chosen]
+    if len(rows) < min_cells:
         raise AmilError(
-            f"Only {len(chosen)} cells are unusual, too few for a cluster of {settings.min_cells}; "
+            f"Only {len(rows)} cells are unusual, too few for a cluster of {min_cells}; "
             "lower --percentile or --min-cells, or score more samples."
         )
-    x = StandardScaler().fit_transform(embeddings[chosen].astype(np.float64))
-    n_components = min(_COMPONENTS, *x.shape)
-    x = PCA(n_components, random_state=0).fit_transform(x)
-    found = _dense_groups(x, settings.min_cells)
+    x = features[rows]
+    x = PCA(min(_COMPONENTS, *x.shape), random_state=0).fit_transform(x)
+    found = _mixture_groups(x, min_cells)
     sizes = pd.Series(found[found >= 0]).value_counts().index.tolist()
     number = {old: new for new, old in enumerate(sizes, start=1)}
     label = np.full(len(first), NONE)
     distance = np.full(len(first), np.nan)
-    label[group[chosen]] = [number.get(old, NONE) for old in found]
+    label[group[rows]] = [number.get(old, NONE) for old in found]
     for old in sizes:
         own = x[found == old]
-        distance[group[chosen[found == old]]] = np.linalg.norm(own - own.mean(axis=0), axis=1)
-    return Clusters(label[group], plane(embeddings), distance[group])
+        distance[group[rows[found == old]]] = np.linalg.norm(own - own.mean(axis=0), axis=1)
+    return Clusters(label[group], np.full((len(cells), 2), np.nan), distance[group])
 
 
-def _dense_groups(x: NDArray[np.float64], min_cells: int) -> NDArray[np.int64]:
-    """Return the group of each row, -1 where it is in none; all may be one group if there are not several."""
-    for single in (False, True):
-        density = min(_DENSITY_CELLS, len(x))
-        clusterer = HDBSCAN(min_cells, min_samples=density, allow_single_cluster=single, copy=True)
-        found = clusterer.fit_predict(x)
-        if (found >= 0).any():
-            break
-    return np.asarray(found, dtype=np.int64)
-
-
-def plane(embeddings: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Return the first two principal components ``(n_cells, 2)`` of embeddings; the second may be zero."""
-    x = embeddings.astype(np.float64)
-    n = min(2, *x.shape)
-    placed = np.zeros((len(x), 2))
-    placed[:, :n] = PCA(n, random_state=0).fit_transform(x)
-    return placed
-
-
-def neighbour_plane(embeddings: NDArray[np.float32], seed: int = 0) -> NDArray[np.float64]:
-    """Return places ``(n_cells, 2)`` in which neighbours stay together (t-SNE, van der Maaten 2008)."""
-    x = embeddings.astype(np.float64)
-    perplexity = min(30.0, max(1.0, (len(x) - 1) / 3))
-    return np.asarray(TSNE(perplexity=perplexity, init="pca", random_state=seed).fit_transform(x))
+def _mixture_groups(x: NDArray[np.float64], min_cells: int) -> NDArray[np.int64]:
+    """Return the Gaussian of each row, -1 where fewer than ``min_cells`` rows share it."""
+    most = max(1, min(_MOST_GROUPS, len(x) // _CELLS_A_GROUP))
+    floor = _LEAST_VARIANCE * float(x.var()) + 1e-12
+    fitted = [
+        GaussianMixture(n, covariance_type="full", reg_covar=floor, random_state=0).fit(x)
+        for n in range(1, most + 1)
+    ]
+    found = np.asarray(min(fitted, key=lambda mixture: mixture.bic(x)).predict(x), dtype=np.int64)
+    sizes = np.bincount(found, minlength=most)
+    return np.where(sizes[found] >= min_cells, found, NONE)
 
 
 def cluster_table(
-    cells: pd.DataFrame, bags: pd.DataFrame, clusters: Clusters, classes: Sequence[str]
+    cells: pd.DataFrame,
+    bags: pd.DataFrame,
+    clusters: Clusters,
+    classes: Sequence[str],
+    features: NDArray[np.float64],
 ) -> pd.DataFrame:
     """Return one line per cluster, those of samples that no class explains first.
 
-    Columns: ``cluster``, ``n_cells`` (each once), ``n_patients``, ``n_bags``, ``anomaly`` (median),
-    ``in_unseen_bags`` (share of the cells that lie in bags said to be unlike anything seen),
-    ``nearest_class`` and ``nearest_probability`` (what the classifier of the bag makes of its mean cell).
+    Columns: ``cluster``, ``n_cells`` (each once), ``n_patients``, ``n_bags``, ``anomaly`` (mean),
+    ``in_unseen_bags`` (share of the cells that lie in bags said to be unlike anything seen), and
+    ``nearest_class`` with ``nearest_distance``: how far its cells are from those of it (`separation`).
+
+    Parameters
+    ----------
+    classes
+        That the model knows, the control class first.
+    features
+        ``(n_cells, n_components)`` as `main_components` returns them.
     """
     bag = bags.set_index("bag")
+    known = _of_classes(cells, bags, classes, features)
     lines = []
     for number in clusters.numbers:
         own = cells[clusters.label == number]
-        nearest, probability = _nearest(own, classes)
+        nearest, distance = _nearest(features[clusters.label == number], known)
         lines.append(
             {
                 "cluster": number,
                 "n_cells": len(own.drop_duplicates(PLACE)),
                 "n_patients": own["bag"].map(bag["patient"]).nunique(),
                 "n_bags": own["bag"].nunique(),
-                "anomaly": float(own["anomaly"].median()),
+                "anomaly": float(own["anomaly"].mean()),
                 "in_unseen_bags": float((own["bag"].map(bag["verdict"]) == UNSEEN).mean()),
                 "nearest_class": nearest,
-                "nearest_probability": probability,
+                "nearest_distance": distance,
             }
         )
     columns = ["cluster", "n_cells", "n_patients", "n_bags", "anomaly", "in_unseen_bags"]
-    table = pd.DataFrame(lines, columns=[*columns, "nearest_class", "nearest_probability"])
+    table = pd.DataFrame(lines, columns=[*columns, "nearest_class", "nearest_distance"])
     return table.sort_values(["in_unseen_bags", "n_cells"], ascending=False, ignore_index=True)
 
 
-def _nearest(own: pd.DataFrame, classes: Sequence[str]) -> tuple[str, float]:
-    """Return the class that the mean cell speaks for, and its probability: softmax of mean W_c z_n."""
-    named = [name for name in classes if f"contribution_{name}" in own]
-    weight = own["pool_weight"].to_numpy(np.float64)
-    usable = np.isfinite(weight) & (np.abs(weight) > 1e-12)
-    if not named or not usable.any():
+def _of_classes(
+    cells: pd.DataFrame, bags: pd.DataFrame, classes: Sequence[str], features: NDArray[np.float64]
+) -> dict[str, NDArray[np.float64]]:
+    """Return the features of cells of each known class: the unusual ones, of the controls the usual ones."""
+    of_bag = dict(zip(bags["bag"], _class_of_bags(bags), strict=True))
+    of_cell = cells["bag"].map(of_bag).to_numpy(object)
+    unusual = unusual_cells(cells, ClusterSettings())
+    scored = np.isfinite(cells["anomaly"].to_numpy(np.float64))
+    own = {
+        name: features[(of_cell == name) & scored & (unusual if number else ~unusual)]
+        for number, name in enumerate(classes)
+    }
+    return {name: x for name, x in own.items() if len(x) >= _FEWEST_OF_CLASS}
+
+
+def _nearest(own: NDArray[np.float64], known: dict[str, NDArray[np.float64]]) -> tuple[str, float]:
+    """Return the class that is least apart from some cells, and how far apart it is."""
+    far = {name: separation(own, x) for name, x in known.items()}
+    if not far:
         return "", float("nan")
-    each = own.loc[usable, [f"contribution_{name}" for name in named]].to_numpy(np.float64)
-    logits = (each / weight[usable, None]).mean(axis=0)
-    share = np.exp(logits - logits.max())
-    share /= share.sum()
-    return named[int(share.argmax())], float(share.max())
+    name = min(far, key=far.__getitem__)
+    return name, far[name]
+
+
+def separation(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
+    """Return how far two groups of points ``(n, k)`` lie apart along the line that joins their means.
+
+    The distance of the means in the standard deviation along that line, pooled: at 1 the groups overlap
+    by more than half, at 4 hardly at all.
+    """
+    line = b.mean(axis=0) - a.mean(axis=0)
+    length = float(np.linalg.norm(line))
+    if not length:
+        return 0.0
+    pooled = float(np.sqrt(((a @ line / length).var() + (b @ line / length).var()) / 2))
+    return length / max(pooled, 1e-9)
 
 
 def patient_table(cells: pd.DataFrame, bags: pd.DataFrame, clusters: Clusters) -> pd.DataFrame:

@@ -38,7 +38,7 @@ class Project:
         One ``(n_points, 2)`` polygon y, x per row of ``cells``, in pixels.
     card
         Plain JSON values: ``bundle``, ``settings``, ``root``, ``control``, ``classes``, ``images``
-        (``name -> [path, page]``), ``done`` and ``versions``.
+        (``name -> [path, page]``), ``done``, ``versions``, and ``candidates`` where clusters were named.
     """
 
     cells: pd.DataFrame
@@ -136,7 +136,21 @@ def write_project(project: Project, folder: Path, *, tables: bool = True) -> Non
     write_table(project.bags, folder / BAGS)
     if tables:
         write_table(project.cells, folder / CELLS)
-    card = {"format": FORMAT, "format_version": FORMAT_VERSION, **project.card}
+    _write_card({"format": FORMAT, "format_version": FORMAT_VERSION, **project.card}, folder)
+
+
+def note_in_card(folder: Path, **entries: Any) -> None:  # noqa: ANN401
+    """Set some entries of the card of the project in ``folder``; everything else stays.
+
+    Raises
+    ------
+    AmilError
+        As `read_project`, or if the file cannot be written.
+    """
+    _write_card({**read_project_card(folder), **entries}, folder)
+
+
+def _write_card(card: dict[str, Any], folder: Path) -> None:
     with replacing(folder / CARD) as partial:
         partial.write_text(json.dumps(card, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 

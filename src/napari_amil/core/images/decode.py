@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from napari_amil.core.types import Image
 
 MAX_PIXELS = 80_000_000
-"""Largest field in pixels, about 9,000 x 9,000; whole slides and decompression bombs are refused."""
+"""Largest field in pixels, about 9,000 x 9,000; larger ones are read window by window or refused."""
 MIN_SIDE_PX = 32
 """Smallest side of a field in pixels."""
 BYTE_SCALE = 255
@@ -64,7 +64,8 @@ def check_size(height: int, width: int) -> None:
         )
     if height * width > MAX_PIXELS:
         raise UnusableError(
-            f"has {width} x {height} pixels, more than {MAX_PIXELS:,}; cut it into smaller fields first."
+            f"has {width} x {height} pixels, more than {MAX_PIXELS:,}; save it as a tiled TIFF or as Zarr to "
+            "detect and score its cells, or cut it into smaller fields."
         )
 
 

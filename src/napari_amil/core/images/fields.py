@@ -12,7 +12,7 @@ import numpy as np
 import tifffile
 from numpy.typing import NDArray
 
-from napari_amil.core.errors import ImageError
+from napari_amil.core.errors import ImageError, MissingExtraError
 from napari_amil.core.images import decode
 from napari_amil.core.images.pixel_size import tiff_pixel_um, zarr_pixel_um
 from napari_amil.core.images.read import broken_sentence, check_page, is_tiff, is_zarr, read_image
@@ -179,6 +179,11 @@ def _opened(path: Path, page: int, open_files: ExitStack) -> Field:
     return _tiff_field(tif, path, page, *frames[page])
 
 
+def as_field(image: Image | Field) -> Field:
+    """Return what can be read window by window: a field as it is, an image ``(height, width, 3)`` as one."""
+    return ArrayField(image) if isinstance(image, np.ndarray) else image
+
+
 def is_large(shape: tuple[int, ...]) -> bool:
     """Return whether a field of ``shape`` (height, width) is treated tile by tile."""
     return shape[0] * shape[1] > WHOLE_PX
@@ -213,6 +218,14 @@ def sample_windows(shape: tuple[int, int]) -> list[Window]:
     ]
 
 
+def sampled_pixels(field: Field) -> Image:
+    """Return the pixels of a field, of a large one those of windows spread over it, one below the other."""
+    height, width = field.shape
+    if not is_large(field.shape):
+        return field.window(slice(0, height), slice(0, width))
+    return np.concatenate([field.window(*window) for window in sample_windows(field.shape)])
+
+
 def _tiff_field(
     tif: tifffile.TiffFile, path: Path, page: int, series: tifffile.TiffPageSeries, index: int
 ) -> Field:
@@ -227,10 +240,21 @@ def _tiff_field(
             path, series.dataoffset, series.shape, np.dtype(tif.byteorder + series.dtype.char)
         )
     else:
-        stored = optional("zarr").open(series.aszarr(level=0), mode="r")
-        if _is_in_strips(stored, series.axes) and stored.chunks[series.axes.index("Y")] > _BAND_PX:
-            raise decode.UnusableError("is compressed in one piece; save it as a tiled TIFF or as Zarr.")
+        try:
+            stored = _chunked(series)
+        except (MissingExtraError, decode.UnusableError):
+            if sizes["Y"] * sizes["X"] > decode.MAX_PIXELS:
+                raise
+            return ArrayField(read_image(path, page), pixel_um)
     return StoredField(stored, series.axes, index, keyframe, path=path, pixel_um=pixel_um)
+
+
+def _chunked(series: tifffile.TiffPageSeries) -> Any:  # noqa: ANN401
+    """Return a compressed series of which parts can be decoded."""
+    stored = optional("zarr").open(series.aszarr(level=0), mode="r")
+    if _is_in_strips(stored, series.axes) and stored.chunks[series.axes.index("Y")] > _BAND_PX:
+        raise decode.UnusableError("is compressed in one piece; save it as a tiled TIFF or as Zarr.")
+    return stored
 
 
 def _zarr_field(path: Path) -> Field:

@@ -215,7 +215,9 @@ def is_tiff(path: Path) -> bool:
         With the reason and the remedy.
     """
     if is_zarr(path):
-        raise decode.UnusableError("is a Zarr, which only 'detect' reads; save the field as a TIFF.")
+        raise decode.UnusableError(
+            "is a Zarr, which only 'detect' and 'score' read; save the field as a TIFF."
+        )
     if not path.is_file():
         raise decode.UnusableError("does not exist; check the path.")
     if path.suffix.lower() not in EXTENSIONS:

@@ -17,11 +17,12 @@ from napari_amil.core.evaluation.clusters import ClusterSettings
 from napari_amil.core.evaluation.figures import save_figure
 from napari_amil.core.exchange.project import Project, read_project, write_project
 from napari_amil.core.exchange.tables import write_table
-from napari_amil.core.images.fields import open_field
+from napari_amil.core.images.fields import Field, as_field, open_field
 from napari_amil.core.images.read import find_images, read_image
 from napari_amil.core.morphology.words import morphology_in_words
 from napari_amil.core.pipeline.annotated import open_annotated
 from napari_amil.core.pipeline.calibrate import calibrate
+from napari_amil.core.pipeline.candidates import CANDIDATES, Candidate, name_cluster
 from napari_amil.core.pipeline.cohorts import Gathered, Source, cohort_source, gather, open_source
 from napari_amil.core.pipeline.controls import morphology_columns, nearest_controls
 from napari_amil.core.pipeline.detect import cell_table, detect_images, write_detections
@@ -37,11 +38,12 @@ from napari_amil.core.pipeline.estimate import Estimate, estimating
 from napari_amil.core.pipeline.evaluate import delete_cells, draw_evaluation, evaluate_scored
 from napari_amil.core.pipeline.evidence import delete_from_field, field_evidence, nearest_cells
 from napari_amil.core.pipeline.explore import (
+    EXPLORATION,
     Exploration,
     compare_project,
     compare_with_truth,
     explore_project,
-    name_cluster,
+    read_exploration,
     write_map,
 )
 from napari_amil.core.pipeline.export import FORMATS, choose_bags, export_project
@@ -74,17 +76,21 @@ from napari_amil.core.presets import PRESETS, preset, preset_table
 from napari_amil.core.settings import DetectorTrainingSettings, RunSettings
 
 __all__ = [
+    "CANDIDATES",
+    "EXPLORATION",
     "FORMATS",
     "PRESETS",
     "ROWS",
     "STOP",
     "Bundle",
+    "Candidate",
     "Candidates",
     "ClusterSettings",
     "Corrected",
     "DetectorTrainingSettings",
     "Estimate",
     "Exploration",
+    "Field",
     "Gathered",
     "Placed",
     "Problem",
@@ -100,6 +106,7 @@ __all__ = [
     "ablation_rows",
     "annotated_table",
     "arranging",
+    "as_field",
     "assign_folds",
     "bag_table",
     "calibrate",
@@ -155,6 +162,7 @@ __all__ = [
     "read_card",
     "read_cohort",
     "read_controls",
+    "read_exploration",
     "read_image",
     "read_project",
     "read_rows",

@@ -14,12 +14,14 @@ from napari_amil.core.cohort.levels import at_level
 from napari_amil.core.cohort.readers import read_cohort
 from napari_amil.core.errors import AmilError, ImageError
 from napari_amil.core.events import Event, Failed, Step
-from napari_amil.core.images.read import ImageSource, find_images, locate, read_image
-from napari_amil.core.pipeline.fields import Recipe, detect_field, recipe_for, without_steps
-from napari_amil.core.types import Bag, Cells, Cohort, Image
+from napari_amil.core.images.fields import Field, is_large, open_field
+from napari_amil.core.images.read import ImageSource, find_images, locate
+from napari_amil.core.pipeline.blocks import Seen
+from napari_amil.core.pipeline.fields import Recipe, detect_seen, recipe_for, see, without_steps
+from napari_amil.core.types import Bag, Cells, Cohort
 
-PerCell = Callable[[Image, Cells, Recipe], NDArray[Any]]
-"""Turns the cells of one field into one row of values each."""
+PerCell = Callable[[Seen, Cells, Recipe], NDArray[Any] | Generator[Event, None, NDArray[Any]]]
+"""Turns the cells of one field into one row of values each, at once or saying how far it is."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,14 +106,11 @@ def gather(source: Source, recipe: Recipe, per_cell: PerCell) -> Generator[Event
     for number, image in enumerate(images):
         yield Step("images", number, len(images), image)
         try:
-            field = read_image(*source.files[image])
-            here = yield from recipe_for(recipe, source.files[image][0], image)
-            cells, owners = places[image]
-            if cells is None:
-                cells = yield from _detected(field, image, here)
+            given, owners = places[image]
+            cells, values = yield from _of_image(image, source.files[image], given, (recipe, per_cell))
+            if given is None:
                 owners = [(bag, cells, np.arange(len(cells))) for bag, _, _ in owners]
-            _check_boxes(image, cells, field)
-            parts.append(per_cell(field, cells, here))
+            parts.append(values)
         except AmilError as error:
             yield Failed(image, str(error))
             continue
@@ -189,18 +188,35 @@ def _distinct(parts: Sequence[Cells]) -> tuple[Cells, NDArray[np.int64]]:
     return cells, index.ravel().astype(np.int64)
 
 
-def _detected(field: Image, image: str, recipe: Recipe) -> Generator[Event, None, Cells]:
-    """Return the selected cells of a field."""
-    candidates = yield from without_steps(detect_field(field, recipe), image)
-    cells = candidates.select(recipe.settings.selection)
-    if not len(cells):
-        raise ImageError(f"No cell was found in '{image}'; check that it is a smear, or lower the threshold.")
-    return cells
+def _of_image(
+    image: str, place: tuple[Path, int], given: Cells | None, work: tuple[Recipe, PerCell]
+) -> Generator[Event, None, tuple[Cells, NDArray[Any]]]:
+    """Return the cells of an image, found where none are given, and what is wanted of each."""
+    recipe, per_cell = work
+    with open_field(*place) as field:
+        here = yield from recipe_for(recipe, place[0], image)
+        if given is not None:
+            _check_boxes(image, given, field)
+        if given is None:
+            here.bundle.need_detector()
+        seen, large = see(field, here), is_large(field.shape)
+        cells = given
+        if cells is None:
+            candidates = yield from without_steps(detect_seen(seen, here), image, but_keep=large)
+            cells = candidates.select(here.settings.selection)
+        if not len(cells):
+            raise ImageError(
+                f"No cell was found in '{image}'; check that it is a smear, or lower the threshold."
+            )
+        values = per_cell(seen, cells, here)
+        if isinstance(values, Generator):
+            values = yield from without_steps(values, image, but_keep=large)
+        return cells, values
 
 
-def _check_boxes(image: str, cells: Cells, field: Image) -> None:
+def _check_boxes(image: str, cells: Cells, field: Field) -> None:
     """Refuse boxes that lie outside their image."""
-    height, width = field.shape[:2]
+    height, width = field.shape
     outside = (
         (cells.boxes[:, 0] >= height) | (cells.boxes[:, 1] >= width) | (cells.boxes[:, 2:] <= 0).any(axis=1)
     )

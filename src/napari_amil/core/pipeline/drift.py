@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -10,10 +10,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from napari_amil.core.bundle import Scorer
+from napari_amil.core.images.fields import sampled_pixels
 from napari_amil.core.images.normalise import stain_density
-from napari_amil.core.pipeline.cohorts import PerCell
+from napari_amil.core.pipeline.blocks import Seen
 from napari_amil.core.pipeline.fields import Recipe
-from napari_amil.core.types import Cells, Image
+from napari_amil.core.types import Cells
 
 _USUAL_SHARE = 0.05
 _CLEAR_SHARE = 0.10  # share of p < 0.05 among controls from which on the old p-values mislead
@@ -32,16 +33,16 @@ class FieldNotes:
         What is wanted of each cell.
     """
 
-    def __init__(self, per_cell: PerCell) -> None:
+    def __init__(self, per_cell: Callable[[Seen, Cells, Recipe], NDArray[Any]]) -> None:
         self.per_cell = per_cell
         self.fields: list[tuple[float, float]] = []
 
-    def __call__(self, image: Image, cells: Cells, recipe: Recipe) -> NDArray[Any]:
+    def __call__(self, seen: Seen, cells: Cells, recipe: Recipe) -> NDArray[Any]:
         """Return what is wanted of the cells of one field."""
-        values = self.per_cell(image, cells, recipe)
+        values = self.per_cell(seen, cells, recipe)
         sides = cells.boxes[:, 2:] - cells.boxes[:, :2]
         diameter = float(np.median(np.sqrt(sides.prod(axis=1))))
-        self.fields.append((float(stain_density(image)[1]), diameter))
+        self.fields.append((float(stain_density(sampled_pixels(seen.field))[1]), diameter))
         return values
 
     def summary(self) -> dict[str, list[float]]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping
-from dataclasses import dataclass
+from collections.abc import Generator
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -17,15 +17,19 @@ from napari_amil.core.evaluation.clusters import (
     PLACE,
     Clusters,
     ClusterSettings,
+    cell_features,
     cluster_table,
     find_clusters,
-    neighbour_plane,
+    looked_at,
+    main_components,
     patient_table,
     truth_table,
     unseen_agreement,
+    unusual_cells,
 )
 from napari_amil.core.evaluation.figures import COLOURS, panels, save_figure
 from napari_amil.core.evaluation.groups import compare_groups, per_patient
+from napari_amil.core.evaluation.layouts import neighbour_plane, plane
 from napari_amil.core.events import Event, Step
 from napari_amil.core.exchange.files import replacing
 from napari_amil.core.exchange.project import Project
@@ -33,7 +37,10 @@ from napari_amil.core.exchange.tables import load_table, write_table
 from napari_amil.core.pipeline.pictures import Fields, cell_sheet, distance_caption
 from napari_amil.core.types import ANOMALOUS_Q, Image
 
-_N_SHOWN, _LEAST_CELLS = 32, 3
+EXPLORATION = "exploration"
+"""Folder in that of a project for what was found in it."""
+_N_SHOWN = 32
+_KEY = ["bag", "image", "cell_id"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,7 +63,7 @@ class Exploration:
 
 
 def explore_project(
-    project: Project, settings: ClusterSettings, out: Path
+    project: Project, settings: ClusterSettings, out: Path, *, pictures: bool = True
 ) -> Generator[Event, None, Exploration]:
     """Find clusters of unusual cells and write them into ``out``.
 
@@ -64,37 +71,87 @@ def explore_project(
     cluster and the place on the map of every cell, ``bags.csv`` the bags, the most novel first;
     ``figures`` the map and, for each cluster, the cells in its middle side by side.
 
+    Parameters
+    ----------
+    pictures
+        Draw the figures, for which the images are read.
+
     Raises
     ------
     AmilError
         If too few cells are unusual, or a file cannot be written.
     """
     yield Step("explore", 0, 1, "Looking for clusters")
-    clusters = find_clusters(project.cells, project.embeddings, settings)
-    table = cluster_table(project.cells, project.bags, clusters, project.classes)
+    chosen = looked_at(project.cells, project.bags, project.classes, settings)
+    features = cell_features(project.cells, project.embeddings, chosen)
+    clusters = find_clusters(project.cells, features, chosen, settings.min_cells)
+    clusters = replace(clusters, place=plane(project.embeddings))
+    components = main_components(features, chosen)
+    table = cluster_table(project.cells, project.bags, clusters, project.classes, components)
     patients = patient_table(project.cells, project.bags, clusters)
     placed = project.cells[["bag", "cell_id", *PLACE]].assign(
-        cluster=clusters.label, map_x=clusters.place[:, 0], map_y=clusters.place[:, 1]
+        cluster=clusters.label,
+        centre_distance=clusters.distance,
+        map_x=clusters.place[:, 0],
+        map_y=clusters.place[:, 1],
     )
     write_table(table, out / "clusters.csv")
     write_table(patients, out / "patients.csv")
     write_table(placed, out / "cells.csv")
     write_table(project.bags.sort_values("novelty_p", kind="stable"), out / "bags.csv")
-    save_figure(_map(clusters), out / "figures" / "map")
+    if pictures:
+        yield from _draw(project, clusters, out / "figures")
+    return Exploration(table, patients, clusters)
+
+
+def _draw(project: Project, clusters: Clusters, folder: Path) -> Generator[Event, None, None]:
+    """Write the map and the cells of every cluster."""
+    save_figure(_map(clusters), folder / "map")
     fields = Fields(project)
     for number, cluster in enumerate(clusters.numbers):
         yield Step("explore", number, len(clusters.numbers), f"Cells of cluster {cluster}")
         sheet = yield from _gallery(project, clusters, cluster, fields)
         if sheet is not None:
-            with replacing(out / "figures" / f"cluster-{cluster}.png") as partial:
+            with replacing(folder / f"cluster-{cluster}.png") as partial:
                 PillowImage.fromarray(sheet).save(partial, format="PNG")
-    return Exploration(table, patients, clusters)
 
 
-def write_map(project: Project, path: Path) -> None:
-    """Write the places ``(n_cells, 2)`` of all cells by t-SNE as ``.npy``."""
+def read_exploration(project: Project, folder: Path) -> Exploration:
+    """Return what `explore_project` wrote into ``folder``.
+
+    Raises
+    ------
+    AmilError
+        If there is nothing, or it was found in other cells than those of the project.
+    """
+    if not (folder / "cells.csv").exists():
+        raise AmilError(f"'{folder}' holds no clusters; find them first.")
+    cells = load_table(folder / "cells.csv")
+    known = cells[_KEY].astype({"bag": str, "image": str})
+    own = project.cells[_KEY].astype({"bag": str, "image": str})
+    if not np.array_equal(known.to_numpy(object), own.to_numpy(object)):
+        raise AmilError(f"The clusters in '{folder}' are of other cells; find them again.")
+    place = cells[["map_x", "map_y"]].to_numpy(np.float64)
+    clusters = Clusters(
+        cells["cluster"].to_numpy(np.int64), place, cells["centre_distance"].to_numpy(np.float64)
+    )
+    return Exploration(load_table(folder / "clusters.csv"), load_table(folder / "patients.csv"), clusters)
+
+
+def write_map(project: Project, path: Path, layout: str = "tsne") -> None:
+    """Write the places ``(n_cells, 2)`` of all cells by t-SNE or UMAP as ``.npy``.
+
+    Of more than 20,000 cells the usual ones are thinned before they are laid out, unusual ones never.
+
+    Raises
+    ------
+    AmilError
+        As `neighbour_plane`.
+    """
+    rare = unusual_cells(project.cells, ClusterSettings())
+    place = neighbour_plane(project.embeddings, rare, layout)
     with replacing(path) as partial, partial.open("wb") as stream:
-        np.save(stream, neighbour_plane(project.embeddings).astype(np.float32), allow_pickle=False)
+        np.save(stream, place.astype(np.float32), allow_pickle=False)
 
 
 def compare_with_truth(
@@ -123,63 +180,11 @@ def compare_with_truth(
     return table
 
 
-def name_cluster(project: Project, found: Exploration, cluster: int, name: str, path: Path) -> int:
-    """Write the cohort as a cell list in which a cluster has become a class; return the number of its bags.
-
-    Bags that hold at least 3 cells of the cluster get the new label, unless they are labelled with a
-    class that the model knows; all others keep theirs. The image paths are absolute.
-
-    Raises
-    ------
-    AmilError
-        If there is no such cluster, the name is a class already, or no bag would get it.
-    """
-    if cluster not in found.clusters.numbers:
-        known = ", ".join(map(str, found.clusters.numbers)) or "none"
-        raise AmilError(f"There is no cluster {cluster}; there are: {known}.")
-    if name in project.classes or not name.strip():
-        raise AmilError(f"'{name}' cannot be the name of a candidate class; choose one that is not used.")
-    bags = project.bags.set_index("bag")
-    counts = project.cells.loc[found.clusters.label == cluster, "bag"].value_counts()
-    many = set(counts.index[counts >= _LEAST_CELLS])
-    labels = bags["label"].astype(object).where(bags["label"].notna(), "")
-    free = [bag for bag in bags.index if bag in many and labels[bag] not in project.classes]
-    if not free:
-        raise AmilError(
-            f"Every bag with {_LEAST_CELLS} or more cells of cluster {cluster} is labelled with a known "
-            "class; empty the labels that you doubt and score again."
-        )
-    labels[free] = name
-    cells = project.cells
-    columns = {
-        "bag": cells["bag"],
-        "patient": cells["bag"].map(bags["patient"]),
-        "label": cells["bag"].map(labels),
-        "image": cells["image"].map(_addresses(project)),
-        **{column: cells[column] for column in ("y0", "x0", "y1", "x1", "cell_id")},
-        "cluster": found.clusters.label,
-    }
-    write_table(pd.DataFrame(columns), path)
-    return len(free)
-
-
-def _addresses(project: Project) -> dict[str, str]:
-    """Return for each image the name by which a cell list anywhere finds it."""
-    images: Mapping[str, tuple[str, int]] = project.card.get("images", {})
-    found = {}
-    for image in project.cells["image"].unique():
-        if image not in images:
-            raise AmilError(f"The project does not say where '{image}' lies; score the cohort again.")
-        path, page = images[image]
-        found[image] = f"{Path(path).as_posix()}#{page + 1}" if "#" in image else Path(path).as_posix()
-    return found
-
-
-def compare_project(project: Project, found: Exploration, groups: Path, out: Path) -> pd.DataFrame:
+def compare_project(project: Project, found: Exploration | None, groups: Path, out: Path) -> pd.DataFrame:
     """Compare two groups of patients by the table ``groups`` (``patient`` or ``bag``, and ``group``).
 
-    Compared are the share of cells with q < 0.05, the mean anomaly and the share of cells in each
-    cluster. Writes ``groups.csv`` and ``groups-patients.csv``.
+    Compared are the share of cells with q < 0.05, the mean anomaly and, where clusters were found, the share
+    of cells in each. Writes ``groups.csv`` and ``groups-patients.csv``.
 
     Raises
     ------
@@ -200,8 +205,9 @@ def compare_project(project: Project, found: Exploration, groups: Path, out: Pat
             project.cells["anomaly"].notna()
         ),
         "anomaly": project.cells["anomaly"],
-        **{f"cluster_{n}": found.clusters.label == n for n in found.clusters.numbers},
     }
+    if found is not None:
+        values |= {f"cluster_{n}": found.clusters.label == n for n in found.clusters.numbers}
     each = per_patient(pd.DataFrame(values), patient, group, list(values))
     compared = compare_groups(each, list(values))
     write_table(each, out / "groups-patients.csv")

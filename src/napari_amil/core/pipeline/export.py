@@ -14,7 +14,7 @@ from napari_amil.core.exchange.geojson import write_geojson
 from napari_amil.core.exchange.h5ad import write_h5ad
 from napari_amil.core.exchange.project import Project
 from napari_amil.core.exchange.tables import write_table
-from napari_amil.core.images.read import read_image
+from napari_amil.core.images.fields import open_field
 from napari_amil.core.types import Cells
 
 FORMATS = ("csv", "parquet", "geojson", "coco", "h5ad")
@@ -84,12 +84,13 @@ def _coco(project: Project, path: Path) -> Generator[Event, None, list[Path]]:
     for number, image in enumerate(images):
         yield Step("export", number, len(images), image)
         try:
-            height, width = read_image(*project.image_file(image)).shape[:2]
+            with open_field(*project.image_file(image)) as field:
+                shape = field.shape
         except AmilError as error:
             yield Failed(image, str(error))
             continue
         cells, scores[image] = project.image_cells(image)
-        found[image] = (height, width), cells
+        found[image] = shape, cells
     if not found:
         raise AmilError("COCO needs the size of the images, and none of them could be read; put them back.")
     write_coco(found, path, scores)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -12,17 +12,18 @@ import torch
 from numpy.typing import NDArray
 
 from napari_amil.core.bundle import Bundle
-from napari_amil.core.detection.predict import find_candidates, find_in_view, roi_maps
+from napari_amil.core.detection.predict import find_in_view, roi_maps
 from napari_amil.core.detection.select import Candidates
-from napari_amil.core.detection.view import FieldView, view_field, view_large_field
+from napari_amil.core.detection.view import View, view_of
 from napari_amil.core.events import Event, Step, Warned
 from napari_amil.core.images.crops import extract_crops
-from napari_amil.core.images.fields import ArrayField, Field, is_large, pixel_um_of
+from napari_amil.core.images.fields import Field, as_field, pixel_um_of
 from napari_amil.core.images.foreground import REFERENCE_DIAMETER_PX
-from napari_amil.core.images.normalise import normalise
 from napari_amil.core.mil.encoder import scale_roi_maps
 from napari_amil.core.mil.instances import with_measurements
+from napari_amil.core.morphology.masks import GRID
 from napari_amil.core.morphology.measures import measure
+from napari_amil.core.pipeline.blocks import Seen, blocks
 from napari_amil.core.settings import RunSettings
 from napari_amil.core.types import Cells, Image
 
@@ -85,19 +86,28 @@ def recipe_for(recipe: Recipe, path: Path, image: str) -> Generator[Event, None,
 
 def detect_field(image: Image, recipe: Recipe) -> Generator[Event, None, Candidates]:
     """Find every candidate cell of one field ``(height, width, 3)``: the expensive step."""
-    return (yield from detect_in(ArrayField(image), recipe))
+    return (yield from detect_in(as_field(image), recipe))
 
 
 def detect_in(field: Field, recipe: Recipe) -> Generator[Event, None, Candidates]:
     """Find every candidate cell of a field of any size; a large one is read tile by tile."""
-    detector, settings = recipe.bundle.need_detector(), recipe.settings
+    recipe.bundle.need_detector()
     yield Step("normalise", 0, 1, "Evening out background and stain")
-    if is_large(field.shape):
-        view = view_large_field(field, settings.detection, settings.normalisation)
-        return (yield from find_in_view(detector, view, settings.detection, recipe.device))
-    height, width = field.shape
-    normalised = normalise(field.window(slice(0, height), slice(0, width)), settings.normalisation)
-    return (yield from find_candidates(detector, normalised, settings.detection, recipe.device))
+    return (yield from detect_seen(see(field, recipe), recipe))
+
+
+def detect_seen(seen: Seen, recipe: Recipe) -> Generator[Event, None, Candidates]:
+    """Find every candidate cell of a field that has been normalised."""
+    detector = recipe.bundle.need_detector()
+    return (yield from find_in_view(detector, seen.view, recipe.settings.detection, recipe.device))
+
+
+def see(image: Image | Field | Seen, recipe: Recipe) -> Seen:
+    """Return an image or field of any size normalised, its cells at the scale of the networks."""
+    if isinstance(image, Seen):
+        return image
+    field, settings = as_field(image), recipe.settings
+    return Seen(field, view_of(field, settings.detection, settings.normalisation))
 
 
 def without_steps(
@@ -119,7 +129,7 @@ def without_steps(
             yield event
 
 
-def field_instances(image: Image, cells: Cells, recipe: Recipe) -> NDArray[Any]:
+def field_instances(image: Image | Field | Seen, cells: Cells, recipe: Recipe) -> NDArray[Any]:
     """Return what the encoder sees of each cell.
 
     Returns
@@ -128,34 +138,50 @@ def field_instances(image: Image, cells: Cells, recipe: Recipe) -> NDArray[Any]:
     as the model of the recipe wants them; with measurements where it embeds these too
     (`napari_amil.core.mil.instances.with_measurements`).
     """
-    return _instances(image, cells, recipe, measured=recipe.settings.model.measurement_columns > 0)
+    measured = recipe.settings.model.measurement_columns > 0
+    return in_order(list(instance_blocks(see(image, recipe), cells, recipe, measured=measured)))
 
 
-def measured_instances(image: Image, cells: Cells, recipe: Recipe) -> NDArray[Any]:
+def measured_instances(image: Image | Field | Seen, cells: Cells, recipe: Recipe) -> NDArray[Any]:
     """Return what the encoder sees of each cell, and its measurements, whether or not it embeds these."""
-    return _instances(image, cells, recipe, measured=True)
+    return in_order(list(instance_blocks(see(image, recipe), cells, recipe, measured=True)))
 
 
-def field_measurements(image: Image, cells: Cells, recipe: Recipe) -> NDArray[np.float64]:
-    """Return the named measurements ``(n_cells, n_measurements)`` of the cells of one field."""
-    normalised = normalise(image, recipe.settings.normalisation)
-    view = view_field(normalised, recipe.settings.detection.cell_diameter_px)
-    return measure(normalised, cells, view.diameter_px)
+def instance_blocks(
+    seen: Seen, cells: Cells, recipe: Recipe, *, measured: bool
+) -> Iterator[tuple[NDArray[np.int64], NDArray[Any]]]:
+    """Yield which cells these are, and what the encoder sees of them (`field_instances`), block by block.
+
+    Of a large field only the pixels around the cells of one block are in memory; the RoI maps of all its
+    cells are, 25 kB each, since they may be scaled over the field.
+    """
+    settings, view = recipe.settings, seen.view
+    maps = _roi_maps(view, cells, recipe) if settings.model.instance == "roi" else None
+    if maps is not None and not measured:
+        yield np.arange(len(cells)), maps
+        return
+    crop_px = REFERENCE_DIAMETER_PX / view.scale
+    reach_px = max(settings.crop.field * crop_px, GRID.field * view.diameter_px) / 2
+    for block in blocks(view, cells, reach_px):
+        if maps is None:
+            crops = extract_crops(block.normalised, block.cells.boxes, crop_px, settings.crop)
+            pixels = np.asarray((crops * 255).round(), dtype=np.uint8)
+        else:
+            pixels = maps[block.rows]
+        if measured:
+            pixels = with_measurements(pixels, measure(block.normalised, block.cells, view.diameter_px))
+        yield block.rows, pixels
 
 
-def _instances(image: Image, cells: Cells, recipe: Recipe, *, measured: bool) -> NDArray[Any]:
-    settings = recipe.settings
-    normalised = normalise(image, settings.normalisation)
-    view = view_field(normalised, settings.detection.cell_diameter_px)
-    if settings.model.instance == "roi":
-        pixels = _roi_maps(view, cells, recipe)
-    else:
-        crops = extract_crops(normalised, cells.boxes, REFERENCE_DIAMETER_PX / view.scale, settings.crop)
-        pixels = np.asarray((crops * 255).round(), dtype=np.uint8)
-    return with_measurements(pixels, measure(normalised, cells, view.diameter_px)) if measured else pixels
+def in_order(found: Sequence[tuple[NDArray[np.int64], NDArray[Any]]]) -> NDArray[Any]:
+    """Return the values of the cells of all blocks in the order of the cells."""
+    if len(found) == 1:
+        return found[0][1]
+    rows, values = (np.concatenate(column) for column in zip(*found, strict=True))
+    return np.asarray(values[np.argsort(rows)])
 
 
-def _roi_maps(view: FieldView, cells: Cells, recipe: Recipe) -> NDArray[Any]:
+def _roi_maps(view: View, cells: Cells, recipe: Recipe) -> NDArray[Any]:
     """Return RoI maps, scaled to -1..1 over the field if the model wants that."""
     tile_px = recipe.settings.detection.tile_px
     maps = torch.from_numpy(

@@ -12,17 +12,16 @@ from torch import Tensor
 from torchvision.models.detection import MaskRCNN
 
 from napari_amil.core.detection.outlines import mask_outline, polygon_area, shared_area
-from napari_amil.core.detection.predict import roi_maps
-from napari_amil.core.detection.view import view_field
+from napari_amil.core.detection.predict import maps_by_tile, roi_maps
 from napari_amil.core.errors import AmilError
 from napari_amil.core.events import Event, Failed, Step, Warned
 from napari_amil.core.exchange.annotation_files import read_annotations
 from napari_amil.core.exchange.labels import is_label_image
-from napari_amil.core.images.normalise import normalise
-from napari_amil.core.images.read import ImageSource, read_image
+from napari_amil.core.images.fields import Field, is_large, open_field
+from napari_amil.core.images.read import ImageSource
 from napari_amil.core.morphology.masks import has_outline
 from napari_amil.core.pipeline.cohorts import Source
-from napari_amil.core.pipeline.fields import Recipe
+from napari_amil.core.pipeline.fields import Recipe, see
 from napari_amil.core.types import Cells, Image
 
 
@@ -61,13 +60,12 @@ def give_cells(
     for number, (name, annotation) in enumerate(found.items()):
         yield Step("cells", number, len(found), name)
         try:
-            image = read_image(*source.files[name])
-            given = annotation.within(name, (image.shape[0], image.shape[1])).cells
+            with open_field(*source.files[name]) as field:
+                given = annotation.within(name, field.shape).cells
+                if len(given):
+                    cells[name] = with_outlines(field, given, recipe)
         except AmilError as error:
             yield Failed(name, str(error))
-            continue
-        if len(given):
-            cells[name] = with_outlines(image, given, recipe)
     yield from _say_without(list(images), cells)
     bags = [
         replace(bag, images=own, cells={name: cells[name] for name in own}, cell_type={})
@@ -79,20 +77,23 @@ def give_cells(
     return replace(source, cohort=replace(source.cohort, bags=tuple(bags)))
 
 
-def with_outlines(image: Image, cells: Cells, recipe: Recipe) -> Cells:
+def with_outlines(image: Image | Field, cells: Cells, recipe: Recipe) -> Cells:
     """Return cells of a field, those that are mere boxes with outlines of their own, and overlaps flagged."""
     boxed = np.flatnonzero(~has_outline(cells))
     detector = recipe.bundle.detector
     if len(boxed) and detector is not None:
-        settings = recipe.settings
-        view = view_field(normalise(image, settings.normalisation), settings.detection.cell_diameter_px)
+        view = see(image, recipe).view
         boxes = cells.boxes[boxed]
-        maps = roi_maps(detector, view, boxes, recipe.device, settings.detection.tile_px)
-        masks = _soft_masks(detector, torch.from_numpy(maps).to(recipe.device)).cpu().numpy()
         outlines, areas = list(cells.outlines), cells.area_px.copy()
-        for row, mask, box in zip(boxed, masks, boxes, strict=True):
-            outlines[row] = mask_outline(mask, box)
-            areas[row] = polygon_area(outlines[row])
+        where = recipe.device, recipe.settings.detection.tile_px
+        found = maps_by_tile(detector, view, boxes, *where)
+        if not is_large(view.shape):
+            found = iter([(np.arange(len(boxes)), roi_maps(detector, view, boxes, *where))])
+        for rows, maps in found:
+            masks = _soft_masks(detector, torch.from_numpy(maps).to(recipe.device)).cpu().numpy()
+            for row, mask in zip(rows, masks, strict=True):
+                outlines[boxed[row]] = mask_outline(mask, boxes[row])
+                areas[boxed[row]] = polygon_area(outlines[boxed[row]])
         cells = replace(cells, outlines=tuple(outlines), area_px=areas)
     pairs, _ = shared_area(cells.boxes, cells.outlines, cells.area_px)
     overlaps = np.zeros(len(cells), dtype=bool)

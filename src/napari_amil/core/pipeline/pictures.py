@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Generator
+from typing import TypeVar
 
 import numpy as np
 import pandas as pd
@@ -14,34 +15,74 @@ from napari_amil.core.errors import AmilError
 from napari_amil.core.evaluation.contact_sheet import contact_sheet, cut
 from napari_amil.core.events import Event, Failed
 from napari_amil.core.exchange.project import BOX, Project
-from napari_amil.core.images.read import read_image
+from napari_amil.core.images.fields import ArrayField, Field, is_large, open_field
 from napari_amil.core.types import Image
 
 _SIDE_PX, _COLUMNS, _FIELD_OF_CELL = 96, 8, 1.5
 _KEPT = 24  # fields in memory
 
+Result = TypeVar("Result")
+
 
 class Fields:
-    """The fields of a project, a few of them kept; one that cannot be read is said once and left out."""
+    """The fields of a project, a few of them kept; one that cannot be read is said once and left out.
+
+    Of a field too large to be treated in one piece only the wanted cells are read.
+    """
 
     def __init__(self, project: Project) -> None:
         self._project = project
-        self._kept: OrderedDict[str, Image | None] = OrderedDict()
+        self._kept: OrderedDict[str, ArrayField] = OrderedDict()
+        self._lost: set[str] = set()
 
     def read(self, image: str) -> Generator[Event, None, Image | None]:
-        """Return a field, or None where it cannot be read."""
-        if image not in self._kept:
-            try:
-                self._kept[image] = read_image(*self._project.image_file(image))
-            except AmilError as error:
-                yield Failed(image, str(error))
-                self._kept[image] = None
-        self._kept.move_to_end(image)
-        found = self._kept[image]
-        readable = [name for name, field in self._kept.items() if field is not None]
-        for name in readable[: max(len(readable) - _KEPT, 0)]:
-            del self._kept[name]
+        """Return a field, or None where it cannot be read or is too large for one picture."""
+        found = yield from self._using(image, lambda field: None if is_large(field.shape) else _whole(field))
         return found
+
+    def cut(
+        self, image: str, boxes: NDArray[np.floating], sides_px: NDArray[np.integer]
+    ) -> Generator[Event, None, list[Image] | None]:
+        """Return the squares around some boxes ``(n, 4)`` of a field, None where it cannot be read."""
+
+        def squares(field: Field) -> list[Image]:
+            return [_cut(field, box, int(side)) for box, side in zip(boxes, sides_px, strict=True)]
+
+        found = yield from self._using(image, squares)
+        return found
+
+    def _using(self, image: str, look: Callable[[Field], Result]) -> Generator[Event, None, Result | None]:
+        """Return what ``look`` makes of a field."""
+        if image in self._lost:
+            return None
+        if image in self._kept:
+            self._kept.move_to_end(image)
+            return look(self._kept[image])
+        try:
+            with open_field(*self._project.image_file(image)) as field:
+                if isinstance(field, ArrayField) and not is_large(field.shape):
+                    self._kept[image] = field
+                    while len(self._kept) > _KEPT:
+                        self._kept.popitem(last=False)
+                return look(field)
+        except AmilError as error:
+            yield Failed(image, str(error))
+            self._lost.add(image)
+            return None
+
+
+def _whole(field: Field) -> Image:
+    height, width = field.shape
+    return field.window(slice(0, height), slice(0, width))
+
+
+def _cut(field: Field, box: NDArray[np.floating], side_px: int) -> Image:
+    """Return a square around a box of a field (`cut`), of which no more than that is read."""
+    limits = np.array(field.shape)
+    first = np.clip(np.floor((box[:2] + box[2:] - side_px) / 2) - 1, 0, limits - 1).astype(int)
+    last = np.clip(first + side_px + 3, 1, limits)
+    part = field.window(slice(int(first[0]), int(last[0])), slice(int(first[1]), int(last[1])))
+    return cut(part, box - np.tile(first, 2), side_px)
 
 
 def most_unusual(cells: pd.DataFrame, most: int) -> NDArray[np.int64]:
@@ -57,13 +98,11 @@ def cell_sheet(
     shown: dict[int, tuple[Image, str]] = {}
     chosen = project.cells.iloc[rows]
     for image, part in chosen.groupby("image", sort=False):
-        field = yield from fields.read(str(image))
-        if field is None:
-            continue
-        for row, cell in part.iterrows():
-            box = cell[BOX].to_numpy(dtype=np.float64)
-            side = round(_FIELD_OF_CELL * max(box[2] - box[0], box[3] - box[1]))
-            crop = PillowImage.fromarray(cut(field, box, side)).resize((_SIDE_PX, _SIDE_PX))
+        boxes = part[BOX].to_numpy(dtype=np.float64)
+        sides = np.rint(_FIELD_OF_CELL * (boxes[:, 2:] - boxes[:, :2]).max(axis=1)).astype(int)
+        squares = yield from fields.cut(str(image), boxes, sides)
+        for square, (row, cell) in zip(squares or [], part.iterrows(), strict=False):
+            crop = PillowImage.fromarray(square).resize((_SIDE_PX, _SIDE_PX))
             shown[row] = np.asarray(crop), caption(cell)
     ordered = [shown[row] for row in chosen.index if row in shown]
     if not ordered:

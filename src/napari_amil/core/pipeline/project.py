@@ -18,7 +18,7 @@ from scipy.sparse.csgraph import connected_components
 from napari_amil.core.bundle import starter_path
 from napari_amil.core.errors import AmilError
 from napari_amil.core.events import Event, Step, Warned
-from napari_amil.core.exchange.project import Project, read_project, write_project
+from napari_amil.core.exchange.project import Project, read_project, read_project_card, write_project
 from napari_amil.core.pipeline.cohorts import Source
 from napari_amil.core.pipeline.fields import Recipe
 from napari_amil.core.pipeline.outputs import environment
@@ -79,7 +79,7 @@ def scoring_project(
             before += len({image for bag in bags for image in bag.images})
         known |= _keep(scored, portion, part, card, folder / WORK)
     yield Step("images", total, total, "Writing the tables")
-    project = _joined([known[unit.digest] for unit in units if unit.digest in known], card)
+    project = _joined([known[unit.digest] for unit in units if unit.digest in known], card | _noted(folder))
     write_project(project, folder)
     shutil.rmtree(folder / WORK, ignore_errors=True)
     return project
@@ -202,6 +202,15 @@ def _known(folder: Path, card: dict[str, Any]) -> dict[str, Project]:
         if project.card["bundle"]["sha256"] == card["bundle"]["sha256"]:
             found |= _units_of(project)
     return found
+
+
+def _noted(folder: Path) -> dict[str, Any]:
+    """Return what a person has noted in the project, which a new score leaves alone."""
+    try:
+        card = read_project_card(folder)
+    except AmilError:
+        return {}
+    return {"candidates": card["candidates"]} if "candidates" in card else {}
 
 
 def _units_of(project: Project) -> dict[str, Project]:

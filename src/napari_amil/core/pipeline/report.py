@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Generator, Sequence
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pandas as pd
 import yaml
 
+from napari_amil.core.errors import AmilError
 from napari_amil.core.evaluation.overlay import draw_overlay, figure_uri, picture_uri
 from napari_amil.core.evaluation.report import Origin, Page, Picture, bag_sentences, render_page
 from napari_amil.core.evaluation.score_figures import draw_distributions
@@ -17,6 +19,7 @@ from napari_amil.core.events import Event, Step
 from napari_amil.core.exchange.files import replacing
 from napari_amil.core.exchange.project import Project
 from napari_amil.core.morphology.words import deviations_in_words
+from napari_amil.core.optional import optional
 from napari_amil.core.pipeline.pictures import Fields, cell_sheet, distance_caption, most_unusual
 from napari_amil.core.types import ANOMALOUS_Q, UNSEEN
 
@@ -30,14 +33,24 @@ _COLOURS = (
 )
 
 
-def write_reports(project: Project, out: Path, bags: Sequence[str]) -> Generator[Event, None, list[Path]]:
+def write_reports(
+    project: Project, out: Path, bags: Sequence[str], *, pdf: bool = False
+) -> Generator[Event, None, list[Path]]:
     """Write ``cohort.html`` and, in ``samples``, one page for each of ``bags``; return the files.
+
+    Parameters
+    ----------
+    pdf
+        Write each page as a PDF beside it, too.
 
     Raises
     ------
     AmilError
         If a file cannot be written.
+    MissingExtraError
+        If a PDF is wanted and WeasyPrint is not installed.
     """
+    printer = _printer() if pdf else None
     fields, origin = Fields(project), _origin(project)
     known = project.bags["bag"].tolist()
     names = dict(zip(known, _file_names(known), strict=True))
@@ -45,17 +58,34 @@ def write_reports(project: Project, out: Path, bags: Sequence[str]) -> Generator
     for number, bag in enumerate(bags):
         yield Step("report", number, len(bags) + 1, str(bag))
         page = yield from _sample_page(project, str(bag), fields)
-        written.append(_write(render_page(page, origin), out / "samples" / names[bag]))
+        written += _write(render_page(page, origin), out / "samples" / names[bag], printer)
     yield Step("report", len(bags), len(bags) + 1, "The cohort")
     links = {str(bag): f"samples/{names[bag]}" for bag in bags}
     page = yield from _cohort_page(project, fields, links)
-    return [_write(render_page(page, origin), out / "cohort.html"), *written]
+    return [*_write(render_page(page, origin), out / "cohort.html", printer), *written]
 
 
-def _write(text: str, path: Path) -> Path:
+def _printer() -> ModuleType:
+    """Return WeasyPrint, or say what it lacks."""
+    try:
+        return optional("weasyprint")
+    except OSError as error:
+        raise AmilError(
+            f"WeasyPrint, which writes the PDF, misses a library of the system ({error}); install Pango, or "
+            "print the pages from a browser."
+        ) from error
+
+
+def _write(text: str, path: Path, printer: ModuleType | None) -> list[Path]:
+    """Write a page, and print it where there is a printer."""
     with replacing(path) as partial:
         partial.write_text(text, encoding="utf-8")
-    return path
+    if printer is None:
+        return [path]
+    printed = path.with_suffix(".pdf")
+    with replacing(printed) as partial:
+        printer.HTML(string=text, base_url=str(path.parent)).write_pdf(partial)
+    return [path, printed]
 
 
 def _file_names(bags: Sequence[str]) -> list[str]:

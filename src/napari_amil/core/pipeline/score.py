@@ -16,12 +16,14 @@ from napari_amil.core.anomaly.calibration import q_value
 from napari_amil.core.anomaly.novelty import verdict
 from napari_amil.core.bundle import Scorer
 from napari_amil.core.errors import AmilError
-from napari_amil.core.events import Event, Failed, Warned
+from napari_amil.core.events import Event, Failed, Step, Warned
+from napari_amil.core.images.fields import Field
 from napari_amil.core.mil.instances import measurements_of
 from napari_amil.core.mil.model import AmilOutput, embed_all
+from napari_amil.core.pipeline.blocks import Seen
 from napari_amil.core.pipeline.cohorts import Gathered, Source, gather
 from napari_amil.core.pipeline.controls import morphology_columns
-from napari_amil.core.pipeline.fields import Recipe, field_instances, measured_instances
+from napari_amil.core.pipeline.fields import Recipe, field_instances, in_order, instance_blocks, see
 from napari_amil.core.types import ANOMALOUS_Q, Bag, BagScore, Cells, CellScores, Image
 
 
@@ -51,27 +53,38 @@ class Scored:
     outlines: tuple[NDArray[np.float32], ...] = ()
 
 
-def embed_field(image: Image, cells: Cells, recipe: Recipe) -> NDArray[np.float32]:
+def embed_field(image: Image | Field | Seen, cells: Cells, recipe: Recipe) -> NDArray[np.float32]:
     """Return the embeddings ``(n_cells, n_views, k)`` of the cells of one field."""
     instances = field_instances(image, cells, recipe)
     return embed_all(recipe.bundle.need_scorer().model, instances, recipe.device).numpy()
 
 
-def measured_field(image: Image, cells: Cells, recipe: Recipe) -> NDArray[Any]:
-    """Return what is known of each cell of one field before it is scored.
+def measured_field(
+    image: Image | Field | Seen, cells: Cells, recipe: Recipe
+) -> Generator[Event, None, NDArray[Any]]:
+    """Return what is known of each cell of one field before it is scored; yield a `Step` per further block.
 
     Returns
     -------
     ``(n_cells,)`` with the fields ``latents``, the embeddings ``(n_views, k)``, and ``measurements``
     (`napari_amil.core.morphology.measures`).
     """
-    seen = measured_instances(image, cells, recipe)
-    latents = embed_all(recipe.bundle.need_scorer().model, seen, recipe.device).numpy()
-    measured = measurements_of(seen)
-    fields = [("latents", np.float32, latents.shape[1:]), ("measurements", np.float32, measured.shape[1:])]
-    known = np.empty(len(cells), dtype=fields)
-    known["latents"], known["measurements"] = latents, measured
-    return known
+    model = recipe.bundle.need_scorer().model
+    parts, n_done = [], 0
+    for rows, seen in instance_blocks(see(image, recipe), cells, recipe, measured=True):
+        latents = embed_all(model, seen, recipe.device).numpy()
+        measured = measurements_of(seen)
+        fields = [
+            ("latents", np.float32, latents.shape[1:]),
+            ("measurements", np.float32, measured.shape[1:]),
+        ]
+        known = np.empty(len(rows), dtype=fields)
+        known["latents"], known["measurements"] = latents, measured
+        parts.append((rows, known))
+        n_done += len(rows)
+        if n_done < len(cells):
+            yield Step("embed", n_done, len(cells), "Embedding cells")
+    return in_order(parts)
 
 
 def score_bag(

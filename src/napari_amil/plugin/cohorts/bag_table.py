@@ -1,4 +1,4 @@
-"""The bags of a cohort as a table to sort, filter and group."""
+"""Bags, groups and clusters of a cohort as tables to sort and filter."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from qtpy.QtCore import QAbstractTableModel, QModelIndex, QObject, QSortFilterProxyModel, Qt
+from qtpy.QtWidgets import QAbstractItemView, QTableView
 
 GROUPS = {"Every sample": None, "By patient": "patient", "By label": "label", "By verdict": "verdict"}
 """How rows can be put together."""
@@ -22,6 +23,26 @@ _HEADS = {
     "anomaly_p95": ("Distance, 95 %", "95th percentile of the distance from control cells."),
     "n_cells": ("Cells", "Number of scored cells."),
     "novel": ("Unlike anything", "Share of the samples with the verdict 'unlike anything seen'."),
+    "cluster": ("Cluster", "Number of the cluster; the largest is 1."),
+    "candidate": ("Named", "Candidate class that its cells were made."),
+    "n_patients": ("Patients", "Number of patients with cells in it."),
+    "anomaly": ("Distance", "Mean distance of its cells from control cells."),
+    "in_unseen_bags": ("In novel samples", "Share of its cells in samples 'unlike anything seen'."),
+    "nearest_class": ("Nearest class", "Class that the model knows whose cells are most like these."),
+    "nearest_distance": (
+        "How far",
+        "Distance from cells of that class, in standard deviations: at 1 they overlap, at 4 hardly.",
+    ),
+    "statistic": ("Of each patient", "What is compared: its mean over the cells of each patient."),
+    "mean_first": ("Mean, first", "Mean over the patients of the first group."),
+    "mean_second": ("Mean, second", "Mean over the patients of the second group."),
+    "cliffs_delta": (
+        "Cliff's delta",
+        "Share of pairs of patients in which the second group has more, less that in which it has less.",
+    ),
+    "p": ("p", "How often patients dealt to the groups at random differ as much."),
+    "n_first": ("Patients, first", "Number of patients in the first group."),
+    "n_second": ("Patients, second", "Number of patients in the second group."),
 }
 _SORT = Qt.ItemDataRole.UserRole
 _NO_PARENT = QModelIndex()
@@ -43,7 +64,7 @@ def grouped(bags: pd.DataFrame, by: str | None) -> pd.DataFrame:
 
 
 class BagModel(QAbstractTableModel):
-    """A table of bags or of groups for a view; numbers sort as numbers."""
+    """A table of bags, groups or clusters for a view; numbers sort as numbers."""
 
     def __init__(self, parent: QObject | None = None) -> None:
         super().__init__(parent)
@@ -85,7 +106,8 @@ class BagModel(QAbstractTableModel):
             return None
         name = str(self.table.columns[section])
         likely = name.removeprefix("probability_")
-        head, meaning = _HEADS.get(name, (likely, f"How probable the model holds {likely}."))
+        unknown = (likely, f"How probable the model holds {likely}.")
+        head, meaning = _HEADS.get(name, unknown if likely != name else (name, name))
         if role == Qt.ItemDataRole.DisplayRole:
             return head
         return meaning if role == Qt.ItemDataRole.ToolTipRole else None
@@ -99,6 +121,21 @@ class BagFilter(QSortFilterProxyModel):
         self.setSortRole(_SORT)
         self.setFilterKeyColumn(-1)
         self.setFilterCaseSensitivity(Qt.CaseSensitivity.CaseInsensitive)
+
+
+def row_view(model: BagFilter, name: str, tip: str) -> QTableView:
+    """Return a sortable view of whole rows of ``model``, reached by the keyboard as well."""
+    view = QTableView()
+    view.setModel(model)
+    view.setSortingEnabled(True)
+    view.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
+    view.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
+    view.setAccessibleName(name)
+    view.setToolTip(tip)
+    header = view.verticalHeader()
+    if header is not None:
+        header.hide()
+    return view
 
 
 def shown(value: Any) -> str:  # noqa: ANN401

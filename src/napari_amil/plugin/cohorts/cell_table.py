@@ -13,11 +13,21 @@ from napari.layers import Image
 from numpy.typing import NDArray
 
 from napari_amil.plugin.cohorts.fields import Field, field_of_file, field_of_layer, window_of
-from napari_amil.plugin.cohorts.scored_folder import ScoredFolder, file_of, typical_side_px
+from napari_amil.plugin.cohorts.scored_folder import (
+    ScoredFolder,
+    file_of,
+    read_scored_folder,
+    typical_side_px,
+)
 from napari_amil.plugin.cohorts.thumbnails import Crop
+from napari_amil.plugin.colour.colours import score_columns
 from napari_amil.plugin.layers.layers import cell_layers
 from napari_amil.plugin.layers.rows import BOX_COLUMNS, record_of
-from napari_amil.plugin.layers.selection import CellKey
+from napari_amil.plugin.layers.selection import CellKey, KeyRows
+
+GROUPS = ("status", "label", "predicted")
+"""Columns of words by which cells are filtered."""
+_FEW = 50
 
 
 @dataclass(eq=False)
@@ -45,25 +55,39 @@ class CellTable:
         ids = self.table["cell_id"].to_numpy(np.int64) if len(self.table) else np.zeros(0, np.int64)
         self._ids = ids
         self._images = self.table["image"].to_numpy(object) if len(self.table) else np.zeros(0, object)
-        self._rows: dict[CellKey, int] | None = None
+        self._bags = self.table["bag"].to_numpy(object) if "bag" in self.table else None
+        self._rows: KeyRows | None = None
+        self.scores = [name for name in score_columns(self.table) if self.table[name].notna().any()]
+        """Columns of numbers that some cell has, the most telling first."""
+        self.kinds = {name: _kinds(self.table[name]) for name in GROUPS if name in self.table}
+        """The different words in the columns that group cells."""
 
     def __len__(self) -> int:
         return len(self.table)
 
     def key(self, row: int) -> CellKey:
         """Return the key of the cell in ``row``."""
-        return CellKey(str(self._images[row]), int(self._ids[row]))
+        bag = "" if self._bags is None else str(self._bags[row])
+        return CellKey(str(self._images[row]), int(self._ids[row]), bag)
 
     def rows_of(self, keys: Iterable[CellKey]) -> list[int]:
-        """Return the rows of the cells that are in the table."""
+        """Return the rows of the cells that are in the table; of a key in several bags the first."""
         wanted = list(keys)
-        if wanted and self._rows is None:  # of a cell in several bags the first row counts
-            pairs = zip(
-                self._images[::-1], self._ids[::-1].tolist(), range(len(self) - 1, -1, -1), strict=True
-            )
-            self._rows = {CellKey(image, cell_id): row for image, cell_id, row in pairs}
-        found = [self._rows.get(key) for key in wanted] if self._rows is not None else []
-        return [row for row in found if row is not None]
+        if len(wanted) <= _FEW and self._rows is None:
+            firsts = (self._first_row(key) for key in wanted)
+            return [row for row in firsts if row is not None]
+        if wanted and self._rows is None:
+            self._rows = KeyRows(self._images, self._ids, self._bags)
+        found = [self._rows.rows(key) for key in wanted] if self._rows is not None else []
+        return [rows[0] for rows in found if rows]
+
+    def _first_row(self, key: CellKey) -> int | None:
+        same_number = np.flatnonzero(self._ids == key.cell_id)
+        bags = self._bags if key.bag else None
+        for row in same_number:
+            if self._images[row] == key.image and (bags is None or str(bags[row]) == key.bag):
+                return int(row)
+        return None
 
     def crop(self, row: int) -> Crop | None:
         """Return the window around the cell in ``row``; None if its image is not there."""
@@ -77,6 +101,10 @@ class CellTable:
         if column not in self.table:
             return np.full(len(self), np.nan)
         return np.asarray(pd.to_numeric(self.table[column], errors="coerce"), float)
+
+
+def _kinds(column: pd.Series) -> list[str]:
+    return sorted({str(word) for word in column.dropna().unique()} - {""})
 
 
 def no_cells() -> CellTable:
@@ -104,6 +132,18 @@ def open_cells(layers: Iterable[Any]) -> CellTable:
     if not parts:
         return no_cells()
     return CellTable(pd.concat(parts, ignore_index=True), fields, np.concatenate(owners))
+
+
+def read_cohort(folder: Path) -> tuple[ScoredFolder, CellTable]:
+    """Return a scored folder and its cells, ready to be shown; may be called in any thread.
+
+    Raises
+    ------
+    AmilError
+        If the folder holds no table of cells that can be used.
+    """
+    scored = read_scored_folder(folder)
+    return scored, cohort_cells(scored, scored.images)
 
 
 def cohort_cells(scored: ScoredFolder, images: Path | None) -> CellTable:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 from napari.components import ViewerModel
 from napari.layers import Image, Layer, Shapes
+from numpy.typing import NDArray
 
 from napari_amil.core.detection.select import Candidates
 from napari_amil.core.errors import AmilError
@@ -19,7 +19,7 @@ from napari_amil.plugin.colour.colours import ColourScale
 from napari_amil.plugin.layers.companions import companions_of
 from napari_amil.plugin.layers.layers import cell_layers, make_layer, set_scores, show_scale
 from napari_amil.plugin.layers.rows import BOX_COLUMNS, DOTTED, CellRecord, record_of
-from napari_amil.plugin.layers.selection import CellKey, rows_of
+from napari_amil.plugin.layers.selection import BAG, CellKey, rows_of
 
 _SAME_BOX_PX = 2.0
 
@@ -38,10 +38,15 @@ def open_field(
     viewer: ViewerModel,
     images: Path,
     cells: pd.DataFrame,
-    bag: dict[str, Any] | None,
+    outlines: tuple[NDArray[np.float32], ...],
     scale: ColourScale | None,
 ) -> Shapes:
     """Open the image of ``cells``, all rows of one image of a scored cohort, and lay the cells on it.
+
+    Parameters
+    ----------
+    outlines
+        Row for row as ``cells``; cells without outlines are drawn as boxes.
 
     Raises
     ------
@@ -54,17 +59,17 @@ def open_field(
         pixels = field_of_file(path, page).load()
     except UNREADABLE as error:
         raise AmilError(f"The image '{path}' cannot be opened ({error}); check that it is there.") from error
-    cells = cells.drop_duplicates("cell_id")
-    image = viewer.add_image(pixels, name=name, rgb=True)
-    found = Cells.from_table(cells)
+    image = viewer.add_image(pixels, name=Path(name).name, rgb=True)
+    found = Cells.from_table(cells, outlines)
     record = CellRecord(str(image.unique_id), name, (), (pixels.shape[0], pixels.shape[1]))
     record.candidates = Candidates.of(found, typical_side_px(cells))
     layer = make_layer(found, record, image)
-    viewer.add_layer(layer)
+    if "bag" in cells:
+        layer.metadata[BAG] = str(cells["bag"].iloc[0])
     set_scores(layer, cells)
-    record.bag = bag
     if scale is not None:
         show_scale(layer, scale)
+    viewer.add_layer(layer)
     return layer
 
 

@@ -19,6 +19,7 @@ from qtpy.QtWidgets import (
 
 from napari_amil.core.errors import AmilError
 from napari_amil.core.types import ANOMALOUS_Q
+from napari_amil.plugin.cohorts.cell_table import CellTable
 from napari_amil.plugin.cohorts.conditions import fulfilled, parse_conditions
 from napari_amil.plugin.window.forms import Folded
 from napari_amil.plugin.window.theme import wrapped
@@ -90,11 +91,12 @@ class GalleryFilter(QWidget):
         self.more.body.addWidget(self.problem)
         layout.addWidget(self.more)
 
-    def offer(self, table: pd.DataFrame) -> None:
-        """Offer what ``table`` holds; choices that it still has are kept."""
+    def offer(self, cells: CellTable) -> None:
+        """Offer what the table of ``cells`` holds; choices that it still has are kept."""
+        table = cells.table
         columns = [str(name) for name in table]
         for name, menu in self.menus.items():
-            kinds = sorted(set(table[name].dropna().astype(str)) - {""}) if name in table else []
+            kinds = cells.kinds.get(name, [])
             chosen = menu.currentData()
             menu.clear()
             menu.addItem(_EVERY, None)

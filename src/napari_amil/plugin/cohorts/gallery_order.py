@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QComboBox, QHBoxLayout, QLabel, QToolButton, QWidget
 
-from napari_amil.plugin.colour.colours import ColourScale, default_scale, score_columns
+from napari_amil.plugin.colour.colours import ColourScale, default_scale
 from napari_amil.plugin.colour.scales import ColourScales
 from napari_amil.plugin.reasons.words import meaning, title
+from napari_amil.plugin.window.remembered import remember, remembered
 
 _DIRECTIONS = {True: ("highest first", Qt.ArrowType.DownArrow), False: ("lowest first", Qt.ArrowType.UpArrow)}
+_COLUMN, _FALLING = "gallery/column", "gallery/highest_first"
 _SMALL_IS_UNUSUAL = {"anomaly_p", "anomaly_q"}
 _PERCENT = {"anomaly_percentile", "anomaly_percentile_se"}
 
@@ -29,14 +30,15 @@ class GalleryOrder(QWidget):
         self.column.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
         self.direction = QToolButton()
         self.direction.setCheckable(True)
-        self.direction.setChecked(True)
+        self.direction.setChecked(remembered(_FALLING, True))
+        self._wanted = remembered(_COLUMN, "")
         self.direction.setToolTip("Turn the order round.")
         layout = QHBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(QLabel("Sort by"))
         layout.addWidget(self.column, 1)
         layout.addWidget(self.direction)
-        self._show_direction(True)
+        self._show_direction(self.direction.isChecked())
         self.column.activated.connect(self._on_chosen)
         self.direction.toggled.connect(self._on_turned)
 
@@ -46,7 +48,7 @@ class GalleryOrder(QWidget):
 
     def setValue(self, column: str, highest_first: bool = True) -> None:  # noqa: N802 - Qt's manner
         """Sort by ``column``; emits ``valueChanged`` once if anything differs."""
-        before = self.value()
+        before, self._wanted = self.value(), column
         self.blockSignals(True)
         self.column.setCurrentIndex(max(self.column.findData(column), 0))
         self.direction.setChecked(highest_first)
@@ -54,17 +56,15 @@ class GalleryOrder(QWidget):
         if self.value() != before:
             self.valueChanged.emit()
 
-    def offer(self, table: pd.DataFrame) -> None:
-        """Offer the columns of ``table`` that hold numbers; the chosen one stays chosen."""
-        names = [name for name in score_columns(table) if table[name].notna().any()]
+    def offer(self, names: list[str]) -> None:
+        """Offer columns of numbers, the first where the one that was chosen last is not among them."""
         if names == [self.column.itemData(i) for i in range(self.column.count())]:
             return
-        chosen = self.column.currentData()
         self.column.clear()
         for name in names:
             self.column.addItem(title(name), name)
             self.column.setItemData(self.column.count() - 1, meaning(name), Qt.ItemDataRole.ToolTipRole)
-        self.column.setCurrentIndex(max(self.column.findData(chosen), 0))
+        self.column.setCurrentIndex(max(self.column.findData(self._wanted), 0))
 
     def scale(self, scales: ColourScales, values: NDArray[np.float64]) -> ColourScale | None:
         """Return the scale of the chosen column, the same as everywhere in the window."""
@@ -75,10 +75,13 @@ class GalleryOrder(QWidget):
 
     def _on_chosen(self, _: int) -> None:
         self.column.setToolTip(meaning(self.value()[0]))
+        self._wanted = self.value()[0]
+        remember(_COLUMN, self._wanted)
         self.valueChanged.emit()
 
     def _on_turned(self, highest_first: bool) -> None:
         self._show_direction(highest_first)
+        remember(_FALLING, highest_first)
         self.valueChanged.emit()
 
     def _show_direction(self, highest_first: bool) -> None:

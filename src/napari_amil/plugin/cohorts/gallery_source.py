@@ -6,16 +6,20 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from qtpy.QtCore import QMimeData, Signal
+from qtpy.QtCore import QMimeData, Qt, Signal
 from qtpy.QtGui import QDragEnterEvent, QDropEvent
-from qtpy.QtWidgets import QComboBox, QFileDialog, QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QComboBox, QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidget
 
 from napari_amil.core.exchange.project import CELLS
-from napari_amil.plugin.cohorts.scored_folder import ScoredFolder, read_scored_folder
+from napari_amil.plugin.cohorts.cell_table import CellTable, read_cohort
+from napari_amil.plugin.cohorts.scored_folder import ScoredFolder
+from napari_amil.plugin.window.path_choice import ask_path
+from napari_amil.plugin.window.remembered import remember_first, remembered_list
 from napari_amil.plugin.window.theme import wrapped
 
 _OPEN = "Open images"
 _CHOOSE = "Scored folder …"
+_KEPT = "gallery/folders"
 
 
 class GallerySource(QWidget):
@@ -36,6 +40,9 @@ class GallerySource(QWidget):
             "'napari-amil score COHORT --out FOLDER' has written. You may also drop such a folder here."
         )
         self.menu.addItem(_OPEN, None)
+        for folder in remembered_list(_KEPT):
+            if (Path(folder) / CELLS).is_file():
+                self._add(Path(folder), self.menu.count())
         self.menu.addItem(_CHOOSE, None)
         self.lost = wrapped()
         self.choose_images = QPushButton("Where are its images? …")
@@ -65,17 +72,22 @@ class GallerySource(QWidget):
         """Show the cells of a scored folder, or of the open images; the folder is read anew each time."""
         self._folder = folder
         self.show_images(None, asked=False)
-        if folder is not None and self.menu.findData(str(folder)) < 0:
-            self.menu.insertItem(1, folder.name or str(folder), str(folder))
-            self.menu.setItemData(1, str(folder), 3)
+        if folder is not None:
+            if self.menu.findData(str(folder)) < 0:
+                self._add(folder, 1)
+            remember_first(_KEPT, str(folder))
         self.menu.setCurrentIndex(0 if folder is None else self.menu.findData(str(folder)))
         self.valueChanged.emit()
 
-    def reader(self) -> Callable[[], ScoredFolder]:
-        """Return what reads the chosen folder, in any thread."""
+    def _add(self, folder: Path, place: int) -> None:
+        self.menu.insertItem(place, folder.name or str(folder), str(folder))
+        self.menu.setItemData(place, str(folder), Qt.ItemDataRole.ToolTipRole)
+
+    def reader(self) -> Callable[[], tuple[ScoredFolder, CellTable]]:
+        """Return what reads the chosen folder and its cells, in any thread."""
         if self._folder is None:
             raise ValueError("No folder is chosen.")
-        return partial(read_scored_folder, self._folder)
+        return partial(read_cohort, self._folder)
 
     def images(self) -> Path | None:
         """Return the folder that the names of images are relative to; None while it is not known."""
@@ -105,20 +117,20 @@ class GallerySource(QWidget):
         if self.menu.itemText(index) != _CHOOSE or data is not None:
             self.setValue(Path(data) if data is not None else None)
             return
-        start = str(self._folder.parent) if self._folder is not None else ""
-        chosen = QFileDialog.getExistingDirectory(self, "Folder that napari-amil score has written", start)
-        if chosen:
-            self.setValue(Path(chosen))
-        else:
-            before = self._folder
-            self.menu.setCurrentIndex(0 if before is None else self.menu.findData(str(before)))
+        before = self._folder
+        self.menu.setCurrentIndex(0 if before is None else self.menu.findData(str(before)))
+        ask_path(self, "Folder that napari-amil score has written", self._take)
+
+    def _take(self, folder: str) -> None:
+        self.setValue(Path(folder))
 
     def _on_choose_images(self) -> None:
         start = str(self._folder.parent) if self._folder is not None else ""
-        chosen = QFileDialog.getExistingDirectory(self, "Folder of the images", start)
-        if chosen:
-            self.show_images(Path(chosen), asked=True)
-            self.imagesChanged.emit()
+        ask_path(self, "Folder of the images", self._take_images, start=start)
+
+    def _take_images(self, folder: str) -> None:
+        self.show_images(Path(folder), asked=True)
+        self.imagesChanged.emit()
 
 
 def _dropped(data: QMimeData | None) -> Path | None:

@@ -11,16 +11,20 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from napari_amil.core.errors import AmilError
 from napari_amil.core.exchange.files import read_json
-from napari_amil.core.exchange.project import BAGS, CARD, CELLS
+from napari_amil.core.exchange.project import BAGS, CARD, CELLS, Project, read_project
 
 _NEEDED = ("image", "cell_id", "y0", "x0", "y1", "x1")
 _OF_BAG = ("label", "predicted", "verdict")
 _PAGE = re.compile(r"(?P<file>.+\.tiff?)#(?P<page>[1-9]\d*)", re.IGNORECASE)
 _LEVELS_UP = 3
 _FOLDERS_SEEN = 200
+_ROWS_AT_ONCE = 4000
+_WORDS: Any = {"bag": str, "image": str, "label": str}
+_SAME_TIME_S = 2.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,12 +42,19 @@ class ScoredFolder:
         One row per bag; empty where there is no table of them.
     images
         The folder that the names of images are relative to; None if it was not found.
+    outlines
+        One ``(n_points, 2)`` polygon y, x per row of ``cells``, in pixels; empty where only tables are left.
     """
 
     path: Path
     cells: pd.DataFrame
     bags: pd.DataFrame
     images: Path | None
+    outlines: tuple[NDArray[np.float32], ...] = ()
+
+    def outlines_of(self, rows: Iterable[int]) -> tuple[NDArray[np.float32], ...]:
+        """Return the outlines of some rows of ``cells``; nothing where they are not known."""
+        return tuple(self.outlines[row] for row in rows) if self.outlines else ()
 
     def verdict_of(self, bag: str, image: str) -> dict[str, Any] | None:
         """Return what the model says about a bag; None if unknown or if it has cells of other images."""
@@ -69,25 +80,45 @@ def read_scored_folder(path: Path) -> ScoredFolder:
         If the folder holds no table of cells that can be used.
     """
     folder = path.parent if path.is_file() else path
-    cells = _read_table(folder / CELLS)
+    project = _project_in(folder)
+    cells = project.cells if project is not None else _read_table(folder / CELLS)
     missing = [name for name in _NEEDED if name not in cells]
     if missing or cells.empty:
         lack = f"lacks {', '.join(missing)}" if missing else "has no row"
         raise AmilError(f"'{folder / CELLS}' {lack}; choose a folder that napari-amil score has written.")
     cells["image"] = cells["image"].astype(str)
-    bags = _read_table(folder / BAGS) if (folder / BAGS).is_file() else pd.DataFrame()
+    bags = pd.DataFrame()
+    if project is not None:
+        bags = project.bags
+    elif (folder / BAGS).is_file():
+        bags = _read_table(folder / BAGS)
     if "bag" in cells and "bag" in bags:
         told = [name for name in _OF_BAG if name in bags and name not in cells]
         known = bags.drop_duplicates("bag").set_index("bag")[told]
         cells = cells.join(known, on="bag")
     if "status" not in cells:
         cells["status"] = "scored"
-    return ScoredFolder(folder, cells, bags, find_images_of(folder, cells["image"].unique()))
+    images = find_images_of(folder, cells["image"].unique())
+    return ScoredFolder(folder, cells, bags, images, project.outlines if project is not None else ())
+
+
+def _project_in(folder: Path) -> Project | None:
+    """Return the arrays beside the table: quick to read, with outlines; None where the table is newer."""
+    card, table = folder / CARD, folder / CELLS
+    try:
+        if table.is_file() and table.stat().st_mtime > card.stat().st_mtime + _SAME_TIME_S:
+            return None
+        project = read_project(folder)
+    except (AmilError, OSError):
+        return None
+    return project if len(project.cells) else None
 
 
 def _read_table(path: Path) -> pd.DataFrame:
+    """Return a table, read part by part, so that the thread that does it never holds up the window."""
     try:
-        return pd.read_csv(path, dtype={"bag": str, "image": str, "label": str})
+        with pd.read_csv(path, dtype=_WORDS, chunksize=_ROWS_AT_ONCE) as parts:
+            return pd.concat(parts, ignore_index=True)
     except FileNotFoundError as error:
         raise AmilError(
             f"There is no '{path}'; choose a folder that napari-amil score has written."

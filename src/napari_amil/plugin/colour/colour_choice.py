@@ -36,8 +36,11 @@ from napari_amil.plugin.layers.rows import record_of
 from napari_amil.plugin.reasons.evidence import evidence_of
 from napari_amil.plugin.reasons.words import meaning, title
 from napari_amil.plugin.window.forms import Folded
+from napari_amil.plugin.window.remembered import remember, remembered
 
 _LEVELS = (50.0, 95.0, 99.0)
+_COLUMN = "colour/column"
+_MAPS = {False: "colour/map", True: "colour/diverging_map"}
 _OWN_LEVELS = ("anomaly_percentile", "anomaly_p", "anomaly_q", "detection_score")
 
 
@@ -58,7 +61,7 @@ class ColourChoice(QWidget):
         self.fit = QPushButton("Fit to this image")
         self.fit.setToolTip("Set both ends from the cells of this image; all images then use the same scale.")
         self._lay_out()
-        self.column.activated.connect(self._on_column_chosen)
+        self.column.activated.connect(self._on_column_activated)
         self.colormap.activated.connect(self._on_scale_edited)
         self.low.valueChanged.connect(self._on_scale_edited)
         self.high.valueChanged.connect(self._on_scale_edited)
@@ -101,7 +104,7 @@ class ColourChoice(QWidget):
         self.setVisible(self._layer is not None)
         if self._layer is None:
             return
-        chosen = self.column.currentData()
+        chosen = self.column.currentData() or remembered(_COLUMN, "")
         table = self._layer.features
         self.column.clear()
         for column in score_columns(table):
@@ -129,18 +132,24 @@ class ColourChoice(QWidget):
             return np.empty(0)
         return np.asarray(self._layer.features[column].to_numpy(float))
 
+    def _on_column_activated(self, _: int) -> None:
+        remember(_COLUMN, str(self.column.currentData()))
+        self._on_column_chosen()
+
     def _on_column_chosen(self, _: int = 0) -> None:
         column = self.column.currentData()
         if column is None:
             return
         self.column.setToolTip(meaning(column))
-        self._scales.setdefault(column, default_scale(column, self._values()))
+        self._scales.setdefault(column, _with_own_map(default_scale(column, self._values())))
         self._show(self._scales[column])
 
     def _on_scale_edited(self, _: object = None) -> None:
         scale = self.value()
         if scale is not None and self.low.value() < self.high.value():
             low, high, name = self.low.value(), self.high.value(), self.colormap.currentText()
+            if name != scale.colormap:
+                remember(_MAPS[is_signed(scale.column)], name)
             self._show(replace(scale, low=low, high=high, colormap=name))
 
     def _on_fit(self) -> None:
@@ -179,6 +188,13 @@ class ColourChoice(QWidget):
             box.setValue(number)
         for editor in editors:
             editor.blockSignals(False)
+
+
+def _with_own_map(scale: ColourScale) -> ColourScale:
+    """Return ``scale`` in the map that the user chose last for scores of its kind."""
+    signed = is_signed(scale.column)
+    name = remembered(_MAPS[signed], scale.colormap)
+    return replace(scale, colormap=name) if name in (DIVERGING_MAPS if signed else SEQUENTIAL_MAPS) else scale
 
 
 def marks_of(layer: Shapes, column: str) -> Marks:

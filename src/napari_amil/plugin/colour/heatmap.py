@@ -11,7 +11,7 @@ from scipy.ndimage import gaussian_filter
 
 from napari_amil.plugin.colour.colours import ColourScale, map_colours
 from napari_amil.plugin.layers.layers import image_transform, need_record
-from napari_amil.plugin.layers.rows import BOX_COLUMNS, PIXEL_EDGE, CellRecord
+from napari_amil.plugin.layers.rows import BOX_COLUMNS, PIXEL_EDGE, CellRecord, layer_name
 
 DEFAULT_REACH = 1.0
 """Standard deviation of the kernel in cell diameters."""
@@ -58,7 +58,7 @@ def make_field(layer: Shapes) -> Image:
     record = need_record(layer)
     companion = Image(
         _pixels(layer, record),
-        name=f"score field of {record.image_name}",
+        name=layer_name(record.image_name, "score field"),
         blending="translucent",
         interpolation2d="linear",
         **_transform(layer, record),

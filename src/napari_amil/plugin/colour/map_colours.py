@@ -11,6 +11,7 @@ KINDS = ("label", "verdict", "patient", "bag", "cell_type")
 """Columns of names that can colour a map."""
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#F0E442")
 _REST = "#7F7F7F"
+_UNUSUAL_Q, _UNUSUAL_PERCENTILE, _SMALL_GROUP = 0.05, 97.5, 0.01
 
 
 def with_kinds(cells: pd.DataFrame, bags: pd.DataFrame) -> pd.DataFrame:
@@ -33,6 +34,23 @@ def kind_colours(names: pd.Series) -> tuple[NDArray[np.float64], dict[str, str]]
     colours = to_rgba_array([colour_of.get(name, _REST) for name in filled])
     rest = len(set(filled) - set(frequent))
     return colours, colour_of | ({"all others": _REST} if rest else {})
+
+
+def rare_rows(cells: pd.DataFrame, column: str) -> NDArray[np.bool_]:
+    """Return which cells stay points where others become density: unusual ones, those of small groups.
+
+    Unusual is q < 0.05 or more anomalous than 97.5 % of control cells, a small group one of the names in
+    ``column`` that fewer than a hundredth of the cells bear.
+    """
+    rare = np.zeros(len(cells), dtype=bool)
+    if "anomaly_q" in cells:
+        rare |= cells["anomaly_q"].to_numpy(np.float64) < _UNUSUAL_Q
+    if "anomaly_percentile" in cells:
+        rare |= cells["anomaly_percentile"].to_numpy(np.float64) >= _UNUSUAL_PERCENTILE
+    if column in KINDS:
+        counts = cells[column].map(cells[column].value_counts()).fillna(len(cells)).to_numpy(np.float64)
+        rare |= counts < _SMALL_GROUP * len(cells)
+    return rare
 
 
 def drawing_order(values: pd.Series) -> NDArray[np.int64]:

@@ -202,7 +202,8 @@ class Overlays(QObject):
 
     def _watch(self, layer: Any) -> None:  # noqa: ANN401
         if isinstance(layer, Shapes):
-            hear(self, layer.events.features, self._on_something)
+            for emitter in (layer.events.features, layer.events.edge_color):
+                hear(self, emitter, self._on_something)
             hear(self, layer.events.visible, self._on_visible)
 
     def _on_visible(self, _: object) -> None:
@@ -232,7 +233,7 @@ def overlays_of(viewer: ViewerModel) -> Overlays:
     key = id(viewer)
     if key not in _overlays:
         _overlays[key] = Overlays(viewer, QCoreApplication.instance())
-        weakref.finalize(viewer, _forget, key)
+        weakref.finalize(viewer, _forget, key).atexit = False  # Qt is gone by then
     return _overlays[key]
 
 

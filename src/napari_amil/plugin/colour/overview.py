@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from napari_amil.plugin.colour.colours import UNSCORED_RGBA
 from napari_amil.plugin.layers.companions import lie_on
 from napari_amil.plugin.layers.layers import edge_width, image_transform, need_record
-from napari_amil.plugin.layers.rows import BOX_COLUMNS, PIXEL_EDGE
+from napari_amil.plugin.layers.rows import BOX_COLUMNS, PIXEL_EDGE, layer_name
 
 MANY = 3000
 """More cells in view than this are shown as dots."""
@@ -51,7 +51,7 @@ def make_dots(layer: Shapes) -> Points:
         face_color=_colours(layer),
         border_width=0,
         opacity=0.85,
-        name=f"overview of {record.image_name}",
+        name=layer_name(record.image_name, "overview"),
         **image_transform(layer),
     )
 
@@ -90,7 +90,7 @@ def make_outlines(layer: Shapes, rows: list[int]) -> Shapes:
         edge_width=1.5 * edge_width(record),
         edge_color=colours,
         face_color=np.zeros((max(len(rows), 1), 4)),
-        name=f"most unusual of {record.image_name}",
+        name=layer_name(record.image_name, "most unusual"),
         features={"cell_id": [int(ids[row]) for row in rows]},
         **image_transform(layer),
     )

@@ -9,6 +9,9 @@ from napari.components import ViewerModel
 from qtpy.QtCore import QCoreApplication, QObject, Signal
 
 from napari_amil.plugin.colour.colours import CellStyle, ColourScale
+from napari_amil.plugin.window.remembered import remember, remembered
+
+_KIND, _OPACITY = "colour/style", "colour/opacity"
 
 
 class ColourScales(QObject):
@@ -25,7 +28,7 @@ class ColourScales(QObject):
     def __init__(self, parent: QObject | None = None) -> None:
         super().__init__(parent)
         self._scales: dict[str, ColourScale] = {}
-        self._style = CellStyle()
+        self._style = _last_style()
         self.current: ColourScale | None = None
 
     @property
@@ -37,6 +40,8 @@ class ColourScales(QObject):
         """Draw cells in ``style`` from now on."""
         if style != self._style:
             self._style = style
+            remember(_KIND, style.kind)
+            remember(_OPACITY, style.opacity)
             self._scales = {name: replace(scale, style=style) for name, scale in self._scales.items()}
             if self.current is not None:
                 self.current = replace(self.current, style=style)
@@ -60,6 +65,13 @@ class ColourScales(QObject):
         if scale != self.current:
             self.current = scale
             self.changed.emit(scale)
+
+
+def _last_style() -> CellStyle:
+    try:
+        return CellStyle(remembered(_KIND, CellStyle().kind), remembered(_OPACITY, CellStyle().opacity))
+    except ValueError:
+        return CellStyle()
 
 
 _scales: dict[int, ColourScales] = {}

@@ -14,6 +14,7 @@ from qtpy.QtCore import QCoreApplication, QObject
 
 from napari_amil.plugin.layers.autosave import Autosave, autosave_folder
 from napari_amil.plugin.layers.edits import next_unsure, toggle_excluded
+from napari_amil.plugin.layers.first_writer import stand_first
 from napari_amil.plugin.layers.journal import journal_of, keep
 from napari_amil.plugin.layers.layers import cell_layers, image_transform
 from napari_amil.plugin.layers.planes import image_name
@@ -46,6 +47,7 @@ class CellCare(QObject):
         self._viewer = weakref.ref(viewer)
         self._seen: set[tuple[str, int]] = set()
         self._kind = "found"
+        stand_first()
         self.autosave = Autosave(viewer, autosave_folder(), self)
         hear(self, viewer.layers.events.inserted, self._on_inserted)
         application = QCoreApplication.instance()
@@ -110,9 +112,13 @@ class CellCare(QObject):
         fly_to(viewer, layer, row)
         return True
 
+    def go_on(self, layer: Shapes) -> bool:
+        """Go to the next cell that is unsure in the way that was asked for last."""
+        return self.go_to_next(layer, self._kind)
+
     def _on_next_key(self, layer: Shapes) -> None:
         """Go to the next unsure cell."""
-        if not self.go_to_next(layer, self._kind):
+        if not self.go_on(layer):
             show_info("There is no other unsure cell.")
 
 

@@ -6,6 +6,7 @@ import weakref
 from collections.abc import Callable, Iterable
 from typing import Any
 
+import numpy as np
 from napari.components import ViewerModel
 from napari.layers import Layer, Shapes
 from qtpy.QtCore import QObject, QTimer, Signal
@@ -117,7 +118,15 @@ class _Removal:
 def lie_on(companion: Layer, layer: Shapes) -> None:
     """Give a companion in the same pixels the transform of its cell layer."""
     for name, value in image_transform(layer).items():
-        setattr(companion, name, value)
+        if not _is_same(getattr(companion, name), value):
+            setattr(companion, name, value)  # each draws the layer anew
+
+
+def _is_same(old: object, new: object) -> bool:
+    """Tell whether two parts of a transform are equal: numbers, an affine, or units."""
+    if isinstance(old, tuple) or isinstance(new, tuple):
+        return old == new
+    return np.array_equal(np.asarray(old, float), np.asarray(new, float))
 
 
 def companions_of(viewer: ViewerModel, layer: Shapes) -> list[Layer]:

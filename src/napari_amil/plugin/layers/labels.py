@@ -13,6 +13,7 @@ from napari_amil.core.errors import AmilError
 from napari_amil.core.exchange.labels import cells_of_labels
 from napari_amil.plugin.layers.layers import make_layer
 from napari_amil.plugin.layers.planes import Plane
+from napari_amil.plugin.layers.rows import layer_name
 
 
 def layer_of_labels(labels: Labels, plane: Plane) -> Shapes:
@@ -41,5 +42,5 @@ def layer_of_labels(labels: Labels, plane: Plane) -> Shapes:
     record = plane.record()
     record.candidates = Candidates.of(replace(cells, touches_border=np.asarray(cut)), float("nan"))
     layer = make_layer(record.known, record, plane.layer)
-    layer.name = f"cells of {labels.name}"
+    layer.name = layer_name(labels.name)
     return layer

@@ -14,11 +14,14 @@ from napari_amil.core.types import Cells
 from napari_amil.plugin.colour.colours import UNSCORED_RGBA, ColourScale
 from napari_amil.plugin.layers.journal import keep
 from napari_amil.plugin.layers.rows import (
+    DOTTED,
     PIXEL_EDGE,
     RECORD,
     CellRecord,
     cells_in,
+    colour_cells,
     complete,
+    layer_name,
     record_of,
     score_names,
     write_features,
@@ -47,7 +50,7 @@ def make_layer(cells: Cells, record: CellRecord, image: Image) -> Shapes:
             edge_width=edge_width(record),
             edge_color=np.tile(UNSCORED_RGBA, (n_colours, 1)),
             face_color=np.zeros((n_colours, 4)),
-            name=f"cells of {record.image_name}",
+            name=layer_name(record.image_name),
             opacity=1.0,
             **image_transform(image),
             metadata={RECORD: record},
@@ -106,7 +109,9 @@ def show_scale(layer: Shapes, scale: ColourScale) -> None:
     """Colour the cells by ``scale``; cells without that score turn grey."""
     record = need_record(layer)
     record.scale = scale
-    write_features(layer, record, layer.features)
+    colour_cells(layer, record, layer.features.iloc[: layer.nshapes])
+    if DOTTED in layer.metadata:
+        layer.events.edge_color()  # what stands in for the cells is coloured anew
 
 
 def show_cells(layer: Shapes, cells: Cells) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from copy import copy
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -17,6 +19,7 @@ from napari_amil.core.detection.select import Candidates
 from napari_amil.core.settings import DetectionSettings, SelectionSettings
 from napari_amil.core.types import CELL_COLUMNS, Cells
 from napari_amil.plugin.colour.colours import ColourScale
+from napari_amil.plugin.layers.paint import paint
 
 RECORD = "napari_amil"
 """Key of the `CellRecord` in ``layer.metadata``."""
@@ -32,6 +35,7 @@ _FLAGS = ("touches_border", "overlaps")
 _BASE = ("image", "cell_id", *BOX_COLUMNS, "detection_score", "area_px", *_FLAGS, "status")
 _ELLIPSE_POINTS = 48
 _MOVED_PX = 1e-3
+_ENDING = re.compile(r"\.[A-Za-z]\w{1,4}(?=$|#)")
 
 
 class Witness(Protocol):
@@ -120,6 +124,16 @@ def record_of(layer: Any) -> CellRecord | None:  # noqa: ANN401
     """Return the record of a cell layer; None for any other layer."""
     record = layer.metadata.get(RECORD) if isinstance(layer, Shapes) else None
     return record if isinstance(record, CellRecord) else None
+
+
+def layer_name(image_name: str, what: str = "cells") -> str:
+    """Return the name of a layer on an image; napari takes it as the name of a file, so it has no ending.
+
+    >>> layer_name("slides/267.jpg"), layer_name("stack.ome.tif#3", "boxes")
+    ('cells of 267', 'boxes of stack_ome#3')
+    """
+    base = _ENDING.sub("", Path(image_name).name)
+    return f"{what} of {base.replace('.', '_')}"
 
 
 class RowKeeper:
@@ -236,14 +250,19 @@ def write_features(layer: Shapes, record: CellRecord, table: pd.DataFrame) -> No
         layer.feature_defaults = blank_row(table, record)
         record.present = set(table["cell_id"].tolist())
         record.next_id = max(record.next_id, *(cell_id + 1 for cell_id in record.present), 1)
-        if record.scale is not None and layer.nshapes and DOTTED not in layer.metadata:
-            values = _floats(table, record.scale.column, len(table))
-            layer.edge_color = record.scale.edge_rgba(values)
-            layer.face_color = record.scale.face_rgba(values)
+        colour_cells(layer, record, table)
     finally:
         record.paused = was_paused
     if record.journal is not None:
         record.journal.after()
+
+
+def colour_cells(layer: Shapes, record: CellRecord, table: pd.DataFrame) -> None:
+    """Colour every shape by the scale of ``record``; shapes behind an overview wait until they are seen."""
+    if record.scale is None or not layer.nshapes or DOTTED in layer.metadata:
+        return
+    values = _floats(table, record.scale.column, len(table))
+    paint(layer, record.scale.edge_rgba(values), record.scale.face_rgba(values))
 
 
 def blank_row(table: pd.DataFrame, record: CellRecord) -> dict[str, Any]:

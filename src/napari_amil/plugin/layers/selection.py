@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
+import pandas as pd
 from napari.components import ViewerModel
 from napari.layers import Shapes
 from qtpy.QtCore import QCoreApplication, QObject, Signal
@@ -19,11 +20,51 @@ _CELLS_ACROSS = 8
 """How many cell diameters the shorter side of the canvas shows after a flight to a cell."""
 
 
+BAG = "bag"
+"""Key in ``metadata`` of a cell layer that shows the cells of one bag of a cohort: the name of the bag."""
+
+
 class CellKey(NamedTuple):
-    """A cell of any image, open or not: the columns ``image`` and ``cell_id`` of every table."""
+    """A cell of any image, open or not: the columns ``image``, ``cell_id`` and ``bag`` of every table.
+
+    Where an image lies in several bags, each counts its cells by itself, so that only the bag tells
+    two cells apart. Cells of an image that was opened alone have no bag.
+    """
 
     image: str
     cell_id: int
+    bag: str = ""
+
+
+class KeyRows:
+    """Which rows of a table the cells of some keys are in.
+
+    A key with a bag means the cell of that bag; a key or a row without one means any.
+
+    Parameters
+    ----------
+    images, cell_ids
+        Columns of the table.
+    bags
+        The same; None where the table has no bags.
+    """
+
+    def __init__(self, images: Iterable[Any], cell_ids: Iterable[Any], bags: Iterable[Any] | None) -> None:
+        self._images = [str(image) for image in images]
+        self._ids = [int(cell_id) for cell_id in cell_ids]
+        self._bags = None if bags is None else [str(bag) for bag in bags]
+        self._found: dict[bool, dict[tuple[str, int, str], list[int]]] = {}
+
+    def rows(self, key: CellKey) -> list[int]:
+        """Return the rows of a cell; a cell that is listed twice has two."""
+        by_bag = bool(key.bag) and self._bags is not None
+        if by_bag not in self._found:
+            bags = self._bags if by_bag and self._bags is not None else [""] * len(self._ids)
+            index: dict[tuple[str, int, str], list[int]] = {}
+            for row, place in enumerate(zip(self._images, self._ids, bags, strict=True)):
+                index.setdefault(place, []).append(row)
+            self._found[by_bag] = index
+        return self._found[by_bag].get(key if by_bag else CellKey(key.image, key.cell_id), [])
 
 
 class CellSelection(QObject):
@@ -114,13 +155,26 @@ def keys_of(layer: Shapes, rows: Iterable[int]) -> list[CellKey]:
     table = layer.features
     known = [row for row in sorted(rows) if row < len(table)]
     images, ids = table["image"].to_numpy()[known], table["cell_id"].to_numpy()[known]
-    return [CellKey(str(image), int(cell_id)) for image, cell_id in zip(images, ids, strict=True)]
+    bag = str(layer.metadata.get(BAG, ""))
+    return [CellKey(str(image), int(cell_id), bag) for image, cell_id in zip(images, ids, strict=True)]
+
+
+def keys_of_rows(cells: pd.DataFrame) -> list[CellKey]:
+    """Return the keys of the rows of a table of the cells of a cohort."""
+    columns = (cells[name].tolist() for name in ("image", "cell_id", "bag"))
+    return [CellKey(str(image), int(number), str(bag)) for image, number, bag in zip(*columns, strict=True)]
 
 
 def rows_of(layer: Shapes, keys: Iterable[CellKey]) -> list[int]:
-    """Return in which rows of a cell layer the cells of ``keys`` lie; cells of other images are left out."""
-    record = record_of(layer)
-    wanted = [key.cell_id for key in keys if record is not None and key.image == record.image_name]
+    """Return in which rows of a cell layer the cells of ``keys`` lie; others are left out."""
+    record, bag = record_of(layer), str(layer.metadata.get(BAG, ""))
+    wanted = [
+        key.cell_id
+        for key in keys
+        if record is not None
+        and key.image == record.image_name
+        and (key.bag == bag or not key.bag or not bag)
+    ]
     ids = layer.features["cell_id"].to_numpy()[: layer.nshapes]
     return [int(row) for row in np.flatnonzero(np.isin(ids, wanted))]
 

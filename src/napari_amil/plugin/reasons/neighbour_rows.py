@@ -142,7 +142,7 @@ class LikeCells(QWidget):
         groups = groups_of(cell_layers(self._viewer.layers))
         if not any(self._wanted.image in members for members in groups.values()):
             return
-        self._task = self._worker.start("neighbours", cell=list(self._wanted), groups=groups)
+        self._task = self._worker.start("neighbours", cell=list(self._wanted[:2]), groups=groups)
         self._task.finished.connect(self._on_finished)
         self._task.errored.connect(self._on_ended)
         self._task.cancelled.connect(self._on_ended)
@@ -154,7 +154,7 @@ class LikeCells(QWidget):
         self._task = None
         if self._wanted is None:
             return
-        if list(self._wanted) != list(result["cell"]):
+        if list(self._wanted[:2]) != list(result["cell"]):
             self._ask()
             return
         groups = result["groups"]

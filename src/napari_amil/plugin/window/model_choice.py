@@ -10,11 +10,19 @@ from qtpy.QtWidgets import QComboBox, QFileDialog, QScrollArea, QVBoxLayout, QWi
 
 from napari_amil.plugin.window.forms import Folded
 from napari_amil.plugin.window.model_words import card_text, model_words
+from napari_amil.plugin.window.path_choice import ask_path
+from napari_amil.plugin.window.remembered import (
+    remember,
+    remember_first,
+    remembered,
+    remembered_list,
+)
 from napari_amil.plugin.window.theme import wrapped
 from napari_amil.plugin.window.work import Worker
 
 STARTER = "Starter model"
 _FROM_FILE = "From a file …"
+_OWN, _CHOSEN = "models/own", "models/chosen"
 _CARD_PX = 170
 """Height of the part of a card that is seen at once."""
 
@@ -30,6 +38,9 @@ class ModelChoice(QWidget):
         self._shown = 0
         self.combo = QComboBox()
         self.combo.addItem(STARTER, None)
+        for path in remembered_list(_OWN):
+            if Path(path).is_file():
+                self._add(path, self.combo.count())
         self.combo.addItem(_FROM_FILE, _FROM_FILE)
         self.combo.setToolTip("The networks and the control cells that cells are compared with.")
         self.combo.setAccessibleName("Model")
@@ -49,6 +60,8 @@ class ModelChoice(QWidget):
         layout.setSpacing(2)
         layout.addWidget(self.combo)
         layout.addWidget(self.about)
+        self._shown = max(self.combo.findData(remembered(_CHOSEN, "")), 0)
+        self.combo.setCurrentIndex(self._shown)
         self.combo.activated.connect(self._on_activated)
         self.about.button.toggled.connect(self._on_about_toggled)
 
@@ -62,8 +75,10 @@ class ModelChoice(QWidget):
         index = self.combo.findData(path) if path is not None else 0
         if index < 0:
             index = self.combo.count() - 1
-            self.combo.insertItem(index, Path(str(path)).name, path)
-            self.combo.setItemData(index, str(path), Qt.ItemDataRole.ToolTipRole)
+            self._add(str(path), index)
+        if path is not None:
+            remember_first(_OWN, path)
+        remember(_CHOSEN, path or "")
         self._shown = index
         self.combo.setCurrentIndex(index)
         self.card.clear()
@@ -71,17 +86,17 @@ class ModelChoice(QWidget):
             self._ask_card()
         self.changed.emit()
 
+    def _add(self, path: str, place: int) -> None:
+        self.combo.insertItem(place, Path(path).name, path)
+        self.combo.setItemData(place, path, Qt.ItemDataRole.ToolTipRole)
+
     def _on_activated(self, index: int) -> None:
         if self.combo.itemData(index) != _FROM_FILE:
             self.setValue(self.combo.itemData(index))
             return
         self.combo.setCurrentIndex(self._shown)
-        dialog = QFileDialog(self, "Choose a model", "", "Models (*.safetensors)")
-        dialog.setFileMode(QFileDialog.FileMode.ExistingFile)
-        dialog.fileSelected.connect(self.setValue)
-        dialog.finished.connect(dialog.deleteLater)
-        dialog.setModal(False)
-        dialog.show()
+        mode = QFileDialog.FileMode.ExistingFile
+        ask_path(self, "Choose a model", self.setValue, mode=mode, files="Models (*.safetensors)")
 
     def _on_about_toggled(self, is_open: bool) -> None:
         if is_open and not self.card.text():

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtGui import QDragEnterEvent, QDropEvent
 from qtpy.QtWidgets import QFileDialog, QHBoxLayout, QLineEdit, QMenu, QToolButton, QWidget
+
+from napari_amil.plugin.window.remembered import last_folder, remember_folder
 
 
 class PathChoice(QWidget):
@@ -86,15 +89,35 @@ class PathChoice(QWidget):
             self.setValue(paths[0])
 
     def _choose(self, mode: QFileDialog.FileMode) -> None:
-        dialog = QFileDialog(self, self._title, self.line.text(), self._files)
-        dialog.setFileMode(mode)
-        dialog.fileSelected.connect(self.setValue)
-        dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
-        dialog.setModal(False)
-        dialog.show()
+        ask_path(self, self._title, self.setValue, mode=mode, files=self._files, start=self.line.text())
 
     def _on_edited(self) -> None:
         text = self.line.text().strip()
         if text != self._last:
             self._last = text
             self.changed.emit()
+
+
+def ask_path(
+    parent: QWidget,
+    title: str,
+    take: Callable[[str], None],
+    *,
+    mode: QFileDialog.FileMode = QFileDialog.FileMode.Directory,
+    files: str = "",
+    start: str = "",
+) -> QFileDialog:
+    """Open a dialog that holds up nothing, and hand the chosen path to the method ``take``.
+
+    It begins at ``start``, or where the last path was chosen; ``AnyFile`` asks for a file to write.
+    """
+    dialog = QFileDialog(parent, title, start or last_folder(), files)
+    dialog.setFileMode(mode)
+    if mode == QFileDialog.FileMode.AnyFile:
+        dialog.setAcceptMode(QFileDialog.AcceptMode.AcceptSave)
+    dialog.fileSelected.connect(remember_folder)
+    dialog.fileSelected.connect(take)
+    dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+    dialog.setModal(False)
+    dialog.show()
+    return dialog

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from napari_amil.core.errors import CohortError
 from napari_amil.core.events import drain
+from napari_amil.core.exchange.project import read_project
 from napari_amil.core.pipeline.cohorts import Source
 from napari_amil.core.pipeline.fields import Recipe
 from napari_amil.core.pipeline.studies.plan import StudyProtocol
@@ -33,6 +35,20 @@ def test_a_class_is_left_out_and_looked_for(source: Source, recipe: Recipe, tmp_
     figures = {path.name for path in (tmp_path / "figures").iterdir()}
     assert {"scores-spherocytosis.svg", "unseen-spherocytosis.png", "cells-spherocytosis.png"} <= figures
     assert "| spherocytosis |" in (tmp_path / "table.md").read_text(encoding="utf-8")
+    folders = sorted(path for path in tmp_path.iterdir() if path.name.startswith("scored-"))
+    assert [path.name for path in folders] == [f"scored-spherocytosis-fold-{fold}" for fold in (0, 1)]
+    projects = [read_project(folder) for folder in folders]
+    assert sum(len(project.bags) for project in projects) == 12
+    kept = pd.concat([project.cells for project in projects], ignore_index=True)
+    np.testing.assert_allclose(kept["anomaly"], cells["anomaly"])  # in the order of the table of cells
+    assert projects[0].classes == ("control", "elliptocytosis")
+    assert projects[0].embeddings.std(axis=0).min() > 0
+    assert projects[0].image_file(projects[0].cells["image"].iloc[0])[0].is_file()
+    same = kept.groupby(["image", "cell_id"])[["y0", "x0"]].nunique()
+    assert (same == 1).all(axis=None)  # a cell of several bags has one id
+    distance = projects[0].cells.groupby("bag")["anomaly"].quantile(0.95)
+    assert projects[0].bags.set_index("bag")["anomaly_p95"].to_dict() == pytest.approx(distance.to_dict())
+    assert (tmp_path / "clusters.csv").exists()
 
 
 def test_what_cannot_be_left_out_is_refused(source: Source, recipe: Recipe, tmp_path: Path) -> None:

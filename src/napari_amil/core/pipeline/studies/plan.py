@@ -196,6 +196,12 @@ class Plan:
         """Return the cells of a trial, and the numbers of the bags that it tests."""
         return self._opened[trial.cells], self._sides(trial.cells, trial.fold)[1]
 
+    def controls(self, trial: Trial) -> NDArray[np.int64]:
+        """Return the numbers of the control bags that a trial learns from."""
+        train = self._sides(trial.cells, trial.fold)[0]
+        bags = self._opened[trial.cells].bags
+        return train[bags.labels[train] == bags.control_label]
+
     def truth(self) -> Truth:
         """Return labels, patients and cell types: the same for every row."""
         return next(iter(self._opened.values())).truth()

@@ -31,6 +31,7 @@ from napari_amil.core.pipeline.outputs import environment, make_folder, write_js
 from napari_amil.core.pipeline.studies.jobs import running
 from napari_amil.core.pipeline.studies.plan import Plan, StudyProtocol
 from napari_amil.core.pipeline.studies.trials import Trial
+from napari_amil.core.pipeline.studies.unseen_projects import exploring_unseen
 from napari_amil.core.types import Image
 
 EVERY = "all"
@@ -46,7 +47,8 @@ def unseen(
     ``out`` gets ``table.csv`` and ``table.md``; for each class ``cells-<class>.csv`` and
     ``bags-<class>.csv`` of the first run; and in ``figures`` the distributions of the scores in every
     class, the cells of the unseen class against control cells, and its most anomalous cells side by
-    side. What is done lies in ``out/work``.
+    side; ``scored-<class>``, the test as a scored folder with its exploration, and ``clusters.csv``, how
+    purely and completely each class was found as a cluster. What is done lies in ``out/work``.
 
     Parameters
     ----------
@@ -78,6 +80,10 @@ def unseen(
     table = unseen_table(tests, recipe.settings.verdict)
     write_table(table, out / "table.csv")
     write_text(unseen_markdown(table), out / "table.md")
+    first = {names[row]: runs[min(runs)] for row, runs in plan.complete().items() if runs}
+    pairs = {name: list(zip(first[name], runs[min(runs)], strict=True)) for name, runs in tests.items()}
+    clusters = yield from exploring_unseen(plan, pairs, out)
+    write_table(clusters, out / "clusters.csv")
     for name, runs in tests.items():
         folds = runs[min(runs)]
         bags = pd.concat([test.bag_table(recipe.settings.verdict) for test in folds], ignore_index=True)

@@ -1,0 +1,110 @@
+"""How long a click would wait while cells are found and scored: the event loop of the window.
+
+Usage: python -m benchmarks detect_latency [--image FIELD] [--rounds 3]
+
+A timer beats every 5 ms in an offscreen window with the panels Detect, Score, Cell card and Cell gallery,
+while the worker finds and scores the cells of one field (made up unless one is given) and the window
+shows them. Told are the median, the 95th percentile and the largest delay of a beat, in milliseconds,
+over all rounds but the first, which warms the worker up. The aims are 30 ms for the 95th percentile and
+200 ms for the largest. Run it on a quiet machine: the worker keeps a core busy.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
+
+import numpy as np
+from napari.components import ViewerModel
+from qtpy.QtCore import QTimer
+from qtpy.QtWidgets import QApplication
+from skimage.io import imread
+
+from benchmarks.window_latency import told
+from napari_amil.plugin.cell_card import CellCard
+from napari_amil.plugin.detect import DetectPanel
+from napari_amil.plugin.gallery import GalleryPanel
+from napari_amil.plugin.samples import synthetic_smear
+from napari_amil.plugin.score import ScorePanel
+from napari_amil.plugin.window.work import Worker
+
+_BEAT_MS = 5
+_PATIENCE_S = 600
+
+
+class Way:
+    """One way from a field to scored cells, and when each beat of the timer came meanwhile."""
+
+    def __init__(self, detect: DetectPanel, score: ScorePanel) -> None:
+        self.detect, self.score = detect, score
+        self.is_done, self.problem = False, ""
+        detect.detected.connect(self._on_detected)
+        score.scored.connect(self._on_scored)
+        for panel in (detect, score):
+            panel.errored.connect(self._on_errored)
+
+    def go(self, application: QApplication) -> np.ndarray:
+        """Return by how many milliseconds each beat came late."""
+        self.is_done = False
+        times: list[float] = []
+        timer = QTimer()
+        timer.timeout.connect(lambda: times.append(time.perf_counter()))
+        timer.start(_BEAT_MS)
+        self.detect.run()
+        end = time.perf_counter() + _PATIENCE_S
+        while not self.is_done and time.perf_counter() < end:
+            application.processEvents()
+            time.sleep(0.0005)
+        settle = time.perf_counter() + 1.0  # the gallery and the overlays follow a moment later
+        while time.perf_counter() < settle:
+            application.processEvents()
+            time.sleep(0.0005)
+        timer.stop()
+        if self.problem or not self.is_done:
+            raise RuntimeError(self.problem or "The cells were not scored in ten minutes.")
+        return np.maximum(np.diff(times) * 1000 - _BEAT_MS, 0)
+
+    def _on_detected(self, _: object) -> None:
+        QTimer.singleShot(0, self.score.run)
+
+    def _on_scored(self, _: object) -> None:
+        self.is_done = True
+
+    def _on_errored(self, problem: str) -> None:
+        self.problem, self.is_done = problem, True
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure some ways from a field to scored cells."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--image", type=Path)
+    parser.add_argument("--rounds", type=int, default=3)
+    options = parser.parse_args(arguments)
+    application = QApplication.instance() or QApplication([])
+    viewer = ViewerModel()
+    pixels = imread(options.image) if options.image else synthetic_smear()[0][0]
+    viewer.add_image(pixels, rgb=True, name="field")
+    worker = Worker()
+    detect, score = DetectPanel(viewer, worker), ScorePanel(viewer, worker)
+    panels = [detect, score, CellCard(viewer, worker), GalleryPanel(viewer)]
+    for panel in panels:
+        panel.resize(400, 700)
+        panel.show()
+    way = Way(detect, score)
+    way.go(application)
+    late = np.concatenate([way.go(application) for _ in range(options.rounds)])
+    layer = score.cells.layer()
+    print(f"{layer.nshapes} cells, {options.rounds} rounds")
+    told("finding and scoring cells", late)
+    for panel in panels:
+        panel.close()
+    worker.close()
+
+
+if __name__ == "__main__":
+    main()

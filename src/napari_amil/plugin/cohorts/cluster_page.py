@@ -1,0 +1,226 @@
+"""Clusters of unusual cells: found in the background, looked at one by one, and named."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from napari.components import ViewerModel
+from qtpy.QtCore import QModelIndex, Qt, Signal
+from qtpy.QtWidgets import (
+    QComboBox,
+    QDoubleSpinBox,
+    QFormLayout,
+    QLineEdit,
+    QSpinBox,
+    QVBoxLayout,
+    QWidget,
+)
+
+from napari_amil.core.errors import AmilError
+from napari_amil.plugin.cohorts.bag_table import BagFilter, BagModel, row_view
+from napari_amil.plugin.cohorts.cell_strip import CellStrip
+from napari_amil.plugin.cohorts.clusters import FoundClusters, read_clusters
+from napari_amil.plugin.cohorts.project import open_project_of
+from napari_amil.plugin.layers.selection import keys_of_rows
+from napari_amil.plugin.window.job import JobBar
+from napari_amil.plugin.window.remembered import remember, remembered
+from napari_amil.plugin.window.theme import wrapped
+from napari_amil.plugin.window.work import Worker
+
+_NONE = (
+    "No cluster was found: no unusual cells lie close together. Lower the percentile or the smallest size."
+)
+_SAVED = (
+    "{n_cells} cells are the candidate class '{name}', and {n_bags} samples bear its label, in {path}: {next}"
+)
+_SAMPLES = {"All samples": 90.0, "Samples that no class explains": 75.0}
+"""Which samples are looked into, and from which percentile on cells are unusual there."""
+_KEPT = "explore/"
+_NEXT = "choose this file as the cohort in 'Train a model'."
+
+
+class ClusterPage(QWidget):
+    """Settings, Find; a row per cluster; its cells and patients; a name for it."""
+
+    found = Signal(int)
+    """How many clusters are shown."""
+    errored = Signal(str)
+
+    def __init__(self, viewer: ViewerModel, worker: Worker) -> None:
+        super().__init__()
+        self._worker = worker
+        self._state = open_project_of(viewer)
+        self._clusters: FoundClusters | None = None
+        self._build(viewer)
+        self.job.wanted.connect(self.run)
+        self.job.finished.connect(self._on_found)
+        self.job.errored.connect(self.errored)
+        self.naming.wanted.connect(self.name_cluster)
+        self.naming.finished.connect(self._on_named)
+        self.naming.errored.connect(self.errored)
+        self.name.returnPressed.connect(self.name_cluster)
+        self._state.changed.connect(self._on_project_changed)
+        self._on_project_changed()
+
+    def _build(self, viewer: ViewerModel) -> None:
+        self.samples, self.percentile, self.least = QComboBox(), QDoubleSpinBox(), QSpinBox()
+        self.samples.addItems(list(_SAMPLES))
+        self.samples.setAccessibleName("Look into")
+        self.samples.setToolTip(
+            "Samples that no class explains: their label is not a class of the model or, without a label, "
+            "the verdict is none. Cells of known kinds are not in the way there."
+        )
+        if remembered(f"{_KEPT}unexplained", default=False):
+            self.samples.setCurrentIndex(1)
+        self.percentile.setRange(50, 100)
+        self.percentile.setDecimals(1)
+        self.percentile.setSuffix(" %")
+        self.percentile.setValue(remembered(f"{_KEPT}percentile", _SAMPLES[self.samples.currentText()]))
+        self.percentile.setAccessibleName("Unusual from percentile")
+        self.percentile.setToolTip(
+            "Cells that are more anomalous than so many per cent of control cells are looked at, as are all "
+            "with q < 0.05."
+        )
+        self.least.setRange(3, 10_000)
+        self.least.setValue(remembered(f"{_KEPT}min_cells", 10))
+        self.least.setSuffix(" cells")
+        self.least.setAccessibleName("Smallest cluster")
+        self.least.setToolTip("Fewer cells that look alike are no cluster.")
+        self.job = JobBar(
+            "Find clusters", "Look for groups of unusual cells that look alike, in the background."
+        )
+        self.said, self.detail = wrapped(), wrapped()
+        self.model, self.rows = BagModel(self), BagFilter(self)
+        self.rows.setSourceModel(self.model)
+        tip = "Click a cluster, or press Enter: its cells are chosen in every view, its middle is shown."
+        self.view = row_view(self.rows, "Clusters", tip)
+        self.view.setMinimumHeight(110)
+        self.cells = CellStrip(viewer, "Cells of the cluster", "Click a cluster to see its cells.")
+        self.name = QLineEdit()
+        self.name.setPlaceholderText("Name of a new class")
+        self.name.setAccessibleName("Name of a new class")
+        self.name.setToolTip(
+            "What these cells are; the next training can learn them as a class of this name."
+        )
+        self.naming = JobBar("Make it a class", "Keep the cluster under this name, for the next training.")
+        self._lay_out()
+        self.samples.currentTextChanged.connect(self._on_samples_changed)
+        self.view.clicked.connect(self._on_row)
+        self.view.activated.connect(self._on_row)
+        self.cells.errored.connect(self._on_errored)
+
+    def _lay_out(self) -> None:
+        form = QFormLayout()
+        form.addRow("Look into", self.samples)
+        form.addRow("Unusual from", self.percentile)
+        form.addRow("At least", self.least)
+        layout = QVBoxLayout(self)
+        layout.addLayout(form)
+        for widget in (self.job, self.said):
+            layout.addWidget(widget)
+        layout.addWidget(self.view, 2)
+        layout.addWidget(self.detail)
+        layout.addWidget(self.cells, 3)
+        layout.addWidget(self.name)
+        layout.addWidget(self.naming)
+
+    def run(self) -> None:
+        """Find the clusters of the open project in the background."""
+        if self.job.is_running or self._state.folder is None:
+            return
+        settings: dict[str, float] = {
+            "percentile": self.percentile.value(),
+            "min_cells": self.least.value(),
+            "unexplained": bool(self.samples.currentIndex()),
+        }
+        for name, value in settings.items():
+            remember(f"{_KEPT}{name}", value)
+        self.job.follow(self._worker.start("explore", folder=str(self._state.folder), **settings))
+
+    def chosen(self) -> int | None:
+        """Return the number of the cluster in the chosen row."""
+        index = self.view.currentIndex()
+        if not index.isValid() or not len(self.model.table):
+            return None
+        return int(self.model.table["cluster"].iloc[self.rows.mapToSource(index).row()])
+
+    def name_cluster(self) -> None:
+        """Make the chosen cluster a candidate class."""
+        cluster, name = self.chosen(), self.name.text().strip()
+        if self.naming.is_running:
+            return
+        if cluster is None or not name:
+            self._on_errored("Click a cluster and write a name for it first.")
+            return
+        folder = str(self._state.folder)
+        self.naming.follow(self._worker.start("name_cluster", folder=folder, cluster=cluster, name=name))
+
+    def show_cluster(self, cluster: int) -> None:
+        """Choose the cells of a cluster in every view, and show the one in its middle on its image."""
+        project = self._state.project
+        if self._clusters is None or project is None:
+            return
+        rows = self._clusters.rows(cluster)
+        once = project.cells.iloc[rows].drop_duplicates(["image", "y0", "x0", "y1", "x1"]).index.to_numpy()
+        self.cells.show_rows(np.asarray(once, dtype=np.int64))
+        self.detail.setText(self._clusters.patients_in_words(cluster))
+        try:
+            self._state.show_cell(int(rows[0]), keys_of_rows(project.cells.iloc[rows]))
+        except AmilError as error:
+            self._on_errored(str(error))
+
+    def _on_samples_changed(self, text: str) -> None:
+        self.percentile.setValue(_SAMPLES[text])
+
+    def _on_row(self, _: QModelIndex) -> None:
+        cluster = self.chosen()
+        if cluster is not None:
+            self.naming.say("")
+            self.show_cluster(cluster)
+
+    def _on_found(self, result: dict[str, Any]) -> None:
+        if str(self._state.folder) == result["folder"]:
+            self._on_project_changed()
+
+    def _on_named(self, result: dict[str, Any]) -> None:
+        project = self._state.project
+        if project is None or str(self._state.folder) != result["folder"]:
+            return
+        noted = {**self._named(), result["name"]: self.chosen() or 0}
+        project.card["candidates"] = {name: {"cluster": cluster} for name, cluster in noted.items()}
+        self._fill()
+        self.name.clear()
+        self.naming.say(_SAVED.format(**result, next=_NEXT))
+
+    def _named(self) -> dict[str, int]:
+        project = self._state.project
+        noted = {} if project is None else project.card.get("candidates", {})
+        return {name: int(value["cluster"]) for name, value in noted.items()}
+
+    def _on_project_changed(self) -> None:
+        project, folder = self._state.project, self._state.folder
+        self._clusters = None if project is None or folder is None else read_clusters(folder, project)
+        self.cells.show_rows(np.zeros(0, dtype=np.int64))
+        self.detail.setText("")
+        self._fill()
+        self.found.emit(0 if self._clusters is None else len(self._clusters.table))
+
+    def _fill(self) -> None:
+        found = self._clusters
+        for widget in (self.view, self.detail, self.cells, self.name, self.naming):
+            widget.setVisible(found is not None and len(found.table) > 0)
+        self.said.setText("" if found is None or len(found.table) else _NONE)
+        self.said.setVisible(bool(self.said.text()))
+        if found is None:
+            return
+        at = self.view.currentIndex().row()
+        self.model.show(found.shown(self._named()))
+        self.view.sortByColumn(-1, Qt.SortOrder.AscendingOrder)
+        self.view.resizeColumnsToContents()
+        if at >= 0:
+            self.view.selectRow(at)
+
+    def _on_errored(self, sentence: str) -> None:
+        self.naming.say(sentence, "error")
+        self.errored.emit(sentence)

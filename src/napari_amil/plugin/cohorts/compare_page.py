@@ -1,0 +1,134 @@
+"""Two groups of samples compared: patients count, not cells."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from napari.components import ViewerModel
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QComboBox, QFormLayout, QVBoxLayout, QWidget
+
+from napari_amil.plugin.cohorts.bag_table import BagFilter, BagModel, row_view
+from napari_amil.plugin.cohorts.project import open_project_of
+from napari_amil.plugin.window.job import JobBar
+from napari_amil.plugin.window.path_choice import PathChoice
+from napari_amil.plugin.window.theme import wrapped
+from napari_amil.plugin.window.work import Worker
+
+_OF_TABLE = "a table of mine"
+_KNOWN = {"label": "Label", "verdict": "Verdict", "predicted": "Most like"}
+_MOST_GROUPS = 40
+_SHOWN = ("statistic", "mean_first", "mean_second", "cliffs_delta", "p", "n_first", "n_second")
+_WORDS = {"anomalous_fraction": "share of unusual cells", "anomaly": "distance from control"}
+
+
+class ComparePage(QWidget):
+    """Which groups, Compare; then means, effect size and p of each statistic."""
+
+    def __init__(self, viewer: ViewerModel, worker: Worker) -> None:
+        super().__init__()
+        self._worker = worker
+        self._state = open_project_of(viewer)
+        self.by = _choice("Groups by", "What parts the samples into groups.")
+        self.first = _choice("First group", "For instance before a treatment, or the controls.")
+        self.second = _choice("Second group", "A positive Cliff's delta means that this group has more.")
+        self.table = PathChoice("Choose a table of groups", "drop a table", "Tables (*.csv)")
+        self.table.setToolTip("A table with the columns 'bag' or 'patient', and 'group' with two groups.")
+        self.job = JobBar(
+            "Compare", "One number of each patient counts; patients are dealt to groups at random."
+        )
+        self.said = wrapped()
+        self.model, self.rows = BagModel(self), BagFilter(self)
+        self.rows.setSourceModel(self.model)
+        self.view = row_view(self.rows, "Comparison", "Hover over a head for its meaning.")
+        self._form = QFormLayout()
+        for widget in (self.by, self.first, self.second):
+            self._form.addRow(widget.accessibleName(), widget)
+        self._form.addRow("Table", self.table)
+        layout = QVBoxLayout(self)
+        layout.addLayout(self._form)
+        for box in (self.job, self.said):
+            layout.addWidget(box)
+        layout.addWidget(self.view, 1)
+        self.by.currentTextChanged.connect(self._on_by_changed)
+        self.job.wanted.connect(self.run)
+        self.job.finished.connect(self._on_compared)
+        self._state.changed.connect(self._on_project_changed)
+        self._on_project_changed()
+
+    def run(self) -> None:
+        """Compare the two groups in the background."""
+        project, folder = self._state.project, self._state.folder
+        if self.job.is_running or project is None or folder is None:
+            return
+        out = self._worker.new_folder()
+        if self.by.currentText() == _OF_TABLE:
+            chosen = self.table.value()
+            if chosen is None:
+                self.job.say("Choose the table of the groups first.", "error")
+                return
+            groups = Path(chosen)
+        else:
+            wanted = [self.first.currentText(), self.second.currentText()]
+            if len(set(wanted)) < 2:
+                self.job.say("Choose two different groups.", "error")
+                return
+            groups = out / "bags.csv"
+            column = project.bags[str(self.by.currentData())].astype(str)
+            ranks = {name: f"{number}: {name}" for number, name in enumerate(wanted, start=1)}
+            table = pd.DataFrame({"bag": project.bags["bag"], "group": column.map(ranks)}).dropna()
+            table.to_csv(groups, index=False)
+        self.job.follow(self._worker.start("compare", folder=str(folder), groups=str(groups), out=str(out)))
+
+    def _on_compared(self, result: dict[str, Any]) -> None:
+        table = pd.read_csv(result["table"])
+        paired = bool(table["paired"].all())
+        how = (
+            "patients are compared with themselves" if paired else "patients are compared between the groups"
+        )
+        self.said.setText(
+            f"{table['first'].iloc[0]} and {table['second'].iloc[0]}; {how}. For research only."
+        )
+        names = table["statistic"].map(lambda name: _WORDS.get(name, str(name).replace("_", " ")))
+        self.model.show(table.assign(statistic=names)[list(_SHOWN)])
+        self.view.sortByColumn(-1, Qt.SortOrder.AscendingOrder)
+        self.view.resizeColumnsToContents()
+        self.view.show()
+
+    def _on_project_changed(self) -> None:
+        project = self._state.project
+        self.view.setVisible(False)
+        self.said.setText("")
+        if project is None:
+            return
+        self.by.blockSignals(True)
+        self.by.clear()
+        for name, title in _KNOWN.items():
+            if name in project.bags and 2 <= len(set(project.bags[name].dropna()) - {""}) <= _MOST_GROUPS:
+                self.by.addItem(title, name)
+        self.by.addItem(_OF_TABLE, "")
+        self.by.blockSignals(False)
+        self._on_by_changed()
+
+    def _on_by_changed(self, _: str = "") -> None:
+        project, column = self._state.project, str(self.by.currentData() or "")
+        self._form.setRowVisible(self.table, not column)
+        for number, combo in enumerate((self.first, self.second)):
+            self._form.setRowVisible(combo, bool(column))
+            combo.clear()
+            if column and project is not None:
+                names = sorted(set(project.bags[column].dropna().astype(str)) - {""})
+                names = [project.control, *names] if project.control in names else names
+                combo.addItems(list(dict.fromkeys(names)))
+                combo.setCurrentIndex(min(number, combo.count() - 1))
+
+
+def _choice(name: str, tip: str) -> QComboBox:
+    combo = QComboBox()
+    combo.setAccessibleName(name)
+    combo.setToolTip(tip)
+    combo.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+    combo.setMinimumContentsLength(12)
+    return combo

@@ -1,0 +1,164 @@
+"""The distribution of any score per class or patient: drawn, clicked, saved."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_qtagg import FigureCanvasQTAgg
+from matplotlib.figure import Figure
+from napari.components import ViewerModel
+from qtpy.QtCore import Signal
+from qtpy.QtWidgets import QComboBox, QFileDialog, QFormLayout, QPushButton, QScrollArea, QVBoxLayout, QWidget
+
+from napari_amil.core.errors import AmilError
+from napari_amil.core.exchange.files import replacing
+from napari_amil.plugin.cohorts.distributions import Distributions, Look, draw
+from napari_amil.plugin.cohorts.project import open_project_of
+from napari_amil.plugin.colour.colours import score_columns
+from napari_amil.plugin.colour.map_colours import with_kinds
+from napari_amil.plugin.layers.selection import keys_of_rows, selection_of
+from napari_amil.plugin.reasons.words import title
+from napari_amil.plugin.window.follow import hear
+from napari_amil.plugin.window.theme import palette, wrapped
+
+_GROUPS = {"Label": "label", "Patient": "patient", "Verdict": "verdict", "True cell type": "cell_type"}
+_ROW_PX, _FOOT_PX, _MOST_ROWS = 44, 60, 60
+_PAPER = Look("black", "white")
+_BAND = "Grey: the middle 90 % of {0} cells. Lines: medians. Click a row to choose its cells."
+
+
+class DistributionPage(QWidget):
+    """Which score, by what; one row per group; a click chooses the cells of a group in every view."""
+
+    errored = Signal(str)
+
+    def __init__(self, viewer: ViewerModel) -> None:
+        super().__init__()
+        self._viewer = viewer
+        self._state = open_project_of(viewer)
+        self._selection = selection_of(viewer)
+        self._axes: list[Axes] = []
+        self.shown: Distributions | None = None
+        self._build()
+        self._state.changed.connect(self._on_project_changed)
+        hear(self, viewer.events.theme, self._on_theme_changed)
+        self._on_project_changed()
+
+    def _build(self) -> None:
+        self.score, self.by = QComboBox(), QComboBox()
+        for combo, name, tip in (
+            (self.score, "Score", "Whose distribution is drawn."),
+            (self.by, "One row per", "Which cells are put together."),
+        ):
+            combo.setAccessibleName(name)
+            combo.setToolTip(tip)
+            combo.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+            combo.setMinimumContentsLength(12)
+        self.figure = Figure(layout="constrained")
+        self.canvas: Any = FigureCanvasQTAgg(self.figure)  # type: ignore[no-untyped-call]
+        self.canvas.setAccessibleName("Distributions of the score")
+        area = QScrollArea()
+        area.setWidget(self.canvas)
+        area.setWidgetResizable(True)
+        self.save = QPushButton("Save figure …")
+        self.save.setToolTip("As PNG, SVG or PDF, with black letters on white.")
+        self.said = wrapped()
+        form = QFormLayout()
+        form.addRow("Score", self.score)
+        form.addRow("One row per", self.by)
+        layout = QVBoxLayout(self)
+        layout.addLayout(form)
+        layout.addWidget(self.said)
+        layout.addWidget(area, 1)
+        layout.addWidget(self.save)
+        self.score.currentTextChanged.connect(self._draw)
+        self.by.currentTextChanged.connect(self._draw)
+        self.save.clicked.connect(self._ask_where)
+        self.canvas.mpl_connect("button_press_event", self._on_click)
+
+    def _on_project_changed(self) -> None:
+        project = self._state.project
+        if project is None:
+            return
+        self._cells = with_kinds(project.cells, project.bags)
+        for combo, items in (
+            (self.score, {title(name): name for name in score_columns(project.cells)}),
+            (self.by, {text: name for text, name in _GROUPS.items() if name in self._cells}),
+        ):
+            before = combo.currentData()
+            combo.blockSignals(True)
+            combo.clear()
+            for text, name in items.items():
+                combo.addItem(text, name)
+            combo.setCurrentIndex(max(combo.findData(before), 0))
+            combo.blockSignals(False)
+        self._draw()
+
+    def _groups(self) -> tuple[Any, list[str]]:
+        """Return the group of each cell, and the names: controls first, then by size, at most sixty."""
+        assert self._state.project is not None
+        column = self._cells[str(self.by.currentData())]
+        group = column.astype(object).where(column.notna() & (column != ""), "unknown").astype(str)
+        names = list(group.value_counts().index)
+        control = self._state.project.control
+        return group, sorted(names, key=lambda name: name != control)[:_MOST_ROWS]
+
+    def _draw(self, _: str = "") -> None:
+        project, name = self._state.project, self.score.currentData()
+        if project is None or name is None or self.by.currentData() is None:
+            return
+        group, names = self._groups()
+        is_control = (self._cells["label"] == project.control).to_numpy()
+        self.shown = Distributions.of(self._cells[str(name)], group, names, is_control)
+        self.canvas.setMinimumHeight(_FOOT_PX + _ROW_PX * len(names))
+        colours = palette(self._viewer.theme)
+        look = Look(colours.text.name(), colours.back.name())
+        self._axes = draw(self.shown, title(str(name)), self.figure, look)
+        self.said.setText(
+            _BAND.format(project.control) if self.shown.band else "No control sample is labelled."
+        )
+        self.canvas.draw_idle()
+
+    def _on_click(self, event: Any) -> None:  # noqa: ANN401
+        if event.inaxes in self._axes and self.shown is not None:
+            self.choose(self.shown.names[self._axes.index(event.inaxes)])
+
+    def choose(self, name: str) -> None:
+        """Choose the cells of a group in every view."""
+        group, _ = self._groups()
+        rows = np.flatnonzero((group == name).to_numpy())
+        self._selection.choose(keys_of_rows(self._cells.iloc[rows]))
+        self.said.setText(f"{len(rows):,} cells of {name} are chosen in every view.")
+
+    def _ask_where(self) -> None:
+        dialog = QFileDialog(self, "Save the figure", "distributions.png", "Figures (*.png *.svg *.pdf)")
+        dialog.setAcceptMode(QFileDialog.AcceptMode.AcceptSave)
+        dialog.setDefaultSuffix("png")
+        dialog.fileSelected.connect(self.save_figure)
+        dialog.finished.connect(dialog.deleteLater)
+        dialog.setModal(False)
+        dialog.show()
+
+    def save_figure(self, path: str) -> None:
+        """Write what is drawn, with black letters on white."""
+        if self.shown is None:
+            return
+        figure = Figure(figsize=(6.4, 1 + 0.6 * len(self.shown.names)), layout="constrained")
+        FigureCanvasAgg(figure)
+        draw(self.shown, title(str(self.score.currentData())), figure, _PAPER)
+        kind = Path(path).suffix.lstrip(".").lower() or "png"
+        try:
+            with replacing(Path(path)) as partial:
+                figure.savefig(partial, format=kind, dpi=200)
+        except (AmilError, ValueError) as error:
+            self.said.setText(f"'{path}' cannot be written ({error}); choose a .png, .svg or .pdf.")
+            self.errored.emit(self.said.text())
+            return
+        self.said.setText(f"Saved: {path}")
+
+    def _on_theme_changed(self, _: object) -> None:
+        self._draw()

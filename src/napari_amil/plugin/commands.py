@@ -1,0 +1,45 @@
+"""Commands of the menus: what the keys of a correction do, for those who look for it in a menu."""
+
+from __future__ import annotations
+
+from napari.components import ViewerModel
+from napari.layers import Shapes
+from napari.utils.notifications import show_info
+from napari.viewer import Viewer
+
+from napari_amil.plugin.layers.care import look_after
+from napari_amil.plugin.layers.journal import journal_of
+from napari_amil.plugin.layers.layers import cell_layers
+
+_NO_CELLS = "There are no cells yet: find some with 'Detect cells', or open a file with cells."
+
+
+def undo(viewer: Viewer) -> None:
+    """Take back the last change of the cells, as Ctrl-Z does."""
+    journal = journal_of(_cells(viewer))
+    show_info(journal.undo() if journal is not None else _NO_CELLS)
+
+
+def redo(viewer: Viewer) -> None:
+    """Do the last undone change of the cells again, as Ctrl-Shift-Z does."""
+    journal = journal_of(_cells(viewer))
+    show_info(journal.redo() if journal is not None else _NO_CELLS)
+
+
+def next_unsure_cell(viewer: Viewer) -> None:
+    """Choose the most unsure cell that was not looked at yet and fly to it, as the key N does."""
+    layer = _cells(viewer)
+    if layer is None:
+        show_info(_NO_CELLS)
+    elif not look_after(viewer).go_on(layer):
+        show_info("There is no other unsure cell.")
+
+
+def _cells(viewer: Viewer) -> Shapes | None:
+    """Return the active cell layer, else the topmost one that is seen."""
+    model: ViewerModel = getattr(viewer, "__wrapped__", viewer)
+    layers = cell_layers(model.layers)
+    active = model.layers.selection.active
+    if active in layers:
+        return active
+    return next((layer for layer in reversed(layers) if layer.visible), None)

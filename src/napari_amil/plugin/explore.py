@@ -1,0 +1,92 @@
+"""The Explore panel: what no class explains: novelty, clusters, groups, distributions."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from napari.components import ViewerModel
+from napari.viewer import Viewer
+from qtpy.QtCore import Signal
+from qtpy.QtWidgets import QPushButton, QTabWidget, QVBoxLayout, QWidget
+
+from napari_amil.plugin.cohorts.cluster_page import ClusterPage
+from napari_amil.plugin.cohorts.compare_page import ComparePage
+from napari_amil.plugin.cohorts.distribution_page import DistributionPage
+from napari_amil.plugin.cohorts.novelty_page import NoveltyPage
+from napari_amil.plugin.cohorts.project import open_project_of
+from napari_amil.plugin.window.path_choice import ask_path
+from napari_amil.plugin.window.theme import wrapped
+from napari_amil.plugin.window.work import Worker, shared_worker
+
+_NOTHING = "No results are open: open the folder of a scored cohort, here or in the Cohort panel."
+
+
+class ExplorePanel(QWidget):
+    """Four pages about the open project, in step with the selection that every view shares."""
+
+    errored = Signal(str)
+
+    def __init__(self, napari_viewer: Viewer, worker: Worker | None = None) -> None:
+        super().__init__()
+        viewer: ViewerModel = getattr(napari_viewer, "__wrapped__", napari_viewer)
+        worker = worker if worker is not None else shared_worker()
+        self._state = open_project_of(viewer)
+        self.reopen = QPushButton("Open results …")
+        self.reopen.setToolTip("Choose the folder of a scored cohort.")
+        self.summary = wrapped(_NOTHING)
+        self.clusters = ClusterPage(viewer, worker)
+        self.novelty = NoveltyPage(viewer)
+        self.compare = ComparePage(viewer, worker)
+        self.distributions = DistributionPage(viewer)
+        self.pages = QTabWidget()
+        self.pages.setUsesScrollButtons(True)
+        for page, name, tip in (
+            (self.clusters, "Clusters", "Groups of unusual cells that look alike"),
+            (self.novelty, "Novelty", "Samples and cells, the least known first"),
+            (self.compare, "Compare", "Two groups of patients"),
+            (self.distributions, "Distributions", "Any score, per class or patient"),
+        ):
+            self.pages.setTabToolTip(self.pages.addTab(page, name), tip)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(10, 8, 10, 8)
+        layout.setSpacing(6)
+        for widget in (self.reopen, self.summary):
+            layout.addWidget(widget)
+        layout.addWidget(self.pages, 1)
+        self.setMinimumWidth(300)
+        self.reopen.clicked.connect(self._choose_folder)
+        for page in (self.clusters, self.novelty, self.distributions):
+            page.errored.connect(self._on_errored)
+        self._is_asked = False
+        self._state.changed.connect(self._on_project_changed)
+        self._state.errored.connect(self._on_not_opened)
+        self._on_project_changed()
+
+    def open_folder(self, folder: str) -> None:
+        """Open a scored folder, for every panel."""
+        self._is_asked = True
+        self.summary.setText(f"Reading {folder} …")
+        self._state.open(Path(folder))
+
+    def _on_not_opened(self, sentence: str) -> None:
+        if self._is_asked:
+            self._on_errored(sentence)
+        self._is_asked = False
+
+    def _on_project_changed(self) -> None:
+        project, self._is_asked = self._state.project, False
+        self.pages.setVisible(project is not None)
+        if project is None:
+            return
+        bags = project.bags
+        self.summary.setText(
+            f"{len(bags):,} samples of {bags['patient'].nunique():,} patients, {len(project.cells):,} cells. "
+            "For research only."
+        )
+
+    def _on_errored(self, sentence: str) -> None:
+        self.summary.setText(sentence)
+        self.errored.emit(sentence)
+
+    def _choose_folder(self) -> None:
+        ask_path(self, "Choose the folder of a scored cohort", self.open_folder)
