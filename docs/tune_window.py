@@ -1,4 +1,4 @@
-"""A window whose detector was fine-tuned, with old and new compared: ``python docs/tune_window.py TARGET``.
+"""A window whose detector was fine-tuned, with old and new compared: ``python -m docs.tune_window TARGET``.
 
 The fields are six real ones (Chula RBC-12, below the folder that ``NAPARI_AMIL_DATA`` names), made hard by
 ``benchmarks/fine_tuning.py``: reduced, blurred and in another stain; their annotations are what the starter
@@ -31,7 +31,7 @@ from napari_amil.plugin.window.display import some_display
 
 ANNOTATED = "corrected fields"
 NUMBERS = (126, 267, 73, 79, 88, 95)
-_SETTLE_MS = 2500
+_SETTLE_MS = 4000
 _ASK_MS = 250
 
 
