@@ -25,9 +25,11 @@ from napari_amil.core.pipeline import Recipe, detect_field, load_bundle, pick_de
 from napari_amil.core.settings import DetectorTrainingSettings
 from napari_amil.plugin.training.plans import DetectorPlan
 from napari_amil.plugin.training.run_registry import RunRegistry
+from napari_amil.plugin.training.runs import Run
 from napari_amil.plugin.tune_detector import TuneDetectorPanel
 from napari_amil.plugin.window.display import some_display
 
+ANNOTATED = "corrected fields"
 NUMBERS = (126, 267, 73, 79, 88, 95)
 _SETTLE_MS = 2500
 _ASK_MS = 250
@@ -49,13 +51,21 @@ def annotated_fields(data: Path, out: Path) -> Path:
 class Picture(QObject):
     """Starts a training, waits for its end, compares an image, and takes the picture."""
 
-    def __init__(self, viewer: napari.Viewer, plan: DetectorPlan, target: Path, prepare: Path | None) -> None:
+    def __init__(
+        self, viewer: napari.Viewer, begun: DetectorPlan | Run, target: Path, prepare: Path | None
+    ) -> None:
         super().__init__()
         self._viewer, self._target, self._prepare = viewer, target, prepare
-        self._panel = TuneDetectorPanel(viewer, None, RunRegistry(plan.out.parent / "state"))
+        folder = begun.folder if isinstance(begun, Run) else begun.out
+        self._panel = TuneDetectorPanel(viewer, None, RunRegistry(folder.parent / "state"))
         viewer.window.add_dock_widget(self._panel, name="Fine-tune the detector", area="right")
-        self._panel.prepare.folder.setValue(plan.annotated)
-        self._panel.start(plan)
+        annotated = folder.parent.parent / ANNOTATED
+        self._panel.prepare.folder.setValue(annotated if annotated.is_dir() else None)
+        if isinstance(begun, Run):
+            self._panel.runs.add(begun)
+            self._panel.pages.setCurrentWidget(self._panel.runs)
+        else:
+            self._panel.start(begun)
         self._timer = QTimer(self)
         self._timer.timeout.connect(self._on_timer)
         self._timer.start(_ASK_MS)
@@ -89,19 +99,24 @@ def main() -> None:
     parser.add_argument("target", type=Path)
     parser.add_argument("--prepare", type=Path, help="where a picture of the other page goes")
     parser.add_argument("--theme", default="dark")
+    parser.add_argument("--run", type=Path, help="show this run instead of training anew")
     parser.add_argument("--steps", type=int, default=60)
     options = parser.parse_args()
-    data = Path(os.environ["NAPARI_AMIL_DATA"], "chula")
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder, some_display(2732, 1536):
-        annotated = annotated_fields(data, Path(folder, "corrected fields"))
-        settings = DetectorTrainingSettings.fine_tuning(steps=options.steps)
+        begun: DetectorPlan | Run
+        if options.run is None:
+            data = Path(os.environ["NAPARI_AMIL_DATA"], "chula")
+            annotated = annotated_fields(data, Path(folder, ANNOTATED))
+            settings = DetectorTrainingSettings.fine_tuning(steps=options.steps)
+            begun = DetectorPlan(annotated, Path(folder, "detectors", "first"), settings)
+        else:
+            begun = Run(options.run)
         viewer = napari.Viewer(show=False)
         viewer.theme = options.theme
         viewer.window.resize(1366, 768)
         viewer.window.show()
         viewer.window.resize(1366, 768)
-        plan = DetectorPlan(annotated, Path(folder, "detectors", "first"), settings)
-        picture = Picture(viewer, plan, options.target, options.prepare)
+        picture = Picture(viewer, begun, options.target, options.prepare)
         napari.run()
         del picture
 

@@ -48,14 +48,18 @@ def _bundle_path(request: Request) -> Path:
     return Path(request["bundle"]) if request.get("bundle") else pipeline.starter_path()
 
 
+def _image(request: Request) -> Image:
+    path = Path(request["image"])
+    return np.load(path, allow_pickle=False) if path.suffix == ".npy" else pipeline.read_image(path)
+
+
 @contextmanager
 def _field(request: Request) -> Iterator[pipeline.Field]:
     """Open ``image``, of which a large one is read window by window."""
-    path = Path(request["image"])
-    if path.suffix == ".npy":
-        yield pipeline.as_field(np.load(path, allow_pickle=False))
+    if Path(request["image"]).suffix == ".npy":
+        yield pipeline.as_field(_image(request))
     else:
-        with pipeline.open_field(path) as field:
+        with pipeline.open_field(Path(request["image"])) as field:
             yield field
 
 
@@ -260,11 +264,6 @@ def annotated(request: Request) -> Generator[Event, None, dict[str, Any]]:
         Path(request["place"]), request["share"], request.get("seed", 0)
     )
     return {"images": table.to_dict("records")}
-
-
-def _image(request: Request) -> Image:
-    path = Path(request["image"])
-    return np.load(path, allow_pickle=False) if path.suffix == ".npy" else pipeline.read_image(path)
 
 
 def annotate(request: Request) -> Generator[Event, None, dict[str, Any]]:

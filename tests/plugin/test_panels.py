@@ -3,23 +3,61 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 from napari.components import ViewerModel
 from napari.layers import Image, Shapes
 from pytestqt.qtbot import QtBot
-from qtpy.QtCore import QCoreApplication, QEvent
-from qtpy.QtWidgets import QWidget
+from qtpy.QtCore import QCoreApplication, QEvent, Qt
+from qtpy.QtWidgets import (
+    QAbstractButton,
+    QAbstractSlider,
+    QAbstractSpinBox,
+    QComboBox,
+    QLineEdit,
+    QScrollBar,
+    QWidget,
+)
 
+from napari_amil.plugin.arrange import ArrangePanel
+from napari_amil.plugin.bag import BagPanel
+from napari_amil.plugin.calibrate import CalibratePanel
+from napari_amil.plugin.cell_card import CellCard
+from napari_amil.plugin.cohort import CohortPanel
 from napari_amil.plugin.correct import CorrectPanel
 from napari_amil.plugin.detect import DetectPanel
+from napari_amil.plugin.embedding_map import EmbeddingMap
+from napari_amil.plugin.gallery import GalleryPanel
 from napari_amil.plugin.layers.care import look_after
 from napari_amil.plugin.layers.selection import selection_of
 from napari_amil.plugin.score import ScorePanel
+from napari_amil.plugin.train import TrainPanel
+from napari_amil.plugin.training.run_registry import RunRegistry
 from napari_amil.plugin.window.work import Worker
 
 PANELS = (DetectPanel, ScorePanel, CorrectPanel)
+EVERY = (*PANELS, CellCard, BagPanel, GalleryPanel, CohortPanel, EmbeddingMap)
+EVERY += (TrainPanel, CalibratePanel, ArrangePanel)
+CONTROLS = (QAbstractButton, QComboBox, QLineEdit, QAbstractSpinBox, QAbstractSlider)
+WIDEST_PX, TALLEST_PX = 420, 560
+"""What a panel may ask for where the window has 1366 x 768 pixels."""
+
+
+@pytest.fixture(name="open_panel")
+def _open_panel(viewer: ViewerModel, worker: Worker, tmp_path: Path) -> Callable[[type[QWidget]], QWidget]:
+    def make(kind: type[QWidget]) -> QWidget:
+        if kind is GalleryPanel:
+            return kind(viewer)
+        return kind(viewer, worker, *([RunRegistry(tmp_path)] if kind is TrainPanel else []))
+
+    return make
+
+
+_DEAF = (ArrangePanel, CohortPanel)
+"""Panels that hear nothing of a viewer."""
 
 
 def _n_listeners(viewer: ViewerModel, layer: Shapes) -> dict[str, int]:
@@ -52,19 +90,24 @@ def _close(panel: QWidget) -> None:
     QCoreApplication.sendPostedEvents(panel, QEvent.Type.DeferredDelete)
 
 
-@pytest.mark.parametrize("panel", PANELS)
+@pytest.mark.parametrize("panel", EVERY)
 def test_a_closed_panel_leaves_nothing_behind(
-    panel: type[QWidget], viewer: ViewerModel, image: Image, layer: Shapes, worker: Worker, qtbot: QtBot
+    panel: type[QWidget],
+    viewer: ViewerModel,
+    image: Image,
+    layer: Shapes,
+    open_panel: Callable[[type[QWidget]], QWidget],
+    qtbot: QtBot,
 ) -> None:
     viewer.add_layer(image)
     viewer.add_layer(layer)
     look_after(viewer)
     selection_of(viewer)
-    _close(panel(viewer, worker))  # what the panels of a viewer share, such as its colour scales, stays
+    _close(open_panel(panel))  # what the panels of a viewer share, such as its colour scales, stays
     before = _n_listeners(viewer, layer)
     for _ in range(2):
-        first, second = panel(viewer, worker), panel(viewer, worker)
-        assert _n_listeners(viewer, layer) != before
+        first, second = open_panel(panel), open_panel(panel)
+        assert panel in _DEAF or _n_listeners(viewer, layer) != before
         layer.selected_data = {0}
         _close(first)
         layer.remove([0])
@@ -96,3 +139,22 @@ def test_panels_open_in_any_order(
     assert detect.count.text() == "4 cells"
     correct.undo.click()
     assert detect.count.text() == "5 cells"
+
+
+@pytest.mark.parametrize("panel", EVERY)
+def test_a_panel_fits_and_all_of_it_is_named_and_reached_by_the_keyboard(
+    panel: type[QWidget], open_panel: Callable[[type[QWidget]], QWidget], qtbot: QtBot
+) -> None:
+    widget = open_panel(panel)
+    qtbot.addWidget(widget)
+    widget.show()
+    least = widget.minimumSizeHint().expandedTo(widget.minimumSize())
+    assert least.width() <= WIDEST_PX
+    assert least.height() <= TALLEST_PX
+    for control in (found for kind in CONTROLS for found in widget.findChildren(kind)):
+        part = isinstance(control.parent(), QAbstractSpinBox | QComboBox)
+        if part or isinstance(control, QScrollBar) or control.objectName().startswith("qt_"):
+            continue  # a part of a larger control
+        said = control.accessibleName() or getattr(control, "text", str)() or control.toolTip()
+        assert said, f"{type(control).__name__} in {type(control.parent()).__name__} has no name"
+        assert control.focusPolicy() != Qt.FocusPolicy.NoFocus, said

@@ -203,11 +203,12 @@ def test_a_row_is_shown_with_its_spread(tmp_path: Path, qtbot: QtBot) -> None:
     say(tmp_path, Step("study", 3, 3), Ended())
     runs = RunList(ViewerModel(), RunRegistry(tmp_path / "state"))
     qtbot.addWidget(runs)
+    runs.show()
     runs.add(Run(tmp_path))
     table = runs.view.results.table
     qtbot.waitUntil(lambda: table.rowCount() == 2, timeout=30_000)
     assert [table.item(0, column).text() for column in range(3)] == ["0.812", "0.031", "0.700 to 0.900"]
-    assert runs.view.sentence.text() == "Done: the row is below."
+    qtbot.waitUntil(lambda: runs.view.sentence.text() == "Done: the row is below.", timeout=30_000)
     assert runs.view.curves is None
 
 

@@ -17,9 +17,10 @@ from napari_amil.core.cohort.confounding import (
 )
 from napari_amil.core.cohort.folds import patients_of
 from napari_amil.core.cohort.problems import Problem, enumerate_names
-from napari_amil.core.errors import ImageError
+from napari_amil.core.errors import ImageError, MissingExtraError
 from napari_amil.core.events import Events, Step, drain
-from napari_amil.core.images.read import locate, read_image
+from napari_amil.core.images.fields import open_field, sampled_pixels
+from napari_amil.core.images.read import locate
 from napari_amil.core.types import Bag, Cohort
 
 MIN_PATIENTS = 3
@@ -63,7 +64,7 @@ def checking(cohort: Cohort, embedding_dim: int = 128) -> Events:
         yield Step("check", done, len(images), image)
         try:
             seen[image] = _look(Path(cohort.root), image)
-        except ImageError as error:
+        except (ImageError, MissingExtraError) as error:
             problems.append(Problem("error", str(error), "unreadable-images"))
     yield Step("check", len(images), len(images))
     sizes = {image: (look.height, look.width) for image, look in seen.items()}
@@ -92,9 +93,10 @@ def leaking_patients(cohort: Cohort, part_of: PartOf = fold_of) -> Iterator[Prob
 
 
 def _look(root: Path, image: str) -> _Seen:
-    """Return size, colours and a hash of the pixels of an image."""
-    pixels = read_image(*locate(root, image))
-    height, width, _ = pixels.shape
+    """Return size, colours and a hash of the pixels of an image, of a large one by samples."""
+    with open_field(*locate(root, image)) as field:
+        height, width = field.shape
+        pixels = sampled_pixels(field)
     digest = hashlib.sha256(pixels.tobytes()).hexdigest()
     return _Seen(f"{height} {width} {digest}", height, width, colours_of(pixels))
 

@@ -166,4 +166,4 @@ def _is_crossed(mark: NDArray[np.bool_], inside: tuple[NDArray[np.int64], ...], 
     """Return whether pixels of a mark cover a part of an outline and run across it."""
     if mark.mean() < _MARKED_SHARE:
         return False
-    return max(np.ptp(axis[mark]) for axis in inside) > _MARKED_LENGTH * diameter_px
+    return bool(max(np.ptp(axis[mark]) for axis in inside) > _MARKED_LENGTH * diameter_px)

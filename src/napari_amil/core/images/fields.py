@@ -218,6 +218,14 @@ def sample_windows(shape: tuple[int, int]) -> list[Window]:
     ]
 
 
+def sampled_pixels(field: Field) -> Image:
+    """Return the pixels of a field, of a large one those of windows spread over it, one below the other."""
+    height, width = field.shape
+    if not is_large(field.shape):
+        return field.window(slice(0, height), slice(0, width))
+    return np.concatenate([field.window(*window) for window in sample_windows(field.shape)])
+
+
 def _tiff_field(
     tif: tifffile.TiffFile, path: Path, page: int, series: tifffile.TiffPageSeries, index: int
 ) -> Field:

@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from napari_amil.core.bundle import Scorer
-from napari_amil.core.images.fields import Field, is_large, sample_windows
+from napari_amil.core.images.fields import sampled_pixels
 from napari_amil.core.images.normalise import stain_density
 from napari_amil.core.pipeline.blocks import Seen
 from napari_amil.core.pipeline.fields import Recipe
-from napari_amil.core.types import Cells, Image
+from napari_amil.core.types import Cells
 
 _USUAL_SHARE = 0.05
 _CLEAR_SHARE = 0.10  # share of p < 0.05 among controls from which on the old p-values mislead
@@ -42,7 +42,7 @@ class FieldNotes:
         values = self.per_cell(seen, cells, recipe)
         sides = cells.boxes[:, 2:] - cells.boxes[:, :2]
         diameter = float(np.median(np.sqrt(sides.prod(axis=1))))
-        self.fields.append((float(stain_density(_sample(seen.field))[1]), diameter))
+        self.fields.append((float(stain_density(sampled_pixels(seen.field))[1]), diameter))
         return values
 
     def summary(self) -> dict[str, list[float]]:
@@ -51,14 +51,6 @@ class FieldNotes:
         centre, spread = np.median(values, axis=0), values.std(axis=0)
         names = ("density", "diameter_px")
         return {n: [float(m), float(s)] for n, m, s in zip(names, centre, spread, strict=True)}
-
-
-def _sample(field: Field) -> Image:
-    """Return the pixels of a field, of a large one those of windows spread over it, one below the other."""
-    height, width = field.shape
-    if not is_large(field.shape):
-        return field.window(slice(0, height), slice(0, width))
-    return np.concatenate([field.window(*window) for window in sample_windows(field.shape)])
 
 
 def drift(

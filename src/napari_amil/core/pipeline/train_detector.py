@@ -85,9 +85,8 @@ def fine_tune_detector(
 ) -> Generator[Event, None, FineTuned]:
     """Train the detector of the recipe on annotated images, and measure it before and after.
 
-    The folder gets ``images.csv``, ``checkpoint.safetensors``, ``metrics.json``, and ``held-out.json`` with
-    what the old and the new detector find in the validation images (`write_held_out`); a file ``stop`` in
-    it ends the training after the step that runs, with the best weights so far.
+    The folder gets ``images.csv``, ``checkpoint.safetensors``, ``metrics.json`` and ``held-out.json``
+    (`write_held_out`); a file ``stop`` in it ends the training after the step that runs.
 
     Parameters
     ----------
@@ -127,9 +126,8 @@ def fine_tune_detector(
         recipe.bundle.detector,
         Watch(judge, stop),
     )
+    detectors = {"before": old, "after": trained.model} if old is not None else {"after": trained.model}
     if validation:
-        known = {"before": old, "after": trained.model}
-        detectors = {name: model for name, model in known.items() if model is not None}
         yield from write_held_out(validation, detectors, recipe, out)
     stop.unlink(missing_ok=True)
     figures = _before_and_after(trained)

@@ -9,8 +9,8 @@ import pandas as pd
 from napari.utils.colormaps import Colormap, ensure_colormap
 from numpy.typing import NDArray
 
-UNSCORED_RGBA = (0.55, 0.55, 0.55, 1.0)
-"""Colour of the outline of a cell that has no score."""
+UNSCORED_RGBA = (0.32, 0.32, 0.32, 1.0)
+"""Colour of the outline of a cell that has no score: a grey that shows on a bright and on a dim field."""
 FILL_ALPHA = (0.0, 0.35)
 """Opacity of the inside of a tinted cell at the lower and at the upper end of the scale."""
 STYLES = ("tinted", "outline", "box", "filled")

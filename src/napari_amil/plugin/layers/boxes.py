@@ -6,6 +6,7 @@ import numpy as np
 from napari.layers import Layer, Shapes, Vectors
 from numpy.typing import NDArray
 
+from napari_amil.plugin.colour.colours import UNSCORED_RGBA
 from napari_amil.plugin.layers.companions import lie_on
 from napari_amil.plugin.layers.layers import edge_width, image_transform, need_record
 from napari_amil.plugin.layers.rows import BOX_COLUMNS, PIXEL_EDGE, layer_name
@@ -54,6 +55,6 @@ def box_vectors(layer: Shapes) -> NDArray[np.float64]:
 def _colours(layer: Shapes) -> NDArray[np.float64]:
     scale = need_record(layer).scale
     if scale is None or scale.column not in layer.features:
-        return np.tile([0.55, 0.55, 0.55, 1.0], (_SIDES * layer.nshapes, 1))
+        return np.tile(UNSCORED_RGBA, (_SIDES * layer.nshapes, 1))
     values = layer.features[scale.column].to_numpy(float)[: layer.nshapes]
     return np.repeat(scale.rgba(values), _SIDES, axis=0)

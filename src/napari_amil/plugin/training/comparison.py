@@ -22,7 +22,7 @@ from napari_amil.plugin.window.follow import COMPANION
 OLD_COLOUR, NEW_COLOUR, ANNOTATED_COLOUR = "#d55e00", "#0072b2", "#009e73"
 """Vermilion, blue and green, which colour-blind eyes tell apart on a red smear too."""
 _MARK = "napari_amil_comparison"
-_OLD_WIDTH, _NEW_WIDTH = 1 / 9, 1 / 26
+_OLD_WIDTH, _NEW_WIDTH = 1 / 8, 1 / 18
 """Of a cell's side: the old outline is the broader one, so that both are seen where they agree."""
 
 

@@ -113,12 +113,8 @@ class RunView(QWidget):
         self._grid = QGridLayout()
         self._grid.setSpacing(6)
         layout.addLayout(self._grid)
-        parts: list[QWidget] = [
-            self.which,
-            *self._all_curves.values(),
-            *self._all_results.values(),
-            self.more,
-        ]
+        decision, *others = (self._all_results[kind] for kind in (DETECTOR, TRAINING, ABLATION))
+        parts: list[QWidget] = [self.which, decision, *self._all_curves.values(), *others, self.more]
         for part in parts:
             layout.addWidget(part)
         for name, button in self.buttons.items():

@@ -1,0 +1,168 @@
+"""The window with each panel in turn and a real smear: ``python docs/panel_windows.py OUT``.
+
+Each panel is shown as a user meets it, in a window of 1366 x 768 pixels, once in each theme that is asked
+for; the cells are found and scored by the panels themselves. ``--scored FOLDER`` names what ``napari-amil
+score`` has written, for the gallery, the cohort and the map; without it these show the open image, or
+what they say when nothing is open.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import napari
+from qtpy.QtWidgets import QApplication, QDockWidget
+from skimage.io import imsave
+
+from napari_amil.core.cohort.samples import REAL_FILE, real_field
+from napari_amil.plugin.layers.selection import keys_of, selection_of
+from napari_amil.plugin.window.display import some_display
+from napari_amil.plugin.window.work import shared_worker
+
+PLUGIN = "napari-amil"
+SIZE = (1366, 768)
+PANELS = {
+    "detect": "Detect cells",
+    "score": "Score cells",
+    "card": "Cell card",
+    "verdict": "Verdict",
+    "correct": "Correct cells",
+    "gallery": "Cell gallery",
+    "calibrate": "Calibrate on my controls",
+    "arrange": "Make a cohort of loose images",
+    "train": "Train a model",
+    "cohort": "Cohort",
+    "map": "Embedding map",
+}
+"""In this order, since the cohort and the map open images of their own."""
+_PATIENCE_S = 600
+_SETTLE_S = 1.2
+
+
+class Window:
+    """A real window whose panels are opened one by one, each alone on the right."""
+
+    def __init__(self, field: Path, scored: Path | None) -> None:
+        self.scored = scored
+        self.viewer = napari.Viewer(show=False)
+        self.viewer.window.resize(*SIZE)
+        self.viewer.window.show()
+        self.viewer.window.resize(*SIZE)
+        self.viewer.open(str(field), plugin="napari")
+        self.panels: dict[str, Any] = {}
+        self._dock: QDockWidget | None = None
+
+    def open(self, name: str) -> Any:  # noqa: ANN401 - a panel of any kind
+        """Show one panel, and hide the one before."""
+        if self._dock is not None:
+            self._dock.hide()
+        dock, self.panels[name] = self.viewer.window.add_plugin_dock_widget(PLUGIN, PANELS[name])
+        self._dock = dock
+        dock.show()
+        dock.raise_()
+        getattr(self, f"_set_{name}", lambda: None)()
+        self.rest(_SETTLE_S)
+        return self.panels[name]
+
+    def take(self, path: Path) -> None:
+        """Save a picture of the whole window."""
+        self.rest(0.5)
+        self.viewer.screenshot(str(path), canvas_only=False, flash=False)
+        print(path, flush=True)  # noqa: T201
+
+    def rest(self, seconds: float) -> None:
+        """Let the window work for a while."""
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            QApplication.processEvents()
+            time.sleep(0.02)
+
+    def wait(self, is_done: Callable[[], bool]) -> None:
+        """Let the window work until something is done."""
+        end = time.monotonic() + _PATIENCE_S
+        while not is_done():
+            if time.monotonic() > end:
+                raise TimeoutError("The window was not ready in ten minutes.")
+            self.rest(0.05)
+
+    def _press(self, panel: Any, signal: Any) -> None:  # noqa: ANN401
+        heard: list[object] = []
+        signal.connect(heard.append)
+        panel.errored.connect(heard.append)
+        panel.job.button.click()
+        self.wait(lambda: bool(heard))
+
+    def _set_detect(self) -> None:
+        self._press(self.panels["detect"], self.panels["detect"].detected)
+
+    def _set_score(self) -> None:
+        score = self.panels["score"]
+        self._press(score, score.scored)
+        layer = score.cells.layer()
+        anomaly = layer.features["anomaly"].where(~layer.features["touches_border"])
+        key = keys_of(layer, [int(anomaly.to_numpy().argsort()[-1 - int(anomaly.isna().sum())])])[0]
+        selection_of(self.viewer).choose([key], key)
+
+    def _set_gallery(self) -> None:
+        gallery = self.panels["gallery"]
+        if self.scored is not None:
+            gallery.source.setValue(self.scored)
+        self.wait(lambda: not gallery.reading_folder)
+        gallery.grid.grab()
+        self.wait(lambda: all(gallery._tile(p).picture for p in gallery.grid.visible()))  # noqa: SLF001
+
+    def _set_cohort(self) -> None:
+        if self.scored is not None:
+            cohort = self.panels["cohort"]
+            cohort.results.setText(str(self.scored))
+            cohort.open_results()
+            self.wait(lambda: cohort.view.isVisible())
+            cohort.view.clicked.emit(cohort.rows.index(0, 0))
+
+    def _set_arrange(self) -> None:
+        arrange = self.panels["arrange"]
+        arrange.tree.add_paths([Path(layer.source.path) for layer in self.viewer.layers if layer.source.path])
+
+    def close(self) -> None:
+        """Close the window and end its worker."""
+        shared_worker().close()
+        self.viewer.close()
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Save a picture of every panel that is asked for, in every theme."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("out", type=Path, help="folder for the pictures")
+    parser.add_argument("--scored", type=Path, help="what napari-amil score has written")
+    parser.add_argument("--themes", nargs="+", default=["dark", "light"])
+    parser.add_argument("--panels", nargs="+", choices=list(PANELS), default=list(PANELS))
+    options = parser.parse_args(arguments)
+    options.out.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder, some_display(2732, 1536):
+        os.environ["NAPARI_CONFIG"] = str(Path(folder, "settings.yaml"))
+        os.environ["XDG_CONFIG_HOME"] = folder
+        field = Path(folder, REAL_FILE).with_suffix(".png")
+        imsave(field, real_field(), check_contrast=False)
+        window = Window(field, options.scored)
+        for name in PANELS:
+            if name not in options.panels and name not in ("detect", "score"):
+                continue
+            window.open(name)
+            for theme in options.themes if name in options.panels else ():
+                window.viewer.theme = theme
+                window.take(options.out / f"{name}-{theme}.png")
+        window.close()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
