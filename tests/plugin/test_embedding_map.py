@@ -110,7 +110,7 @@ def test_tsne_is_worked_out_once(full: EmbeddingMap, scored: Path, done: Done, q
 
 def test_density_hides_no_rare_cell(full: EmbeddingMap) -> None:
     full.colour.setCurrentIndex(full.colour.findData("label"))
-    full.style.setCurrentIndex(1)
+    full.density.setCurrentIndex(1)
     hexagons, points = full.axes.collections[:2]
     assert hexagons.get_array().sum() > 0
     unusual = np.flatnonzero(full._cells["anomaly_percentile"].to_numpy() >= 97.5)

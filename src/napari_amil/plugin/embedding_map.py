@@ -74,7 +74,7 @@ class EmbeddingMap(QWidget):
         tip = "Principal components at once; the others are worked out once and kept with the results."
         self.method = _combo([PCA, TSNE, UMAP], "Layout", tip)
         tip = "Density counts all cells in grey; unusual cells and small groups stay points in colour."
-        self.style = _combo([_POINTS, _DENSITY], "Draw", tip)
+        self.density = _combo([_POINTS, _DENSITY], "Draw", tip)
         self.colour = _combo(
             [], "Colour", "What the colour of a point means; rare and high values lie on top."
         )
@@ -84,7 +84,7 @@ class EmbeddingMap(QWidget):
         self.reopen.setToolTip("Choose the folder of a scored cohort.")
         self.summary = wrapped(_NOTHING)
         form = QFormLayout()
-        for combo in (self.method, self.colour, self.style, self.tool):
+        for combo in (self.method, self.colour, self.density, self.tool):
             form.addRow(combo.accessibleName(), combo)
         layout = QVBoxLayout(self)
         layout.addLayout(form)
@@ -99,7 +99,7 @@ class EmbeddingMap(QWidget):
         self.reopen.clicked.connect(self._choose_folder)
         self.method.currentTextChanged.connect(self._on_method_changed)
         self.colour.currentTextChanged.connect(self._draw)
-        self.style.currentTextChanged.connect(self._draw)
+        self.density.currentTextChanged.connect(self._draw)
         self.tool.currentTextChanged.connect(self._on_tool_changed)
         self._on_tool_changed()
 
@@ -116,7 +116,7 @@ class EmbeddingMap(QWidget):
 
     def _on_project_changed(self) -> None:
         opened, self._is_asked = self._state.opened, False
-        for widget in (self.canvas, self.method, self.colour, self.style, self.tool):
+        for widget in (self.canvas, self.method, self.colour, self.density, self.tool):
             widget.setVisible(opened is not None)
         self.job.setVisible(False)
         if opened is None:
@@ -162,11 +162,11 @@ class EmbeddingMap(QWidget):
             values = self._cells[name].to_numpy(np.float64)
             colours = default_scale(name, values).edge_rgba(values)
         order = drawing_order(self._cells[name])
-        if self.style.currentText() == _DENSITY:
+        if self.density.currentText() == _DENSITY:
             order = order[rare_rows(self._cells, name)[order]]
         self.axes.clear()
         size = float(np.clip(20_000 / len(self.place), 2, 20))
-        if self.style.currentText() == _DENSITY:
+        if self.density.currentText() == _DENSITY:
             x, y = self.place.T
             self.axes.hexbin(x, y, gridsize=_DENSITY_BINS, bins="log", cmap="Greys", mincnt=1, linewidths=0)
             size = max(size, 4.0)
