@@ -129,7 +129,7 @@ def _shown(table: pd.DataFrame) -> list[list[str]]:
 
 
 def _text(value: Any) -> str:  # noqa: ANN401
-    if value is None or (isinstance(value, float) and not math.isfinite(value)):
+    if value is None or value == "" or (isinstance(value, float) and not math.isfinite(value)):
         return "-"
     return f"{value:.3g}" if isinstance(value, float) else str(value)
 
