@@ -116,6 +116,7 @@ def test_a_cluster_gets_a_name(found: ExplorePanel, done: Done) -> None:
 
 def test_the_most_novel_come_first(full: ExplorePanel, viewer: ViewerModel) -> None:
     page = full.novelty
+    full.pages.setCurrentWidget(page)
     assert column(page, "bag") == ["bag 2", "bag 1", "bag 0"]
     anomaly = open_project_of(viewer).project.cells["anomaly"].to_numpy()
     assert anomaly[page.cells.rows].tolist() == [23, 13, 3, 2, 2, 2, 1, 1, 1, 1, 1, 1]
@@ -144,6 +145,7 @@ def test_distributions_have_a_row_per_group_a_band_and_are_saved(
     full: ExplorePanel, viewer: ViewerModel, tmp_path: Path
 ) -> None:
     page = full.distributions
+    full.pages.setCurrentWidget(page)
     page.score.setCurrentIndex(page.score.findData("anomaly"))
     assert page.shown.names == ("control", "ill", "unknown")
     assert page.shown.counts == (4, 4, 4)  # the unscored cells are left out

@@ -30,17 +30,20 @@ from napari_amil.plugin.cohort import CohortPanel
 from napari_amil.plugin.correct import CorrectPanel
 from napari_amil.plugin.detect import DetectPanel
 from napari_amil.plugin.embedding_map import EmbeddingMap
+from napari_amil.plugin.explore import ExplorePanel
 from napari_amil.plugin.gallery import GalleryPanel
 from napari_amil.plugin.layers.care import look_after
 from napari_amil.plugin.layers.selection import selection_of
 from napari_amil.plugin.score import ScorePanel
 from napari_amil.plugin.train import TrainPanel
 from napari_amil.plugin.training.run_registry import RunRegistry
+from napari_amil.plugin.tune_detector import TuneDetectorPanel
 from napari_amil.plugin.window.work import Worker
 
 PANELS = (DetectPanel, ScorePanel, CorrectPanel)
 EVERY = (*PANELS, CellCard, BagPanel, GalleryPanel, CohortPanel, EmbeddingMap)
-EVERY += (TrainPanel, CalibratePanel, ArrangePanel)
+EVERY += (ExplorePanel, TrainPanel, TuneDetectorPanel, CalibratePanel, ArrangePanel)
+_WITH_RUNS = (TrainPanel, TuneDetectorPanel)
 CONTROLS = (QAbstractButton, QComboBox, QLineEdit, QAbstractSpinBox, QAbstractSlider)
 WIDEST_PX, TALLEST_PX = 420, 560
 """What a panel may ask for where the window has 1366 x 768 pixels."""
@@ -51,7 +54,7 @@ def _open_panel(viewer: ViewerModel, worker: Worker, tmp_path: Path) -> Callable
     def make(kind: type[QWidget]) -> QWidget:
         if kind is GalleryPanel:
             return kind(viewer)
-        return kind(viewer, worker, *([RunRegistry(tmp_path)] if kind is TrainPanel else []))
+        return kind(viewer, worker, *([RunRegistry(tmp_path)] if kind in _WITH_RUNS else []))
 
     return make
 

@@ -79,6 +79,7 @@ def evaluate(
     if hold_out_fold is not None:
         source = pipeline.sources_by_fold(source, hold_out_fold)[1]
     scored = talk.follow(pipeline.score_source(source, recipe))
+    talk.follow(pipeline.name_unknown_labels(scored, loaded.need_scorer().classes))
     metrics = pipeline.evaluate_scored(scored, loaded.need_scorer().classes)
     deleted = talk.follow(pipeline.delete_cells(scored, recipe))
     metrics |= deleted.metrics

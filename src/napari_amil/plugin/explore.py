@@ -57,7 +57,9 @@ class ExplorePanel(QWidget):
         self.reopen.clicked.connect(self._choose_folder)
         for page in (self.clusters, self.novelty, self.distributions):
             page.errored.connect(self._on_errored)
+        self._stale: set[NoveltyPage | DistributionPage] = set()
         self._is_asked = False
+        self.pages.currentChanged.connect(self._on_page_changed)
         self._state.changed.connect(self._on_project_changed)
         self._state.errored.connect(self._on_not_opened)
         self._on_project_changed()
@@ -83,6 +85,14 @@ class ExplorePanel(QWidget):
             f"{len(bags):,} samples of {bags['patient'].nunique():,} patients, {len(project.cells):,} cells. "
             "For research only."
         )
+        self._stale = {self.novelty, self.distributions}
+        self._on_page_changed()
+
+    def _on_page_changed(self, _: int = 0) -> None:
+        """Fill the page that is looked at; with many cells each page takes a while."""
+        for page in [page for page in self._stale if page is self.pages.currentWidget()]:
+            self._stale.remove(page)
+            page.refresh()
 
     def _on_errored(self, sentence: str) -> None:
         self.summary.setText(sentence)

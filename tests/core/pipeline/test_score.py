@@ -12,7 +12,7 @@ from napari_amil.core.cohort.synth import SynthCohortSettings, synthetic_smear, 
 from napari_amil.core.errors import AmilError
 from napari_amil.core.events import Failed, Warned, drain
 from napari_amil.core.pipeline.cohorts import open_source
-from napari_amil.core.pipeline.evaluate import evaluate_scored
+from napari_amil.core.pipeline.evaluate import evaluate_scored, name_unknown_labels
 from napari_amil.core.pipeline.fields import Recipe
 from napari_amil.core.pipeline.score import embed_field, score_bag, score_source
 from napari_amil.core.types import UNSEEN
@@ -105,6 +105,10 @@ def test_a_cohort_is_scored_once_per_cell_with_a_bad_image_named(recipe: Recipe,
     assert len(scored.cells) == sum(bag.n_cells for bag in source.cohort.bags[1:])
     assert set(scored.cells["cell_type"]) >= {"normal", "elliptocyte"}
     small = recipe.bundle.need_scorer().classes
+    (warned,) = name_unknown_labels(scored, small)
+    left_out = [bag.label for bag in source.cohort.bags[1:] if bag.label not in small]
+    assert warned.message.startswith(f"{len(left_out)} of {len(scored.bags)} bags have a label")
+    assert all(str(label) in warned.message for label in left_out)
     metrics = evaluate_scored(scored, small)
     assert metrics["n_bags"] == sum(bag.label in small for bag in source.cohort.bags[1:])
     assert 0 <= metrics["cell_auroc_anomaly"] <= 1

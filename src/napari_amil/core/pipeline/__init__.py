@@ -35,7 +35,12 @@ from napari_amil.core.pipeline.detector_run import (
 from napari_amil.core.pipeline.diagnose import diagnose
 from napari_amil.core.pipeline.drift import differs, drift_sentences
 from napari_amil.core.pipeline.estimate import Estimate, estimating
-from napari_amil.core.pipeline.evaluate import delete_cells, draw_evaluation, evaluate_scored
+from napari_amil.core.pipeline.evaluate import (
+    delete_cells,
+    draw_evaluation,
+    evaluate_scored,
+    name_unknown_labels,
+)
 from napari_amil.core.pipeline.evidence import delete_from_field, field_evidence, nearest_cells
 from napari_amil.core.pipeline.explore import (
     EXPLORATION,
@@ -149,6 +154,7 @@ __all__ = [
     "morphology_columns",
     "morphology_in_words",
     "name_cluster",
+    "name_unknown_labels",
     "named_rows",
     "nearest_cells",
     "nearest_controls",

@@ -18,7 +18,7 @@ from napari_amil.core.evaluation.metrics import bag_metrics, cell_metrics
 from napari_amil.core.evaluation.null import null_metrics
 from napari_amil.core.evaluation.reliability import draw_reliability
 from napari_amil.core.evaluation.score_figures import draw_distributions
-from napari_amil.core.events import Event, Step
+from napari_amil.core.events import Event, Step, Warned
 from napari_amil.core.pipeline.fields import Recipe
 from napari_amil.core.pipeline.score import Scored
 
@@ -45,6 +45,17 @@ class Deletions:
     table: pd.DataFrame
     metrics: dict[str, float]
     figure: Figure | None
+
+
+def name_unknown_labels(scored: Scored, classes: Sequence[str]) -> Generator[Event, None, None]:
+    """Warn of bags whose label the model does not know, such as those of a model of other classes."""
+    labels = scored.bags["label"].dropna()
+    strange = labels[(labels != "") & ~labels.isin(list(classes))]
+    if len(strange):
+        yield Warned(
+            f"{len(strange)} of {len(scored.bags)} bags have a label that the model does not know "
+            f"({', '.join(sorted(set(strange)))}); figures about bags leave them out."
+        )
 
 
 def evaluate_scored(scored: Scored, classes: Sequence[str]) -> dict[str, float]:

@@ -19,7 +19,6 @@ from napari_amil.core.exchange.files import replacing
 from napari_amil.plugin.cohorts.distributions import Distributions, Look, draw
 from napari_amil.plugin.cohorts.project import open_project_of
 from napari_amil.plugin.colour.colours import score_columns
-from napari_amil.plugin.colour.map_colours import with_kinds
 from napari_amil.plugin.layers.selection import keys_of_rows, selection_of
 from napari_amil.plugin.reasons.words import title
 from napari_amil.plugin.window.follow import hear
@@ -44,9 +43,7 @@ class DistributionPage(QWidget):
         self._axes: list[Axes] = []
         self.shown: Distributions | None = None
         self._build()
-        self._state.changed.connect(self._on_project_changed)
         hear(self, viewer.events.theme, self._on_theme_changed)
-        self._on_project_changed()
 
     def _build(self) -> None:
         self.score, self.by = QComboBox(), QComboBox()
@@ -80,13 +77,14 @@ class DistributionPage(QWidget):
         self.save.clicked.connect(self._ask_where)
         self.canvas.mpl_connect("button_press_event", self._on_click)
 
-    def _on_project_changed(self) -> None:
-        project = self._state.project
-        if project is None:
+    def refresh(self) -> None:
+        """Show the project that is open now."""
+        opened = self._state.opened
+        if opened is None:
             return
-        self._cells = with_kinds(project.cells, project.bags)
+        self._cells = opened.cells
         for combo, items in (
-            (self.score, {title(name): name for name in score_columns(project.cells)}),
+            (self.score, {title(name): name for name in score_columns(opened.project.cells)}),
             (self.by, {text: name for text, name in _GROUPS.items() if name in self._cells}),
         ):
             before = combo.currentData()

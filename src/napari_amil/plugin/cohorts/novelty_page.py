@@ -41,10 +41,9 @@ class NoveltyPage(QWidget):
         self.view.clicked.connect(self._on_row)
         self.view.activated.connect(self._on_row)
         self.cells.errored.connect(self.errored)
-        self._state.changed.connect(self._on_project_changed)
-        self._on_project_changed()
 
-    def _on_project_changed(self) -> None:
+    def refresh(self) -> None:
+        """Show the project that is open now."""
         project = self._state.project
         if project is None:
             return
