@@ -181,12 +181,7 @@ class EmbeddingMap(QWidget):
         self._ring = self.axes.scatter([], [], s=4 * size + 12, facecolors="none", linewidths=1.2)
         self.axes.set(xticks=[], yticks=[])
         if legend:
-            self.axes.legend(
-                fontsize=8,
-                frameon=False,
-                labelcolor=palette(self._viewer.theme).text.name(),
-                loc="upper left",
-            )
+            self.axes.legend(fontsize=8, loc="upper left")
         self._on_theme_changed(None)
         self._show_selected()
 
@@ -197,9 +192,11 @@ class EmbeddingMap(QWidget):
         self.axes.set_facecolor(back)
         for spine in self.axes.spines.values():
             spine.set_color(colours.muted.name())
-        drawn = self.axes.get_legend()
-        for written in drawn.get_texts() if drawn is not None else ():
-            written.set_color(text)
+        legend = self.axes.get_legend()
+        if legend is not None:
+            legend.get_frame().set(facecolor=back, edgecolor="none", alpha=0.75)
+            for written in legend.get_texts():
+                written.set_color(text)
         if hasattr(self, "_ring"):
             self._ring.set_edgecolor(text)
         self.canvas.draw_idle()

@@ -34,7 +34,7 @@ _NONE = (
 _SAVED = (
     "{n_cells} cells are the candidate class '{name}', and {n_bags} samples bear its label, in {path}: {next}"
 )
-_SAMPLES = {"All samples": 90.0, "Samples that no class explains": 75.0}
+_SAMPLES = {"All samples": 90.0, "Unexplained": 75.0}
 """Which samples are looked into, and from which percentile on cells are unusual there."""
 _KEPT = "explore/"
 _NEXT = "choose this file as the cohort in 'Train a model'."
@@ -68,8 +68,8 @@ class ClusterPage(QWidget):
         self.samples.addItems(list(_SAMPLES))
         self.samples.setAccessibleName("Look into")
         self.samples.setToolTip(
-            "Samples that no class explains: their label is not a class of the model or, without a label, "
-            "the verdict is none. Cells of known kinds are not in the way there."
+            "Unexplained are samples whose label is not a class of the model or, without a label, whose "
+            "verdict is none. Cells of known kinds are not in the way there."
         )
         if remembered(f"{_KEPT}unexplained", default=False):
             self.samples.setCurrentIndex(1)
