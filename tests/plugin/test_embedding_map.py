@@ -12,7 +12,7 @@ from napari.components import ViewerModel
 from pytestqt.qtbot import QtBot
 
 from napari_amil.plugin.cohorts.project import open_project_of
-from napari_amil.plugin.colour.map_colours import drawing_order, kind_colours, rare_rows
+from napari_amil.plugin.colour.map_colours import drawing_order, kind_colours, of_one_shade, rare_rows
 from napari_amil.plugin.embedding_map import TSNE, EmbeddingMap
 from napari_amil.plugin.layers.layers import cell_layers
 from napari_amil.plugin.layers.selection import CellKey, selection_of
@@ -83,9 +83,19 @@ def test_every_column_colours_every_point(full: EmbeddingMap) -> None:
     assert {"anomaly_percentile", "anomaly", "label", "patient", "verdict"} <= set(names)
     for row in range(full.colour.count()):
         full.colour.setCurrentIndex(row)
-        points = full.axes.collections[0]
-        assert len(points.get_offsets()) == 15
-        assert (points.get_facecolors()[:, 3] == 1).all()
+        points = drawn_points(full)
+        assert {tuple(point) for point in points} == {tuple(point) for point in full.place}
+        assert len(points) == 15
+
+
+def drawn_points(panel: EmbeddingMap) -> np.ndarray:
+    return np.concatenate([np.column_stack(line.get_data()) for line in panel.axes.lines])
+
+
+def test_points_of_one_shade_are_drawn_together_in_their_order() -> None:
+    red, blue, nearly_red = [1.0, 0, 0, 1], [0, 0, 1.0, 1], [0.99, 0, 0, 1]
+    groups = of_one_shade(np.array([blue, red, nearly_red, red, blue, nearly_red]))
+    assert [group.tolist() for group in groups] == [[0, 4], [1, 2, 3, 5]]
 
 
 def test_the_rare_and_the_high_are_drawn_last() -> None:
@@ -111,10 +121,10 @@ def test_tsne_is_worked_out_once(full: EmbeddingMap, scored: Path, done: Done, q
 def test_density_hides_no_rare_cell(full: EmbeddingMap) -> None:
     full.colour.setCurrentIndex(full.colour.findData("label"))
     full.drawing.setCurrentIndex(1)
-    hexagons, points = full.axes.collections[:2]
+    hexagons = full.axes.collections[0]
     assert hexagons.get_array().sum() > 0
     unusual = np.flatnonzero(full._cells["anomaly_percentile"].to_numpy() >= 97.5)
-    assert {tuple(p) for p in points.get_offsets()} == {tuple(p) for p in full.place[unusual]}
+    assert {tuple(p) for p in drawn_points(full)} == {tuple(p) for p in full.place[unusual]}
     cells = pd.DataFrame({"label": ["many"] * 199 + ["few"], "anomaly_q": [0.01] + [0.5] * 199})
     assert np.flatnonzero(rare_rows(cells, "label")).tolist() == [0, 199]
     assert np.flatnonzero(rare_rows(cells, "anomaly_q")).tolist() == [0]

@@ -21,7 +21,7 @@ from qtpy.QtWidgets import QComboBox, QFormLayout, QPushButton, QVBoxLayout, QWi
 from napari_amil.core.errors import AmilError
 from napari_amil.plugin.cohorts.project import open_project_of, stored_layout
 from napari_amil.plugin.colour.colours import default_scale, score_columns
-from napari_amil.plugin.colour.map_colours import KINDS, drawing_order, kind_colours, rare_rows
+from napari_amil.plugin.colour.map_colours import KINDS, drawing_order, kind_colours, of_one_shade, rare_rows
 from napari_amil.plugin.layers.selection import KeyRows, keys_of_rows, selection_of
 from napari_amil.plugin.reasons.words import title
 from napari_amil.plugin.window.follow import hear
@@ -175,10 +175,12 @@ class EmbeddingMap(QWidget):
             self.axes.hexbin(x, y, gridsize=_DENSITY_BINS, bins="log", cmap="Greys", mincnt=1, linewidths=0)
             size = max(size, 4.0)
         x, y = self.place[order].T
-        self.axes.scatter(x, y, s=size, c=colours[order], linewidths=0)
+        for rows in of_one_shade(colours[order]):  # markers alike take a tenth of the time
+            colour = colours[order[rows[0]]]
+            self.axes.plot(x[rows], y[rows], "o", ms=np.sqrt(size), mew=0, color=colour)
         for text, colour in legend.items():
             self.axes.scatter([], [], s=24, color=[colour], label=text)
-        self._ring = self.axes.scatter([], [], s=4 * size + 12, facecolors="none", linewidths=1.2)
+        self._ring = self.axes.scatter([], [], s=4 * size + 12, facecolors="none", linewidths=1.2, zorder=3)
         self.axes.set(xticks=[], yticks=[])
         if legend:
             self.axes.legend(fontsize=8, loc="upper left")

@@ -11,6 +11,8 @@ KINDS = ("label", "verdict", "patient", "bag", "cell_type")
 """Columns of names that can colour a map."""
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#F0E442")
 _REST = "#7F7F7F"
+_SHADES = 20
+"""Steps of red, green and blue that a point's colour is rounded to."""
 _UNUSUAL_Q, _UNUSUAL_PERCENTILE, _SMALL_GROUP = 0.05, 97.5, 0.01
 
 
@@ -31,7 +33,8 @@ def kind_colours(names: pd.Series) -> tuple[NDArray[np.float64], dict[str, str]]
     filled = names.astype(object).where(names.notna() & (names != ""), "unknown").astype(str)
     frequent = [name for name in filled.value_counts().index if name != "unknown"][: len(_COLOURS)]
     colour_of = dict(zip(frequent, _COLOURS, strict=False))
-    colours = to_rgba_array([colour_of.get(name, _REST) for name in filled])
+    number, different = pd.factorize(filled)
+    colours = to_rgba_array([colour_of.get(name, _REST) for name in different])[number]
     rest = len(set(filled) - set(frequent))
     return colours, colour_of | ({"all others": _REST} if rest else {})
 
@@ -51,6 +54,16 @@ def rare_rows(cells: pd.DataFrame, column: str) -> NDArray[np.bool_]:
         counts = cells[column].map(cells[column].value_counts()).fillna(len(cells)).to_numpy(np.float64)
         rare |= counts < _SMALL_GROUP * len(cells)
     return rare
+
+
+def of_one_shade(colours: NDArray[np.float64]) -> list[NDArray[np.intp]]:
+    """Return which rows of colours ``(n, 4)`` look alike, in groups that keep the order of the rows."""
+    steps = np.round(np.asarray(colours)[:, :3] * _SHADES).astype(np.int64)
+    code = steps @ np.array([(_SHADES + 1) ** 2, _SHADES + 1, 1])
+    _, group, n = np.unique(code, return_inverse=True, return_counts=True)
+    middle = np.bincount(group, np.arange(len(group))) / n
+    rows = np.split(np.argsort(group, kind="stable"), np.cumsum(n)[:-1])
+    return [rows[number] for number in np.argsort(middle)]
 
 
 def drawing_order(values: pd.Series) -> NDArray[np.int64]:
