@@ -31,6 +31,7 @@ from napari_amil.plugin.detect import DetectPanel
 from napari_amil.plugin.gallery import GalleryPanel
 from napari_amil.plugin.samples import synthetic_smear
 from napari_amil.plugin.score import ScorePanel
+from napari_amil.plugin.window.preferences import preference
 from napari_amil.plugin.window.work import Worker
 
 _BEAT_MS = 5
@@ -86,6 +87,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args(arguments)
     application = QApplication.instance() or QApplication([])
+    preference("correct", "autosave", True)  # reads every manifest, as napari does when it starts
     viewer = ViewerModel()
     pixels = imread(options.image) if options.image else synthetic_smear()[0][0]
     viewer.add_image(pixels, rgb=True, name="field")

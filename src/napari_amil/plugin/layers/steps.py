@@ -73,6 +73,9 @@ def changed_rows(old: pd.DataFrame, new: pd.DataFrame) -> set[int]:
 
 def same_values(old: pd.Series, new: pd.Series) -> NDArray[np.bool_]:
     """Return where two columns say the same; nothing and an empty text are the same."""
+    if all(pd.api.types.is_numeric_dtype(one) for one in (old, new)):
+        first, second = old.to_numpy(np.float64), new.to_numpy(np.float64)
+        return np.asarray((first == second) | (np.isnan(first) & np.isnan(second)))
     blank_old, blank_new = (one.isna() | (one == "") for one in (old, new))
     return np.asarray(((old == new) | (blank_old & blank_new)).to_numpy(bool))
 
