@@ -15,9 +15,10 @@ from qtpy.QtWidgets import QFormLayout, QPushButton, QWidget
 
 from napari_amil.core.errors import AmilError
 from napari_amil.plugin.layers.rows import record_of
+from napari_amil.plugin.score import ScorePanel
 from napari_amil.plugin.training.problems import ProblemList
 from napari_amil.plugin.training.run_registry import user_folder
-from napari_amil.plugin.training.score_again import Rescoring, score_panels
+from napari_amil.plugin.training.score_again import Rescoring, panels_in_use
 from napari_amil.plugin.window.follow import scrolling
 from napari_amil.plugin.window.job import JobBar
 from napari_amil.plugin.window.model_choice import ModelChoice
@@ -97,7 +98,7 @@ class CalibratePanel(QWidget):
         if self._model is None:
             return
         try:
-            panel = score_panels(self, self._viewer)[0]
+            panel = panels_in_use(self, self._viewer, ScorePanel)[0]
         except AmilError as error:
             self.said.setText(str(error))
             return

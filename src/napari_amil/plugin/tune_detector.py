@@ -6,24 +6,23 @@ from typing import Any
 
 from napari.components import ViewerModel
 from napari.viewer import Viewer
-from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QTabWidget, QVBoxLayout, QWidget
 
 from napari_amil.core.errors import AmilError
+from napari_amil.plugin.detect import DetectPanel
 from napari_amil.plugin.score import ScorePanel
 from napari_amil.plugin.training.comparison import end_comparison, show_comparison
 from napari_amil.plugin.training.detector_prepare import DetectorPage
-from napari_amil.plugin.training.plans import DetectorPlan
 from napari_amil.plugin.training.run_list import RunList
+from napari_amil.plugin.training.run_pages import RunPages
 from napari_amil.plugin.training.run_registry import RunRegistry
-from napari_amil.plugin.training.runs import DETECTOR, Run
-from napari_amil.plugin.training.score_again import detect_panels, open_panels
+from napari_amil.plugin.training.runs import DETECTOR
+from napari_amil.plugin.training.score_again import open_panels, panels_in_use
 from napari_amil.plugin.window.work import Worker, shared_worker
 
 _EMPTY = "No run yet: choose what to learn from under Prepare and press Start fine-tuning."
 
 
-class TuneDetectorPanel(QWidget):
+class TuneDetectorPanel(RunPages):
     """Two pages: what is learned from, and the runs with their comparison.
 
     Parameters
@@ -36,9 +35,6 @@ class TuneDetectorPanel(QWidget):
         Which runs there are; the user's own list if not given.
     """
 
-    started = Signal(object)
-    """A `Run`, once its process was started."""
-
     def __init__(
         self, napari_viewer: Viewer, worker: Worker | None = None, registry: RunRegistry | None = None
     ) -> None:
@@ -47,34 +43,9 @@ class TuneDetectorPanel(QWidget):
         self._viewer: ViewerModel = getattr(napari_viewer, "__wrapped__", napari_viewer)
         self.prepare = DetectorPage(self._viewer, worker if worker is not None else shared_worker())
         self.runs = RunList(self._viewer, registry or RunRegistry(), frozenset({DETECTOR}), _EMPTY)
-        self.pages = QTabWidget()
-        self.pages.setDocumentMode(True)
-        bar = self.pages.tabBar()
-        if bar is not None:
-            bar.setDrawBase(False)
-        self.pages.addTab(self.prepare, "Prepare")
-        self.pages.addTab(self.runs, "Runs")
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 4, 0, 0)
-        layout.addWidget(self.pages)
-        self.prepare.wanted.connect(self.start)
+        self._lay_out()
         self.runs.view.detectorWanted.connect(self.use_detector)
         self.runs.view.compareWanted.connect(self.compare)
-        self.pages.currentChanged.connect(self._on_page_changed)
-        if self.runs.n_alive():
-            self.pages.setCurrentWidget(self.runs)
-
-    def start(self, plan: DetectorPlan) -> None:
-        """Lay out the run folder, start its process and show it."""
-        try:
-            run = Run.of(plan)
-            run.start()
-        except AmilError as error:
-            self.prepare.refuse(str(error))
-            return
-        self.runs.add(run)
-        self.pages.setCurrentWidget(self.runs)
-        self.started.emit(run)
 
     def compare(self, entry: dict[str, Any]) -> None:
         """Show a held-out image with what old and new find."""
@@ -90,7 +61,7 @@ class TuneDetectorPanel(QWidget):
     def use_detector(self, path: str | None) -> None:
         """Choose the model at ``path`` (None: the starter) in the Detect panels and open Score panels."""
         try:
-            detecting = detect_panels(self, self._viewer)
+            detecting = panels_in_use(self, self._viewer, DetectPanel)
         except AmilError as error:
             self.runs.say(str(error))
             return
@@ -105,7 +76,3 @@ class TuneDetectorPanel(QWidget):
     def _old(self) -> str | None:
         run = self.runs.chosen()
         return run.start_model() if run is not None else None
-
-    def _on_page_changed(self, _: int) -> None:
-        if self.pages.currentWidget() is self.runs:
-            self.runs.reload()

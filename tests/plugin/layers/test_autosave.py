@@ -87,7 +87,7 @@ def test_work_of_a_crashed_session_is_offered_and_restored(
     pd.testing.assert_frame_equal(restored.features, layer.features)
     assert not found.visible
     assert bar.isHidden()
-    assert len(list(autosave_folder.iterdir())) == 1  # it is this session's work now
+    assert len(list(autosave_folder.iterdir())) == 1  # what was restored is kept under its own name, once
     restored.add(BOX + 9, shape_type="rectangle")
     assert restored.features["cell_id"].iloc[-1] == 7
 

@@ -4,71 +4,24 @@ from __future__ import annotations
 
 from typing import Any
 
-import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_qtagg import FigureCanvasQTAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
-from qtpy.QtCore import QTimer
-from qtpy.QtGui import QColor
-from qtpy.QtWidgets import QSizePolicy, QVBoxLayout, QWidget
 
+from napari_amil.plugin.training.live_plot import LivePlot
 from napari_amil.plugin.training.run_log import TrainingLog
-from napari_amil.plugin.window.theme import Palette, mixed, palette
 
-_REDRAW_MS = 500
-"""Least time between two drawings."""
 _TRAINING, _VALIDATION, _WEIGHT = "#56B4E9", "#E69F00", "#CC79A7"
-_HEIGHT_PX = 300
-_POINTS = 8.0
-_SIZE_INCHES = (3.4, 3.0)
 _MARGINS = {"left": 0.15, "right": 0.88, "top": 0.93, "bottom": 0.13, "hspace": 0.55}
 _MANY_EPOCHS = 400
 _FEW_EPOCHS = 12
 
 
-class Curves(QWidget):
+class Curves(LivePlot):
     """Two plots below each other: the losses of every epoch, and where the control cells lie."""
 
-    def __init__(self, theme: str = "dark", parent: QWidget | None = None) -> None:
-        super().__init__(parent)
-        self._palette = palette(theme)
-        self._training: TrainingLog | None = None
-        self._drawn = (-1, -1)
-        figure = Figure(figsize=_SIZE_INCHES)
-        self.canvas = FigureCanvasQTAgg(figure)  # type: ignore[no-untyped-call]
-        self.canvas.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
-        self.canvas.setFixedHeight(_HEIGHT_PX)
-        self.canvas.setMinimumWidth(0)
-        self.canvas.setAccessibleName("Curves of the training")
-        with mpl.rc_context({"font.size": _POINTS}):
-            self._make_axes(figure)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(self.canvas)
-        self._timer = QTimer(self)
-        self._timer.setSingleShot(True)
-        self._timer.setInterval(_REDRAW_MS)
-        self._timer.timeout.connect(self._draw)
-        self._draw()
-
-    def show_training(self, training: TrainingLog | None) -> None:
-        """Show the curves of ``training``, soon; several calls in a moment make one drawing."""
-        if training is not self._training:
-            self._drawn = (-1, -1)
-        self._training = training
-        if self._state() != self._drawn and not self._timer.isActive():
-            self._timer.start()
-
-    def set_theme(self, theme: str) -> None:
-        """Take the colours of a napari theme."""
-        self._palette = palette(theme)
-        self._paint()
-        self._draw()
-
     def _make_axes(self, figure: Figure) -> None:
-        """Make everything that is drawn once; a drawing then only moves it, which is far quicker."""
         grid = figure.add_gridspec(2, 1, height_ratios=(1.6, 1.0), **_MARGINS)
         self.losses: Axes = figure.add_subplot(grid[0])
         self.weight: Axes = self.losses.twinx()
@@ -89,7 +42,6 @@ class Curves(QWidget):
         place_of: dict[str, Any] = {"loc": "lower left", "bbox_to_anchor": (-0.12, 1.0), "frameon": False}
         self._legend = ax.legend(handles=handles, ncols=3, **look, **place_of)
         self._make_histogram()
-        self._paint()
 
     def _make_histogram(self) -> None:
         ax = self.controls
@@ -103,29 +55,21 @@ class Curves(QWidget):
         ax.yaxis.set_major_locator(MaxNLocator(2, integer=True))
 
     def _paint(self) -> None:
-        """Give everything the colours of the theme."""
-        self.canvas.figure.patch.set_facecolor(self._palette.back.name())
-        for ax in (self.losses, self.weight, self.controls):
-            paint_axes(ax, self._palette)
+        super()._paint()
         for text in self._legend.get_texts():
             text.set_color(self._palette.text.name())
         for artist in (self._cells, self._cells_text, self._before, self._none):
             artist.set_color(self._palette.muted.name())
 
     def _state(self) -> tuple[int, int]:
-        """Return what the drawing depends on."""
         training = self._training
         if training is None:
             return 0, 0
         return len(training.epochs), sum(each.epoch + 1 for each in training.distances)
 
-    def _draw(self) -> None:
-        self._drawn = self._state()
-        training = self._training or TrainingLog()
+    def _show(self, training: TrainingLog) -> None:
         self._draw_losses(training)
         self._draw_controls(training)
-        self.canvas.draw_idle()  # type: ignore[no-untyped-call]
-        self.canvas.setAccessibleDescription(self._in_words())
 
     def _draw_losses(self, training: TrainingLog) -> None:
         epochs = sorted(training.epochs)
@@ -163,7 +107,6 @@ class Curves(QWidget):
             self.controls.set_ylim(0, 1.05 * max(max(found.counts) for found in known) or 1)
 
     def _in_words(self) -> str:
-        """Return what the curves show, for those who cannot see them."""
         last = self._training.last if self._training is not None else None
         if last is None:
             return "No epoch is over yet."
@@ -172,14 +115,3 @@ class Curves(QWidget):
             f"Epoch {last.epoch + 1} of {last.n_epochs}: training loss {last.train_loss:.3g}{validation}, "
             f"weight of the single-instance loss {last.sic_weight:.2g}."
         )
-
-
-def paint_axes(ax: Axes, colours: Palette) -> None:
-    """Give an axis the colours of the theme."""
-    ax.set_facecolor("none")
-    text, line = colours.text.name(), mixed(QColor(colours.text), QColor(colours.back), 0.6).name()
-    ax.tick_params(colors=text, labelsize=_POINTS, length=3)
-    ax.xaxis.label.set_color(text)
-    ax.yaxis.label.set_color(text)
-    ax.spines[:].set_color(line)
-    ax.spines["top"].set_visible(False)

@@ -14,42 +14,25 @@ from napari_amil.plugin.detect import DetectPanel
 from napari_amil.plugin.score import ScorePanel
 
 _WATCH_MS = 100
-_SCORE = ("napari-amil", "Score cells")
-_DETECT = ("napari-amil", "Detect cells")
+_TITLES: dict[type[QWidget], str] = {ScorePanel: "Score cells", DetectPanel: "Detect cells"}
 P = TypeVar("P", bound=QWidget)
 
 
-def score_panels(widget: QWidget, viewer: ViewerModel) -> list[ScorePanel]:
-    """Return the Score panels of the window that ``widget`` is in; one is opened if there is none.
+def panels_in_use(widget: QWidget, viewer: ViewerModel, kind: type[P]) -> list[P]:
+    """Return the Detect or Score panels of the window that ``widget`` is in; one is opened if there is none.
 
     Raises
     ------
     AmilError
         If there is no window to open one in.
     """
-    found = open_panels(widget, ScorePanel)
+    found = open_panels(widget, kind)
     shell = getattr(viewer, "window", None)
     if not found and shell is not None:
-        found = [shell.add_plugin_dock_widget(*_SCORE)[1]]
+        found = [shell.add_plugin_dock_widget("napari-amil", _TITLES[kind], tabify=True)[1]]
     if not found:
-        raise AmilError("Open the Score panel first: Plugins, AMIL blood smears, Score cells.")
-    return found
-
-
-def detect_panels(widget: QWidget, viewer: ViewerModel) -> list[DetectPanel]:
-    """Return the Detect panels of the window that ``widget`` is in; one is opened if there is none.
-
-    Raises
-    ------
-    AmilError
-        If there is no window to open one in.
-    """
-    found = open_panels(widget, DetectPanel)
-    shell = getattr(viewer, "window", None)
-    if not found and shell is not None:
-        found = [shell.add_plugin_dock_widget(*_DETECT, tabify=True)[1]]
-    if not found:
-        raise AmilError("Open the Detect panel first: Plugins, AMIL blood smears, Detect cells.")
+        name = _TITLES[kind]
+        raise AmilError(f"Open the {name.split()[0]} panel first: Plugins, AMIL blood smears, {name}.")
     return found
 
 
