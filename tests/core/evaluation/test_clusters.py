@@ -74,7 +74,9 @@ def test_planted_kinds_are_found(planted: tuple[pd.DataFrame, pd.DataFrame, np.n
     usual = features[(cells["bag"] == "a") & (cells["anomaly"] == 1)]
     far = separation(features[found.label == 2], usual)
     assert table.loc[2, "nearest_distance"] == pytest.approx(far)
-    assert far > 6  # at 4 two groups hardly overlap
+    assert far == pytest.approx(7.4835, abs=1e-3)  # the spread of the chosen cells counts as 1 in it
+    planted_at = separation(z[found.label == 2], z[(cells["bag"] == "a") & (cells["anomaly"] == 1)])
+    assert planted_at > 10  # they were planted 25 deviations away
     halves = np.array([[0.0, 0], [2, 0]])  # with a deviation of 1 along the line that joins them
     assert separation(halves, halves + np.array([3, 0])) == pytest.approx(3)
     patients = patient_table(cells, bags, found).set_index("patient")
