@@ -16,7 +16,7 @@ from napari.components import ViewerModel
 from napari.viewer import Viewer
 from numpy.typing import NDArray
 from qtpy.QtCore import Qt, Signal
-from qtpy.QtWidgets import QComboBox, QFormLayout, QPushButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QComboBox, QFormLayout, QPushButton, QSizePolicy, QVBoxLayout, QWidget
 
 from napari_amil.core.errors import AmilError
 from napari_amil.plugin.cohorts.project import open_project_of, stored_layout
@@ -35,7 +35,8 @@ _LAYOUTS = {TSNE: "tsne", UMAP: "umap"}
 _POINTS, _DENSITY = "Every cell", "Density, rare cells on top"
 _DENSITY_BINS = 90
 _CLICK_PX = 8
-_LEGEND_STEPS = 5
+_LEGEND_STEPS, _LETTER_PX, _MARKER_PX, _NARROW_PX = 5, 6.2, 24, 270
+_TIGHT: dict[str, Any] = {"columnspacing": 0.8, "handletextpad": 0.1, "borderaxespad": 0.2, "borderpad": 0.1}
 _LASSO, _RECTANGLE = "Lasso", "Rectangle"
 _NOTHING = "No results are open: open the folder of a scored cohort, here or in the Cohort panel."
 
@@ -70,6 +71,8 @@ class EmbeddingMap(QWidget):
         self.figure = Figure(layout="constrained")
         self.canvas: Any = FigureCanvasQTAgg(self.figure)  # type: ignore[no-untyped-call]
         self.canvas.setMinimumHeight(260)
+        expanding = QSizePolicy.Policy.Expanding  # else napari puts an empty stretch below the map
+        self.canvas.setSizePolicy(expanding, expanding)
         self.canvas.setAccessibleName("Map of cells")
         self.axes = self.figure.add_subplot()
         tip = "Principal components at once; the others are worked out once and kept with the results."
@@ -182,8 +185,12 @@ class EmbeddingMap(QWidget):
             self.axes.scatter([], [], s=24, color=[colour], label=text)
         self._ring = self.axes.scatter([], [], s=4 * size + 12, facecolors="none", linewidths=1.2, zorder=3)
         self.axes.set(xticks=[], yticks=[])
-        if legend:
-            self.axes.legend(fontsize=8, loc="upper left")
+        for written in self.figure.legends:
+            written.remove()
+        if legend:  # beside the map: it must not hide a cell
+            widest = max(len(text) for text in legend) * _LETTER_PX + _MARKER_PX
+            columns = int(np.clip(_NARROW_PX // widest, 1, len(legend)))
+            self.figure.legend(fontsize=8, loc="outside upper left", ncols=columns, **_TIGHT)
         self._on_theme_changed(None)
         self._show_selected()
 
@@ -194,9 +201,8 @@ class EmbeddingMap(QWidget):
         self.axes.set_facecolor(back)
         for spine in self.axes.spines.values():
             spine.set_color(colours.muted.name())
-        legend = self.axes.get_legend()
-        if legend is not None:
-            legend.get_frame().set(facecolor=back, edgecolor="none", alpha=0.75)
+        for legend in self.figure.legends:
+            legend.get_frame().set(facecolor=back, edgecolor="none")
             for written in legend.get_texts():
                 written.set_color(text)
         if hasattr(self, "_ring"):

@@ -104,6 +104,18 @@ def row_view(model: BagFilter, name: str, tip: str) -> QTableView:
     return view
 
 
+def fit_height(view: QTableView, most_rows: int) -> None:
+    """Make a view as high as its rows, but no higher than ``most_rows`` of them."""
+    model, header, bar = view.model(), view.horizontalHeader(), view.horizontalScrollBar()
+    assert model is not None
+    assert header is not None
+    assert bar is not None
+    rows = min(max(model.rowCount(), 1), most_rows)
+    row_px = view.rowHeight(0) or header.sizeHint().height()
+    around = header.sizeHint().height() + bar.sizeHint().height() + 2 * view.frameWidth()
+    view.setFixedHeight(around + rows * row_px)
+
+
 def _sort_key(value: Any) -> Any:  # noqa: ANN401
     if isinstance(value, int | float | np.number):
         return float(value) if np.isfinite(value) else float("inf")

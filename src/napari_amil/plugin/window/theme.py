@@ -8,6 +8,9 @@ from napari.utils.theme import get_theme
 from qtpy.QtGui import QColor, QFont
 from qtpy.QtWidgets import QLabel, QWidget
 
+PAGE_MARGINS = (4, 6, 4, 4)
+"""Left, top, right and bottom of a page within a panel that has margins of its own, in pixels."""
+
 
 @dataclass(frozen=True)
 class Palette:
