@@ -30,9 +30,9 @@ from napari_amil.plugin.window.path_choice import ask_path
 from napari_amil.plugin.window.theme import palette, wrapped
 from napari_amil.plugin.window.work import Worker, shared_worker
 
-PCA, TSNE, UMAP = "Principal components", "t-SNE (neighbours stay together)", "UMAP (groups stay together)"
+PCA, TSNE, UMAP = "Principal components", "t-SNE (neighbours)", "UMAP (groups)"
 _LAYOUTS = {TSNE: "tsne", UMAP: "umap"}
-_POINTS, _DENSITY = "Every cell", "Density, rare cells on top"
+_POINTS, _DENSITY = "Every cell", "Density, rare on top"
 _DENSITY_BINS = 90
 _CLICK_PX = 8
 _LEGEND_STEPS, _LETTER_PX, _MARKER_PX, _NARROW_PX = 5, 6.2, 24, 270
@@ -75,7 +75,10 @@ class EmbeddingMap(QWidget):
         self.canvas.setSizePolicy(expanding, expanding)
         self.canvas.setAccessibleName("Map of cells")
         self.axes = self.figure.add_subplot()
-        tip = "Principal components at once; the others are worked out once and kept with the results."
+        tip = (
+            "Principal components at once; t-SNE keeps neighbours together, UMAP groups. These two are "
+            "worked out once and kept with the results."
+        )
         self.method = _combo([PCA, TSNE, UMAP], "Layout", tip)
         tip = "Density counts all cells in grey; unusual cells and small groups stay points in colour."
         self.drawing = _combo([_POINTS, _DENSITY], "Draw", tip)
