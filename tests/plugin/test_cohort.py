@@ -76,6 +76,11 @@ def test_results_open_with_one_row_per_sample(full: CohortPanel) -> None:
             assert full.bags.headerData(section, Qt.Orientation.Horizontal, role)
 
 
+def test_columns_in_which_nothing_is_known_are_not_shown(full: CohortPanel) -> None:
+    bags = full.bags.table.assign(label=None, predicted="")
+    assert set(full.bags.table.columns) - set(grouped(bags, None).columns) == {"label", "predicted"}
+
+
 def test_rows_sort_by_value_and_filter_by_text(full: CohortPanel) -> None:
     place = list(full.bags.table.columns).index("anomaly_p95")
     full.view.sortByColumn(place, Qt.SortOrder.DescendingOrder)

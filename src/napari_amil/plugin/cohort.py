@@ -89,6 +89,7 @@ class CohortPanel(QWidget):
         row.addWidget(self.filter, 1)
         layout.addLayout(row)
         layout.addWidget(self.view, 1)
+        layout.addStretch()  # while there is no table, what is above stays together
         self.source.textEdited.connect(self._on_source_edited)
         self.reopen.clicked.connect(self.open_results)
         self.group.currentTextChanged.connect(self._on_group_changed)

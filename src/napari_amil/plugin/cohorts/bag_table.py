@@ -15,12 +15,14 @@ GROUPS = {"Every sample": None, "By patient": "patient", "By label": "label", "B
 """How rows can be put together."""
 _SORT = Qt.ItemDataRole.UserRole
 _NO_PARENT = QModelIndex()
+_WIDEST_PX = 140
 
 
 def grouped(bags: pd.DataFrame, by: str | None) -> pd.DataFrame:
     """Return one row per bag, or per group of bags with means over them and the sum of their cells."""
     if by is None:
-        kept = [name for name in HEADINGS if name in bags]
+        known = {name for name in bags if (bags[name].notna() & (bags[name] != "")).any()}
+        kept = [name for name in HEADINGS if name in known | {"bag", "verdict"} and name in bags]
         likely = [name for name in bags if name.startswith("probability_")]
         return bags[[*kept, *likely]].reset_index(drop=True)
     named = bags[by].astype(object).where(bags[by].notna() & (bags[by] != ""), "none")
@@ -98,9 +100,11 @@ def row_view(model: BagFilter, name: str, tip: str) -> QTableView:
     view.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
     view.setAccessibleName(name)
     view.setToolTip(tip)
-    header = view.verticalHeader()
-    if header is not None:
-        header.hide()
+    view.setTextElideMode(Qt.TextElideMode.ElideMiddle)
+    names, numbers = view.horizontalHeader(), view.verticalHeader()
+    if names is not None and numbers is not None:
+        names.setMaximumSectionSize(_WIDEST_PX)  # the whole text is in the tooltip
+        numbers.hide()
     return view
 
 
