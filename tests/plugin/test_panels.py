@@ -22,6 +22,7 @@ from qtpy.QtWidgets import (
     QDockWidget,
     QLineEdit,
     QMainWindow,
+    QScrollArea,
     QScrollBar,
     QWidget,
 )
@@ -207,6 +208,12 @@ def test_a_panel_fits_and_all_of_it_is_named_and_reached_by_the_keyboard(
     least = widget.minimumSizeHint().expandedTo(widget.minimumSize())
     assert least.width() <= WIDEST_PX
     assert least.height() <= TALLEST_PX
+    widget.resize(least)
+    QCoreApplication.processEvents()
+    for area in widget.findChildren(QScrollArea):
+        content, view = area.widget(), area.viewport()
+        if area.isVisible() and content is not None and view is not None:
+            assert content.width() <= view.width() + 1, "the right side is cut off"
     for control in (found for kind in CONTROLS for found in widget.findChildren(kind)):
         part = isinstance(control.parent(), CONTROLS)
         if part or isinstance(control, QScrollBar) or control.objectName().startswith("qt_"):

@@ -25,7 +25,7 @@ def test_a_scored_cell_is_described_in_plain_words() -> None:
         "Distance from control cells 12.3",
         "Attention 3.2 times that of an average cell",
         "Moved sickle cell by +0.15",
-        "93% certain to be a cell, cut by the border",
+        "93 % certain to be a cell, cut by the border",
     ]
 
 

@@ -152,7 +152,7 @@ def _strongest_voice(row: Mapping[str, Any]) -> list[str]:
 
 def _found(row: Mapping[str, Any]) -> list[str]:
     score = row.get("detection_score", np.nan)
-    found = f"{score:.0%} certain to be a cell" if np.isfinite(score) else "Drawn by hand"
+    found = f"{per_cent(score)} certain to be a cell" if np.isfinite(score) else "Drawn by hand"
     flags = [
         text
         for name, text in (("touches_border", "cut by the border"), ("overlaps", "overlaps a neighbour"))
