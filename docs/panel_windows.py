@@ -70,6 +70,9 @@ class Window:
         self._dock = dock
         dock.show()
         dock.raise_()
+        if open_project_of(self.viewer).folder is None:
+            self.rest(0.3)
+            self.viewer.reset_view()
         getattr(self, f"_set_{name}", lambda: None)()
         self.rest(_SETTLE_S)
         return self.panels[name]
