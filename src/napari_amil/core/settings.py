@@ -235,7 +235,7 @@ class DetectorTrainingSettings(Settings):
     """Side of a training crop at the network's scale, in pixels."""
     learning_rate: float = Field(1e-3, gt=0, lt=1)
     """Peak step size; warmed up, then lowered along a cosine."""
-    paste_overlaps: float = Field(0.3, ge=0, le=1)
+    paste_overlaps: float = Field(0.5, ge=0, le=1)
     """Share of cells beside which a copy of another cell is pasted so that they overlap."""
     checkpoint_every: int = Field(250, ge=1)
     """Steps between two checkpoints, and between two looks at the validation images."""
