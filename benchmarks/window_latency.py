@@ -134,7 +134,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--kills", type=int, default=3)
     parser.add_argument("--json", type=Path)
     options = parser.parse_args(arguments)
-    application = QApplication.instance() or QApplication([])  # held, or it is gone at once
+    _application = QApplication.instance() or QApplication([])  # held, or it is gone at once
     with tempfile.TemporaryDirectory() as folder:
         cohort = options.cohort or write_synthetic_cohort(
             Path(folder, "cohort"), SynthCohortSettings(patients=4)
