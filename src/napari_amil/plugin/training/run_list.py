@@ -261,7 +261,9 @@ def _how_far(run: Run) -> str:
         last = run.log.now.last if run.log.now is not None else None
         return f"epoch {last.epoch + 1} of {last.n_epochs}" if last is not None else ""
     done, total = progress(run)
-    return f"{'step' if run.kind == DETECTOR else 'training'} {done} of {total}" if total else ""
+    if run.kind == DETECTOR:
+        return f"step {done} of {total}" if total else ""
+    return f"training {min(done + 1, total)} of {total}" if total else ""
 
 
 def _name(run: Run) -> str:
