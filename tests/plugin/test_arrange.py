@@ -62,6 +62,12 @@ def test_folders_become_classes_patients_and_samples(panel: ArrangePanel, smears
     assert tree.add_paths([smears / "healthy"]) == 0
 
 
+def test_the_cohort_is_named_after_what_holds_all_images(panel: ArrangePanel, smears: Path) -> None:
+    panel.out.setValue(None)
+    panel.tree.add_paths([smears / "healthy", smears / "ill"])
+    assert panel.out.value() == Path.home() / "cohorts" / "smears-1"
+
+
 def test_what_is_dropped_on_a_group_becomes_part_of_it(panel: ArrangePanel, smears: Path) -> None:
     tree = panel.tree
     tree.add_paths([smears / "healthy"])

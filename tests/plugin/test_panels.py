@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from napari._qt.qt_resources import get_stylesheet
 from napari.components import ViewerModel
 from napari.layers import Image, Shapes
 from pytestqt.qtbot import QtBot
@@ -18,6 +19,7 @@ from qtpy.QtWidgets import (
     QAbstractSpinBox,
     QComboBox,
     QLineEdit,
+    QScrollArea,
     QScrollBar,
     QWidget,
 )
@@ -38,6 +40,7 @@ from napari_amil.plugin.score import ScorePanel
 from napari_amil.plugin.train import TrainPanel
 from napari_amil.plugin.training.run_registry import RunRegistry
 from napari_amil.plugin.tune_detector import TuneDetectorPanel
+from napari_amil.plugin.window.forms import Folded
 from napari_amil.plugin.window.work import Worker
 
 PANELS = (DetectPanel, ScorePanel, CorrectPanel)
@@ -47,6 +50,8 @@ _WITH_RUNS = (TrainPanel, TuneDetectorPanel)
 CONTROLS = (QAbstractButton, QComboBox, QLineEdit, QAbstractSpinBox, QAbstractSlider)
 WIDEST_PX, TALLEST_PX = 420, 560
 """What a panel may ask for where the window has 1366 x 768 pixels."""
+NARROW_PX = 282
+"""What a dock of 300 pixels leaves beside a scroll bar."""
 
 
 @pytest.fixture(name="open_panel")
@@ -150,10 +155,17 @@ def test_a_panel_fits_and_all_of_it_is_named_and_reached_by_the_keyboard(
 ) -> None:
     widget = open_panel(panel)
     qtbot.addWidget(widget)
+    widget.setStyleSheet(get_stylesheet("dark"))
     widget.show()
     least = widget.minimumSizeHint().expandedTo(widget.minimumSize())
     assert least.width() <= WIDEST_PX
     assert least.height() <= TALLEST_PX
+    for folded in widget.findChildren(Folded):
+        folded.button.setChecked(True)
+    for area in (area for area in widget.findChildren(QScrollArea) if area.widgetResizable()):
+        content = area.widget()
+        assert content is not None
+        assert content.minimumSizeHint().width() <= NARROW_PX, "something is cut off in a narrow dock"
     for control in (found for kind in CONTROLS for found in widget.findChildren(kind)):
         part = isinstance(control.parent(), CONTROLS)
         if part or isinstance(control, QScrollBar) or control.objectName().startswith("qt_"):

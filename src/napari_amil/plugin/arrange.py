@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -105,7 +107,7 @@ class ArrangePanel(QWidget):
         self.sums.setText(told if rows else "No image yet.")
         self.job.button.setEnabled(bool(rows))
         if rows and self.out.value() is None:
-            self.out.setValue(_beside(Path(rows[0][0])))
+            self.out.setValue(_new_folder(_place([path for path, *_ in rows])))
 
     def _on_add_class(self) -> None:
         self.tree.add_group(CLASS)
@@ -115,13 +117,18 @@ class ArrangePanel(QWidget):
             self.job.say("Choose the class of the new patient first.", "warning")
 
 
-def _beside(image: Path) -> Path:
-    """Return a new folder in the user's home, away from the images."""
-    home = Path.home() / "cohorts"
-    number = 1
-    while (home / f"{image.parent.name}-{number}").exists():
-        number += 1
-    return home / f"{image.parent.name}-{number}"
+def _place(images: list[str]) -> Path:
+    """Return the folder above all images; above the first where they lie on several drives."""
+    try:
+        return Path(os.path.commonpath([str(Path(image).parent) for image in images]))
+    except ValueError:
+        return Path(images[0]).parent
+
+
+def _new_folder(images: Path) -> Path:
+    """Return a folder that does not exist yet in the user's home, away from the images."""
+    home, name = Path.home() / "cohorts", images.name or "cohort"
+    return next(path for number in count(1) if not (path := home / f"{name}-{number}").exists())
 
 
 def _button(text: str, tip: str) -> QPushButton:

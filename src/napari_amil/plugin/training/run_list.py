@@ -78,8 +78,10 @@ class RunList(QWidget):
         self.view = RunView(viewer)
         self._other = QPushButton("Open a run folder …")
         self._other.setToolTip("Show a training that another window or the command line started.")
-        self.leave = QCheckBox("Trainings go on when napari is closed")
-        self.leave.setToolTip("The next window finds them. Else they end with it, and can be resumed.")
+        self.leave = QCheckBox("Go on when napari is closed")
+        self.leave.setToolTip(
+            "The trainings; the next window finds them. Else they end with it, and can be resumed."
+        )
         self.leave.setChecked(True)
         layout = scrolling(self)
         head = QHBoxLayout()
