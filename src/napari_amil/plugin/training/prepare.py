@@ -104,15 +104,14 @@ class PreparePage(QWidget):
         layout.addWidget(self.form)
         layout.addLayout(last)
         layout.addWidget(self.measure)
-        layout.addWidget(self.estimate)
         layout.addStretch(1)
         foot = QVBoxLayout()  # always in view
         foot.setContentsMargins(10, 4, 10, 8)
         buttons = QHBoxLayout()
         buttons.addWidget(self.start, 2)
         buttons.addWidget(self.copy, 1)
-        foot.addWidget(self.why)
-        foot.addWidget(self.said)
+        for label in (self.why, self.estimate, self.said):
+            foot.addWidget(label)
         foot.addLayout(buttons)
         outer = self.layout()
         assert isinstance(outer, QVBoxLayout)

@@ -38,7 +38,7 @@ _STATES = {
     "interrupted": "interrupted",
     "missing": "not found",
 }
-_MARKS = {"running": "▶", "paused": "⏸", "finished": "✓", "failed": "✗", "interrupted": "!", "missing": "?"}
+_MARKS = {"running": "▶", "paused": "‖", "finished": "✓", "failed": "✗", "interrupted": "!", "missing": "?"}
 _MOST_ROWS = 3
 _EMPTY = "No run yet: choose a cohort under Prepare and press Start training."
 
