@@ -41,6 +41,7 @@ from napari_amil.plugin.train import TrainPanel
 from napari_amil.plugin.training.run_registry import RunRegistry
 from napari_amil.plugin.tune_detector import TuneDetectorPanel
 from napari_amil.plugin.window.forms import Folded
+from napari_amil.plugin.window.remembered import remember_first
 from napari_amil.plugin.window.work import Worker
 
 PANELS = (DetectPanel, ScorePanel, CorrectPanel)
@@ -151,8 +152,11 @@ def test_panels_open_in_any_order(
 
 @pytest.mark.parametrize("panel", EVERY)
 def test_a_panel_fits_and_all_of_it_is_named_and_reached_by_the_keyboard(
-    panel: type[QWidget], open_panel: Callable[[type[QWidget]], QWidget], qtbot: QtBot
+    panel: type[QWidget], open_panel: Callable[[type[QWidget]], QWidget], qtbot: QtBot, tmp_path: Path
 ) -> None:
+    model = tmp_path / "a-model-whose-name-is-far-longer-than-a-narrow-panel-is-wide.safetensors"
+    model.touch()
+    remember_first("models/own", str(model))
     widget = open_panel(panel)
     qtbot.addWidget(widget)
     widget.setStyleSheet(get_stylesheet("dark"))

@@ -155,6 +155,7 @@ def _use_the_model(panel: TrainPanel, run: Run, qtbot: QtBot) -> None:
     layout.addWidget(panel)
     panel.runs.view.buttons["use"].click()
     assert score.model.value() == str(run.folder / "bundle.safetensors")
+    assert score.model.combo.currentText() == f"{run.folder.parent.name} · run"
     panel.setParent(None)  # it outlives this window
 
 
