@@ -116,6 +116,20 @@ def test_a_click_shows_the_most_telling_cell(full: CohortPanel, viewer: ViewerMo
     assert names == ["2.png", "cells of 2"]
 
 
+def test_samples_with_chosen_cells_are_bold(full: CohortPanel, viewer: ViewerModel) -> None:
+    def bold() -> list[bool]:
+        fonts = [full.rows.index(row, 0).data(Qt.ItemDataRole.FontRole) for row in range(3)]
+        return [font is not None and font.bold() for font in fonts]
+
+    keys = [CellKey("0.png", 1, "bag 0"), CellKey("0.png", 2, "bag 0"), CellKey("2.png", 1, "bag 2")]
+    selection_of(viewer).choose(keys)
+    assert bold() == [True, False, True]
+    assert full.chosen.text().startswith("3 selected cells lie in 2 samples")
+    selection_of(viewer).choose([])
+    assert bold() == [False] * 3
+    assert full.chosen.isHidden()
+
+
 def test_mere_boxes_are_not_tinted_so_that_the_cells_are_seen(full: CohortPanel, viewer: ViewerModel) -> None:
     state = open_project_of(viewer)
     boxes = state.project.cells[["y0", "x0", "y1", "x1"]].to_numpy(np.float32)

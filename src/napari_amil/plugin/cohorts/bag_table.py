@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from qtpy.QtCore import QAbstractTableModel, QModelIndex, QObject, QSortFilterProxyModel, Qt
+from qtpy.QtGui import QFont
 from qtpy.QtWidgets import QAbstractItemView, QTableView
 
 from napari_amil.core.headings import HEADINGS, heading, shown
@@ -40,12 +41,21 @@ class BagModel(QAbstractTableModel):
     def __init__(self, parent: QObject | None = None) -> None:
         super().__init__(parent)
         self.table = pd.DataFrame()
+        self._marked: frozenset[str] = frozenset()
 
     def show(self, table: pd.DataFrame) -> None:
         """Show another table."""
         self.beginResetModel()
         self.table = table
         self.endResetModel()
+
+    def mark(self, bags: frozenset[str]) -> None:
+        """Show the names of some bags in bold."""
+        self._marked = bags
+        if len(self.table) and "bag" in self.table:
+            column = self.table.columns.get_loc("bag")
+            ends = self.index(0, column), self.index(len(self.table) - 1, column)
+            self.dataChanged.emit(*ends, [Qt.ItemDataRole.FontRole])
 
     def rowCount(self, parent: QModelIndex = _NO_PARENT) -> int:  # noqa: N802
         """Return the number of rows."""
@@ -65,6 +75,8 @@ class BagModel(QAbstractTableModel):
             return int(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
         if role == _SORT:
             return _sort_key(value)
+        if role == Qt.ItemDataRole.FontRole and self.table.columns[index.column()] == "bag":
+            return _bold() if value in self._marked else None
         if role in (Qt.ItemDataRole.DisplayRole, Qt.ItemDataRole.ToolTipRole):
             return shown(value)
         return None
@@ -118,6 +130,12 @@ def fit_height(view: QTableView, most_rows: int) -> None:
     row_px = view.rowHeight(0) or header.sizeHint().height()
     around = header.sizeHint().height() + bar.sizeHint().height() + 2 * view.frameWidth()
     view.setFixedHeight(around + rows * row_px)
+
+
+def _bold() -> QFont:
+    font = QFont()
+    font.setBold(True)
+    return font
 
 
 def _sort_key(value: Any) -> Any:  # noqa: ANN401
