@@ -12,6 +12,7 @@ from napari.components import ViewerModel
 from napari.layers import Image
 from pytestqt.qtbot import QtBot
 from qtpy.QtCore import Qt
+from qtpy.QtGui import QDesktopServices
 
 from napari_amil.core.types import box_outline
 from napari_amil.plugin import cohort
@@ -189,6 +190,26 @@ def test_cancel_says_that_what_is_done_is_kept(
     assert not panel.job.is_running
     assert "what was scored is kept" in panel.job.notice.text()
     qtbot.waitUntil(lambda: worker.is_ready, timeout=60_000)
+
+
+def test_the_report_of_the_open_results_is_written_and_opened(
+    panel: CohortPanel, scored: Path, done: Done, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[str] = []
+    monkeypatch.setattr(QDesktopServices, "openUrl", lambda url: opened.append(url.toLocalFile()))
+    assert panel.report.isHidden()
+    panel.results.setText(str(scored))
+    done(panel.opened, panel.reopen.click)
+    assert not panel.report.isHidden()
+    assert panel.report.browse.isHidden()
+    done(panel.report.finished, panel.report.button.click)
+    page = scored / "report" / "cohort.html"
+    assert str(page) in panel.report.notice.text()
+    panel.report.browse.click()
+    assert opened == [str(page)]
+    done(panel.opened, panel.reopen.click)
+    assert not panel.report.browse.isHidden()
+    assert panel.report.notice.text() == ""
 
 
 def test_every_panel_of_a_viewer_sees_the_same_results(

@@ -182,6 +182,11 @@ def answer(request: dict[str, Any]) -> dict[str, Any]:
         }
     if job == "compare":
         return compare(request)
+    if job == "report":
+        page = Path(request["folder"], "report", "cohort.html")
+        page.parent.mkdir()
+        page.write_text("<html></html>")
+        return {"page": str(page), "n_samples": 3}
     if job == "info":
         return {
             "card": {"name": "tiny", "classes": list(CLASSES), "training": {"epochs": 3, "loss": 0.123456}}

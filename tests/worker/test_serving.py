@@ -104,13 +104,17 @@ def test_presets_and_devices_can_be_chosen_from() -> None:
     assert "cpu" in found["devices"]
 
 
-def test_a_cohort_is_scored_into_a_folder_and_laid_out(tmp_path: Path) -> None:
+def test_a_cohort_is_scored_into_a_folder_laid_out_and_reported(tmp_path: Path) -> None:
     cohort = write_synthetic_cohort(tmp_path / "made", SynthCohortSettings(patients=1, samples=1))
     request = {"inputs": [str(cohort)], "out": str(tmp_path / "scored"), "bundle": None, "device": "cpu"}
-    said = _ask({"job": "score_cohort", **request}, {"job": "map", "folder": str(tmp_path / "scored")})
+    folder = {"folder": str(tmp_path / "scored")}
+    said = _ask({"job": "score_cohort", **request}, {"job": "map", **folder}, {"job": "report", **folder})
     results = [line for line in said if line["event"] == "Result"]
     assert results[0]["folder"] == str(tmp_path / "scored")
     assert results[0]["n_bags"] == len(pd.read_csv(tmp_path / "scored" / "bags.csv"))
     place = np.load(results[1]["map"], allow_pickle=False)
     assert place.shape == (results[0]["n_cells"], 2)
     assert np.isfinite(place).all()
+    page = tmp_path / "scored" / "report" / "cohort.html"
+    assert results[2] == {"id": 2, "event": "Result", "page": str(page), "n_samples": results[0]["n_bags"]}
+    assert len(list((page.parent / "samples").glob("*.html"))) == results[0]["n_bags"]

@@ -21,6 +21,7 @@ from qtpy.QtWidgets import (
 from napari_amil.core.errors import AmilError
 from napari_amil.plugin.cohorts.bag_table import GROUPS, BagFilter, BagModel, grouped, row_view
 from napari_amil.plugin.cohorts.project import open_project_of
+from napari_amil.plugin.cohorts.report_bar import ReportBar
 from napari_amil.plugin.layers.selection import CellKey, selection_of
 from napari_amil.plugin.window.follow import scrolling
 from napari_amil.plugin.window.job import JobBar
@@ -93,6 +94,8 @@ class CohortPanel(QWidget):
         row.addWidget(self.filter, 1)
         layout.addLayout(row)
         layout.addWidget(self.view, 1)
+        self.report = ReportBar(self._state, self._worker)
+        layout.addWidget(self.report)
         layout.addStretch()  # while there is no table, what is above stays together
         self.source.textEdited.connect(self._on_source_edited)
         self.reopen.clicked.connect(self.open_results)

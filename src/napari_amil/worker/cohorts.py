@@ -1,4 +1,4 @@
-"""Jobs on a scored cohort: score it, lay it out, find what no class explains."""
+"""Jobs on a scored cohort: score it, lay it out, find what no class explains, report on it."""
 
 from __future__ import annotations
 
@@ -51,6 +51,17 @@ def name_cluster(request: Request) -> Answer:
     found = pipeline.read_exploration(project, folder / pipeline.EXPLORATION)
     named = pipeline.name_cluster(project, found.clusters, request["cluster"], request["name"], folder)
     return {**dataclasses.asdict(named), "path": str(named.path), "folder": str(folder)}
+
+
+def report(request: Request) -> Answer:
+    """Write the pages of the scored ``folder``, of the cohort and of every sample, into it."""
+    folder = Path(request["folder"])
+    project = pipeline.read_project(folder)
+    bags = project.bags["bag"].tolist()
+    found = pipeline.find_exploration(project, folder)
+    out = pipeline.make_folder(folder / "report")
+    written = yield from pipeline.write_reports(project, out, bags, found=found)
+    return {"page": str(written[0]), "n_samples": len(bags)}
 
 
 def compare(request: Request) -> Answer:

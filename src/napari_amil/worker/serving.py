@@ -25,6 +25,7 @@ JOBS: dict[str, Job] = {
     "explore": cohorts.explore,
     "name_cluster": cohorts.name_cluster,
     "compare": cohorts.compare,
+    "report": cohorts.report,
     "choices": trainings.choices,
     "cohort": trainings.cohort,
     "check": trainings.check,
