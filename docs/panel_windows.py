@@ -52,13 +52,14 @@ _SETTLE_S = 1.2
 class Window:
     """A real window whose panels are opened one by one, each alone on the right."""
 
-    def __init__(self, field: Path, scored: Path | None) -> None:
+    def __init__(self, field: Path | None, scored: Path | None) -> None:
         self.scored = scored
         self.viewer = napari.Viewer(show=False)
         self.viewer.window.resize(*SIZE)
         self.viewer.window.show()
         self.viewer.window.resize(*SIZE)
-        self.viewer.open(str(field), plugin="napari")
+        if field is not None:
+            self.viewer.open(str(field), plugin="napari")
         self.panels: dict[str, Any] = {}
         self._dock: QDockWidget | None = None
 

@@ -62,6 +62,12 @@ def test_folders_become_classes_patients_and_samples(panel: ArrangePanel, smears
     assert tree.add_paths([smears / "healthy"]) == 0
 
 
+def test_the_cohort_is_named_after_what_holds_all_images(panel: ArrangePanel, smears: Path) -> None:
+    panel.out.setValue(None)
+    panel.tree.add_paths([smears / "healthy", smears / "ill"])
+    assert panel.out.value() == Path.home() / "cohorts" / "smears-1"
+
+
 def test_what_is_dropped_on_a_group_becomes_part_of_it(panel: ArrangePanel, smears: Path) -> None:
     tree = panel.tree
     tree.add_paths([smears / "healthy"])
@@ -79,12 +85,19 @@ def test_an_image_is_dragged_to_another_patient_and_a_patient_to_another_class(
     tree.add_paths([smears / "healthy", smears / "ill"])
     tree.move_items([item(tree, "healthy", "anna", "2.png")], item(tree, "ill", "ben"))
     assert places(tree)["2.png"] == ("ill", "ben", "")
+    assert "several classes" not in panel.sums.text()
     tree.move_items([item(tree, "ill", "ben")], item(tree, "healthy"))
     assert {path.rsplit("/", 1)[-1]: names for path, *names in tree.placed()} == {
         "1.png": ["healthy", "anna", ""],
         "1.tif": ["healthy", "ben", "monday"],
         "2.png": ["healthy", "ben", ""],
     }
+    (smears / "third" / "ben").mkdir(parents=True)
+    (smears / "third" / "ben" / "9.png").write_bytes(b"image")
+    tree.add_paths([smears / "third"])
+    assert panel.sums.text().endswith(
+        "'ben' stands in several classes and counts as another patient in each."
+    )
 
 
 def test_groups_are_added_renamed_and_removed(panel: ArrangePanel, smears: Path) -> None:
@@ -113,4 +126,4 @@ def test_the_images_are_sent_as_they_lie_in_the_tree(
     assert sent.count('"healthy", "anna"') == 2
     assert panel.train.isVisibleTo(panel)
     panel.use()
-    assert "Open the Train panel" in panel.job.notice.text()
+    assert "Open the Train panel first: Plugins, AMIL blood smears, Train a model." in panel.job.notice.text()

@@ -10,6 +10,7 @@ from typing import Any
 
 import npe2
 import pytest
+from napari._qt.qt_resources import get_stylesheet
 from napari.components import ViewerModel
 from napari.layers import Image, Shapes
 from pytestqt.qtbot import QtBot
@@ -43,6 +44,8 @@ from napari_amil.plugin.score import ScorePanel
 from napari_amil.plugin.train import TrainPanel
 from napari_amil.plugin.training.run_registry import RunRegistry
 from napari_amil.plugin.tune_detector import TuneDetectorPanel
+from napari_amil.plugin.window.forms import Folded
+from napari_amil.plugin.window.remembered import remember_first
 from napari_amil.plugin.window.work import Worker
 
 PANELS = (DetectPanel, ScorePanel, CorrectPanel)
@@ -54,6 +57,8 @@ MANIFEST = Path(__file__).parents[2] / "napari.yaml"
 _WAIT_MS = 60_000
 WIDEST_PX, TALLEST_PX = 420, 560
 """What a panel may ask for where the window has 1366 x 768 pixels."""
+NARROW_PX = 282
+"""What a dock of 300 pixels leaves beside a scroll bar."""
 
 
 @pytest.fixture(name="open_panel")
@@ -217,10 +222,14 @@ def test_a_panel_without_cells_says_what_to_do_and_offers_nothing_else(
 
 @pytest.mark.parametrize("panel", EVERY)
 def test_a_panel_fits_and_all_of_it_is_named_and_reached_by_the_keyboard(
-    panel: type[QWidget], open_panel: Callable[[type[QWidget]], QWidget], qtbot: QtBot
+    panel: type[QWidget], open_panel: Callable[[type[QWidget]], QWidget], qtbot: QtBot, tmp_path: Path
 ) -> None:
+    model = tmp_path / "a-model-whose-name-is-far-longer-than-a-narrow-panel-is-wide.safetensors"
+    model.touch()
+    remember_first("models/own", str(model))
     widget = open_panel(panel)
     qtbot.addWidget(widget)
+    widget.setStyleSheet(get_stylesheet("dark"))
     widget.show()
     least = widget.minimumSizeHint().expandedTo(widget.minimumSize())
     assert least.width() <= WIDEST_PX
@@ -231,6 +240,12 @@ def test_a_panel_fits_and_all_of_it_is_named_and_reached_by_the_keyboard(
         content, view = area.widget(), area.viewport()
         if area.isVisible() and content is not None and view is not None:
             assert content.width() <= view.width() + 1, "the right side is cut off"
+    for folded in widget.findChildren(Folded):
+        folded.button.setChecked(True)
+    for area in (area for area in widget.findChildren(QScrollArea) if area.widgetResizable()):
+        content = area.widget()
+        assert content is not None
+        assert content.minimumSizeHint().width() <= NARROW_PX, "something is cut off in a narrow dock"
     for control in (found for kind in CONTROLS for found in widget.findChildren(kind)):
         part = isinstance(control.parent(), CONTROLS)
         if part or isinstance(control, QScrollBar) or control.objectName().startswith("qt_"):

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import pandas as pd
 import psutil
 import pytest
 import safetensors.torch
@@ -19,6 +20,7 @@ from pytestqt.qtbot import QtBot
 from qtpy.QtWidgets import QHBoxLayout, QWidget
 
 from napari_amil.core.cohort.synth import SynthCohortSettings, write_synthetic_cohort
+from napari_amil.core.events import Ended, to_dict
 from napari_amil.core.settings import RunSettings
 from napari_amil.core.training.checkpoint import read_checkpoint
 from napari_amil.plugin.score import ScorePanel
@@ -153,7 +155,33 @@ def _use_the_model(panel: TrainPanel, run: Run, qtbot: QtBot) -> None:
     layout.addWidget(panel)
     panel.runs.view.buttons["use"].click()
     assert score.model.value() == str(run.folder / "bundle.safetensors")
+    assert score.model.combo.currentText() == f"{run.folder.parent.name} · run"
     panel.setParent(None)  # it outlives this window
+
+
+def test_the_ablation_row_of_a_finished_training_is_trained_and_shown(
+    panel: TrainPanel, cohort: Path, tmp_path: Path, qtbot: QtBot
+) -> None:
+    quick = RunSettings.parse(TINY).changed({"training": {"max_epochs": 2}})
+    training = Run.of(Plan(cohort, tmp_path / "run", quick, device="cpu", hold_out_fold=0))
+    (training.folder / "bundle.safetensors").touch()
+    (training.folder / "events.jsonl").write_text(json.dumps(to_dict(Ended())) + "\n")
+    panel.runs.add(training)
+    panel.pages.setCurrentWidget(panel.runs)
+    view = panel.runs.view
+    qtbot.waitUntil(view.buttons["row"].isVisible, timeout=WAIT_MS)
+    with qtbot.waitSignal(panel.started, timeout=WAIT_MS):
+        view.buttons["row"].click()
+    run = panel.runs.chosen()
+    assert run is not None
+    assert run.folder == tmp_path / "run-row-1"
+    qtbot.waitUntil(lambda: run.status().state == "finished", timeout=WAIT_MS)
+    made = pd.read_csv(run.folder / "table.csv").iloc[0]
+    assert (made["row"], made["n_runs"], made["n_folds"], made["epochs"]) == ("recommended", 3, 1, 2)
+    qtbot.waitUntil(lambda: view.results.table.rowCount() == 5, timeout=WAIT_MS)
+    shown = view.results.table.item(0, 0).text()
+    assert shown == f"{made['accuracy']:.3f} ± {made['accuracy_sd']:.3f}"
+    assert view.results.sentence.text().startswith("Trained 3 times without the patients of the test, each")
 
 
 @pytest.mark.skipif(os.name == "nt", reason="there is no SIGKILL on Windows")

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import os
+from collections import Counter
+from itertools import count
 from pathlib import Path
 from typing import Any
 
+from napari.components import ViewerModel
 from napari.viewer import Viewer
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QFormLayout, QHBoxLayout, QPushButton, QWidget
 
+from napari_amil.core.errors import AmilError
 from napari_amil.plugin.train import TrainPanel
 from napari_amil.plugin.training.image_tree import CLASS, PATIENT, ImageTree
+from napari_amil.plugin.training.score_again import panels_in_use
 from napari_amil.plugin.window.follow import scrolling
 from napari_amil.plugin.window.job import JobBar
 from napari_amil.plugin.window.path_choice import PathChoice
@@ -32,7 +38,8 @@ class ArrangePanel(QWidget):
 
     def __init__(self, napari_viewer: Viewer, worker: Worker | None = None) -> None:
         super().__init__()
-        del napari_viewer  # no layer is read or made
+        # napari hands a proxy to panels, through which one layer is never the same object twice
+        self._viewer: ViewerModel = getattr(napari_viewer, "__wrapped__", napari_viewer)
         self._worker = worker if worker is not None else shared_worker()
         self.tree = ImageTree()
         self.tree.setMinimumHeight(_TREE_PX)
@@ -80,14 +87,16 @@ class ArrangePanel(QWidget):
         self.job.follow(self._worker.start("arrange", images=images, target=str(folder.absolute())))
 
     def use(self) -> None:
-        """Show the cohort in the Train panel of this window."""
-        folder = self.out.value()
-        window: Any = self.window()
-        panels: list[TrainPanel] = window.findChildren(TrainPanel)
-        if not panels:
-            self.job.say("Open the Train panel first: Plugins, AMIL blood smears, Train a model.", "warning")
+        """Show the cohort in the Train panel of this window, opening one if there is none."""
+        try:
+            panels = panels_in_use(self, self._viewer, TrainPanel)
+        except AmilError as error:
+            self.job.say(str(error), "warning")
+            return
         for panel in panels:
-            panel.prepare.cohort.setValue(folder)
+            panel.prepare.cohort.setValue(self.out.value())
+            panel.pages.setCurrentWidget(panel.prepare)
+        self.job.say("The Train panel shows this cohort now.")
 
     def _on_finished(self, result: dict[str, Any]) -> None:
         self.out.setValue(result["cohort"])
@@ -102,10 +111,14 @@ class ArrangePanel(QWidget):
         classes = {label for _, label, _, _ in rows}
         patients = {(label, patient) for _, label, patient, _ in rows}
         told = f"{len(rows):,} images of {len(patients):,} patients in {len(classes)} classes."
+        times = Counter(patient for _, patient in patients)
+        twice = sorted(patient for patient, number in times.items() if number > 1)
+        if twice:
+            told += f" '{twice[0]}' stands in several classes and counts as another patient in each."
         self.sums.setText(told if rows else "No image yet.")
         self.job.button.setEnabled(bool(rows))
         if rows and self.out.value() is None:
-            self.out.setValue(_beside(Path(rows[0][0])))
+            self.out.setValue(_new_folder(_place([path for path, *_ in rows])))
 
     def _on_add_class(self) -> None:
         self.tree.add_group(CLASS)
@@ -115,13 +128,18 @@ class ArrangePanel(QWidget):
             self.job.say("Choose the class of the new patient first.", "warning")
 
 
-def _beside(image: Path) -> Path:
-    """Return a new folder in the user's home, away from the images."""
-    home = Path.home() / "cohorts"
-    number = 1
-    while (home / f"{image.parent.name}-{number}").exists():
-        number += 1
-    return home / f"{image.parent.name}-{number}"
+def _place(images: list[str]) -> Path:
+    """Return the folder above all images; above the first where they lie on several drives."""
+    try:
+        return Path(os.path.commonpath([str(Path(image).parent) for image in images]))
+    except ValueError:
+        return Path(images[0]).parent
+
+
+def _new_folder(images: Path) -> Path:
+    """Return a folder that does not exist yet in the user's home, away from the images."""
+    home, name = Path.home() / "cohorts", images.name or "cohort"
+    return next(path for number in count(1) if not (path := home / f"{name}-{number}").exists())
 
 
 def _button(text: str, tip: str) -> QPushButton:

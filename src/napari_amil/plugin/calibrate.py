@@ -124,6 +124,8 @@ class CalibratePanel(QWidget):
     def _on_rescored(self, n_scored: int, failures: str) -> None:
         self.use.setEnabled(True)
         told = f"{n_scored} images are scored against your controls."
+        if not n_scored and not failures:
+            told = "No cells are open; the Score panel will use this model for those that you find."
         self.said.setText(f"{told} {failures}".strip())
         self.rescored.emit(n_scored)
 

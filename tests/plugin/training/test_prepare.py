@@ -95,6 +95,10 @@ def test_a_grave_problem_refuses_until_it_is_accepted(qtbot: QtBot) -> None:
         problems._boxes["leaking-patients"].click()
     assert problems.refused() == []
     assert problems.allowed() == ("leaking-patients",)
+    problems.show_problems([ERROR] * 14 + [ERROR | {"kind": "mixed-labels"}])
+    assert "3 more" in problems.texts[-1]
+    assert problems.refused() == ["mixed-labels"]
+    assert problems.allowed() == ("leaking-patients",)
     problems.show_problems([])
     assert problems.texts[0].startswith("No problem was found")
     assert problems.allowed() == ()

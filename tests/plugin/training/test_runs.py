@@ -100,6 +100,12 @@ def test_a_process_that_vanished_is_told_with_its_last_words(tmp_path: Path) -> 
     assert status.sentence.endswith("Its last words: Terminated by the queue")
 
 
+def test_the_last_word_of_a_process_is_heard_although_it_came_after_the_log_was_read(tmp_path: Path) -> None:
+    run = say(tmp_path, EpochReport(3, 9, 0.5))
+    say(tmp_path, Ended())
+    assert run.status().state == "finished"
+
+
 def test_a_folder_that_is_gone_is_named(tmp_path: Path) -> None:
     status = Run(tmp_path / "drive" / "run").status()
     assert status.state == "missing"
@@ -207,7 +213,8 @@ def test_a_row_is_shown_with_its_spread(tmp_path: Path, qtbot: QtBot) -> None:
     runs.add(Run(tmp_path))
     table = runs.view.results.table
     qtbot.waitUntil(lambda: table.rowCount() == 2, timeout=30_000)
-    assert [table.item(0, column).text() for column in range(3)] == ["0.812", "0.031", "0.700 to 0.900"]
+    texts = [[table.item(row, column).text() for column in range(2)] for row in range(2)]
+    assert texts == [["0.812 ± 0.031", "0.70 to 0.90"], ["0.950", ""]]
     qtbot.waitUntil(lambda: runs.view.sentence.text() == "Done: the row is below.", timeout=30_000)
     assert runs.view.curves is None
 

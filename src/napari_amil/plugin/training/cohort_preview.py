@@ -71,7 +71,7 @@ class CohortPreview(QWidget):
         self.tree.addTopLevelItems(items)
         for item in items:
             _align(item)
-        wanted = int(1.1 * (len(items) + 3) * self.tree.fontMetrics().lineSpacing())
+        wanted = int(1.1 * (len(items) + 2) * self.tree.fontMetrics().lineSpacing())
         self.tree.setFixedHeight(min(max(wanted, _HEIGHTS_PX[0]), _HEIGHTS_PX[1]))
         self.tree.setVisible(True)
         self.sums.setText(_sums(bags, len(names), clinical))

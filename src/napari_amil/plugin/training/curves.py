@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from napari_amil.plugin.training.live_plot import LivePlot
 from napari_amil.plugin.training.run_log import TrainingLog
 
 _TRAINING, _VALIDATION, _WEIGHT = "#56B4E9", "#E69F00", "#CC79A7"
-_MARGINS = {"left": 0.15, "right": 0.88, "top": 0.93, "bottom": 0.13, "hspace": 0.55}
+_MARGINS = {"top": 0.93, "bottom": 0.13, "hspace": 0.55}
 _MANY_EPOCHS = 400
 _FEW_EPOCHS = 12
 
@@ -21,8 +22,11 @@ _FEW_EPOCHS = 12
 class Curves(LivePlot):
     """Two plots below each other: the losses of every epoch, and where the control cells lie."""
 
+    margin_px: Mapping[str, int] = {"right": 34}
+
     def _make_axes(self, figure: Figure) -> None:
-        grid = figure.add_gridspec(2, 1, height_ratios=(1.6, 1.0), **_MARGINS)
+        figure.subplots_adjust(**_MARGINS)
+        grid = figure.add_gridspec(2, 1, height_ratios=(1.6, 1.0))
         self.losses: Axes = figure.add_subplot(grid[0])
         self.weight: Axes = self.losses.twinx()
         self.controls: Axes = figure.add_subplot(grid[1])
@@ -39,8 +43,8 @@ class Curves(LivePlot):
         self.weight.set(ylim=(-0.03, 1.05), yticks=(0, 0.5, 1))
         look: dict[str, Any] = {"handlelength": 1.3, "columnspacing": 0.9, "borderaxespad": 0.2}
         handles = [self._train, self._valid, self._beta]
-        place_of: dict[str, Any] = {"loc": "lower left", "bbox_to_anchor": (-0.12, 1.0), "frameon": False}
-        self._legend = ax.legend(handles=handles, ncols=3, **look, **place_of)
+        place_of: dict[str, Any] = {"loc": "upper left", "bbox_to_anchor": (0.0, 1.01), "frameon": False}
+        self._legend = figure.legend(handles=handles, ncols=3, **look, **place_of)
         self._make_histogram()
 
     def _make_histogram(self) -> None:
@@ -48,7 +52,7 @@ class Curves(LivePlot):
         self._before = ax.stairs([0], [0, 1], linewidth=0.9)
         self._fill = ax.stairs([0], [0, 1], fill=True, color=_TRAINING, alpha=0.35)
         self._now = ax.stairs([0], [0, 1], color=_TRAINING, linewidth=1.4)
-        words = "drawn when the Gaussian is fitted"
+        words = "drawn when the Gaussian\nof the controls is fitted"
         self._none = ax.text(0.5, 0.5, words, transform=ax.transAxes, ha="center", va="center")
         ax.set(xlabel="distance of control cells to their Gaussian", ylabel="cells")
         ax.xaxis.set_major_locator(MaxNLocator(5))
@@ -96,6 +100,8 @@ class Curves(LivePlot):
     def _draw_controls(self, training: TrainingLog) -> None:
         known = training.distances
         self._none.set_visible(not known)
+        for axis in (self.controls.xaxis, self.controls.yaxis):
+            axis.set_visible(bool(known))
         self._before.set_visible(len(known) > 1)
         self._fill.set_visible(bool(known))
         self._now.set_visible(bool(known))

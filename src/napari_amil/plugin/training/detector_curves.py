@@ -9,7 +9,7 @@ from matplotlib.ticker import MaxNLocator
 from napari_amil.plugin.training.live_plot import LivePlot
 from napari_amil.plugin.training.run_log import TrainingLog
 
-_MARGINS = {"left": 0.15, "right": 0.96, "top": 0.9, "bottom": 0.14, "hspace": 0.32}
+_MARGINS = {"top": 0.9, "bottom": 0.14, "hspace": 0.32}
 _LOSS = "#56B4E9"
 _FIGURES = {
     "ap50_95": ("AP 50:95", "#E69F00"),
@@ -25,7 +25,8 @@ class DetectorCurves(LivePlot):
     name = "Curves of the detector's training"
 
     def _make_axes(self, figure: Figure) -> None:
-        grid = figure.add_gridspec(2, 1, **_MARGINS)
+        figure.subplots_adjust(**_MARGINS)
+        grid = figure.add_gridspec(2, 1)
         self.losses = figure.add_subplot(grid[0])
         self.figures = figure.add_subplot(grid[1], sharex=self.losses)
         (self._loss,) = self.losses.plot([], [], color=_LOSS, marker=".", linewidth=1.6)

@@ -92,10 +92,10 @@ class DetectorPage(QWidget):
         )
         self.images = AnnotationList(self._viewer)
         self.problems = ProblemList()
-        self.whole = QCheckBox("Every cell of these images is outlined")
+        self.whole = QCheckBox("Every cell is outlined")
         self.whole.setChecked(True)
         self.whole.setToolTip(
-            "If not, what has no outline is unknown, and painted over; it is no background to learn from."
+            "Of these images. If not, what has no outline is unknown and painted over, not background."
         )
         self.model = ModelChoice(self._worker)
         self.device = QComboBox()
@@ -103,7 +103,7 @@ class DetectorPage(QWidget):
         self.device.setAccessibleName("Compute on")
         self.device.setToolTip("Where the network computes.")
         self.device.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
-        self.device.setMinimumContentsLength(12)
+        self.device.setMinimumContentsLength(10)
         self.settings = SettingsForm(DetectorTrainingSettings, _SHOWN, _FOLDED)
         self.settings.setValue(DetectorTrainingSettings.fine_tuning())
         self.start = QPushButton("Start fine-tuning")

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import matplotlib as mpl
 from matplotlib.axes import Axes
+from matplotlib.backend_bases import Event
 from matplotlib.backends.backend_qtagg import FigureCanvasQTAgg
 from matplotlib.figure import Figure
 from qtpy.QtCore import QTimer
@@ -16,6 +19,8 @@ from napari_amil.plugin.window.theme import Palette, mixed, palette
 _REDRAW_MS = 500
 """Least time between two drawings."""
 _POINTS = 8.0
+_MARGIN_PX = {"left": 54, "right": 12}
+"""Room for numbers and names beside the axes, however narrow the panel is."""
 
 
 class LivePlot(QWidget):
@@ -29,6 +34,8 @@ class LivePlot(QWidget):
 
     height_px = 300
     name = "Curves of the training"
+    margin_px: Mapping[str, int] = {}
+    """Margins that differ from the usual ones."""
 
     def __init__(self, theme: str = "dark", parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -47,6 +54,7 @@ class LivePlot(QWidget):
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(self.canvas)
+        self.canvas.mpl_connect("resize_event", self._on_resized)
         self._timer = QTimer(self)
         self._timer.setSingleShot(True)
         self._timer.setInterval(_REDRAW_MS)
@@ -66,6 +74,12 @@ class LivePlot(QWidget):
         self._palette = palette(theme)
         self._paint()
         self._draw()
+
+    def _on_resized(self, event: Event) -> None:
+        """Leave the same room beside the axes at any width."""
+        margin, width = _MARGIN_PX | self.margin_px, max(self.canvas.width(), 1)
+        if sum(margin.values()) < width:
+            self.canvas.figure.subplots_adjust(left=margin["left"] / width, right=1 - margin["right"] / width)
 
     def _draw(self) -> None:
         self._drawn = self._state()

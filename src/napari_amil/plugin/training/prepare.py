@@ -85,6 +85,8 @@ class PreparePage(QWidget):
         self.copy = QPushButton("Copy as command")
         self.copy.setToolTip("Write run.yaml and copy the line for a terminal that does the same.")
         self.why = wrapped()
+        self.said = wrapped()
+        self.said.hide()
         self._lay_out()
 
     def _lay_out(self) -> None:
@@ -94,9 +96,6 @@ class PreparePage(QWidget):
         first.addRow("Controls", self.control)
         last.addRow("Cells found by", self.detector)
         last.addRow("Run folder", self.out)
-        buttons = QHBoxLayout()
-        buttons.addWidget(self.measure)
-        buttons.addWidget(self.copy)
         layout.addLayout(first)
         layout.addWidget(self.preview)
         layout.addWidget(self.checking)
@@ -104,13 +103,16 @@ class PreparePage(QWidget):
         layout.addWidget(sized(QLabel("Training"), 1.0, bold=True))
         layout.addWidget(self.form)
         layout.addLayout(last)
-        layout.addLayout(buttons)
-        layout.addWidget(self.estimate)
+        layout.addWidget(self.measure)
         layout.addStretch(1)
         foot = QVBoxLayout()  # always in view
         foot.setContentsMargins(10, 4, 10, 8)
-        foot.addWidget(self.why)
-        foot.addWidget(self.start)
+        buttons = QHBoxLayout()
+        buttons.addWidget(self.start, 2)
+        buttons.addWidget(self.copy, 1)
+        for label in (self.why, self.estimate, self.said):
+            foot.addWidget(label)
+        foot.addLayout(buttons)
         outer = self.layout()
         assert isinstance(outer, QVBoxLayout)
         outer.addLayout(foot)
@@ -246,7 +248,8 @@ class PreparePage(QWidget):
         self._show_start()
 
     def _show_start(self) -> None:
-        """Let the training start, or say why it cannot."""
+        """Let the training start, or say why it cannot; a command that was copied is no longer this one."""
+        self.said.hide()
         try:
             self.plan()
         except AmilError as error:
@@ -278,8 +281,8 @@ class PreparePage(QWidget):
             return
         if clipboard is not None:
             clipboard.setText(plan.command())
-        self.estimate.setText(f"Copied at {time.strftime('%H:%M:%S')}: {plan.command()}")
-        self.estimate.show()
+        self.said.setText(f"Copied at {time.strftime('%H:%M:%S')}: {plan.command()}")
+        self.said.show()
 
     def _on_measure(self) -> None:
         if self._estimating is not None:

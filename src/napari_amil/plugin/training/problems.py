@@ -50,12 +50,17 @@ class ProblemList(QWidget):
         self.clear()
         if not problems:
             self._add("No problem was found: images, patients, classes and folds fit together.", "")
+        grave = [problem["kind"] for problem in problems if problem["severity"] == "error"]
         for problem in problems[:_MOST]:
             self._add(problem["message"], problem["severity"])
-            if problem["severity"] == "error" and problem["kind"] not in self._boxes:
-                self._add_box(problem["kind"], is_accepted=problem["kind"] in accepted)
+            if problem["severity"] == "error":
+                grave.remove(problem["kind"])
+                if problem["kind"] not in grave:  # below the last of its kind
+                    self._add_box(problem["kind"], is_accepted=problem["kind"] in accepted)
         if len(problems) > _MOST:
             self._add(f"{len(problems) - _MOST} more: 'napari-amil check' lists them all.", "warning")
+        for kind in dict.fromkeys(grave):
+            self._add_box(kind, is_accepted=kind in accepted)
         self.changed.emit()
 
     def refused(self) -> list[str]:

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from qtpy.QtCore import Qt
-from qtpy.QtGui import QPixmap, QResizeEvent
+from qtpy.QtCore import Qt, QUrl
+from qtpy.QtGui import QDesktopServices, QMouseEvent, QPixmap, QResizeEvent
 from qtpy.QtWidgets import (
     QAbstractItemView,
     QHeaderView,
@@ -79,9 +79,10 @@ class RunResults(QWidget):
             self._fill(patients)
             self.tabs.addTab(self.table, "Patients")
         for name, title in _FIGURES.items():
-            picture = QPixmap(str(folder / "figures" / f"{name}.png"))
+            file = folder / "figures" / f"{name}.png"
+            picture = QPixmap(str(file))
             if not picture.isNull():
-                self.tabs.addTab(_Figure(picture, title), title)
+                self.tabs.addTab(_Figure(file, picture, title), title)
         self.tabs.setVisible(self.tabs.count() > 0)
 
     def _fill(self, patients: pd.DataFrame) -> None:
@@ -105,13 +106,18 @@ class RunResults(QWidget):
 class _Figure(QLabel):
     """A picture that is as wide as the panel lets it be, on the white that it was drawn on."""
 
-    def __init__(self, picture: QPixmap, title: str) -> None:
+    def __init__(self, file: Path, picture: QPixmap, title: str) -> None:
         super().__init__()
-        self._picture = picture
+        self._file, self._picture = file, picture
         self.setAccessibleName(f"Figure: {title}")
         self.setAlignment(Qt.AlignmentFlag.AlignCenter)
         self.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Ignored)
-        self.setToolTip("The figure lies in the run folder, as PNG and SVG.")
+        self.setToolTip("A click opens the figure large; it lies in the run folder, as PNG and SVG.")
+        self.setCursor(Qt.CursorShape.PointingHandCursor)
+
+    def mouseReleaseEvent(self, _: QMouseEvent | None) -> None:  # noqa: N802
+        """Show the picture in the program that the system has for it."""
+        QDesktopServices.openUrl(QUrl.fromLocalFile(str(self._file)))
 
     def resizeEvent(self, event: QResizeEvent | None) -> None:  # noqa: N802
         """Scale the picture to the room that there is."""

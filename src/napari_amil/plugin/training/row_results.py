@@ -18,13 +18,16 @@ from napari_amil.plugin.window.theme import wrapped
 
 TABLE = "table.csv"
 _ROWS = {
-    "accuracy": "Accuracy",
-    "balanced_accuracy": "Balanced accuracy",
-    "weighted_f1": "Weighted F1",
-    "macro_auroc": "Macro ROC area",
-    "macro_auprc": "Macro precision-recall area",
+    "accuracy": ("Accuracy", "Share of the bags whose class is right."),
+    "balanced_accuracy": ("Balanced accuracy", "Mean over the classes of the share that is right."),
+    "weighted_f1": ("Weighted F1", "Mean F1 of the classes, weighted by their bags."),
+    "macro_auroc": ("ROC area", "Mean over the classes of the area under the ROC curve."),
+    "macro_auprc": ("PR area", "Mean over the classes of the area under the precision-recall curve."),
 }
-_HEADS = ("Mean of the runs", "Deviation", "95 % of patients")
+_HEADS = {
+    "Mean ± deviation": "Over the trainings, each with another seed.",
+    "95 %": "In this interval the figure lies for 95 % of the draws of other patients (bootstrap).",
+}
 
 
 class RowResults(QWidget):
@@ -34,12 +37,13 @@ class RowResults(QWidget):
         super().__init__(parent)
         self.sentence = wrapped()
         self.table = QTableWidget(0, len(_HEADS))
-        self.table.setHorizontalHeaderLabels(list(_HEADS))
+        for column, (head, tip) in enumerate(_HEADS.items()):
+            self.table.setHorizontalHeaderItem(column, _item(head, tip))
         self.table.setAccessibleName("Row of the ablation table")
         self.table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
         header = self.table.horizontalHeader()
         if header is not None:
-            header.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
+            header.setSectionResizeMode(QHeaderView.ResizeMode.Stretch)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(4)
@@ -61,18 +65,15 @@ class RowResults(QWidget):
             return
         names = [name for name in _ROWS if pd.notna(row.get(name))]
         self.table.setRowCount(len(names))
-        self.table.setVerticalHeaderLabels([_ROWS[name] for name in names])
         for line, name in enumerate(names):
+            self.table.setVerticalHeaderItem(line, _item(*_ROWS[name]))
             for column, text in enumerate(_cells(row, name)):
                 self.table.setItem(line, column, QTableWidgetItem(text))
         height = self.table.rowHeight(0) if names else 0
         self.table.setFixedHeight(height * (len(names) + 1) + 2 * self.table.frameWidth() + 6)
         self.table.setVisible(bool(names))
-        runs = int(row.get("n_runs", 1))
-        self.sentence.setText(
-            f"Trained {runs} times in every fold, each time with another seed; the whole table with the "
-            f"published method comes from 'napari-amil ablate'. The row is in {folder / TABLE}."
-        )
+        self.sentence.setText(_words(row))
+        self.sentence.setToolTip(str(folder / TABLE))
         self.sentence.show()
 
 
@@ -85,9 +86,24 @@ def read_row(file: Path) -> pd.Series | None:
     return table.iloc[0] if len(table) else None
 
 
-def _cells(row: pd.Series, name: str) -> tuple[str, str, str]:
-    """Return mean, deviation over the runs and interval over patients of a figure, empty where unknown."""
-    low, high = row.get(f"{name}_low"), row.get(f"{name}_high")
-    between = f"{low:.3f} to {high:.3f}" if pd.notna(low) and pd.notna(high) else ""
-    spread = row.get(f"{name}_sd")
-    return f"{row[name]:.3f}", f"{spread:.3f}" if pd.notna(spread) else "", between
+def _words(row: pd.Series) -> str:
+    """Return how the row was made, and where the rows are that it stands beside."""
+    runs, folds = int(row.get("n_runs", 1)), int(row.get("n_folds", 1))
+    parts = f"in each of {folds} folds" if folds > 1 else "without the patients of the test"
+    return (
+        f"Trained {runs} times {parts}, each time with another seed. The other rows, of the published method "
+        "and of single changes, come from 'napari-amil ablate'."
+    )
+
+
+def _cells(row: pd.Series, name: str) -> tuple[str, str]:
+    """Return mean with deviation over the runs, and interval over patients; empty where unknown."""
+    low, high, spread = (row.get(f"{name}_{end}") for end in ("low", "high", "sd"))
+    mean = f"{row[name]:.3f}" + (f" ± {spread:.3f}" if pd.notna(spread) else "")
+    return mean, f"{low:.2f} to {high:.2f}" if pd.notna(low) and pd.notna(high) else ""
+
+
+def _item(text: str, tip: str) -> QTableWidgetItem:
+    item = QTableWidgetItem(text)
+    item.setToolTip(tip)
+    return item

@@ -38,7 +38,7 @@ _STATES = {
     "interrupted": "interrupted",
     "missing": "not found",
 }
-_MARKS = {"running": "▶", "paused": "⏸", "finished": "✓", "failed": "✗", "interrupted": "!", "missing": "?"}
+_MARKS = {"running": "▶", "paused": "‖", "finished": "✓", "failed": "✗", "interrupted": "!", "missing": "?"}
 _MOST_ROWS = 3
 _EMPTY = "No run yet: choose a cohort under Prepare and press Start training."
 
@@ -78,8 +78,10 @@ class RunList(QWidget):
         self.view = RunView(viewer)
         self._other = QPushButton("Open a run folder …")
         self._other.setToolTip("Show a training that another window or the command line started.")
-        self.leave = QCheckBox("Trainings go on when napari is closed")
-        self.leave.setToolTip("The next window finds them. Else they end with it, and can be resumed.")
+        self.leave = QCheckBox("Go on when napari is closed")
+        self.leave.setToolTip(
+            "The trainings; the next window finds them. Else they end with it, and can be resumed."
+        )
         self.leave.setChecked(True)
         layout = scrolling(self)
         head = QHBoxLayout()
@@ -261,7 +263,9 @@ def _how_far(run: Run) -> str:
         last = run.log.now.last if run.log.now is not None else None
         return f"epoch {last.epoch + 1} of {last.n_epochs}" if last is not None else ""
     done, total = progress(run)
-    return f"{'step' if run.kind == DETECTOR else 'training'} {done} of {total}" if total else ""
+    if run.kind == DETECTOR:
+        return f"step {done} of {total}" if total else ""
+    return f"training {min(done + 1, total)} of {total}" if total else ""
 
 
 def _name(run: Run) -> str:

@@ -18,7 +18,7 @@ _DETECTOR_STEPS = {
 
 def in_words(run: Run, status: Status, settings: RunSettings) -> str:
     """Return how a run stands now."""
-    if status.state not in {"running", "paused"}:
+    if status.state not in {"running", "paused", "stopping"} or run.is_cancelling:
         return status.sentence
     if run.kind == DETECTOR:
         parts, left = _of_detector(run.log), _detector_seconds(run.log)
@@ -26,6 +26,8 @@ def in_words(run: Run, status: Status, settings: RunSettings) -> str:
         parts, left = _of_ablation(run.log), math.nan
     else:
         parts, left = _of_training(run.log), seconds_left(run.log, settings)
+    if status.state == "stopping":  # a test after the last epoch may take longer than that epoch
+        return " · ".join([status.sentence.removesuffix(" …"), parts[-1]])
     if status.state == "paused":
         return " · ".join([*parts, "paused"])
     if run.kind == ABLATION:

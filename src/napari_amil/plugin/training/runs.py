@@ -7,6 +7,7 @@ import os
 import shutil
 import sys
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -152,7 +153,7 @@ class Run:
             self._end_cancelled()
         if (self.folder / PROCESS_FILE).exists():
             return self._dead()
-        ended = self.log.ended
+        ended = self._farewell()
         if ended is None and self._disk_is_full():
             return self._dead()
         if ended is None:
@@ -238,6 +239,13 @@ class Run:
             "The training process was ended from outside, perhaps for want of memory. Resume goes on after "
             f"{_GOES_ON[self.kind]}.{words}",
         )
+
+    def _farewell(self) -> Ended | None:
+        """Return the last word of a process that is gone; it may have been said since the log was read."""
+        if self.log.ended is None:
+            with suppress(OSError):  # of a folder that is gone, which the next look tells
+                self.log.poll()
+        return self.log.ended
 
     def _disk_is_full(self) -> bool:
         """Tell whether there is no room left for what a run writes."""

@@ -10,28 +10,27 @@ from qtpy.QtCore import QObject, QTimer, Signal
 from qtpy.QtWidgets import QApplication, QWidget
 
 from napari_amil.core.errors import AmilError
-from napari_amil.plugin.detect import DetectPanel
 from napari_amil.plugin.score import ScorePanel
 
 _WATCH_MS = 100
-_TITLES: dict[type[QWidget], str] = {ScorePanel: "Score cells", DetectPanel: "Detect cells"}
+_TITLES = {"ScorePanel": "Score cells", "DetectPanel": "Detect cells", "TrainPanel": "Train a model"}
+"""What the manifest calls the panels."""
 P = TypeVar("P", bound=QWidget)
 
 
 def panels_in_use(widget: QWidget, viewer: ViewerModel, kind: type[P]) -> list[P]:
-    """Return the Detect or Score panels of the window that ``widget`` is in; one is opened if there is none.
+    """Return the panels of a kind of the window that ``widget`` is in; one is opened if there is none.
 
     Raises
     ------
     AmilError
         If there is no window to open one in.
     """
-    found = open_panels(widget, kind)
+    found, name = open_panels(widget, kind), _TITLES[kind.__name__]
     shell = getattr(viewer, "window", None)
     if not found and shell is not None:
-        found = [shell.add_plugin_dock_widget("napari-amil", _TITLES[kind], tabify=True)[1]]
+        found = [shell.add_plugin_dock_widget("napari-amil", name, tabify=True)[1]]
     if not found:
-        name = _TITLES[kind]
         raise AmilError(f"Open the {name.split()[0]} panel first: Plugins, AMIL blood smears, {name}.")
     return found
 

@@ -149,11 +149,11 @@ class TrainingForm(QWidget):
         before = self._test.currentData()
         self._test.blockSignals(True)
         self._test.clear()
-        self._test.addItem("None: train on all patients", "none 0")
+        self._test.addItem("None: train on all", "none 0")
         for fold in folds if len(folds) > 1 else []:
-            self._test.addItem(f"Keep fold {fold} for the test", f"fold {fold}")
+            self._test.addItem(f"On fold {fold} alone", f"fold {fold}")
         for count in [len(folds)] if len(folds) > 1 else _FOLD_COUNTS:
-            self._test.addItem(f"{count} folds, each in turn", f"folds {count}")
+            self._test.addItem(f"{count} folds in turn", f"folds {count}")
         self._test.blockSignals(False)
         if before is not None:
             self._test.setCurrentIndex(max(self._test.findData(before), 0))
@@ -169,5 +169,5 @@ def _combo(name: str) -> QComboBox:
     combo.setAccessibleName(name)
     combo.setToolTip(_TIPS[name])
     combo.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
-    combo.setMinimumContentsLength(12)
+    combo.setMinimumContentsLength(10)
     return combo

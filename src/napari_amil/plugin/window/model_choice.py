@@ -23,6 +23,8 @@ from napari_amil.plugin.window.work import Worker
 STARTER = "Starter model"
 _FROM_FILE = "From a file …"
 _OWN, _CHOSEN = "models/own", "models/chosen"
+_OF_A_RUN = "bundle.safetensors"
+"""Name of the model in every run folder, which tells nothing."""
 _CARD_PX = 170
 """Height of the part of a card that is seen at once."""
 
@@ -42,6 +44,8 @@ class ModelChoice(QWidget):
             if Path(path).is_file():
                 self._add(path, self.combo.count())
         self.combo.addItem(_FROM_FILE, _FROM_FILE)
+        self.combo.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+        self.combo.setMinimumContentsLength(8)
         self.combo.setToolTip("The networks and the control cells that cells are compared with.")
         self.combo.setAccessibleName("Model")
         self.card = wrapped()
@@ -87,7 +91,7 @@ class ModelChoice(QWidget):
         self.changed.emit()
 
     def _add(self, path: str, place: int) -> None:
-        self.combo.insertItem(place, Path(path).name, path)
+        self.combo.insertItem(place, _name(Path(path)), path)
         self.combo.setItemData(place, path, Qt.ItemDataRole.ToolTipRole)
 
     def _on_activated(self, index: int) -> None:
@@ -112,3 +116,10 @@ class ModelChoice(QWidget):
     def _show_card(self, result: dict[str, Any]) -> None:
         words = model_words(result["card"], result.get("classes", []))
         self.card.setText(f"{words}\n\nThe whole card\n{card_text(result['card'])}")
+
+
+def _name(path: Path) -> str:
+    """Return what a model is called: its file, or where that says nothing the run that made it."""
+    if path.name != _OF_A_RUN:
+        return path.name
+    return f"{path.parent.parent.name.removesuffix('-runs')} · {path.parent.name}"

@@ -9,6 +9,8 @@ from qtpy.QtCore import Qt
 from qtpy.QtGui import QColor, QFont
 from qtpy.QtWidgets import QLabel, QWidget
 
+PAGE_MARGINS = (4, 6, 4, 4)
+"""Left, top, right and bottom of a page within a panel that has margins of its own, in pixels."""
 _NO_BREAK = "\N{NO-BREAK SPACE}"
 
 
