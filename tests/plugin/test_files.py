@@ -245,6 +245,8 @@ def test_all_layers_are_saved_while_cells_are_shown_as_boxes(
         "Vectors cannot be saved in a folder; left out: arrows.",
         "Not saved, since they are drawn from the cells again: score field of smear, boxes of smear.",
     ]
+    with pytest.raises(AmilError, match="holds files of these names already; choose another"):
+        viewer.layers.save(str(tmp_path / "all"))
     boxes = next(layer for layer in viewer.layers if layer.name == "boxes of smear")
     assert _writers.write_folder(str(tmp_path / "alone"), [boxes.as_layer_data_tuple()]) == []
     assert not (tmp_path / "alone").exists()

@@ -203,6 +203,23 @@ def _delete_and_undo(layer: Shapes, panels: list[QWidget]) -> None:
     assert [count() for count in counts] == ["5 cells"] * 2
 
 
+def test_a_panel_without_cells_says_what_to_do_and_offers_nothing_else(
+    open_panel: Callable[[type[QWidget]], QWidget], viewer: ViewerModel, layer: Shapes, qtbot: QtBot
+) -> None:
+    score, card, correct = (open_panel(kind) for kind in (ScorePanel, CellCard, CorrectPanel))
+    for panel in (score, card, correct):
+        qtbot.addWidget(panel)
+        panel.show()
+    assert "No cells yet" in score.verdict_detail.text()
+    assert card.place.text() == "Find and score cells first."
+    assert not any(part.isVisible() for part in (card.order, card.before, card.after, card.picture))
+    assert not correct.save.isEnabled()
+    viewer.add_layer(layer)
+    qtbot.waitUntil(lambda: card.order.isVisible() and card.picture.isVisible(), timeout=_WAIT_MS)
+    assert score.verdict_detail.text() == ""
+    assert correct.save.isEnabled()
+
+
 @pytest.mark.parametrize("panel", EVERY)
 def test_a_panel_fits_and_all_of_it_is_named_and_reached_by_the_keyboard(
     panel: type[QWidget], open_panel: Callable[[type[QWidget]], QWidget], qtbot: QtBot, tmp_path: Path

@@ -187,6 +187,8 @@ class CellCard(QWidget):
         if not self.isVisible():
             return
         self._offer_orders()
+        for part in (self.before, self.order, self.after, self.picture):
+            part.setVisible(bool(self._orders))
         found = find_cell(self._viewer, self.key) if self.key is not None else None
         if found is None:
             self._show_nothing()
@@ -208,8 +210,7 @@ class CellCard(QWidget):
         self.picture.show_picture(None)
         for label in (self.headline, self.sure, self.words, self.figures):
             label.setText("")
-        self.voices.show_values({})
-        self.voices_heading.hide()
+        self._show_voices({})
         self.controls.show_controls("", [])
         self.likes.look_at(None)
 
@@ -219,14 +220,17 @@ class CellCard(QWidget):
         self._show_place(values)
         self._show_picture(layer, row)
         self._show_words(layer, values)
-        voices = contributions(values)
-        self.voices_heading.setVisible(bool(voices))
-        self.voices.show_values(voices)
+        self._show_voices(contributions(values))
         evidence = evidence_of(layer)
         is_scored = evidence is not None and np.isfinite(values.get("anomaly", np.nan))
         near = evidence.controls(self.key.cell_id) if evidence is not None and is_scored else []
         self.controls.show_controls("Most alike among control cells", near)
         self.likes.look_at(self.key if is_scored else None)
+
+    def _show_voices(self, voices: dict[str, float]) -> None:
+        self.voices.show_values(voices)
+        for part in (self.voices_heading, self.voices):
+            part.setVisible(bool(voices))
 
     def _show_place(self, values: dict[str, Any]) -> None:
         assert self.key is not None

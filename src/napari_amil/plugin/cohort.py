@@ -60,10 +60,12 @@ class CohortPanel(QWidget):
 
     def _build(self) -> None:
         self.source = self._path("Folder with smears", "A cohort, a folder of images, or a cell list (.csv).")
+        self.source.setPlaceholderText("folder of smears, or a cell list")
         self.source.setText(str(self._remembered.value("source", "") or ""))
         self.results = self._path(
             "Results", "Folder for the results. What it holds already is not scored again."
         )
+        self.results.setPlaceholderText("folder for the results")
         self.results.setText(str(self._remembered.value("results", "") or ""))
         self.model = ModelChoice(self._worker)
         self.job = JobBar("Score the folder", "Score every sample in the background; what is done is kept.")
@@ -96,7 +98,7 @@ class CohortPanel(QWidget):
         layout.addWidget(self.view, 1)
         self.report = ReportBar(self._state, self._worker)
         layout.addWidget(self.report)
-        layout.addStretch()  # while there is no table, what is above stays together
+        layout.addStretch(0)  # holds the place of the table while it is hidden
         self.source.textEdited.connect(self._on_source_edited)
         self.reopen.clicked.connect(self.open_results)
         self.group.currentTextChanged.connect(self._on_group_changed)

@@ -238,7 +238,7 @@ class CorrectPanel(QWidget):
 
     def _show(self) -> None:
         layer, rows = self._chosen()
-        for widget in (*self.tools.values(), self.next, self.job.button, self.unsure):
+        for widget in (*self.tools.values(), self.next, self.job.button, self.unsure, self.save):
             widget.setEnabled(layer is not None)
         for widget in (self.delete, self.out, self.type):
             widget.setEnabled(bool(rows))

@@ -90,11 +90,11 @@ class EmbeddingMap(QWidget):
         self.reopen = QPushButton("Open results …")
         self.reopen.setToolTip("Choose the folder of a scored cohort.")
         self.summary = wrapped(_NOTHING)
-        form = QFormLayout()
+        self.form = QFormLayout()
         for combo in (self.method, self.colour, self.drawing, self.tool):
-            form.addRow(combo.accessibleName(), combo)
+            self.form.addRow(combo.accessibleName(), combo)
         layout = QVBoxLayout(self)
-        layout.addLayout(form)
+        layout.addLayout(self.form)
         for widget in (self.job, self.reopen, self.summary):
             layout.addWidget(widget)
         layout.addWidget(self.canvas, 1)
@@ -123,8 +123,9 @@ class EmbeddingMap(QWidget):
 
     def _on_project_changed(self) -> None:
         opened, self._is_asked = self._state.opened, False
-        for widget in (self.canvas, self.method, self.colour, self.drawing, self.tool):
-            widget.setVisible(opened is not None)
+        self.canvas.setVisible(opened is not None)
+        for combo in (self.method, self.colour, self.drawing, self.tool):
+            self.form.setRowVisible(combo, opened is not None)
         self.job.setVisible(False)
         if opened is None:
             return

@@ -53,6 +53,7 @@ class ExplorePanel(QWidget):
         for widget in (self.reopen, self.summary):
             layout.addWidget(widget)
         layout.addWidget(self.pages, 1)
+        layout.addStretch(0)  # holds the place of the pages while they are hidden
         self.setMinimumWidth(300)
         self.reopen.clicked.connect(self._choose_folder)
         for page in (self.clusters, self.novelty, self.distributions):

@@ -36,6 +36,9 @@ from napari_amil.plugin.window.model_choice import ModelChoice
 from napari_amil.plugin.window.theme import sized, wrapped
 from napari_amil.plugin.window.work import Worker, shared_worker
 
+_NO_CELLS = (
+    "No cells yet: find them in the Detect panel, or open a file that holds some. Then press Score cells."
+)
 _POINT_AT = "Point at a cell to read what is known about it."
 
 
@@ -192,7 +195,7 @@ class ScorePanel(QWidget):
                 "The cells have changed since they were scored; score again for a verdict."
             )
         else:
-            self.verdict_detail.setText("")
+            self.verdict_detail.setText(_NO_CELLS if layer is None else "")
         self.verdict_detail.setVisible(bool(self.verdict_detail.text()))
 
     def _on_cell_changed(self, layer: Shapes | None, row: int) -> None:

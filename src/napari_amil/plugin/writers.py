@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from napari.utils.notifications import show_info, show_warning
 from napari_builtins.io import napari_write_shapes, write_layer_data_with_plugins
 from numpy.typing import NDArray
 
+from napari_amil.core.errors import AmilError
 from napari_amil.core.exchange.cell_files import write_cell_table
 from napari_amil.core.exchange.geojson import write_geojson
 from napari_amil.plugin.layers.journal import Journal
@@ -95,6 +97,11 @@ def write_folder(path: str, layers: list[LayerData]) -> list[str]:
         The folder; it is made.
     layers
         Data, attributes and kind of each layer.
+
+    Raises
+    ------
+    AmilError
+        If the folder holds files of these names already; they are left as they are.
     """
     drawn = [attributes["name"] for _, attributes, _ in layers if _accompanies(attributes)]
     own = [layer for layer in layers if not _accompanies(layer[1])]
@@ -104,7 +111,10 @@ def write_folder(path: str, layers: list[LayerData]) -> list[str]:
         show_warning(f"Vectors cannot be saved in a folder; left out: {', '.join(lost)}.")
     if drawn:
         show_info(f"Not saved, since they are drawn from the cells again: {', '.join(drawn)}.")
-    return write_layer_data_with_plugins(path, kept) if kept else []
+    try:
+        return write_layer_data_with_plugins(path, kept) if kept else []
+    except shutil.Error as error:
+        raise AmilError(f"'{path}' holds files of these names already; choose another folder.") from error
 
 
 def _accompanies(attributes: dict[str, Any]) -> bool:
