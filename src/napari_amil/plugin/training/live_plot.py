@@ -77,7 +77,7 @@ class LivePlot(QWidget):
 
     def _on_resized(self, event: Event) -> None:
         """Leave the same room beside the axes at any width."""
-        margin, width = _MARGIN_PX | self.margin_px, max(self.canvas.width(), 1)
+        margin, width = {**_MARGIN_PX, **self.margin_px}, max(self.canvas.width(), 1)
         if sum(margin.values()) < width:
             self.canvas.figure.subplots_adjust(left=margin["left"] / width, right=1 - margin["right"] / width)
 
