@@ -1,9 +1,9 @@
 """The window with each panel in turn and a real smear: ``python docs/panel_windows.py OUT``.
 
 Each panel is shown as a user meets it, in a window of 1366 x 768 pixels, once in each theme that is asked
-for; the cells are found and scored by the panels themselves. ``--scored FOLDER`` names what ``napari-amil
-score`` has written, for the gallery, the cohort and the map; without it these show the open image, or
-what they say when nothing is open.
+for; the cells are found and scored by the panels themselves. ``--scored FOLDER`` names what
+``napari-amil score`` has written, for the gallery, the cohort, the map and Explore; without it these show the
+open image, or what they say when nothing is open.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from qtpy.QtWidgets import QApplication, QDockWidget
 from skimage.io import imsave
 
 from napari_amil.core.cohort.samples import REAL_FILE, real_field
+from napari_amil.plugin.cohorts.project import open_project_of
 from napari_amil.plugin.layers.selection import keys_of, selection_of
 from napari_amil.plugin.window.display import some_display
 from napari_amil.plugin.window.work import shared_worker
@@ -38,10 +39,12 @@ PANELS = {
     "calibrate": "Calibrate on my controls",
     "arrange": "Make a cohort of loose images",
     "train": "Train a model",
+    "tune": "Fine-tune the detector",
     "cohort": "Cohort",
     "map": "Embedding map",
+    "explore": "Explore",
 }
-"""In this order, since the cohort and the map open images of their own."""
+"""In this order, since the last three open images of their own."""
 _PATIENCE_S = 600
 _SETTLE_S = 1.2
 
@@ -49,13 +52,14 @@ _SETTLE_S = 1.2
 class Window:
     """A real window whose panels are opened one by one, each alone on the right."""
 
-    def __init__(self, field: Path, scored: Path | None) -> None:
+    def __init__(self, field: Path | None, scored: Path | None) -> None:
         self.scored = scored
         self.viewer = napari.Viewer(show=False)
         self.viewer.window.resize(*SIZE)
         self.viewer.window.show()
         self.viewer.window.resize(*SIZE)
-        self.viewer.open(str(field), plugin="napari")
+        if field is not None:
+            self.viewer.open(str(field), plugin="napari")
         self.panels: dict[str, Any] = {}
         self._dock: QDockWidget | None = None
 
@@ -67,6 +71,9 @@ class Window:
         self._dock = dock
         dock.show()
         dock.raise_()
+        if open_project_of(self.viewer).folder is None:
+            self.rest(0.3)
+            self.viewer.reset_view()
         getattr(self, f"_set_{name}", lambda: None)()
         self.rest(_SETTLE_S)
         return self.panels[name]
@@ -126,6 +133,18 @@ class Window:
             cohort.open_results()
             self.wait(lambda: cohort.view.isVisible())
             cohort.view.clicked.emit(cohort.rows.index(0, 0))
+
+    def _open_scored(self, name: str) -> None:
+        project = open_project_of(self.viewer)
+        if self.scored is not None and project.folder is None:
+            self.panels[name].open_folder(str(self.scored))
+            self.wait(lambda: project.project is not None)
+
+    def _set_map(self) -> None:
+        self._open_scored("map")
+
+    def _set_explore(self) -> None:
+        self._open_scored("explore")
 
     def _set_arrange(self) -> None:
         arrange = self.panels["arrange"]

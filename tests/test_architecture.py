@@ -21,7 +21,9 @@ PACKAGE = "napari_amil"
 
 LADDER: tuple[frozenset[str], ...] = (
     frozenset({"core.errors"}),
-    frozenset({"core.events", "core.settings", "core.device", "core.tensorfile", "core.optional"}),
+    frozenset(
+        {"core.events", "core.settings", "core.device", "core.tensorfile", "core.optional", "core.headings"}
+    ),
     frozenset({"core.presets"}),
     frozenset({"core.types"}),
     frozenset({"core.images"}),
@@ -36,7 +38,9 @@ LADDER: tuple[frozenset[str], ...] = (
 )
 """From the lowest step to the highest; a file imports only from lower steps and from its own name."""
 
-EVERYWHERE = frozenset({"core.types", "core.settings", "core.events", "core.errors", "core.cohort.samples"})
+EVERYWHERE = frozenset(
+    {"core.types", "core.settings", "core.events", "core.errors", "core.headings", "core.cohort.samples"}
+)
 DOORS = {
     "cli": EVERYWHERE | {"core.pipeline", "core.cluster"},
     "worker": EVERYWHERE | {"core.pipeline"},

@@ -89,7 +89,7 @@ def test_verdict_probabilities_and_summary_are_told(panel: BagPanel, scored: Sha
         "It fits the known classes: 40 % of samples of known classes lie as far from all of them "
         "(novelty p = 0.4)."
     )
-    assert said[1] == "Judged from 5 cells. 1 of them (12 %) are more unusual than chance explains."
+    assert said[1] == "Judged from 5 cells. 1 of them (12 %) is more unusual than chance explains."
     assert said[2] == "For research only."
 
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from napari.layers import Image
 from pytestqt.qtbot import QtBot
 from qtpy.QtCore import Qt
 
+from napari_amil.core.types import box_outline
 from napari_amil.plugin import cohort
 from napari_amil.plugin.cohort import CohortPanel
 from napari_amil.plugin.cohorts.bag_table import grouped
@@ -102,10 +104,21 @@ def test_a_click_shows_the_most_telling_cell(full: CohortPanel, viewer: ViewerMo
     assert layer.features["status"].tolist() == ["scored"] * 4 + ["unscored"]
     assert selection_of(viewer).current == CellKey("1.png", 3, "bag 1")
     assert layer.selected_data == {2}
+    assert record_of(layer).scale.style.kind == "tinted"
     assert np.allclose(viewer.scene.camera.center[-2:], (79.5, 49.5), atol=1)
     full.view.activated.emit(full.rows.index(2, 0))
     names = [layer.name for layer in viewer.layers]
     assert names == ["2.png", "cells of 2"]
+
+
+def test_mere_boxes_are_not_tinted_so_that_the_cells_are_seen(full: CohortPanel, viewer: ViewerModel) -> None:
+    state = open_project_of(viewer)
+    boxes = state.project.cells[["y0", "x0", "y1", "x1"]].to_numpy(np.float32)
+    project = replace(state.project, outlines=tuple(box_outline(box) for box in boxes))
+    state.opened = replace(state.opened, project=project)
+    full.view.clicked.emit(full.rows.index(1, 0))
+    (layer,) = cell_layers(viewer.layers)
+    assert record_of(layer).scale.style.kind == "outline"
 
 
 def test_what_the_user_changed_stays_open(full: CohortPanel, viewer: ViewerModel) -> None:

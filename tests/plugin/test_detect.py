@@ -17,6 +17,7 @@ from napari_amil.plugin.layers.rows import record_of
 from napari_amil.plugin.window.work import Worker
 
 Done = Callable[..., Any]
+_WAIT_MS = 60_000
 BOX = np.array([[5.0, 5], [5, 20], [20, 20], [20, 5]])
 
 
@@ -126,14 +127,26 @@ def test_a_second_detection_keeps_work_done_by_hand(
 
 
 def test_an_image_that_was_closed_gets_no_cells(
-    panel: DetectPanel, viewer: ViewerModel, field: np.ndarray, done: Done
+    panel: DetectPanel, viewer: ViewerModel, field: np.ndarray, done: Done, qtbot: QtBot
 ) -> None:
     viewer.add_image(field, rgb=True)
     panel.run()
     viewer.layers.clear()
     done(panel.job.finished)
+    qtbot.waitUntil(lambda: "closed meanwhile" in panel.job.notice.text(), timeout=_WAIT_MS)
     assert len(viewer.layers) == 0
-    assert "closed meanwhile" in panel.job.notice.text()
+
+
+def test_what_changes_while_cells_are_found_counts(
+    panel: DetectPanel, viewer: ViewerModel, field: np.ndarray, done: Done, qtbot: QtBot
+) -> None:
+    image = viewer.add_image(field, rgb=True)
+    panel.run()
+    image.translate = (3.0, 4.0)
+    panel.selection.setValue(SelectionSettings(min_score=0.9))
+    layer = done(panel.detected)
+    assert tuple(layer.translate) == (3.0, 4.0)
+    qtbot.waitUntil(lambda: layer.nshapes == 2, timeout=_WAIT_MS)
 
 
 def test_each_plane_of_a_stack_has_cells_of_its_own(

@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 from napari.components import ViewerModel
 from pytestqt.qtbot import QtBot
+from qtpy.QtWidgets import QSizePolicy
 
 from napari_amil.plugin.cohorts.project import open_project_of
 from napari_amil.plugin.colour.map_colours import drawing_order, kind_colours, of_one_shade, rare_rows
@@ -86,6 +87,13 @@ def test_every_column_colours_every_point(full: EmbeddingMap) -> None:
         points = drawn_points(full)
         assert {tuple(point) for point in points} == {tuple(point) for point in full.place}
         assert len(points) == 15
+        full.canvas.draw()
+        (legend,) = full.figure.legends
+        assert legend.get_window_extent().y0 >= full.axes.get_window_extent().y1  # it hides no cell
+
+
+def test_the_map_takes_the_room_of_its_dock(full: EmbeddingMap) -> None:
+    assert full.canvas.sizePolicy().verticalPolicy() == QSizePolicy.Policy.Expanding
 
 
 def drawn_points(panel: EmbeddingMap) -> np.ndarray:

@@ -72,6 +72,7 @@ def test_clusters_are_rows_and_a_click_shows_their_cells_everywhere(
     assert column(page, "cluster") == ["1", "2"]
     assert column(page, "nearest_distance") == ["2.5", "0.5"]
     assert column(page, "anomaly") == ["13", "2"]
+    assert page.view.minimumHeight() == page.view.maximumHeight() < 5 * page.view.rowHeight(0)
     press(page, 0)
     cells = {CellKey(f"{n}.png", 3, f"bag {n}") for n in range(3)}
     assert selection_of(viewer).keys == cells
@@ -79,7 +80,7 @@ def test_clusters_are_rows_and_a_click_shows_their_cells_everywhere(
     assert [layer.metadata["bag"] for layer in cell_layers(viewer.layers)] == ["bag 2"]
     assert chart.selected_rows().tolist() == [2, 7, 12]
     assert page.cells.rows.tolist() == [12, 7, 2]
-    assert "q 2 (20%), p 1 (20%)" in page.detail.text()
+    assert "q: 2 (20% of all), p: 1 (20% of all)." in page.detail.text()
     page.cells.grid.resize(300, 200)
     page.cells.grid.grab()
     qtbot.waitUntil(lambda: page.cells._tile(0).picture is not None, timeout=WAIT_MS)

@@ -13,6 +13,7 @@ import pytest
 from napari.components import ViewerModel
 from napari.layers import Image, Layer, Shapes
 from napari.plugins import _npe2
+from napari.utils.notifications import notification_manager
 from pytestqt.qtbot import QtBot
 
 from napari_amil.core.errors import AmilError
@@ -21,7 +22,9 @@ from napari_amil.core.settings import SelectionSettings
 from napari_amil.core.types import Cells
 from napari_amil.plugin import readers as _readers
 from napari_amil.plugin import writers as _writers
-from napari_amil.plugin.colour.colours import ColourScale
+from napari_amil.plugin.colour.colours import CellStyle, ColourScale
+from napari_amil.plugin.colour.overlays import overlays_of
+from napari_amil.plugin.colour.scales import scales_of
 from napari_amil.plugin.layers import layers as _layers
 from napari_amil.plugin.layers import rows as _rows
 from napari_amil.plugin.layers.care import look_after
@@ -218,6 +221,33 @@ def test_naparis_own_writer_never_drops_the_features_of_cells(
     written = {Path(path).name for path in viewer.layers.save(str(tmp_path / "all"))}
     assert written == {"smear.tif", "cells of 267.geojson", "plain.csv"}
     _assert_same_layer(worked_on, *_open(tmp_path / "all" / "cells of 267.geojson"))
+
+
+def test_all_layers_are_saved_while_cells_are_shown_as_boxes(
+    viewer: ViewerModel, image: Image, worked_on: Shapes, tmp_path: Path, qtbot: QtBot
+) -> None:
+    npe2.PluginManager.instance().discover()
+    viewer.add_layer(image)
+    viewer.add_layer(worked_on)
+    look_after(viewer)
+    overlays = overlays_of(viewer)
+    overlays.show_field(True, 1.0)
+    scales_of(viewer).set_style(CellStyle("box"))
+    viewer.add_vectors(np.ones((1, 2, 2)), name="arrows")
+    kinds = sorted(type(layer).__name__ for layer in viewer.layers)
+    assert kinds == ["Image", "Image", "Shapes", "Vectors", "Vectors"]
+    notification_manager.records.clear()
+    written = viewer.layers.save(str(tmp_path / "all"))
+    said = [record.message for record in notification_manager.records]
+    assert {Path(path).name for path in written} == {"smear.tif", "cells of smear.geojson"}
+    _assert_same_layer(worked_on, *_open(tmp_path / "all" / "cells of smear.geojson"))
+    assert said == [
+        "Vectors cannot be saved in a folder; left out: arrows.",
+        "Not saved, since they are drawn from the cells again: score field of smear, boxes of smear.",
+    ]
+    boxes = next(layer for layer in viewer.layers if layer.name == "boxes of smear")
+    assert _writers.write_folder(str(tmp_path / "alone"), [boxes.as_layer_data_tuple()]) == []
+    assert not (tmp_path / "alone").exists()
 
 
 def test_a_table_finds_its_image_by_name_and_takes_its_place(

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
-import itertools
+import random
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import npe2
 import pytest
 from napari._qt.qt_resources import get_stylesheet
 from napari.components import ViewerModel
 from napari.layers import Image, Shapes
 from pytestqt.qtbot import QtBot
-from qtpy.QtCore import QCoreApplication, QEvent, Qt
+from qtpy.QtCore import QCoreApplication, QEvent, Qt, QTimer
 from qtpy.QtWidgets import (
     QAbstractButton,
     QAbstractSlider,
     QAbstractSpinBox,
     QComboBox,
+    QDockWidget,
     QLineEdit,
+    QMainWindow,
     QScrollArea,
     QScrollBar,
     QWidget,
@@ -49,6 +53,8 @@ EVERY = (*PANELS, CellCard, BagPanel, GalleryPanel, CohortPanel, EmbeddingMap)
 EVERY += (ExplorePanel, TrainPanel, TuneDetectorPanel, CalibratePanel, ArrangePanel)
 _WITH_RUNS = (TrainPanel, TuneDetectorPanel)
 CONTROLS = (QAbstractButton, QComboBox, QLineEdit, QAbstractSpinBox, QAbstractSlider)
+MANIFEST = Path(__file__).parents[2] / "napari.yaml"
+_WAIT_MS = 60_000
 WIDEST_PX, TALLEST_PX = 420, 560
 """What a panel may ask for where the window has 1366 x 768 pixels."""
 NARROW_PX = 282
@@ -126,28 +132,75 @@ def test_a_closed_panel_leaves_nothing_behind(
     viewer.layers.clear()
 
 
-@pytest.mark.parametrize("order", list(itertools.permutations(PANELS)), ids=lambda order: order[0].__name__)
-def test_panels_open_in_any_order(
-    order: tuple[type[QWidget], ...],
+def test_every_panel_of_the_manifest_is_tested() -> None:
+    contributed = npe2.PluginManifest.from_file(MANIFEST).contributions
+    names = {command.id: command.python_name for command in contributed.commands or ()}
+    widgets = {names[widget.command] for widget in contributed.widgets or ()}
+    assert widgets == {f"{panel.__module__}:{panel.__name__}" for panel in EVERY}
+
+
+def _at_work() -> list[str]:
+    """Name what goes on by itself: running timers of the application, and threads of panels."""
+    application = QCoreApplication.instance()
+    assert application is not None
+    timers = [str(timer.parent()) for timer in application.findChildren(QTimer) if timer.isActive()]
+    return timers + [thread.name for thread in threading.enumerate() if "napari-amil" in thread.name]
+
+
+def _dock(window: QMainWindow, panel: QWidget) -> QDockWidget:
+    dock = QDockWidget(window)
+    dock.setWidget(panel)
+    window.addDockWidget(Qt.DockWidgetArea.RightDockWidgetArea, dock)
+    return dock
+
+
+@pytest.mark.parametrize(("seed", "place"), [(0, None), (1, 0), (2, 7)])
+def test_all_panels_open_and_close_in_any_order_and_leave_nothing_behind(
+    seed: int,
+    place: int | None,
     viewer: ViewerModel,
     image: Image,
     layer: Shapes,
-    worker: Worker,
+    open_panel: Callable[[type[QWidget]], QWidget],
     qtbot: QtBot,
 ) -> None:
-    open_panels = [panel(viewer, worker) for panel in order[:2]]
-    viewer.add_layer(image)
-    viewer.add_layer(layer)
-    open_panels.append(order[2](viewer, worker))
-    for panel in open_panels:
-        qtbot.addWidget(panel)
+    """In one window, some of them twice; with nothing open, an image before all, or one in between."""
+    window, order = QMainWindow(), random.Random(seed)
+    qtbot.addWidget(window)
+    if place == 0:
+        viewer.layers.extend([image, layer])
+    for kind in EVERY:
+        _close(open_panel(kind))  # what panels share stays
+    before = _n_listeners(viewer, layer)
+    docks = []
+    for number, kind in enumerate(order.sample([*EVERY, *PANELS], len(EVERY) + len(PANELS))):
+        if number == place != 0:
+            viewer.layers.extend([image, layer])
+            before = {name: n for name, n in before.items() if name not in ("features", "name")}
+        docks.append(_dock(window, open_panel(kind)))
+    if place is not None:
+        _delete_and_undo(layer, [dock.widget() for dock in docks])
+    assert _n_listeners(viewer, layer)["removed"] > before["removed"]
+    for dock in order.sample(docks, len(docks)):
+        _close(dock)
+        layer.selected_data = {order.randrange(5)}
+    viewer.theme = "light"
+    after = _n_listeners(viewer, layer)
+    assert {name: after[name] for name in before} == before
+    assert list(viewer.layers) == ([] if place is None else [image, layer])
+    qtbot.waitUntil(lambda: _at_work() == [], timeout=_WAIT_MS)
+    assert window.findChildren(QDockWidget) == []
+
+
+def _delete_and_undo(layer: Shapes, panels: list[QWidget]) -> None:
+    """Delete a cell and take it back; every panel hears of it."""
+    counts = [panel.count.text for panel in panels if isinstance(panel, DetectPanel)]
+    correct = next(panel for panel in panels if isinstance(panel, CorrectPanel))
     layer.selected_data = {1}
     layer.remove([1])
-    correct = next(panel for panel in open_panels if isinstance(panel, CorrectPanel))
-    detect = next(panel for panel in open_panels if isinstance(panel, DetectPanel))
-    assert detect.count.text() == "4 cells"
+    assert [count() for count in counts] == ["4 cells"] * 2
     correct.undo.click()
-    assert detect.count.text() == "5 cells"
+    assert [count() for count in counts] == ["5 cells"] * 2
 
 
 @pytest.mark.parametrize("panel", EVERY)
@@ -164,6 +217,12 @@ def test_a_panel_fits_and_all_of_it_is_named_and_reached_by_the_keyboard(
     least = widget.minimumSizeHint().expandedTo(widget.minimumSize())
     assert least.width() <= WIDEST_PX
     assert least.height() <= TALLEST_PX
+    widget.resize(least)
+    QCoreApplication.processEvents()
+    for area in widget.findChildren(QScrollArea):
+        content, view = area.widget(), area.viewport()
+        if area.isVisible() and content is not None and view is not None:
+            assert content.width() <= view.width() + 1, "the right side is cut off"
     for folded in widget.findChildren(Folded):
         folded.button.setChecked(True)
     for area in (area for area in widget.findChildren(QScrollArea) if area.widgetResizable()):

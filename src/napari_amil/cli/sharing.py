@@ -57,7 +57,8 @@ def report(
     talk = Talk(style)
     project = pipeline.read_project(scored)
     chosen = pipeline.choose_bags(project, bags or []).bags["bag"].tolist() if samples else []
-    work = pipeline.write_reports(project, pipeline.make_folder(out), chosen, pdf=pdf)
+    found = pipeline.find_exploration(project, scored)
+    work = pipeline.write_reports(project, pipeline.make_folder(out), chosen, found=found, pdf=pdf)
     written = [str(path) for path in talk.follow(work)]
     talk.result(f"{written[0]} and the pages of {len(chosen)} samples", files=written)
     talk.finish(out)

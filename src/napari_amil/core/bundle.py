@@ -189,12 +189,12 @@ def _load_scorer(header: dict[str, Any], settings: RunSettings, tensors: dict[st
     sizes = header["in_channels"], header["n_measurements"]
     model = AmilModel(settings.model, len(classes), *sizes)
     model.load_state_dict(_unprefixed("model/", tensors))
-    gaussian = LatentGaussian(settings.model.embedding_dim)
+    gaussian = LatentGaussian(model.embedding_dim)
     gaussian.load_state_dict(_unprefixed("gaussian/", tensors))
     calibration = Calibration.from_state(_unprefixed("calibration/", tensors))
     moments, novelty, morphology, controls = (_unprefixed(f"{name}/", tensors) for name in _PARTS[3:])
     same_measures = tuple(header.get("measurements", NAMES)) == NAMES
-    if settings.model.measurement_columns and not same_measures:
+    if settings.model.measured and not same_measures:
         raise BundleError(
             "The model embeds measurements that this program does not make; install the version of "
             "napari-amil that made it."

@@ -13,6 +13,7 @@ _PUBLISHED_MODEL: dict[str, Any] = {
     "roi_scaling": True,
     "latent_dim": 500,
     "measurement_columns": 0,
+    "measurements_in_gaussian": False,
     "orientations": 1,
     "attention_dim": 128,
     "gated_attention": False,

@@ -108,6 +108,8 @@ class ModelSettings(Settings):
     """Small networks that embed the named measurements of a cell beside its pixels; 0 as published."""
     measurement_dim: int = Field(8, ge=1, le=256)
     """Length of the part of z_n that each of these networks gives."""
+    measurements_in_gaussian: bool = False
+    """Let the named measurements join the embedding in the control Gaussian; the pooling never sees them."""
     width: int = Field(24, ge=4, le=256)
     """Channels of the crop encoder at its first resolution; the cost grows with its square."""
     orientations: Literal[1, 8] = 8
@@ -157,8 +159,13 @@ class ModelSettings(Settings):
 
     @property
     def embedding_dim(self) -> int:
-        """Length k of a cell's embedding z_n."""
+        """Length k of a cell's embedding z_n, as far as it is learned."""
         return sum(self.columns)
+
+    @property
+    def measured(self) -> bool:
+        """Whether the named measurements of a cell are needed."""
+        return self.measurement_columns > 0 or self.measurements_in_gaussian
 
 
 class TrainingSettings(Settings):
@@ -235,7 +242,7 @@ class DetectorTrainingSettings(Settings):
     """Side of a training crop at the network's scale, in pixels."""
     learning_rate: float = Field(1e-3, gt=0, lt=1)
     """Peak step size; warmed up, then lowered along a cosine."""
-    paste_overlaps: float = Field(0.3, ge=0, le=1)
+    paste_overlaps: float = Field(0.5, ge=0, le=1)
     """Share of cells beside which a copy of another cell is pasted so that they overlap."""
     checkpoint_every: int = Field(250, ge=1)
     """Steps between two checkpoints, and between two looks at the validation images."""

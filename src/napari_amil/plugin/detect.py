@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 from weakref import WeakSet
@@ -18,9 +19,10 @@ from napari_amil.core.errors import AmilError
 from napari_amil.core.settings import DetectionSettings, RunSettings, SelectionSettings
 from napari_amil.core.types import Cells
 from napari_amil.plugin.layers.care import look_after
+from napari_amil.plugin.layers.companions import lie_on
 from napari_amil.plugin.layers.existing import ExistingShapes
-from napari_amil.plugin.layers.layers import adopt_layer, cell_layers, make_layer, show_cells
-from napari_amil.plugin.layers.planes import Plane, shown_plane
+from napari_amil.plugin.layers.layers import adopt_layer, cell_layers, make_layer, need_record, show_cells
+from napari_amil.plugin.layers.planes import shown_plane
 from napari_amil.plugin.layers.restore import RestoreBar
 from napari_amil.plugin.layers.rows import CellRecord, record_of
 from napari_amil.plugin.window.follow import LayerCombo, hear, scrolling
@@ -71,8 +73,6 @@ class DetectPanel(QWidget):
         self._worker = worker if worker is not None else shared_worker()
         self._layer: Shapes | None = None
         self._heard: WeakSet[Shapes] = WeakSet()
-        self._plane: Plane | None = None
-        self._detection = DetectionSettings()
         self._settle = QTimer(self)
         self._settle.setSingleShot(True)
         self._settle.setInterval(_SETTLE_MS)
@@ -124,11 +124,10 @@ class DetectPanel(QWidget):
         try:
             if image is None:
                 raise AmilError("There is no image yet: drag one into the window, or File > Open Sample.")
-            self._plane = shown_plane(self._viewer, image)
-            self._detection = self.settings.value()
-            settings = RunSettings(detection=self._detection, selection=self.selection.value())
+            plane = shown_plane(self._viewer, image)
+            settings = RunSettings(detection=self.settings.value(), selection=self.selection.value())
             folder = self._worker.new_folder()
-            path = self._plane.write(folder)
+            path = plane.write(folder)
         except (AmilError, OSError) as error:
             self.job.say(str(error), "error")
             self.errored.emit(str(error))
@@ -136,13 +135,15 @@ class DetectPanel(QWidget):
         task = self._worker.start(
             "detect",
             image=str(path),
-            source=self._plane.layer.source.path,
+            source=image.source.path,
             out=str(folder),
             settings=settings.model_dump(mode="json"),
             bundle=self.model.value(),
             device="auto",
         )
-        self.job.follow(task)
+        record = plane.record()
+        record.detection, record.selection = settings.detection, settings.selection
+        self.job.follow(task, partial(_build, record, image))
 
     def take_over(self) -> None:
         """Make the chosen Shapes layer of the user into cells of the shown image."""
@@ -165,20 +166,18 @@ class DetectPanel(QWidget):
         self._on_active_changed()
         self.detected.emit(layer)
 
-    def _on_finished(self, result: dict[str, Any]) -> None:
-        assert self._plane is not None
-        with np.load(Path(result["candidates"])) as arrays:
-            candidates = Cells.from_arrays(dict(arrays))
-        if self._plane.layer not in self._viewer.layers:
+    def _on_finished(self, built: tuple[Shapes, Image]) -> None:
+        layer, image = built
+        if image not in self._viewer.layers:
             self.job.say("The image was closed meanwhile, so that its cells are not shown.", "warning")
             return
-        record = self._plane.record()
-        record.candidates = Candidates.of(candidates, float(result["diameter_px"]))
-        record.detection, record.selection = self._detection, self.selection.value()
-        layer = make_layer(record.candidates.select(record.selection), record, self._plane.layer)
+        record = need_record(layer)
+        lie_on(layer, image)  # which may have been moved meanwhile
         self._retire(record)
-        self._layer = layer
+        self._layer, sliders = layer, self.selection.value()
         self._viewer.add_layer(layer)
+        if sliders != record.selection:
+            self.selection.setValue(sliders)  # one moved meanwhile
         self._show_count()
         self.detected.emit(layer)
 
@@ -260,6 +259,15 @@ class DetectPanel(QWidget):
         if np.isfinite(record.candidates.diameter_px):
             text += f"; a typical one is {record.candidates.diameter_px:.0f} pixels wide"
         self.detail.setText(text + ". The sliders act at once.")
+
+
+def _build(record: CellRecord, image: Image, result: dict[str, Any]) -> tuple[Shapes, Image]:
+    """Return the layer of the cells that the worker found; in a thread, since many outlines take a while."""
+    with np.load(Path(result["candidates"])) as arrays:
+        candidates = Cells.from_arrays(dict(arrays))
+    record.candidates = Candidates.of(candidates, float(result["diameter_px"]))
+    assert record.selection is not None
+    return make_layer(record.candidates.select(record.selection), record, image), image
 
 
 def _can_select(record: CellRecord) -> bool:

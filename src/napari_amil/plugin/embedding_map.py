@@ -16,7 +16,7 @@ from napari.components import ViewerModel
 from napari.viewer import Viewer
 from numpy.typing import NDArray
 from qtpy.QtCore import Qt, Signal
-from qtpy.QtWidgets import QComboBox, QFormLayout, QPushButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QComboBox, QFormLayout, QPushButton, QSizePolicy, QVBoxLayout, QWidget
 
 from napari_amil.core.errors import AmilError
 from napari_amil.plugin.cohorts.project import open_project_of, stored_layout
@@ -30,12 +30,13 @@ from napari_amil.plugin.window.path_choice import ask_path
 from napari_amil.plugin.window.theme import palette, wrapped
 from napari_amil.plugin.window.work import Worker, shared_worker
 
-PCA, TSNE, UMAP = "Principal components", "t-SNE (neighbours stay together)", "UMAP (groups stay together)"
+PCA, TSNE, UMAP = "Principal components", "t-SNE (neighbours)", "UMAP (groups)"
 _LAYOUTS = {TSNE: "tsne", UMAP: "umap"}
-_POINTS, _DENSITY = "Every cell", "Density, rare cells on top"
+_POINTS, _DENSITY = "Every cell", "Density, rare on top"
 _DENSITY_BINS = 90
 _CLICK_PX = 8
-_LEGEND_STEPS = 5
+_LEGEND_STEPS, _LETTER_PX, _MARKER_PX, _NARROW_PX = 5, 6.2, 24, 270
+_TIGHT: dict[str, Any] = {"columnspacing": 0.8, "handletextpad": 0.1, "borderaxespad": 0.2, "borderpad": 0.1}
 _LASSO, _RECTANGLE = "Lasso", "Rectangle"
 _NOTHING = "No results are open: open the folder of a scored cohort, here or in the Cohort panel."
 
@@ -70,9 +71,14 @@ class EmbeddingMap(QWidget):
         self.figure = Figure(layout="constrained")
         self.canvas: Any = FigureCanvasQTAgg(self.figure)  # type: ignore[no-untyped-call]
         self.canvas.setMinimumHeight(260)
+        expanding = QSizePolicy.Policy.Expanding  # else napari puts an empty stretch below the map
+        self.canvas.setSizePolicy(expanding, expanding)
         self.canvas.setAccessibleName("Map of cells")
         self.axes = self.figure.add_subplot()
-        tip = "Principal components at once; the others are worked out once and kept with the results."
+        tip = (
+            "Principal components at once; t-SNE keeps neighbours together, UMAP groups. These two are "
+            "worked out once and kept with the results."
+        )
         self.method = _combo([PCA, TSNE, UMAP], "Layout", tip)
         tip = "Density counts all cells in grey; unusual cells and small groups stay points in colour."
         self.drawing = _combo([_POINTS, _DENSITY], "Draw", tip)
@@ -182,8 +188,12 @@ class EmbeddingMap(QWidget):
             self.axes.scatter([], [], s=24, color=[colour], label=text)
         self._ring = self.axes.scatter([], [], s=4 * size + 12, facecolors="none", linewidths=1.2, zorder=3)
         self.axes.set(xticks=[], yticks=[])
-        if legend:
-            self.axes.legend(fontsize=8, loc="upper left")
+        for written in self.figure.legends:
+            written.remove()
+        if legend:  # beside the map: it must not hide a cell
+            widest = max(len(text) for text in legend) * _LETTER_PX + _MARKER_PX
+            columns = int(np.clip(_NARROW_PX // widest, 1, len(legend)))
+            self.figure.legend(fontsize=8, loc="outside upper left", ncols=columns, **_TIGHT)
         self._on_theme_changed(None)
         self._show_selected()
 
@@ -194,9 +204,8 @@ class EmbeddingMap(QWidget):
         self.axes.set_facecolor(back)
         for spine in self.axes.spines.values():
             spine.set_color(colours.muted.name())
-        legend = self.axes.get_legend()
-        if legend is not None:
-            legend.get_frame().set(facecolor=back, edgecolor="none", alpha=0.75)
+        for legend in self.figure.legends:
+            legend.get_frame().set(facecolor=back, edgecolor="none")
             for written in legend.get_texts():
                 written.set_color(text)
         if hasattr(self, "_ring"):

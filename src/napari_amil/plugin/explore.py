@@ -44,7 +44,7 @@ class ExplorePanel(QWidget):
             (self.clusters, "Clusters", "Groups of unusual cells that look alike"),
             (self.novelty, "Novelty", "Samples and cells, the least known first"),
             (self.compare, "Compare", "Two groups of patients"),
-            (self.distributions, "Distributions", "Any score, per class or patient"),
+            (self.distributions, "Scores", "How any score is distributed, per class or patient"),
         ):
             self.pages.setTabToolTip(self.pages.addTab(page, name), tip)
         layout = QVBoxLayout(self)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 from weakref import WeakSet
@@ -24,7 +26,7 @@ from napari_amil.plugin.layers.labels import layer_of_labels
 from napari_amil.plugin.layers.layers import adopt_layer, cells_of, need_record, set_scores
 from napari_amil.plugin.layers.planes import Plane, shown_plane
 from napari_amil.plugin.layers.rows import record_of
-from napari_amil.plugin.reasons.evidence import keep_evidence
+from napari_amil.plugin.reasons.evidence import Evidence, keep_evidence, read_evidence
 from napari_amil.plugin.reasons.verdict import RESEARCH, summary, verdict_words
 from napari_amil.plugin.reasons.words import describe
 from napari_amil.plugin.window.follow import COMPANION, LayerCombo, hear, scrolling
@@ -50,7 +52,6 @@ class ScorePanel(QWidget):
         viewer: ViewerModel = getattr(napari_viewer, "__wrapped__", napari_viewer)
         self._viewer = viewer
         self._worker = worker if worker is not None else shared_worker()
-        self._target: Shapes | None = None
         self._heard: WeakSet[Layer] = WeakSet()
         self._build()
         self.hover = Hover(viewer, self)
@@ -107,17 +108,16 @@ class ScorePanel(QWidget):
             self.job.say(str(error), "error")
             self.errored.emit(str(error))
             return
-        self._target, self._asked, self._bundle = layer, cells, self.model.value()
         task = self._worker.start(
             "score",
             image=str(image),
             cells=str(folder / "cells.npz"),
             out=str(folder),
             settings=RunSettings(detection=need_record(layer).detection).model_dump(mode="json"),
-            bundle=self._bundle,
+            bundle=self.model.value(),
             device="auto",
         )
-        self.job.follow(task)
+        self.job.follow(task, partial(_read, layer, cells, self.model.value()))
 
     def _subject(self) -> tuple[Shapes, Plane]:
         """Return the chosen cells and the plane they lie on; shapes of the user and labels become cells."""
@@ -141,16 +141,15 @@ class ScorePanel(QWidget):
             plane = plane.at(record.place)
         return layer, plane
 
-    def _on_finished(self, result: dict[str, Any]) -> None:
-        layer, self._target = self._target, None
-        if layer is None or layer not in self._viewer.layers:
+    def _on_finished(self, answer: Answer) -> None:
+        layer, scores = answer.layer, answer.scores
+        if layer not in self._viewer.layers:
             self.job.say("The cells were closed meanwhile, so that their scores are not shown.", "warning")
             return
-        scores = pd.read_csv(Path(result["scores"]))
-        keep_evidence(layer, result.get("evidence"))
-        same = unchanged_only(scores, self._asked, cells_of(layer))
-        bag = {**result["bag"], "bundle": self._bundle}
-        need_record(layer).bag = bag if len(same) == len(scores) else None  # else the sum would not hold
+        keep_evidence(layer, answer.evidence)
+        same = unchanged_only(scores, answer.asked, cells_of(layer))
+        complete = len(same) == len(scores)  # else the sum would not hold
+        need_record(layer).bag = answer.bag if complete else None
         set_scores(layer, same)
         self.colours.offer(layer)
         self._show_verdict()
@@ -210,14 +209,28 @@ class ScorePanel(QWidget):
             widget.set_theme(self._viewer.theme)
 
 
+@dataclass(frozen=True, eq=False)
+class Answer:
+    """What the worker said of the cells of a layer, as they were when it was asked."""
+
+    layer: Shapes
+    asked: Cells
+    scores: pd.DataFrame
+    evidence: Evidence | None
+    bag: dict[str, Any]
+
+
+def _read(layer: Shapes, asked: Cells, bundle: str | None, result: dict[str, Any]) -> Answer:
+    """Read what the worker wrote; in a thread."""
+    scores, evidence = pd.read_csv(Path(result["scores"])), read_evidence(result.get("evidence"))
+    return Answer(layer, asked, scores, evidence, {**result["bag"], "bundle": bundle})
+
+
 def unchanged_only(scores: pd.DataFrame, asked: Cells, now: Cells) -> pd.DataFrame:
     """Return the scores of the cells that are still as they were when the scoring began."""
-    before = dict(zip(asked.cell_id.tolist(), asked.boxes, strict=True))
-    same = {
-        cell_id
-        for cell_id, box in zip(now.cell_id.tolist(), now.boxes, strict=True)
-        if cell_id in before and np.allclose(before[cell_id], box, atol=1e-3)
-    }
+    rows = pd.Index(asked.cell_id).get_indexer(pd.Index(now.cell_id))
+    is_same = (rows >= 0) & np.isclose(asked.boxes[rows], now.boxes, atol=1e-3).all(axis=1)
+    same = now.cell_id[is_same]
     return scores[scores["cell_id"].isin(same)]
 
 

@@ -1,4 +1,4 @@
-"""A cell layer as a file: GeoJSON with nothing lost, or a table with every column."""
+"""A cell layer as a file: GeoJSON with nothing lost, or a table with every column; all layers as a folder."""
 
 from __future__ import annotations
 
@@ -7,14 +7,15 @@ from typing import Any
 
 import numpy as np
 from napari.utils.notifications import show_info, show_warning
-from napari_builtins.io import napari_write_shapes
+from napari_builtins.io import napari_write_shapes, write_layer_data_with_plugins
 from numpy.typing import NDArray
 
 from napari_amil.core.exchange.cell_files import write_cell_table
 from napari_amil.core.exchange.geojson import write_geojson
 from napari_amil.plugin.layers.journal import Journal
 from napari_amil.plugin.layers.rows import RECORD, CellRecord, cells_in
-from napari_amil.plugin.layers.saved import Snapshot, snapshot, to_json
+from napari_amil.plugin.layers.saved import LayerData, Snapshot, snapshot, to_json
+from napari_amil.plugin.window.follow import COMPANION
 
 Shapes = list[NDArray[np.float64]]
 _GEOJSON = (".geojson", ".json")
@@ -80,6 +81,34 @@ def write_table(path: str, data: Shapes, attributes: dict[str, Any]) -> list[str
     boxes = dict(zip(("y0", "x0", "y1", "x1"), cells.boxes.T.astype(float), strict=True))
     write_cell_table(cells, table.assign(**boxes), Path(path))
     return [path]
+
+
+def write_folder(path: str, layers: list[LayerData]) -> list[str]:
+    """Write each layer into a folder, as napari does unless there are vectors: then it would write nothing.
+
+    Boxes of cells are vectors. They and all else that is drawn from cells is left out, and so are vectors of
+    the user's, for which there is no file.
+
+    Parameters
+    ----------
+    path
+        The folder; it is made.
+    layers
+        Data, attributes and kind of each layer.
+    """
+    drawn = [attributes["name"] for _, attributes, _ in layers if _accompanies(attributes)]
+    own = [layer for layer in layers if not _accompanies(layer[1])]
+    lost = [attributes["name"] for _, attributes, kind in own if kind == "vectors"]
+    kept = [layer for layer in own if layer[2] != "vectors"]
+    if lost:
+        show_warning(f"Vectors cannot be saved in a folder; left out: {', '.join(lost)}.")
+    if drawn:
+        show_info(f"Not saved, since they are drawn from the cells again: {', '.join(drawn)}.")
+    return write_layer_data_with_plugins(path, kept) if kept else []
+
+
+def _accompanies(attributes: dict[str, Any]) -> bool:
+    return COMPANION in attributes.get("metadata", {})
 
 
 def _ends(path: str, endings: tuple[str, ...]) -> bool:

@@ -6,7 +6,6 @@ import dataclasses
 from pathlib import Path
 
 from napari_amil.core import pipeline
-from napari_amil.core.errors import AmilError
 from napari_amil.core.events import Step
 from napari_amil.worker.request import Answer, Request, recipe_of
 
@@ -59,10 +58,8 @@ def compare(request: Request) -> Answer:
     folder, out = Path(request["folder"]), Path(request["out"])
     yield Step("compare", 0, 0, "Dealing patients to the groups at random")
     project = pipeline.read_project(folder)
-    found: pipeline.Exploration | None = None  # clusters need not have been looked for
-    try:
-        found = pipeline.read_exploration(project, folder / pipeline.EXPLORATION)
-    except AmilError:
+    found = pipeline.find_exploration(project, folder)
+    if found is None:
         yield Step("compare", 0, 0, "Without clusters, since none were found in these cells")
     pipeline.compare_project(project, found, Path(request["groups"]), out)
     return {"table": str(out / "groups.csv")}

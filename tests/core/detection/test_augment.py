@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -53,8 +55,9 @@ def test_the_same_seed_gives_the_same_crop(annotated: AnnotatedField) -> None:
 
 
 def test_a_field_smaller_than_the_crop_is_padded_with_background() -> None:
-    pixels, labels = augment._window(squares((80, 80)), 128, np.random.default_rng(0))
-    assert pixels.shape == (128, 128, 3)
+    pixels, labels = augment._window(squares((80, 80)), (128, 96), np.random.default_rng(0))
+    assert pixels.shape == (128, 96, 3)
+    assert labels.shape == (1, 128, 96)
     assert (pixels[80:] == 1).all()
     assert (pixels[:, 80:] == 1).all()
     np.testing.assert_array_equal(np.unique(labels), [0, 1, 2, 3, 4])
@@ -65,15 +68,16 @@ def test_a_cell_that_is_mostly_outside_the_window_is_no_target() -> None:
     labels[20:40, 60:80] = 1  # columns from 36 on are never in a window of 64 that starts at 0
     field = AnnotatedField(np.full((64, 100, 3), 255, np.uint8), labels, ())
     for seed in range(20):
-        _, cut = augment._window(field, 64, np.random.default_rng(seed))
+        _, cut = augment._window(field, (64, 64), np.random.default_rng(seed))
         assert cut.any() == (np.count_nonzero(cut) >= 0.3 * 400)
 
 
-def test_resizing_moves_pixels_and_labels_alike() -> None:
-    field = squares((160, 160))
+@pytest.mark.parametrize("shape", [(160, 160), (160, 80)])
+def test_resizing_moves_pixels_and_labels_alike(shape: tuple[int, int]) -> None:
+    field = squares(shape)
     pixels, labels = augment._resize(field.pixels.astype(np.float32) / 255, field.planes, 80)
     assert pixels.shape == (80, 80, 3)
-    assert set(np.unique(labels)) == set(range(17))
+    assert set(np.unique(labels)) == set(range(shape[0] * shape[1] // 1600 + 1))
     assert abs(int((pixels[..., 0] < 0.7).sum()) - int((labels > 0).sum())) < 0.1 * (labels > 0).sum()
 
 
@@ -88,8 +92,34 @@ def test_pasted_cells_overlap_and_darken(monkeypatch: pytest.MonkeyPatch) -> Non
         np.testing.assert_allclose(pasted[mask].max(), 100 / 255, rtol=1e-5)
     shared = np.sum(more, axis=0) == 2
     assert shared.any()
-    np.testing.assert_allclose(pasted[shared].min(), (100 / 255) ** 2, rtol=1e-5)
+    assert (100 / 255) ** 2 <= pasted[shared].min() < 100 / 255
     assert not np.shares_memory(pasted, pixels)
+
+
+@pytest.mark.parametrize(("added", "expected"), [(0.0, 0.4), (1.0, 0.2), (0.5, 0.4 * 0.5**0.5)])
+def test_where_cells_overlap_a_share_of_the_smaller_density_is_added(added: float, expected: float) -> None:
+    pixels = np.full((30, 30, 3), 0.5, np.float32)
+    stamp = np.ones((10, 10), bool)
+    mask = augment._stamp(pixels, stamp, np.full((10, 10, 3), 0.4, np.float32), (15, 15), added)
+    assert mask is not None
+    np.testing.assert_allclose(pixels[mask], expected, rtol=1e-6)
+    np.testing.assert_array_equal(pixels[~mask], 0.5)
+
+
+def test_half_of_the_crops_are_stretched(annotated: AnnotatedField, monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes = []
+    original = augment._window
+
+    def watched(field: AnnotatedField, size: tuple[int, int], rng: np.random.Generator) -> Any:
+        sizes.append(size)
+        return original(field, size, rng)
+
+    monkeypatch.setattr(augment, "_window", watched)
+    for seed in range(60):
+        training_crop([annotated], SETTINGS, np.random.default_rng(seed))
+    ratios = np.array([height / width for height, width in sizes])
+    assert 20 <= (ratios != 1).sum() <= 40
+    assert 0.55 < ratios.min() < 0.8 < 1.2 < ratios.max() < 1.75
 
 
 def test_without_isolated_cells_nothing_is_pasted() -> None:

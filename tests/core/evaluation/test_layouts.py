@@ -29,6 +29,13 @@ def test_neighbours_stay_together_and_every_cell_has_a_place(cells: np.ndarray, 
     assert set(apart[200:].argmin(axis=1)) <= set(range(200, 220))
 
 
+def test_a_cell_of_several_bags_has_one_place_and_other_neighbours(cells: np.ndarray) -> None:
+    rare = np.arange(220) >= 200
+    once = neighbour_plane(cells, rare)
+    copies = neighbour_plane(np.repeat(cells, 4, axis=0), np.repeat(rare, 4))
+    np.testing.assert_array_equal(copies, np.repeat(once, 4, axis=0))
+
+
 def test_thinning_keeps_every_rare_cell() -> None:
     rare = np.zeros(1000, dtype=bool)
     rare[[3, 500, 999]] = True

@@ -12,7 +12,7 @@ import pandas as pd
 import PIL.Image
 
 from napari_amil.core.evaluation.overlay import draw_overlay, percentile_colours, picture_uri
-from napari_amil.core.evaluation.report import Origin, Page, Picture, bag_sentences, render_page
+from napari_amil.core.evaluation.report import Origin, Page, Picture, Section, bag_sentences, render_page
 from napari_amil.core.types import ABSTAIN, UNSEEN
 
 BAG = {
@@ -46,6 +46,8 @@ def test_a_bag_in_words() -> None:
     assert "ill most probable (80 %), then control (20 %)" in said
     assert "8 of its 32 cells (25 %)" in said
     assert "3.1 %" in said
+    sure = " ".join(bag_sentences({**BAG, "probability_ill": 0.99999}, ["control", "ill"], "control"))
+    assert "ill most probable (> 99.9 %)" in sure
     for verdict, words in (
         (UNSEEN, "no known class"),
         (ABSTAIN, "abstains"),
@@ -57,17 +59,20 @@ def test_a_bag_in_words() -> None:
 def test_a_page_holds_everything_itself() -> None:
     picture = Picture(picture_uri(np.full((4, 6, 3), 200, np.uint8)), "Cells <of> a smear")
     bags = pd.DataFrame({"bag": ["a<b", "c"], "novelty_p": [0.0312345, np.nan]})
-    text = render_page(
-        Page("A <sample>", ["It is & was."], {"Bags": bags}, [picture], {"c": "c.html"}), ORIGIN
-    )
+    shares = {"ill": 0.99996, "well": 0.00004}
+    part = Section("Bags", [picture], shares, bags)
+    text = render_page(Page("A <sample>", ["It is & was."], [part], {"c": "c.html"}), ORIGIN)
     tags = Tags(text)
     assert "For research only" in text
     assert "script" not in tags.opened
-    assert tags.addresses == ["c.html", picture.uri]
+    assert tags.addresses == [picture.uri, "c.html"]
     assert not re.search(r"https?://", text)
     assert "A &lt;sample&gt;" in text
     assert "a&lt;b" in text
-    assert "0.0312" in text
+    assert '<td class="number">0.0312</td>' in text
+    assert "Small: something new." in text  # the words of the column
+    assert "&gt; 99.9 %" in text
+    assert "&lt; 0.1 %" in text
     assert "epochs" in text
     assert "control: control" in text
     stored = base64.b64decode(picture.uri.partition(",")[2])

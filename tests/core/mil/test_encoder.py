@@ -110,3 +110,13 @@ def test_measurements_count_in_deviations_of_control_cells() -> None:
     torch.testing.assert_close(usual, unknown)
     torch.testing.assert_close(far, farther)
     assert not torch.allclose(usual, far)
+
+
+def test_measurements_themselves_count_in_standard_deviations() -> None:
+    encoder = MeasurementEncoder(2, (3,), named=True).eval()
+    encoder.fit(torch.tensor([[0.0, 5.0], [0.0, torch.nan], [0.0, 5.0], [4.0, 5.0]]))
+    assert encoder.mean.tolist() == [1.0, 5.0]
+    assert encoder.deviation.tolist() == pytest.approx([3**0.5, 1e-6])
+    z = encoder(torch.tensor([[1.0, 5.0], [1.0 + 3**0.5, torch.nan], [100.0, 4.0]]))
+    assert z.shape == (3, 5)
+    torch.testing.assert_close(z[:, 3:], torch.tensor([[0.0, 0.0], [0.5, 0.0], [2.5, -2.5]]))

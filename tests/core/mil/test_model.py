@@ -96,6 +96,25 @@ def test_measurements_are_a_part_of_the_embedding_that_knows_no_orientation() ->
         model.embed(cells.pixels)
 
 
+def test_measurements_in_the_gaussian_are_not_seen_by_the_pooling() -> None:
+    settings = ModelSettings(latent_dim=4, measurement_columns=1, measurement_dim=3, width=8, attention_dim=4)
+    named = settings.model_copy(update={"measurements_in_gaussian": True})
+    model = AmilModel(named, 3, n_measurements=5).eval()
+    assert (model.embedding_dim, named.embedding_dim) == (12, 7)
+    z = embed_all(model, Instances(torch.rand(6, 3, 32, 32), torch.randn(6, 5)), torch.device("cpu"))
+    assert z.shape == (6, 8, 12)
+    d, lengths = torch.rand(6), torch.tensor([2, 4])
+    said = model.aggregate(z.mean(dim=1), lengths, d)
+    plain = AmilModel(settings, 3, n_measurements=5).eval()
+    plain.load_state_dict(model.state_dict(), strict=False)
+    same = plain.aggregate(z.mean(dim=1)[:, :7], lengths, d)
+    torch.testing.assert_close(said.logits, same.logits, rtol=0, atol=0)
+    torch.testing.assert_close(said.sic_logits, same.sic_logits, rtol=0, atol=0)
+    assert said.latent.shape == (6, 12)
+    with pytest.raises(AmilError, match="measure the cells first"):
+        AmilModel(named.model_copy(update={"measurement_columns": 0}), 3)
+
+
 def test_attention_sums_to_one_and_a_single_cell_has_all(
     model: AmilModel, batch: RaggedBatch, distances: torch.Tensor
 ) -> None:

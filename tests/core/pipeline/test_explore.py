@@ -12,6 +12,7 @@ import pandas as pd
 import PIL.Image
 import pytest
 
+from napari_amil.core import headings
 from napari_amil.core.cohort.readers import read_cohort
 from napari_amil.core.errors import AmilError
 from napari_amil.core.evaluation.clusters import ClusterSettings
@@ -21,10 +22,12 @@ from napari_amil.core.exchange.tables import load_table
 from napari_amil.core.pipeline import report
 from napari_amil.core.pipeline.candidates import name_cluster
 from napari_amil.core.pipeline.explore import (
+    EXPLORATION,
     Exploration,
     compare_project,
     compare_with_truth,
     explore_project,
+    find_exploration,
     read_exploration,
 )
 from napari_amil.core.pipeline.overview import bag_table
@@ -163,7 +166,7 @@ def test_reports_have_the_numbers_of_the_tables(project: Project, tmp_path: Path
     assert "6 samples of 6 patients, 180 cells." in whole
     assert 'href="samples/b4.html"' in whole
     assert 'href="samples/b0.html"' not in whole
-    assert whole.count("For research only") == 1
+    assert whole.count('<p class="notice">For research only') == 1
 
 
 def test_the_report_lists_what_the_cohort_panel_lists(project: Project, tmp_path: Path) -> None:
@@ -178,11 +181,32 @@ def test_the_report_lists_what_the_cohort_panel_lists(project: Project, tmp_path
     assert set(told) == set(shown["bag"])
     for _, line in shown.iterrows():
         said = told[line["bag"]]
-        names = {name: name.replace("_", " ") for name in line.index if name.replace("_", " ") in said}
-        assert len(names) >= 8
-        assert {name: said[text] for name, text in names.items()} == {
-            name: window.shown(line[name]) for name in names
+        names = {
+            name: headings.heading(name).head for name in line.index if headings.heading(name).head in said
         }
+        assert len(names) == 9
+        assert {name: said[text] for name, text in names.items()} == {
+            name: headings.shown(line[name]) for name in names
+        }
+
+
+def test_the_report_shows_the_clusters_and_their_names(
+    project: Project, found: Exploration, tmp_path: Path
+) -> None:
+    write_project(project, tmp_path)
+    name_cluster(project, found.clusters, 1, "spiky", tmp_path)
+    again = read_project(tmp_path)
+    (plain,) = drain(write_reports(again, tmp_path / "r", []))
+    assert "that look alike" not in plain.read_text(encoding="utf-8")
+    assert find_exploration(again.rows(np.arange(179)), tmp_path) is None
+    (tmp_path / "x").rename(tmp_path / EXPLORATION)
+    (page,) = drain(write_reports(again, tmp_path / "r", [], found=find_exploration(again, tmp_path)))
+    part = page.read_text(encoding="utf-8").split("that look alike")[1].split("<h2>")[0]
+    assert part.count("<img") == len(found.clusters.numbers)
+    rows = [re.findall(r"<td[^>]*>(.*?)</td>", row) for row in re.findall(r"<tr>(.*?)</tr>", part)][1:]
+    told = {int(row[0]): (row[1], int(row[2])) for row in rows}
+    counts = found.table.set_index("cluster")["n_cells"]
+    assert told == {n: ("spiky" if n == 1 else "-", counts[n]) for n in found.clusters.numbers}
 
 
 def test_a_lost_field_stops_no_report(project: Project, tmp_path: Path) -> None:

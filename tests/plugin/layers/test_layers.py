@@ -38,6 +38,16 @@ def test_the_features_have_the_columns_of_the_tables(layer: Shapes, some_scores:
     assert layer.features.dtypes["anomaly"] == np.float64
 
 
+def test_many_scores_come_as_one_change_of_the_features(layer: Shapes) -> None:
+    changes: list[object] = []
+    layer.events.features.connect(changes.append)
+    many = {f"morph_{number}": np.arange(5) + 0.1 * number for number in range(70)}
+    _layers.set_scores(layer, pd.DataFrame({"cell_id": [5, 4, 3, 2, 1], "anomaly": 1.0, **many}))
+    assert len(changes) == 1
+    assert layer.features.loc[0, ["cell_id", "morph_0", "morph_69"]].tolist() == [1, 4.0, 4 + 6.9]
+    assert layer.features["morph_69"].dtype == np.float64
+
+
 def test_boxes_and_outlines_are_those_of_the_cells(layer: Shapes, cells: Cells) -> None:
     np.testing.assert_allclose(layer.features[["y0", "x0", "y1", "x1"]], cells.boxes, rtol=1e-6)
     np.testing.assert_allclose(layer.data[2] + 0.5, cells.outlines[2], atol=1e-4)
@@ -207,8 +217,12 @@ def test_the_users_triangulation_is_only_replaced_while_building(
     try:
         build_layer(cells, image)
         assert get_backend() == TriangulationBackend.pure_python
-        with _layers.fastest_triangulation():
+        window, thread = _layers.fastest_triangulation(), _layers.fastest_triangulation()
+        for enter_or_leave in (window.__enter__, thread.__enter__, lambda: window.__exit__(None, None, None)):
+            enter_or_leave()
             assert get_backend() == TriangulationBackend.fastest_available
+        thread.__exit__(None, None, None)
+        assert get_backend() == TriangulationBackend.pure_python
     finally:
         set_backend(before)
 

@@ -23,9 +23,9 @@ def test_a_scored_cell_is_described_in_plain_words() -> None:
     assert _words.describe(SCORED) == [
         "Cell 7: more unusual than 99.2 % of control cells",
         "Distance from control cells 12.3",
-        "Attention 3.2 times that of an average cell",
+        "Attention 3.2 times an average cell's",
         "Moved sickle cell by +0.15",
-        "93% certain to be a cell, cut by the border",
+        "93 % certain to be a cell, cut by the border",
     ]
 
 
@@ -60,7 +60,7 @@ def test_numbers_have_their_errors() -> None:
     assert _words.numbers(row) == [
         "Percentile among control cells 99.24",
         "Distance from control cells 12.3 ± 0.7",
-        "Attention 3.2 times that of an average cell",
+        "Attention 3.2 times an average cell's",
         "93 % certain to be a cell",
     ]
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 from pytestqt.qtbot import QtBot
 
 from napari_amil.core.events import Failed, Step
+from napari_amil.plugin.window.job import JobBar
 from napari_amil.plugin.window.work import Task, Worker
 
 PLAIN = (sys.executable, str(Path(__file__).parents[1] / "plain_worker.py"))
@@ -132,3 +134,32 @@ def test_a_cancelled_job_is_never_heard_again(worker: Worker, qtbot: QtBot, job:
     task.cancel()
     done(worker.start("talk").finished)
     assert heard == []
+
+
+def test_a_job_runs_until_its_answer_is_read_and_can_be_cancelled_till_then(
+    worker: Worker, qtbot: QtBot, done: Done
+) -> None:
+    bar = JobBar("Run", "Runs.")
+    qtbot.addWidget(bar)
+    may_end = threading.Event()
+
+    def read(result: dict[str, Any]) -> int:
+        assert may_end.wait(WAIT_MS / 1000)
+        return int(result["pid"])
+
+    bar.follow(worker.start("talk"), read)
+    may_end.set()
+    assert psutil.Process(done(bar.finished)).is_running()
+    assert "careful" in bar.notice.text()
+    may_end.clear()
+    task = worker.start("talk")
+    bar.follow(task, read)
+    done(task.finished)
+    assert bar.is_running
+    with qtbot.assertNotEmitted(bar.finished, wait=100):
+        bar.button.click()
+        may_end.set()
+    assert not bar.is_running
+    assert "Cancelled" in bar.notice.text()
+    bar.follow(worker.start("talk"), lambda result: result["no such thing"])
+    assert "KeyError" in done(bar.errored)

@@ -15,6 +15,7 @@ from torch.nn import functional
 from napari_amil.core.settings import DetectorTrainingSettings
 
 _SMALLEST_PART = 0.3  # of a cell's area must be inside a crop, else the cell is no target
+_MOST_STRETCH = 0.25  # natural logarithm of the factor by which one axis grows and the other shrinks
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,13 +53,14 @@ def training_crop(
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Return one random crop ``(3, side, side)`` and its Mask R-CNN target.
 
-    The masks of pasted cells and of the cells below them are whole: optical densities add where
-    cells overlap, so both stay visible.
+    The masks of pasted cells and of the cells below them are whole, since both stay visible. Half of the
+    crops are stretched, as smears of elliptocytes look.
     """
     field = fields[int(rng.integers(len(fields)))]
     side = settings.crop_px
-    zoom = float(np.exp(rng.uniform(np.log(0.75), np.log(1.35))))
-    pixels, labels = _window(field, round(side / zoom), rng)
+    zoom = np.exp(rng.uniform(np.log(0.75), np.log(1.35)))
+    stretch = np.exp(rng.uniform(-1, 1) * _MOST_STRETCH) if rng.random() < 0.5 else 1.0
+    pixels, labels = _window(field, (round(side / zoom * stretch), round(side / zoom / stretch)), rng)
     pixels, labels = _resize(pixels, labels, side)
     found = [(plane == number, number) for plane in labels for number in np.unique(plane) if number]
     masks, drawn = [mask for mask, _ in found], [int(number) not in field.boxed for _, number in found]
@@ -70,16 +72,17 @@ def training_crop(
 
 
 def _window(
-    field: AnnotatedField, side: int, rng: np.random.Generator
+    field: AnnotatedField, size: tuple[int, int], rng: np.random.Generator
 ) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
-    """Return a random square window of the field, padded with background where it is too small."""
+    """Return a random window of the field, padded with background where it is too small."""
     pixels, labels = field.pixels, field.planes
-    missing = [max(side - length, 0) for length in labels.shape[1:]]
+    missing = [max(wanted - length, 0) for wanted, length in zip(size, labels.shape[1:], strict=True)]
     if any(missing):
         pixels = np.pad(pixels, ((0, missing[0]), (0, missing[1]), (0, 0)), constant_values=255)
         labels = np.pad(labels, ((0, 0), (0, missing[0]), (0, missing[1])))
-    y, x = (int(rng.integers(length - side + 1)) for length in labels.shape[1:])
-    window = slice(y, y + side), slice(x, x + side)
+    room = (length - wanted + 1 for wanted, length in zip(size, labels.shape[1:], strict=True))
+    y, x = (int(rng.integers(places)) for places in room)
+    window = slice(y, y + size[0]), slice(x, x + size[1])
     cut = labels[:, window[0], window[1]]
     kept = np.bincount(cut.ravel(), minlength=labels.max() + 1)
     whole = np.bincount(labels.ravel(), minlength=labels.max() + 1)
@@ -92,11 +95,11 @@ def _window(
 def _resize(
     pixels: NDArray[np.float32], labels: NDArray[np.int32], side: int
 ) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
-    """Return a square window and its planes of labels at another size."""
+    """Return a window and its planes of labels as a square of another size."""
     planes = torch.from_numpy(pixels.transpose(2, 0, 1))[None]
     resized = functional.interpolate(planes, (side, side), mode="bilinear", antialias=True)
-    nearest = ((np.arange(side) + 0.5) * labels.shape[1] / side).astype(np.int64)
-    return resized[0].numpy().transpose(1, 2, 0), labels[:, nearest[:, None], nearest]
+    y, x = (((np.arange(side) + 0.5) * length / side).astype(np.int64) for length in labels.shape[1:])
+    return resized[0].numpy().transpose(1, 2, 0), labels[:, y[:, None], x]
 
 
 def _paste_cells(
@@ -120,9 +123,9 @@ def _paste_cells(
         stamp, source = np.rot90(stamp, turns), np.rot90(source, turns)
         ys, xs = np.nonzero(masks[below])
         radius = 0.25 * (np.sqrt(stamp.sum()) + np.sqrt(len(ys))) * 1.13
-        angle, reach = rng.uniform(0, 2 * np.pi), radius * rng.uniform(1.0, 2.1)
-        centre = ys.mean() + reach * np.sin(angle), xs.mean() + reach * np.cos(angle)
-        pasted = _stamp(pixels, stamp, source, (int(centre[0]), int(centre[1])))
+        angle, reach = rng.uniform(0, 2 * np.pi), radius * rng.uniform(0.8, 2.1)
+        centre = int(ys.mean() + reach * np.sin(angle)), int(xs.mean() + reach * np.cos(angle))
+        pasted = _stamp(pixels, stamp, source, centre, rng.random())
         if pasted is not None:
             masks = [*masks, pasted]
     return pixels, masks
@@ -133,8 +136,13 @@ def _stamp(
     stamp: NDArray[np.bool_],
     source: NDArray[np.float32],
     centre: tuple[int, int],
+    added: float,
 ) -> NDArray[np.bool_] | None:
-    """Multiply the transmittance of a cell into ``pixels``; return its mask, None if it falls outside."""
+    """Lay a cell into ``pixels``; return its mask, None if it falls outside.
+
+    Where it lies on another the larger optical density counts, and of the smaller the share ``added``:
+    in a thick stain densities add, in others an overlap is hardly darker than its cells.
+    """
     height, width = stamp.shape
     y, x = centre[0] - height // 2, centre[1] - width // 2
     top, left = max(y, 0), max(x, 0)
@@ -142,7 +150,10 @@ def _stamp(
     inner = slice(top - y, bottom - y), slice(left - x, right - x)
     if bottom <= top or right <= left or stamp[inner].sum() < _SMALLEST_PART * stamp.sum():
         return None
-    pixels[top:bottom, left:right] *= source[inner]
+    below = pixels[top:bottom, left:right]
+    pixels[top:bottom, left:right] = (
+        np.minimum(below, source[inner]) * np.maximum(below, source[inner]) ** added
+    )
     mask = np.zeros(pixels.shape[:2], dtype=bool)
     mask[top:bottom, left:right] = stamp[inner]
     return mask

@@ -68,6 +68,9 @@ ROWS: dict[str, Change] = {
     "encoder on bags": Change(values={"training.train_encoder_on_bags": True}),
     "no measurements": Change(values={"model.measurement_columns": 0}),
     "one measurement network": Change(values={"model.measurement_columns": 1}),
+    "measurements in the Gaussian": Change(
+        values={"model.measurements_in_gaussian": True, "model.roundness": 0.3}
+    ),
     "one bag head": Change(values={"model.bag_heads": 1}),
     "encoder roi": Change(values={"model.encoder": "roi"}),
     "no hypersphere": Change(values={"training.hypersphere_weight": 0.0}),
@@ -94,6 +97,7 @@ BAG_STAGE: dict[str, frozenset[str]] = {
             "bag_heads",
             "distance_transform",
             "gated_attention",
+            "measurements_in_gaussian",
             "mixture",
             "mixture_fit",
             "n_components",

@@ -54,6 +54,7 @@ def neighbour_plane(
 
     t-SNE (van der Maaten 2008) or UMAP (McInnes 2018). Beyond ``most`` cells, a cell that is not laid
     out itself lies at the mean place of the 3 laid out cells that it is most like, so every cell is shown.
+    A cell that is in several bags is laid out once: its copies would be its only neighbours.
 
     Parameters
     ----------
@@ -71,16 +72,18 @@ def neighbour_plane(
     """
     if layout not in LAYOUTS:
         raise AmilError(f"There is no layout '{layout}'; choose one of {', '.join(LAYOUTS)}.")
-    x = embeddings.astype(np.float64)
-    rows = laid_out_rows(rare, most, seed)
+    once, copy_of = np.unique(embeddings, axis=0, return_inverse=True)
+    of = copy_of.reshape(-1)
+    x = once.astype(np.float64)
+    rows = laid_out_rows(np.bincount(of, rare) > 0, most, seed)
     placed = _laid_out(x[rows], layout, seed)
     if len(rows) == len(x):
-        return placed
+        return placed[of]
     others = np.setdiff1d(np.arange(len(x)), rows)
     whole = np.empty((len(x), 2))
     whole[rows] = placed
     whole[others] = KNeighborsRegressor(_NEIGHBOURS).fit(x[rows], placed).predict(x[others])
-    return whole
+    return whole[of]
 
 
 def _laid_out(x: NDArray[np.float64], layout: str, seed: int) -> NDArray[np.float64]:

@@ -20,7 +20,7 @@ SCALE = (50.0, 100.0)
 _MAP, _LOWEST_SHADE = "plasma", 0.08
 _UNSCORED = (140, 140, 140)
 _WIDEST_PX = 1000
-_JPEG_QUALITY = 85
+_JPEG_QUALITY = 80
 
 
 def draw_overlay(
@@ -61,7 +61,7 @@ def percentile_colours(percentile: NDArray[np.floating]) -> NDArray[np.uint8]:
 def picture_uri(image: Image) -> str:
     """Return a picture as a ``data:`` address that a page can hold."""
     stream = io.BytesIO()
-    PillowImage.fromarray(image).save(stream, format="JPEG", quality=_JPEG_QUALITY)
+    PillowImage.fromarray(image).save(stream, format="JPEG", quality=_JPEG_QUALITY, optimize=True)
     return f"data:image/jpeg;base64,{base64.b64encode(stream.getvalue()).decode()}"
 
 

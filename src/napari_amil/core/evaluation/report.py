@@ -11,6 +11,7 @@ from typing import Any
 import jinja2
 import pandas as pd
 
+from napari_amil.core.headings import Heading, heading, shown
 from napari_amil.core.types import ABSTAIN, UNSEEN
 
 _TEMPLATES = jinja2.Environment(
@@ -54,23 +55,75 @@ class Origin:
 
 
 @dataclass(frozen=True)
+class Section:
+    """A part of a page: pictures, then shares as bars, then a table with its columns explained."""
+
+    title: str
+    pictures: Sequence[Picture] = ()
+    shares: Mapping[str, float] = field(default_factory=dict)
+    table: pd.DataFrame | None = None
+    headings: Mapping[str, Heading] = field(default_factory=dict)
+    """``column -> words`` where the table does not hold what `napari_amil.core.headings` says."""
+    side_by_side: bool = False
+    """Two pictures in a row."""
+
+
+@dataclass(frozen=True)
 class Page:
     """What a page shows, in this order."""
 
     title: str
     sentences: Sequence[str]
-    tables: Mapping[str, pd.DataFrame] = field(default_factory=dict)
-    pictures: Sequence[Picture] = ()
+    sections: Sequence[Section] = ()
     links: Mapping[str, str] = field(default_factory=dict)
     """``text of the first column -> address`` in every table."""
+    home: str = ""
+    """Address of the page of the cohort, for the page of a sample."""
 
 
 def render_page(page: Page, origin: Origin) -> str:
     """Return a page as one HTML file that needs no other."""
     template = _TEMPLATES.get_template("page.html.j2")
-    tables = {name: _shown(table) for name, table in page.tables.items()}
-    card = list(_lines(origin.card))
-    return template.render(page=page, tables=tables, origin=origin, card=card)
+    return template.render(
+        page=page,
+        origin=origin,
+        card=list(_lines(origin.card)),
+        columns_of=columns_of,
+        rows_of=rows_of,
+        percent=percent,
+        bar_width=bar_width,
+    )
+
+
+def bar_width(share: float) -> str:
+    """Return the width of the bar of a share, as CSS reads it."""
+    return f"{100 * min(max(share, 0.0), 1.0):.1f}%"
+
+
+def columns_of(section: Section) -> list[tuple[Heading, bool]]:
+    """Return the words of each column of the table of a section, and whether it holds numbers."""
+    table = section.table if section.table is not None else pd.DataFrame()
+    words = [section.headings.get(str(name)) or heading(str(name)) for name in table]
+    return list(zip(words, map(pd.api.types.is_numeric_dtype, table.dtypes), strict=True))
+
+
+def rows_of(section: Section) -> list[list[str]]:
+    """Return the rows of the table of a section as texts."""
+    table = section.table if section.table is not None else pd.DataFrame()
+    return [[shown(value) for value in row] for row in table.itertuples(index=False)]
+
+
+def percent(share: float) -> str:
+    """Return a share as a text that never claims all or nothing where that is not so.
+
+    >>> percent(0.25), percent(0.031), percent(0.99996), percent(1e-7)
+    ('25 %', '3.1 %', '> 99.9 %', '< 0.1 %')
+    """
+    if 0 < share < 0.001:
+        return "< 0.1 %"
+    if 0.999 < share < 1:
+        return "> 99.9 %"
+    return f"{100 * share:.1f} %" if 0 < share < 0.1 or 0.99 < share < 1 else f"{100 * share:.0f} %"
 
 
 def bag_sentences(bag: Mapping[str, Any], classes: Sequence[str], control: str) -> list[str]:
@@ -87,22 +140,22 @@ def bag_sentences(bag: Mapping[str, Any], classes: Sequence[str], control: str) 
     }
     if probability:
         first, *others = sorted(probability, key=lambda name: -probability[name])
-        second = f", then {others[0]} ({_percent(probability[others[0]])})" if others else ""
+        second = f", then {others[0]} ({percent(probability[others[0]])})" if others else ""
         sentences.append(
             f"Among the classes it knows, the model holds {first} most probable "
-            f"({_percent(probability[first])}){second}."
+            f"({percent(probability[first])}){second}."
         )
     fraction = float(bag["anomalous_fraction"])
     n_cells = int(bag["n_cells"])
     if math.isfinite(fraction):
         sentences.append(
-            f"{round(fraction * n_cells)} of its {n_cells} cells ({_percent(fraction)}) are more unusual "
+            f"{round(fraction * n_cells)} of its {n_cells} cells ({percent(fraction)}) are more unusual "
             "than chance explains among control cells (q < 0.05)."
         )
     novelty = float(bag.get("novelty_p", math.nan))
     if math.isfinite(novelty):
         sentences.append(
-            f"Of samples of known classes, {_percent(novelty)} lie as far from all of them as this one "
+            f"Of samples of known classes, {percent(novelty)} lie as far from all classes as this one "
             "or farther."
         )
     return sentences
@@ -118,22 +171,6 @@ def _verdict_sentence(verdict: str, control: str) -> str:
     return f"This sample looks most like {verdict}."
 
 
-def _percent(share: float) -> str:
-    return f"{100 * share:.1f} %" if share < 0.1 or 0.99 < share < 1 else f"{100 * share:.0f} %"
-
-
-def _shown(table: pd.DataFrame) -> list[list[str]]:
-    """Return head and rows of a table as texts."""
-    head = [str(name).replace("_", " ") for name in table.columns]
-    return [head, *([_text(value) for value in row] for row in table.itertuples(index=False))]
-
-
-def _text(value: Any) -> str:  # noqa: ANN401
-    if value is None or value == "" or (isinstance(value, float) and not math.isfinite(value)):
-        return "-"
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
-
-
 def _lines(card: Mapping[str, Any], depth: int = 0) -> list[tuple[int, str, str]]:
     """Return a card as lines: depth, name, value."""
     lines: list[tuple[int, str, str]] = []
@@ -142,8 +179,8 @@ def _lines(card: Mapping[str, Any], depth: int = 0) -> list[tuple[int, str, str]
         if isinstance(value, Mapping):
             lines += [(depth, label, ""), *_lines(value, depth + 1)]
         elif isinstance(value, list):
-            shown = ", ".join(map(_text, value[:_LONGEST_LIST]))
-            lines.append((depth, label, shown + (" …" if len(value) > _LONGEST_LIST else "")))
+            listed = ", ".join(map(shown, value[:_LONGEST_LIST]))
+            lines.append((depth, label, listed + (" …" if len(value) > _LONGEST_LIST else "")))
         else:
-            lines.append((depth, label, _text(value)))
+            lines.append((depth, label, shown(value)))
     return lines

@@ -70,7 +70,8 @@ def draw_distributions(
                 ax.set_ylabel(label, rotation=0, ha="right", va="center", fontsize=9)
         axes[-1, column].set_xlabel(axis.title, fontsize=9)
     handles, labels = _legend(axes)
-    figure.legend(handles, labels, loc="outside upper center", ncols=3, fontsize=8, frameon=False)
+    if len(labels) > 1:
+        figure.legend(handles, labels, loc="outside upper center", ncols=3, fontsize=8, frameon=False)
     return figure
 
 

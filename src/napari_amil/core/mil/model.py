@@ -71,12 +71,22 @@ class AmilModel(nn.Module):
         self.orientations = settings.orientations
         self.columns = settings.columns
         self.encoder = build_encoder(settings, in_channels)
-        beside = self.columns[1:]
-        if beside and not n_measurements:
+        named = settings.measurements_in_gaussian
+        if settings.measured and not n_measurements:
             raise AmilError("The model embeds measurements, but none were given; measure the cells first.")
-        self.measurement_encoder = MeasurementEncoder(n_measurements, beside) if beside else None
+        self.measurement_encoder = (
+            MeasurementEncoder(n_measurements, self.columns[1:], named=named) if settings.measured else None
+        )
+        self.embedding_dim = settings.embedding_dim + named * n_measurements
         self.heads = nn.ModuleList(BagHead(settings, n_classes) for _ in range(settings.bag_heads))
         self.sic_head = SicHead(self.columns, settings.sic_head, n_classes) if settings.sic else None
+
+    def learned(self, z: Tensor) -> Tensor:
+        """Return the part of embeddings ``(n, k)`` that is learned: all but the measurements themselves.
+
+        Attention, classifiers and losses see it; the control Gaussian sees the whole.
+        """
+        return z[:, : sum(self.columns)]
 
     @property
     def needs_control_distances(self) -> bool:
@@ -123,7 +133,8 @@ class AmilModel(nn.Module):
             If a bag is empty, or distances are needed and missing.
         """
         check_lengths(lengths, len(z))
-        heads: list[HeadOutput] = [head(z, lengths, distances) for head in self.heads]
+        learned = self.learned(z)
+        heads: list[HeadOutput] = [head(learned, lengths, distances) for head in self.heads]
 
         def mean(name: str) -> Tensor:
             return torch.stack([getattr(head, name) for head in heads]).mean(dim=0)
@@ -132,7 +143,7 @@ class AmilModel(nn.Module):
             z,
             mean("logits"),
             torch.stack([head.logits for head in heads]),
-            None if self.sic_head is None else self.sic_head(z),
+            None if self.sic_head is None else self.sic_head(learned),
             *(mean(name) for name in ("attention", "pool_weight", "contribution", "bias")),
         )
 
@@ -169,7 +180,7 @@ def _embed_batches(model: AmilModel, cells: Instances, device: torch.device, bat
     model.eval()
     parts = [_embed_views(model, part.to(device)).cpu() for part in cells.split(batch_size)]
     model.train(training)
-    return torch.cat(parts) if parts else torch.empty(0, model.orientations, sum(model.columns))
+    return torch.cat(parts) if parts else torch.empty(0, model.orientations, model.embedding_dim)
 
 
 def _embed_views(model: AmilModel, cells: Instances) -> Tensor:

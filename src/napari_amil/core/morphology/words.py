@@ -29,7 +29,7 @@ _WORDS: dict[str, tuple[str, str]] = {
     "slit": ("less of a slit", "more of a slit"),
     "target": ("less of a target", "more of a target"),
     "density": ("paler", "denser"),
-    "density_total": ("less stain in all", "more stain in all"),
+    "density_total": ("less stain in total", "more stain in total"),
     "density_variation": ("more evenly stained", "less evenly stained"),
     "density_shift": ("stain more in the middle", "stain more to one side"),
     "blueness": ("redder", "bluer"),

@@ -48,6 +48,7 @@ from napari_amil.core.pipeline.explore import (
     compare_project,
     compare_with_truth,
     explore_project,
+    find_exploration,
     read_exploration,
     write_map,
 )
@@ -142,6 +143,7 @@ __all__ = [
     "export_project",
     "failure_table",
     "field_evidence",
+    "find_exploration",
     "find_images",
     "gather",
     "give_cells",

@@ -54,7 +54,7 @@ def estimating(source: Source, recipe: Recipe, n_trainings: int) -> Generator[Ev
     began = time.perf_counter()
     gathered: Gathered = without_cut_cells((yield from gather(part, recipe, measured_instances)))
     per_image = (time.perf_counter() - began) / len(part.files)
-    bags = as_arrays(gathered, embed_measurements=settings.model.measurement_columns > 0)
+    bags = as_arrays(gathered, embed_measurements=settings.model.measured)
     times = [time.perf_counter()]
     for event in fit_model(bags, _short(settings), recipe.device):
         if isinstance(event, EpochReport):

@@ -110,7 +110,7 @@ def _draw(project: Project, clusters: Clusters, folder: Path) -> Generator[Event
     fields = Fields(project)
     for number, cluster in enumerate(clusters.numbers):
         yield Step("explore", number, len(clusters.numbers), f"Cells of cluster {cluster}")
-        sheet = yield from _gallery(project, clusters, cluster, fields)
+        sheet = yield from cluster_sheet(project, clusters, cluster, fields)
         if sheet is not None:
             with replacing(folder / f"cluster-{cluster}.png") as partial:
                 PillowImage.fromarray(sheet).save(partial, format="PNG")
@@ -136,6 +136,14 @@ def read_exploration(project: Project, folder: Path) -> Exploration:
         cells["cluster"].to_numpy(np.int64), place, cells["centre_distance"].to_numpy(np.float64)
     )
     return Exploration(load_table(folder / "clusters.csv"), load_table(folder / "patients.csv"), clusters)
+
+
+def find_exploration(project: Project, folder: Path) -> Exploration | None:
+    """Return what was found in a project in ``folder``; None if nothing was, or in other cells."""
+    try:
+        return read_exploration(project, folder / EXPLORATION)
+    except AmilError:
+        return None
 
 
 def write_map(project: Project, path: Path, layout: str = "tsne") -> None:
@@ -215,12 +223,12 @@ def compare_project(project: Project, found: Exploration | None, groups: Path, o
     return compared
 
 
-def _gallery(
-    project: Project, clusters: Clusters, cluster: int, fields: Fields
+def cluster_sheet(
+    project: Project, clusters: Clusters, cluster: int, fields: Fields, most: int = _N_SHOWN
 ) -> Generator[Event, None, Image | None]:
-    """Return the cells in the middle of a cluster side by side."""
+    """Return the cells in the middle of a cluster side by side; None where no field can be read."""
     own = project.cells[clusters.label == cluster].drop_duplicates(PLACE)
-    middle = own.index[np.argsort(clusters.distance[own.index], kind="stable")][:_N_SHOWN].to_numpy()
+    middle = own.index[np.argsort(clusters.distance[own.index], kind="stable")][:most].to_numpy()
     title = f"Cluster {cluster}: {len(own)} cells, those in its middle first"
     return (yield from cell_sheet(project, fields, middle, title, distance_caption))
 

@@ -138,7 +138,7 @@ def field_instances(image: Image | Field | Seen, cells: Cells, recipe: Recipe) -
     as the model of the recipe wants them; with measurements where it embeds these too
     (`napari_amil.core.mil.instances.with_measurements`).
     """
-    measured = recipe.settings.model.measurement_columns > 0
+    measured = recipe.settings.model.measured
     return in_order(list(instance_blocks(see(image, recipe), cells, recipe, measured=measured)))
 
 

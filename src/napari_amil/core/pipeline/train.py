@@ -53,7 +53,7 @@ def train_scorer(
     notes = FieldNotes(measured_instances)
     gathered: Gathered = yield from gather(labelled, recipe, notes)
     gathered = without_cut_cells(gathered)
-    bags = as_arrays(gathered, embed_measurements=recipe.settings.model.measurement_columns > 0)
+    bags = as_arrays(gathered, embed_measurements=recipe.settings.model.measured)
     fitted: FittedModel = yield from fit_model(bags, recipe.settings, recipe.device, checkpoint, stop=stop)
     units = independent_units(bags, image_names(gathered))
     usual: Reference = yield from fit_reference(bags, units, fitted, recipe.settings, recipe.device)

@@ -97,7 +97,7 @@ def encoder_step(
         loss = amil_loss(output, labels, lengths, beta, settings.training.loss)
         if settings.training.hypersphere_weight:
             control = (labels == bags.control_label)[segment_of(lengths)].to(z)
-            closeness = hypersphere_loss(z, control, share, model.columns)
+            closeness = hypersphere_loss(model.learned(z), control, share, model.columns)
             loss = loss + beta * settings.training.hypersphere_weight * closeness
         return loss, bag_loss(output, labels, settings.training.loss).detach()
 

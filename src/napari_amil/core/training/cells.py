@@ -72,7 +72,7 @@ def cell_step(state: TrainingState, bags: BagArrays, cells: LabelledCells, chose
     targets = cells.targets[chosen].to(state.device)  # (n_cells, n_classes)
 
     def losses() -> tuple[Tensor]:
-        z = state.embed(instances)  # (n_cells, k)
+        z = model.learned(state.embed(instances))  # (n_cells, k)
         loss = z.new_zeros(())
         if model.sic_head is not None:
             loss = loss + sic_loss(model.sic_head(z), targets, settings.training.loss)

@@ -216,7 +216,7 @@ def _n_augmented(settings: RunSettings) -> int:
     A turned feature map has the mean embedding, over all orientations, that it had before.
     """
     model, training = settings.model, settings.training
-    same = model.instance == "roi" and model.orientations == 8 and not model.measurement_columns
+    same = model.instance == "roi" and model.orientations == 8 and not model.measured
     return training.views if training.augment and not same else 0
 
 

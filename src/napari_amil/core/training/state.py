@@ -77,7 +77,7 @@ class TrainingState:
         if self.model.measurement_encoder is not None:
             usual = bags.cells(bags.control_cells()[0]).measurements
             self.model.measurement_encoder.fit(cast(Tensor, usual).to(self.device))
-        self.gaussian = LatentGaussian(settings.model.embedding_dim)
+        self.gaussian = LatentGaussian(self.model.embedding_dim)
         self.control_distances = torch.zeros(0)
         kind = torch.optim.AdamW if training.optimiser == "adamw" else torch.optim.Adam
         self.optimiser = kind(

@@ -9,42 +9,10 @@ import pandas as pd
 from qtpy.QtCore import QAbstractTableModel, QModelIndex, QObject, QSortFilterProxyModel, Qt
 from qtpy.QtWidgets import QAbstractItemView, QTableView
 
+from napari_amil.core.headings import HEADINGS, heading, shown
+
 GROUPS = {"Every sample": None, "By patient": "patient", "By label": "label", "By verdict": "verdict"}
 """How rows can be put together."""
-# what a narrow table shows first is what a sample was called
-_HEADS = {
-    "bag": ("Sample", "Name of the bag: all cells of one sample."),
-    "n_bags": ("Samples", "Number of samples."),
-    "label": ("Label", "What is known about it."),
-    "verdict": ("Verdict", "A known class, 'unlike anything seen', or 'abstain'."),
-    "predicted": ("Most like", "The most probable of the classes that the model knows."),
-    "novelty_p": ("Novelty p", "How probable a sample this far from all classes is. Small: something new."),
-    "anomalous_fraction": ("Unusual cells", "Share of the cells with q < 0.05."),
-    "anomaly_p95": ("Distance, 95 %", "95th percentile of the distance from control cells."),
-    "n_cells": ("Cells", "Number of scored cells."),
-    "patient": ("Patient", "Whose sample it is."),
-    "novel": ("Unlike anything", "Share of the samples with the verdict 'unlike anything seen'."),
-    "cluster": ("Cluster", "Number of the cluster; the largest is 1."),
-    "candidate": ("Named", "Candidate class that its cells were made."),
-    "n_patients": ("Patients", "Number of patients with cells in it."),
-    "anomaly": ("Distance", "Mean distance of its cells from control cells."),
-    "in_unseen_bags": ("In novel samples", "Share of its cells in samples 'unlike anything seen'."),
-    "nearest_class": ("Nearest class", "Class that the model knows whose cells are most like these."),
-    "nearest_distance": (
-        "How far",
-        "Distance from cells of that class, in standard deviations: at 1 they overlap, at 4 hardly.",
-    ),
-    "statistic": ("Of each patient", "What is compared: its mean over the cells of each patient."),
-    "mean_first": ("Mean, first", "Mean over the patients of the first group."),
-    "mean_second": ("Mean, second", "Mean over the patients of the second group."),
-    "cliffs_delta": (
-        "Cliff's delta",
-        "Share of pairs of patients in which the second group has more, less that in which it has less.",
-    ),
-    "p": ("p", "How often patients dealt to the groups at random differ as much."),
-    "n_first": ("Patients, first", "Number of patients in the first group."),
-    "n_second": ("Patients, second", "Number of patients in the second group."),
-}
 _SORT = Qt.ItemDataRole.UserRole
 _NO_PARENT = QModelIndex()
 
@@ -52,7 +20,7 @@ _NO_PARENT = QModelIndex()
 def grouped(bags: pd.DataFrame, by: str | None) -> pd.DataFrame:
     """Return one row per bag, or per group of bags with means over them and the sum of their cells."""
     if by is None:
-        kept = [name for name in _HEADS if name in bags]
+        kept = [name for name in HEADINGS if name in bags]
         likely = [name for name in bags if name.startswith("probability_")]
         return bags[[*kept, *likely]].reset_index(drop=True)
     named = bags[by].astype(object).where(bags[by].notna() & (bags[by] != ""), "none")
@@ -105,10 +73,7 @@ class BagModel(QAbstractTableModel):
         """Return name or meaning of a column."""
         if orientation != Qt.Orientation.Horizontal or section >= len(self.table.columns):
             return None
-        name = str(self.table.columns[section])
-        likely = name.removeprefix("probability_")
-        unknown = (likely, f"How probable the model holds {likely}.")
-        head, meaning = _HEADS.get(name, unknown if likely != name else (name, name))
+        head, meaning = heading(str(self.table.columns[section]))
         if role == Qt.ItemDataRole.DisplayRole:
             return head
         return meaning if role == Qt.ItemDataRole.ToolTipRole else None
@@ -139,11 +104,16 @@ def row_view(model: BagFilter, name: str, tip: str) -> QTableView:
     return view
 
 
-def shown(value: Any) -> str:  # noqa: ANN401
-    """Return a value as the table shows it: three digits, a dash for what is unknown."""
-    if value is None or (isinstance(value, float | np.floating) and not np.isfinite(value)) or value == "":
-        return "-"
-    return f"{value:.3g}" if isinstance(value, float | np.floating) else str(value)
+def fit_height(view: QTableView, most_rows: int) -> None:
+    """Make a view as high as its rows, but no higher than ``most_rows`` of them."""
+    model, header, bar = view.model(), view.horizontalHeader(), view.horizontalScrollBar()
+    assert model is not None
+    assert header is not None
+    assert bar is not None
+    rows = min(max(model.rowCount(), 1), most_rows)
+    row_px = view.rowHeight(0) or header.sizeHint().height()
+    around = header.sizeHint().height() + bar.sizeHint().height() + 2 * view.frameWidth()
+    view.setFixedHeight(around + rows * row_px)
 
 
 def _sort_key(value: Any) -> Any:  # noqa: ANN401

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,32 +13,33 @@ from qtpy.QtWidgets import (
     QDoubleSpinBox,
     QFormLayout,
     QLineEdit,
+    QSizePolicy,
     QSpinBox,
-    QVBoxLayout,
     QWidget,
 )
 
 from napari_amil.core.errors import AmilError
-from napari_amil.plugin.cohorts.bag_table import BagFilter, BagModel, row_view
+from napari_amil.plugin.cohorts.bag_table import BagFilter, BagModel, fit_height, row_view
 from napari_amil.plugin.cohorts.cell_strip import CellStrip
 from napari_amil.plugin.cohorts.clusters import FoundClusters, read_clusters
 from napari_amil.plugin.cohorts.project import open_project_of
 from napari_amil.plugin.layers.selection import keys_of_rows
+from napari_amil.plugin.window.follow import scrolling
 from napari_amil.plugin.window.job import JobBar
 from napari_amil.plugin.window.remembered import remember, remembered
-from napari_amil.plugin.window.theme import wrapped
+from napari_amil.plugin.window.theme import PAGE_MARGINS, wrapped
 from napari_amil.plugin.window.work import Worker
 
 _NONE = (
     "No cluster was found: no unusual cells lie close together. Lower the percentile or the smallest size."
 )
 _SAVED = (
-    "{n_cells} cells are the candidate class '{name}', and {n_bags} samples bear its label, in {path}: {next}"
+    "{n_cells} cells are now the class '{name}' and {n_bags} samples bear its label, in {file}. To learn it, "
+    "choose this file as the cohort in 'Train a model'."
 )
 _SAMPLES = {"All samples": 90.0, "Unexplained": 75.0}
 """Which samples are looked into, and from which percentile on cells are unusual there."""
-_KEPT = "explore/"
-_NEXT = "choose this file as the cohort in 'Train a model'."
+_KEPT, _MOST_ROWS = "explore/", 5
 
 
 class ClusterPage(QWidget):
@@ -95,8 +97,13 @@ class ClusterPage(QWidget):
         self.rows.setSourceModel(self.model)
         tip = "Click a cluster, or press Enter: its cells are chosen in every view, its middle is shown."
         self.view = row_view(self.rows, "Clusters", tip)
-        self.view.setMinimumHeight(110)
         self.cells = CellStrip(viewer, "Cells of the cluster", "Click a cluster to see its cells.")
+        self.cells.setMinimumHeight(150)
+        wide, rest = (
+            QSizePolicy.Policy.Preferred,
+            QSizePolicy.Policy.Ignored,
+        )  # what else there is comes first
+        self.cells.setSizePolicy(wide, rest)
         self.name = QLineEdit()
         self.name.setPlaceholderText("Name of a new class")
         self.name.setAccessibleName("Name of a new class")
@@ -115,13 +122,15 @@ class ClusterPage(QWidget):
         form.addRow("Look into", self.samples)
         form.addRow("Unusual from", self.percentile)
         form.addRow("At least", self.least)
-        layout = QVBoxLayout(self)
+        layout = scrolling(self)
+        self.setMinimumWidth(0)  # the panel around it has a width
+        layout.setContentsMargins(*PAGE_MARGINS)
         layout.addLayout(form)
         for widget in (self.job, self.said):
             layout.addWidget(widget)
-        layout.addWidget(self.view, 2)
+        layout.addWidget(self.view)
         layout.addWidget(self.detail)
-        layout.addWidget(self.cells, 3)
+        layout.addWidget(self.cells, 1)
         layout.addWidget(self.name)
         layout.addWidget(self.naming)
 
@@ -165,6 +174,7 @@ class ClusterPage(QWidget):
         once = project.cells.iloc[rows].drop_duplicates(["image", "y0", "x0", "y1", "x1"]).index.to_numpy()
         self.cells.show_rows(np.asarray(once, dtype=np.int64))
         self.detail.setText(self._clusters.patients_in_words(cluster))
+        self.detail.setToolTip(self._clusters.patients_in_words(cluster, len(self._clusters.patients)))
         try:
             self._state.show_cell(int(rows[0]), keys_of_rows(project.cells.iloc[rows]))
         except AmilError as error:
@@ -191,7 +201,8 @@ class ClusterPage(QWidget):
         project.card["candidates"] = {name: {"cluster": cluster} for name, cluster in noted.items()}
         self._fill()
         self.name.clear()
-        self.naming.say(_SAVED.format(**result, next=_NEXT))
+        self.naming.say(_SAVED.format(**result, file=Path(result["path"]).name))
+        self.naming.notice.setToolTip(str(result["path"]))
 
     def _named(self) -> dict[str, int]:
         project = self._state.project
@@ -218,6 +229,7 @@ class ClusterPage(QWidget):
         self.model.show(found.shown(self._named()))
         self.view.sortByColumn(-1, Qt.SortOrder.AscendingOrder)
         self.view.resizeColumnsToContents()
+        fit_height(self.view, _MOST_ROWS)
         if at >= 0:
             self.view.selectRow(at)
 

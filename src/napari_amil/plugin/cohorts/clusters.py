@@ -24,7 +24,7 @@ _SHOWN = (
     "anomaly",
     "in_unseen_bags",
 )
-_PATIENTS_SAID = 8
+_PATIENTS_SAID = 3
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,15 +58,15 @@ class FoundClusters:
         kept = [name for name in _SHOWN if name in table and (name != "candidate" or names)]
         return table[kept]
 
-    def patients_in_words(self, cluster: int) -> str:
-        """Return how many cells of a cluster each patient has, the most first."""
+    def patients_in_words(self, cluster: int, most: int = _PATIENTS_SAID) -> str:
+        """Return how many cells of a cluster each patient has, the most first; at most ``most`` by name."""
         share = self.patients[f"cluster_{cluster}"].to_numpy(np.float64)
         counts = np.rint(share * self.patients["n_cells"].to_numpy(np.float64)).astype(int)
         order = [row for row in np.argsort(-counts, kind="stable") if counts[row]]
         names = self.patients["patient"].astype(str).to_list()
-        said = [f"{names[row]} {counts[row]} ({share[row]:.0%})" for row in order[:_PATIENTS_SAID]]
-        more = f" and {len(order) - _PATIENTS_SAID} more" if len(order) > _PATIENTS_SAID else ""
-        return f"Cells of each patient, and their share of the patient's cells: {', '.join(said)}{more}."
+        said = [f"{names[row]}: {counts[row]} ({share[row]:.0%} of all)" for row in order[:most]]
+        more = f", and {len(order) - most} more" if len(order) > most else ""
+        return f"Cells of patient {', '.join(said)}{more}."
 
 
 def read_clusters(folder: Path, project: Project) -> FoundClusters | None:

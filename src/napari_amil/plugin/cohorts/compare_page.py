@@ -14,7 +14,7 @@ from napari_amil.plugin.cohorts.bag_table import BagFilter, BagModel, row_view
 from napari_amil.plugin.cohorts.project import open_project_of
 from napari_amil.plugin.window.job import JobBar
 from napari_amil.plugin.window.path_choice import PathChoice
-from napari_amil.plugin.window.theme import wrapped
+from napari_amil.plugin.window.theme import PAGE_MARGINS, wrapped
 from napari_amil.plugin.window.work import Worker
 
 _OF_TABLE = "a table of mine"
@@ -48,6 +48,7 @@ class ComparePage(QWidget):
             self._form.addRow(widget.accessibleName(), widget)
         self._form.addRow("Table", self.table)
         layout = QVBoxLayout(self)
+        layout.setContentsMargins(*PAGE_MARGINS)
         layout.addLayout(self._form)
         for box in (self.job, self.said):
             layout.addWidget(box)

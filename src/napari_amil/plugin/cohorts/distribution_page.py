@@ -22,11 +22,12 @@ from napari_amil.plugin.colour.colours import score_columns
 from napari_amil.plugin.layers.selection import keys_of_rows, selection_of
 from napari_amil.plugin.reasons.words import title
 from napari_amil.plugin.window.follow import hear
-from napari_amil.plugin.window.theme import palette, wrapped
+from napari_amil.plugin.window.theme import PAGE_MARGINS, palette, wrapped
 
 _GROUPS = {"Label": "label", "Patient": "patient", "Verdict": "verdict", "True cell type": "cell_type"}
 _ROW_PX, _FOOT_PX, _MOST_ROWS = 44, 60, 60
 _PAPER = Look("black", "white")
+_ON_DARK, _MIDDLE = "#56B4E9", 128
 _BAND = "Grey: the middle 90 % of {0} cells. Lines: medians. Click a row to choose its cells."
 
 
@@ -66,8 +67,9 @@ class DistributionPage(QWidget):
         self.said = wrapped()
         form = QFormLayout()
         form.addRow("Score", self.score)
-        form.addRow("One row per", self.by)
+        form.addRow("By", self.by)
         layout = QVBoxLayout(self)
+        layout.setContentsMargins(*PAGE_MARGINS)
         layout.addLayout(form)
         layout.addWidget(self.said)
         layout.addWidget(area, 1)
@@ -114,7 +116,8 @@ class DistributionPage(QWidget):
         self.shown = Distributions.of(self._cells[str(name)], group, names, is_control)
         self.canvas.setMinimumHeight(_FOOT_PX + _ROW_PX * len(names))
         colours = palette(self._viewer.theme)
-        look = Look(colours.text.name(), colours.back.name())
+        curve = _ON_DARK if colours.back.lightness() < _MIDDLE else _PAPER.curve
+        look = Look(colours.text.name(), colours.back.name(), curve)
         self._axes = draw(self.shown, title(str(name)), self.figure, look)
         self.said.setText(
             _BAND.format(project.control) if self.shown.band else "No control sample is labelled."

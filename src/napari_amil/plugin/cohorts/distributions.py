@@ -14,16 +14,17 @@ from numpy.typing import NDArray
 BAND = (5, 95)
 """Percentiles of the cells of control samples between which the band lies."""
 N_BINS = 40
-_CURVE, _BAND_COLOUR = "#0072B2", "#7F7F7F"
+_BAND_COLOUR = "#7F7F7F"
 _LOGARITHMIC = frozenset({"attention_x_n"})
 
 
 @dataclass(frozen=True)
 class Look:
-    """Colours of the theme: of letters and lines, and of the ground."""
+    """Colours of the theme: of letters and lines, of the ground, and of the curves."""
 
     text: str
     back: str
+    curve: str = "#0072B2"
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,8 +113,8 @@ def draw(found: Distributions, title: str, figure: Figure, look: Look) -> list[A
                 alpha=0.25,
                 linewidth=0,
             )
-        ax.stairs(share, found.bins, fill=True, color=_CURVE, alpha=0.45)
-        ax.stairs(share, found.bins, color=_CURVE, linewidth=1.2)
+        ax.stairs(share, found.bins, fill=True, color=look.curve, alpha=0.45)
+        ax.stairs(share, found.bins, color=look.curve, linewidth=1.2)
         if np.isfinite(median):
             ax.axvline(
                 np.clip(median, found.bins[0], found.bins[-1]), color=look.text, linewidth=1, ymax=0.35

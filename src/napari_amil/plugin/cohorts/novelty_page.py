@@ -12,7 +12,7 @@ from napari_amil.plugin.cohorts.bag_table import BagFilter, BagModel, row_view
 from napari_amil.plugin.cohorts.cell_strip import CellStrip
 from napari_amil.plugin.cohorts.project import open_project_of
 from napari_amil.plugin.layers.selection import keys_of_rows
-from napari_amil.plugin.window.theme import sized
+from napari_amil.plugin.window.theme import PAGE_MARGINS, sized
 
 _MOST_CELLS = 500
 _COLUMNS = ("bag", "novelty_p", "verdict", "anomalous_fraction", "patient", "label", "n_cells")
@@ -35,6 +35,7 @@ class NoveltyPage(QWidget):
         self.head = sized(QLabel(), 1.0, bold=True)
         self.cells = CellStrip(viewer, "Cells, the most unusual first", "No cell has a score.")
         layout = QVBoxLayout(self)
+        layout.setContentsMargins(*PAGE_MARGINS)
         layout.addWidget(self.view, 2)
         layout.addWidget(self.head)
         layout.addWidget(self.cells, 3)

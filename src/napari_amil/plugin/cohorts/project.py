@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -21,7 +21,8 @@ from qtpy.QtCore import QCoreApplication, QObject, Signal
 from napari_amil.core.detection.select import Candidates
 from napari_amil.core.errors import AmilError
 from napari_amil.core.exchange.project import Project, read_project
-from napari_amil.plugin.colour.colours import default_scale, score_columns
+from napari_amil.core.types import Cells
+from napari_amil.plugin.colour.colours import CellStyle, ColourScale, default_scale, score_columns
 from napari_amil.plugin.colour.map_colours import with_kinds
 from napari_amil.plugin.layers.layers import make_layer, set_scores, show_scale
 from napari_amil.plugin.layers.rows import CellRecord, record_of, score_names
@@ -29,6 +30,7 @@ from napari_amil.plugin.layers.selection import BAG, CellKey, KeyRows, find_cell
 from napari_amil.plugin.window.background import Background
 
 _TIFF = {".tif", ".tiff"}
+_CORNERS = 4
 
 
 @dataclass(frozen=True, eq=False)
@@ -148,7 +150,7 @@ class OpenProject(QObject):
         names = [name for name in score_columns(table) if table[name].notna().any()]
         if names:
             values = self.project.cells[names[0]].to_numpy(np.float64)
-            show_scale(layer, default_scale(names[0], values))
+            show_scale(layer, _scale(default_scale(names[0], values), cells))
         for added in (background, layer):
             viewer.add_layer(added)
             self._shown.append(weakref.ref(added))
@@ -162,6 +164,12 @@ class OpenProject(QObject):
             return
         for layer in layers:
             viewer.layers.remove(layer)
+
+
+def _scale(scale: ColourScale, cells: Cells) -> ColourScale:
+    """Return the scale for some cells: mere boxes are not tinted, so that what they hold can be seen."""
+    are_boxes = all(len(outline) == _CORNERS for outline in cells.outlines)
+    return replace(scale, style=CellStyle("outline")) if are_boxes else scale
 
 
 def _is_touched(layer: Layer) -> bool:

@@ -26,7 +26,7 @@ from napari_amil.plugin.colour.colours import (
     ColourScale,
     default_scale,
     is_signed,
-    score_columns,
+    known_score_columns,
 )
 from napari_amil.plugin.colour.legend import ColourBar, Marks
 from napari_amil.plugin.colour.scales import scales_of
@@ -108,10 +108,9 @@ class ColourChoice(QWidget):
         chosen = self.column.currentData() or remembered(_COLUMN, "")
         table = self._layer.features
         self.column.clear()
-        for column in score_columns(table):
-            if table[column].notna().any():
-                self.column.addItem(title(column), column)
-                self.column.setItemData(self.column.count() - 1, meaning(column), 3)
+        for column in known_score_columns(table):
+            self.column.addItem(title(column), column)
+            self.column.setItemData(self.column.count() - 1, meaning(column), 3)
         self.column.setCurrentIndex(max(self.column.findData(chosen), 0))
         self._on_column_chosen()
 

@@ -172,3 +172,10 @@ def score_columns(table: pd.DataFrame) -> list[str]:
     named = [name for name in first if name in table]
     named += [name for name in table if name.startswith(("contribution_", "morph_"))]
     return [*named, *(name for name in ("detection_score", "area_px") if name in table)]
+
+
+def known_score_columns(table: pd.DataFrame) -> list[str]:
+    """Return those of `score_columns` that at least one cell has a value of."""
+    names = score_columns(table)
+    known = table[names].notna().to_numpy().any(axis=0)
+    return [name for name, is_known in zip(names, known, strict=True) if is_known]

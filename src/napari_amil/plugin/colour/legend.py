@@ -81,7 +81,8 @@ class ColourBar(QWidget):
     def sizeHint(self) -> QSize:  # noqa: N802
         """Return the size that shows every part."""
         line = QFontMetricsF(painter_font(self, 0.9)).height()
-        return QSize(240, int(_STRIP_PX + _BAR_PX + 3 * line + 16))
+        n_lines = 1 + bool(self._marks.levels) + bool(self._n_without)
+        return QSize(240, int(_STRIP_PX + _BAR_PX + n_lines * line + 12))
 
     minimumSizeHint = sizeHint  # noqa: N815
 
@@ -105,6 +106,7 @@ class ColourBar(QWidget):
             spoken = f"Colour scale from {scale.low:g} to {scale.high:g}, {len(known)} cells"
             self.setAccessibleDescription("; ".join([spoken, *self._marks.words()]))
             self.setToolTip("\n".join(self._marks.words()))
+        self.updateGeometry()
         self.update()
 
     def mark(self, value: float | None) -> None:

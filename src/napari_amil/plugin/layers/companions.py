@@ -115,8 +115,8 @@ class _Removal:
             self._viewer.layers.remove(self._layer)
 
 
-def lie_on(companion: Layer, layer: Shapes) -> None:
-    """Give a companion in the same pixels the transform of its cell layer."""
+def lie_on(companion: Layer, layer: Layer) -> None:
+    """Give a companion in the same pixels the transform of its cell layer, or cells that of their image."""
     for name, value in image_transform(layer).items():
         if not _is_same(getattr(companion, name), value):
             setattr(companion, name, value)  # each draws the layer anew

@@ -80,14 +80,13 @@ def with_scores(table: pd.DataFrame, scores: pd.DataFrame | None) -> pd.DataFram
         return table
     row_of = scores.index.get_indexer(pd.Index(table["cell_id"]))
     known = (row_of >= 0) & table["status"].isin(["unscored", "scored"]).to_numpy()
-    joined = table.drop(columns="status")
-    for name in score_names(scores):
-        values = np.full(len(table), np.nan)
-        values[known] = scores[name].to_numpy(float)[row_of[known]]
-        joined[name] = values
+    names = score_names(scores)
+    values = np.full((len(table), len(names)), np.nan)
+    values[known] = scores[names].to_numpy(float)[row_of[known]]
     status = np.array(table["status"], dtype=object)
     status[known] = "scored"
-    return joined.assign(status=status)
+    others = table[[name for name in table if name != "status" and name not in set(names)]]
+    return pd.concat([others, pd.DataFrame(values, others.index, names)], axis=1).assign(status=status)
 
 
 def set_scores(layer: Shapes, scores: pd.DataFrame) -> None:

@@ -221,7 +221,7 @@ def complete(features: pd.DataFrame, n_rows: int, record: CellRecord) -> pd.Data
         columns[name] = _floats(table, name, n_rows)
     for name in _FLAGS:
         columns[name] = table[name].eq(True).to_numpy() if name in table else np.zeros(n_rows, bool)
-    columns |= {name: _floats(table, name, n_rows) for name in score_names(table)}
+    columns |= _scores(table)
     columns |= {name: table[name] for name in table if name not in columns and name != "status"}
     if CELL_TYPE in table:
         columns[CELL_TYPE] = np.array(table[CELL_TYPE].astype(object).where(table[CELL_TYPE].notna(), ""))
@@ -234,6 +234,14 @@ def _floats(table: pd.DataFrame, name: str, n_rows: int) -> NDArray[np.float64]:
     if name not in table:
         return np.full(n_rows, np.nan)
     return pd.to_numeric(table[name], errors="coerce").to_numpy(np.float64)
+
+
+def _scores(table: pd.DataFrame) -> dict[str, NDArray[np.float64]]:
+    """Return the scores of ``table`` as floats, as one block where they can be."""
+    scores = table[score_names(table)]
+    if not all(dtype.kind in "fi" for dtype in scores.dtypes):
+        return {name: _floats(scores, name, len(scores)) for name in scores}
+    return dict(zip(scores, scores.to_numpy(np.float64).T, strict=True))
 
 
 def score_names(table: pd.DataFrame) -> list[str]:

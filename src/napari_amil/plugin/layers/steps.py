@@ -65,8 +65,10 @@ def changed_rows(old: pd.DataFrame, new: pd.DataFrame) -> set[int]:
     common = old.index.intersection(new.index)
     columns = old.columns.union(new.columns, sort=False)
     first, second = (table.reindex(index=common, columns=columns) for table in (old, new))
-    same = np.ones(len(common), bool)
-    for name in columns:
+    numbers = [_number_columns(table) for table in (first, second)]
+    both = numbers[0].intersection(numbers[1])
+    same = _same_numbers(first[both].to_numpy(np.float64), second[both].to_numpy(np.float64)).all(axis=1)
+    for name in columns.difference(both):
         same &= same_values(first[name], second[name])
     return set(common[~same]) | set(old.index.symmetric_difference(new.index))
 
@@ -74,10 +76,17 @@ def changed_rows(old: pd.DataFrame, new: pd.DataFrame) -> set[int]:
 def same_values(old: pd.Series, new: pd.Series) -> NDArray[np.bool_]:
     """Return where two columns say the same; nothing and an empty text are the same."""
     if all(pd.api.types.is_numeric_dtype(one) for one in (old, new)):
-        first, second = old.to_numpy(np.float64), new.to_numpy(np.float64)
-        return np.asarray((first == second) | (np.isnan(first) & np.isnan(second)))
+        return _same_numbers(old.to_numpy(np.float64), new.to_numpy(np.float64))
     blank_old, blank_new = (one.isna() | (one == "") for one in (old, new))
     return np.asarray(((old == new) | (blank_old & blank_new)).to_numpy(bool))
+
+
+def _number_columns(table: pd.DataFrame) -> pd.Index:
+    return table.columns[[pd.api.types.is_numeric_dtype(dtype) for dtype in table.dtypes]]
+
+
+def _same_numbers(old: NDArray[np.float64], new: NDArray[np.float64]) -> NDArray[np.bool_]:
+    return np.asarray((old == new) | (np.isnan(old) & np.isnan(new)))
 
 
 def side_of(

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from napari.layers import Shapes
 
-from napari_amil.plugin.colour.colours import score_columns
+from napari_amil.plugin.colour.colours import known_score_columns
 from napari_amil.plugin.layers.selection import CellKey, keys_of
 from napari_amil.plugin.reasons.words import title
 
@@ -36,7 +36,7 @@ def orders(table: pd.DataFrame) -> list[Order]:
     """Return the orders that the columns of ``table`` allow, the most useful first."""
     known = [order for order in _FIRST if order.column in table and table[order.column].notna().any()]
     named = {order.column for order in known if order.falling}
-    scores = [name for name in score_columns(table) if name not in named and table[name].notna().any()]
+    scores = [name for name in known_score_columns(table) if name not in named]
     return [*known, *(Order(name, True, f"{title(name)}, highest first") for name in scores), NUMBERED]
 
 

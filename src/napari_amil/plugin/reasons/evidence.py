@@ -72,13 +72,20 @@ class Evidence:
         return {int(cell_id): row for row, cell_id in enumerate(self.arrays["cell_id"])}
 
 
-def keep_evidence(layer: Shapes, path: str | None) -> None:
-    """Note with ``layer`` what the worker wrote to ``path``; None forgets what was known."""
+def read_evidence(path: str | None) -> Evidence | None:
+    """Return what the worker wrote to ``path``; it may be read in any thread."""
     if path is None:
-        layer.metadata.pop(EVIDENCE, None)
-        return
+        return None
     with np.load(path, allow_pickle=False) as stored:
-        layer.metadata[EVIDENCE] = Evidence(Path(path), dict(stored))
+        return Evidence(Path(path), dict(stored))
+
+
+def keep_evidence(layer: Shapes, evidence: Evidence | None) -> None:
+    """Note with ``layer`` what the worker wrote; None forgets what was known."""
+    if evidence is None:
+        layer.metadata.pop(EVIDENCE, None)
+    else:
+        layer.metadata[EVIDENCE] = evidence
 
 
 def evidence_of(layer: Shapes) -> Evidence | None:

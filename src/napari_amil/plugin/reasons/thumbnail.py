@@ -14,6 +14,8 @@ _EDGE_PX = 1.6
 _CORNER_PX = 3
 _HALO = QColor(40, 40, 40, 130)
 """Drawn below an outline, so that yellow is seen on white."""
+_FRAME = QColor(128, 128, 128, 150)
+"""Drawn round a picture, whose white ground a light theme would swallow."""
 
 
 class Thumbnail(QAbstractButton):
@@ -90,6 +92,12 @@ def paint_picture(
 ) -> None:
     """Draw an image into ``square``, with an outline given in pixels of the image."""
     painter.drawImage(square, image)
+    painter.save()
+    painter.setRenderHint(QPainter.RenderHint.Antialiasing, False)
+    painter.setPen(_FRAME)
+    painter.setBrush(Qt.BrushStyle.NoBrush)
+    painter.drawRect(square)
+    painter.restore()
     if outline.isEmpty():
         return
     factor = square.width() / image.width()

@@ -43,7 +43,7 @@ _NUMBERS = (
     ("anomaly_percentile", "Percentile among control cells {:.2f}{}"),
     ("anomaly", "Distance from control cells {:.3g}{}"),
     ("anomaly_q", "q-value within the image {:.2g}{}"),
-    ("attention_x_n", "Attention {:.2g}{} times that of an average cell"),
+    ("attention_x_n", "Attention {:.2g}{} times an average cell's"),
     ("pool_weight", "Weight in the verdict {:.2g}{}"),
     ("detection_score", "{:.0%}{} certain to be a cell"),
 )
@@ -130,7 +130,7 @@ def describe(row: Mapping[str, Any]) -> list[str]:
     spread = f" ± {error:.2g}" if np.isfinite(error) else ""
     lines.append(f"Distance from control cells {row['anomaly']:.3g}{spread}")
     if np.isfinite(row.get("attention_x_n", np.nan)):
-        lines.append(f"Attention {row['attention_x_n']:.1f} times that of an average cell")
+        lines.append(f"Attention {row['attention_x_n']:.1f} times an average cell's")
     lines += _strongest_voice(row)
     return [f"{cell}: {lines[0][0].lower()}{lines[0][1:]}", *lines[1:], *_found(row)]
 
@@ -152,7 +152,7 @@ def _strongest_voice(row: Mapping[str, Any]) -> list[str]:
 
 def _found(row: Mapping[str, Any]) -> list[str]:
     score = row.get("detection_score", np.nan)
-    found = f"{score:.0%} certain to be a cell" if np.isfinite(score) else "Drawn by hand"
+    found = f"{per_cent(score)} certain to be a cell" if np.isfinite(score) else "Drawn by hand"
     flags = [
         text
         for name, text in (("touches_border", "cut by the border"), ("overlaps", "overlaps a neighbour"))

@@ -8,11 +8,13 @@ from typing import Any
 
 from napari.components import ViewerModel
 from napari.layers import Layer
-from qtpy.QtCore import QObject, Qt, Signal
+from qtpy.QtCore import QObject, QSize, Qt, Signal
 from qtpy.QtWidgets import QComboBox, QFrame, QScrollArea, QVBoxLayout, QWidget
 
 COMPANION = "napari_amil_companion"
 """Key in ``metadata`` of a layer that only accompanies a cell layer, whose ``unique_id`` it holds."""
+
+_NARROWEST_PX, _WIDEST_PX = 290, 400
 
 
 def hear(widget: QObject, emitter: Any, slot: Callable[[Any], None], position: str = "first") -> None:  # noqa: ANN401
@@ -106,7 +108,7 @@ def scrolling(panel: QWidget) -> QVBoxLayout:
     layout = QVBoxLayout(content)
     layout.setContentsMargins(10, 8, 10, 8)
     layout.setSpacing(8)
-    area = QScrollArea()
+    area = _Column()
     area.setWidget(content)
     area.setWidgetResizable(True)
     area.setFrameShape(QFrame.Shape.NoFrame)
@@ -114,5 +116,15 @@ def scrolling(panel: QWidget) -> QVBoxLayout:
     outer = QVBoxLayout(panel)
     outer.setContentsMargins(0, 0, 0, 0)
     outer.addWidget(area)
-    panel.setMinimumWidth(290)
     return layout
+
+
+class _Column(QScrollArea):
+    """Scrolls up and down, and asks for the width that its content needs, so that nothing is cut off."""
+
+    def minimumSizeHint(self) -> QSize:  # noqa: N802 - Qt's manner
+        """Return a width between `_NARROWEST_PX` and `_WIDEST_PX`; any height will do."""
+        content, bar = self.widget(), self.verticalScrollBar()
+        needed = content.minimumSizeHint().width() if content is not None else 0
+        needed += bar.sizeHint().width() if bar is not None else 0
+        return QSize(min(max(needed, _NARROWEST_PX), _WIDEST_PX), super().minimumSizeHint().height())

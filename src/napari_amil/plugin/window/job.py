@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from functools import partial
+from typing import Any
 
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QProgressBar, QPushButton, QVBoxLayout, QWidget
 
 from napari_amil.core.events import Failed, Step
+from napari_amil.plugin.window.background import Background
 from napari_amil.plugin.window.theme import wrapped
 from napari_amil.plugin.window.work import Task
 
@@ -23,13 +27,18 @@ class JobBar(QWidget):
 
     wanted = Signal()
     """The user pressed the button while nothing ran."""
-    finished = Signal(dict)
+    finished = Signal(object)
+    """What the job answered, or what was read of its answer."""
     errored = Signal(str)
 
     def __init__(self, text: str, tip: str, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._text = text
         self._task: Task | None = None
+        self._read: Callable[[dict[str, Any]], Any] | None = None
+        self._reader = Background(self)
+        self._reader.finished.connect(self._on_read)
+        self._reader.errored.connect(self._on_errored)
         self._warnings: list[str] = []
         self._started = 0.0
         self.button = QPushButton(text)
@@ -56,9 +65,16 @@ class JobBar(QWidget):
         """Tell whether a job is under way."""
         return self._task is not None
 
-    def follow(self, task: Task) -> None:
-        """Show the progress of ``task`` until it ends."""
-        self._task, self._warnings, self._started = task, [], time.monotonic()
+    def follow(self, task: Task, read: Callable[[dict[str, Any]], Any] | None = None) -> None:
+        """Show the progress of ``task`` until it ends.
+
+        Parameters
+        ----------
+        read
+            Called in a thread with the answer of the task; what it returns is told by ``finished``.
+        """
+        self._task, self._read = task, read
+        self._warnings, self._started = [], time.monotonic()
         task.progress.connect(self._on_progress)
         task.warned.connect(self._on_warned)
         task.failed.connect(self._on_failed)
@@ -75,7 +91,10 @@ class JobBar(QWidget):
 
     def cancel(self) -> None:
         """Stop the job that is under way, if any."""
-        if self._task is not None:
+        if self._is_reading:
+            self._reader.forget()
+            self._on_cancelled()
+        elif self._task is not None:
             self._task.cancel()
 
     def say(self, text: str, kind: str = "") -> None:
@@ -103,11 +122,18 @@ class JobBar(QWidget):
     def _on_failed(self, failure: Failed) -> None:
         self._warnings.append(f"{failure.source}: {failure.reason}")
 
-    def _on_finished(self, result: dict[str, object]) -> None:
+    def _on_finished(self, result: dict[str, Any]) -> None:
+        if self._read is None:
+            self._on_read(result)
+        else:
+            self._is_reading = True
+            self._reader.start(partial(self._read, result))
+
+    def _on_read(self, answer: object) -> None:
         self._show_idle()
         if self._warnings:
             self.say("\n".join(self._warnings), "warning")
-        self.finished.emit(result)
+        self.finished.emit(answer)
 
     def _on_errored(self, message: str) -> None:
         self._show_idle()
@@ -119,7 +145,7 @@ class JobBar(QWidget):
         self.say("Cancelled; nothing was changed.")
 
     def _show_idle(self) -> None:
-        self._task = None
+        self._task, self._read, self._is_reading = None, None, False
         self.button.setText(self._text)
         self.bar.hide()
         self.doing.hide()

@@ -11,6 +11,9 @@ from qtpy.QtWidgets import QFileDialog, QHBoxLayout, QLineEdit, QMenu, QToolButt
 
 from napari_amil.plugin.window.remembered import last_folder, remember_folder
 
+_WITH_ARROW_PX = 40
+"""Width of a button beside whose dots the arrow of a menu stands."""
+
 
 class PathChoice(QWidget):
     """The path of a folder or, where ``files`` names them, of a file.
@@ -46,6 +49,7 @@ class PathChoice(QWidget):
             menu.addAction("A file …", self.choose_file)
             self.button.setMenu(menu)
             self.button.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
+            self.button.setMinimumWidth(_WITH_ARROW_PX)
         else:
             self.button.clicked.connect(self.choose_folder)
         layout = QHBoxLayout(self)

@@ -5,8 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from napari.utils.theme import get_theme
+from qtpy.QtCore import Qt
 from qtpy.QtGui import QColor, QFont
 from qtpy.QtWidgets import QLabel, QWidget
+
+PAGE_MARGINS = (4, 6, 4, 4)
+"""Left, top, right and bottom of a page within a panel that has margins of its own, in pixels."""
+_NO_BREAK = "\N{NO-BREAK SPACE}"
 
 
 @dataclass(frozen=True)
@@ -40,11 +45,25 @@ def sized(label: QLabel, factor: float, *, bold: bool = False) -> QLabel:
     return label
 
 
+class _Wrapped(QLabel):
+    """Breaks its lines, but never between a number and its per cent."""
+
+    def setText(self, text: str | None) -> None:  # noqa: N802 - Qt's manner
+        """Show ``text``."""
+        super().setText((text or "").replace(" %", f"{_NO_BREAK}%"))
+
+    def text(self) -> str:
+        """Return the text as it was given."""
+        return super().text().replace(_NO_BREAK, " ")
+
+
 def wrapped(text: str = "") -> QLabel:
     """Return a label that breaks its lines and whose text can be copied."""
-    label = QLabel(text)
+    label = _Wrapped()
+    label.setText(text)
     label.setWordWrap(True)
     label.setMinimumWidth(0)
+    label.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
     return label
 
 

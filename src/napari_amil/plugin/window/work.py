@@ -6,6 +6,7 @@ a line to its standard input and reads one JSON object a line from its standard 
 
 from __future__ import annotations
 
+import atexit
 import itertools
 import json
 import os
@@ -240,5 +241,6 @@ def shared_worker() -> Worker:
     if worker is None:
         worker = Worker(parent=application)
         application.aboutToQuit.connect(worker.close)
+        atexit.register(worker.close)  # a script may end without quitting
     worker.warm_up()
     return worker

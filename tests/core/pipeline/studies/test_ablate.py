@@ -23,7 +23,7 @@ from napari_amil.core.training.loop import fit_encoder, fit_model
 from napari_amil.core.training.state import TrainedEncoder
 
 CPU = torch.device("cpu")
-NAMES = ("recommended", "distance raw", "no instance pre-training")
+NAMES = ("recommended", "distance raw", "no instance pre-training", "measurements in the Gaussian")
 
 
 def _ablate(
@@ -54,10 +54,10 @@ def test_a_table_is_written(first: tuple[Ablation, list[Event]], folder: Path) -
     assert table.loc["distance raw", "accuracy_difference"] == pytest.approx(
         table.loc["distance raw", "accuracy"] - table.loc["recommended", "accuracy"]
     )
-    assert len(list((folder / "work").glob("encoder-*"))) == 2  # one per fold, for two rows
+    assert len(list((folder / "work").glob("encoder-*"))) == 2  # one per fold, for three rows
     drawn = {path.name for path in (folder / "figures").glob("*.svg")}
     assert drawn == {"rows.svg", "auprc.svg", "confusion.svg"}
-    assert max(event.total for event in first[1] if isinstance(event, Step) and event.stage == "study") == 8
+    assert max(event.total for event in first[1] if isinstance(event, Step) and event.stage == "study") == 10
 
 
 def test_a_second_call_trains_nothing(

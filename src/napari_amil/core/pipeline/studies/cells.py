@@ -48,7 +48,7 @@ class StudyCells:
 
     def seen_by(self, settings: RunSettings) -> BagArrays:
         """Return the bags as a model with these settings sees them: with measurements, or without."""
-        if settings.model.measurement_columns or self.bags.instances.dtype.names is None:
+        if settings.model.measured or self.bags.instances.dtype.names is None:
             return self.bags
         return replace(self.bags, instances=pixels_of(self.bags.instances))
 

@@ -144,7 +144,7 @@ class Plan:
         unseen
             A class that is left out of every training of this row.
         """
-        measured = unseen is not None or settings.model.measurement_columns > 0
+        measured = unseen is not None or settings.model.measured
         recipe = replace(recipe, settings=settings)
         folder = cells_folder(self.source, recipe, self.work, measured=measured)
         yield from gather_cells(self.source, recipe, folder, measured=measured)

@@ -57,13 +57,13 @@ def unseen_project(plan: Plan, trial: Trial, test: UnseenTest) -> Project:
 def _embeddings(
     opened: StudyCells, trial: Trial, rows: NDArray[np.int64], n_classes: int
 ) -> NDArray[np.float32]:
-    """Return the mean embedding ``(n_cells, k)`` of stored cells."""
+    """Return the mean learned embedding ``(n_cells, k)`` of stored cells."""
     assert trial.encoder is not None
     instances = opened.seen_by(trial.settings).instances
     model = AmilModel(trial.settings.model, n_classes, *sizes_of(instances))
     model.load_state_dict(model.state_dict() | read_checkpoint(trial.encoder)[0])
     each, which = np.unique(rows, return_inverse=True)
-    latents = embed_all(model, instances[each], torch.device("cpu")).mean(dim=1)
+    latents = model.learned(embed_all(model, instances[each], torch.device("cpu")).mean(dim=1))
     return np.asarray(latents.numpy()[which], dtype=np.float32)
 
 
