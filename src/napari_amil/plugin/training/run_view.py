@@ -118,6 +118,8 @@ class RunView(QWidget):
         for part in parts:
             layout.addWidget(part)
         for name, button in self.buttons.items():
+            button.setParent(self)  # else it would be a window of its own until it is first offered
+            button.hide()
             button.clicked.connect(getattr(self, f"_on_{name}"))
 
     def show_run(self, run: Run | None) -> None:
