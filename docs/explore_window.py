@@ -17,6 +17,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from napari.settings import get_settings
 from panel_windows import PLUGIN, Window
 from PIL import Image, ImageDraw, ImageFont
 from qtpy.QtCore import Qt
@@ -126,7 +127,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     options.out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder, some_display(2732, 1536):
-        os.environ["NAPARI_CONFIG"] = str(Path(folder, "settings.yaml"))
+        get_settings(Path(folder, "settings.yaml"))  # the settings of whoever runs this stay as they are
         os.environ["XDG_CONFIG_HOME"] = folder
         for scored in options.scored:
             copy = Path(folder, scored.name)

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import napari
+from napari.settings import get_settings
 from qtpy.QtWidgets import QApplication, QDockWidget
 from skimage.io import imsave
 
@@ -168,7 +169,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     options.out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder, some_display(2732, 1536):
-        os.environ["NAPARI_CONFIG"] = str(Path(folder, "settings.yaml"))
+        get_settings(Path(folder, "settings.yaml"))  # the settings of whoever runs this stay as they are
         os.environ["XDG_CONFIG_HOME"] = folder
         field = Path(folder, REAL_FILE).with_suffix(".png")
         imsave(field, real_field(), check_contrast=False)

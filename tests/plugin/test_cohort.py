@@ -76,6 +76,11 @@ def test_results_open_with_one_row_per_sample(full: CohortPanel) -> None:
             assert full.bags.headerData(section, Qt.Orientation.Horizontal, role)
 
 
+def test_columns_in_which_nothing_is_known_are_not_shown(full: CohortPanel) -> None:
+    bags = full.bags.table.assign(label=None, predicted="")
+    assert set(full.bags.table.columns) - set(grouped(bags, None).columns) == {"label", "predicted"}
+
+
 def test_rows_sort_by_value_and_filter_by_text(full: CohortPanel) -> None:
     place = list(full.bags.table.columns).index("anomaly_p95")
     full.view.sortByColumn(place, Qt.SortOrder.DescendingOrder)
@@ -109,6 +114,20 @@ def test_a_click_shows_the_most_telling_cell(full: CohortPanel, viewer: ViewerMo
     full.view.activated.emit(full.rows.index(2, 0))
     names = [layer.name for layer in viewer.layers]
     assert names == ["2.png", "cells of 2"]
+
+
+def test_samples_with_chosen_cells_are_bold(full: CohortPanel, viewer: ViewerModel) -> None:
+    def bold() -> list[bool]:
+        fonts = [full.rows.index(row, 0).data(Qt.ItemDataRole.FontRole) for row in range(3)]
+        return [font is not None and font.bold() for font in fonts]
+
+    keys = [CellKey("0.png", 1, "bag 0"), CellKey("0.png", 2, "bag 0"), CellKey("2.png", 1, "bag 2")]
+    selection_of(viewer).choose(keys)
+    assert bold() == [True, False, True]
+    assert full.chosen.text().startswith("3 selected cells lie in 2 samples")
+    selection_of(viewer).choose([])
+    assert bold() == [False] * 3
+    assert full.chosen.isHidden()
 
 
 def test_mere_boxes_are_not_tinted_so_that_the_cells_are_seen(full: CohortPanel, viewer: ViewerModel) -> None:

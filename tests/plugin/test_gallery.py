@@ -15,6 +15,7 @@ from qtpy.QtCore import Qt
 
 from napari_amil.core.types import Cells
 from napari_amil.plugin.cohorts.gallery_order import caption, sorting
+from napari_amil.plugin.cohorts.project import open_project_of
 from napari_amil.plugin.cohorts.scored_folder import read_scored_folder
 from napari_amil.plugin.colour.colours import default_scale
 from napari_amil.plugin.colour.scales import scales_of
@@ -200,6 +201,21 @@ def test_cells_of_a_scored_folder_are_opened_with_their_outlines(
     later = (scored_project / "project.json").stat().st_mtime + 60
     os.utime(scored_project / "cells.csv", (later, later))  # a table that somebody changed is what counts
     assert read_scored_folder(scored_project).outlines == ()
+
+
+def test_the_cohort_that_another_panel_opened_is_shown(
+    qtbot: QtBot, panel: GalleryPanel, viewer: ViewerModel, scored_project: Path, done: Done
+) -> None:
+    state = open_project_of(viewer)
+    done(state.changed, lambda: state.open(scored_project))
+    wait_for(qtbot, panel, 15)
+    assert panel.source.value() == scored_project
+    later = GalleryPanel(viewer)
+    qtbot.addWidget(later)
+    wait_for(qtbot, later, 15)
+    panel.source.setValue(None)
+    viewer.add_layer(Image(np.zeros((8, 8, 3), np.uint8)))
+    assert panel.source.value() is None  # what the user has chosen stays
 
 
 def test_an_image_of_the_cohort_comes_to_the_front(

@@ -21,6 +21,7 @@ from qtpy.QtWidgets import (
 from napari_amil.core.errors import AmilError
 from napari_amil.plugin.cohorts.bag_table import GROUPS, BagFilter, BagModel, grouped, row_view
 from napari_amil.plugin.cohorts.project import open_project_of
+from napari_amil.plugin.layers.selection import CellKey, selection_of
 from napari_amil.plugin.window.follow import scrolling
 from napari_amil.plugin.window.job import JobBar
 from napari_amil.plugin.window.model_choice import ModelChoice
@@ -49,6 +50,8 @@ class CohortPanel(QWidget):
         self._warning = ""
         self._state.changed.connect(self._on_opened)
         self._state.errored.connect(self._on_not_opened)
+        self._selection = selection_of(viewer)
+        self._selection.changed.connect(self._on_selection_changed)
         self.job.wanted.connect(self.run)
         self.job.finished.connect(self._on_scored)
         self.job.errored.connect(self.errored)
@@ -74,7 +77,8 @@ class CohortPanel(QWidget):
         self.filter.setClearButtonEnabled(True)
         self.filter.setAccessibleName("Filter")
         self.filter.setToolTip("Only rows in which any field contains this text.")
-        self.summary = wrapped(_NOTHING)
+        self.summary, self.chosen = wrapped(_NOTHING), wrapped()
+        self.chosen.hide()
         self._build_table()
         layout = scrolling(self)
         form = QFormLayout()
@@ -82,13 +86,14 @@ class CohortPanel(QWidget):
         form.addRow("Results", self._with_button(self.results, self._choose_results))
         form.addRow("Model", self.model)
         layout.addLayout(form)
-        for widget in (self.job, self.reopen, self.summary):
+        for widget in (self.job, self.reopen, self.summary, self.chosen):
             layout.addWidget(widget)
         row = QHBoxLayout()
         row.addWidget(self.group)
         row.addWidget(self.filter, 1)
         layout.addLayout(row)
         layout.addWidget(self.view, 1)
+        layout.addStretch()  # while there is no table, what is above stays together
         self.source.textEdited.connect(self._on_source_edited)
         self.reopen.clicked.connect(self.open_results)
         self.group.currentTextChanged.connect(self._on_group_changed)
@@ -192,6 +197,14 @@ class CohortPanel(QWidget):
         if self._state.project is not None:
             self.bags.show(grouped(self._state.project.bags, GROUPS[self.group.currentText()]))
             self.view.resizeColumnsToContents()
+
+    def _on_selection_changed(self, keys: frozenset[CellKey]) -> None:
+        """Show in which samples the cells lie that are chosen in another view."""
+        bags = frozenset(key.bag for key in keys if key.bag)
+        self.bags.mark(bags)
+        where = "1 sample, which is bold" if len(bags) == 1 else f"{len(bags):,} samples, which are bold"
+        self.chosen.setText(f"{len(keys):,} selected cells lie in {where}." if bags and len(keys) > 1 else "")
+        self.chosen.setVisible(bool(self.chosen.text()))
 
     def _on_row(self, index: QModelIndex) -> None:
         """Show the most telling cell of a sample, or the samples of a group."""

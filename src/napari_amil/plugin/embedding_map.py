@@ -183,7 +183,7 @@ class EmbeddingMap(QWidget):
         x, y = self.place[order].T
         for rows in of_one_shade(colours[order]):  # markers alike take a tenth of the time
             colour = colours[order[rows[0]]]
-            self.axes.plot(x[rows], y[rows], "o", ms=np.sqrt(size), mew=0, color=colour)
+            self.axes.plot(x[rows], y[rows], "o", ms=np.sqrt(size), mew=0, color=colour, in_layout=False)
         for text, colour in legend.items():
             self.axes.scatter([], [], s=24, color=[colour], label=text)
         self._ring = self.axes.scatter([], [], s=4 * size + 12, facecolors="none", linewidths=1.2, zorder=3)

@@ -17,6 +17,7 @@ from napari_amil.plugin.cohorts.field_opening import bring_forward, find_same_ce
 from napari_amil.plugin.cohorts.gallery_filter import GalleryFilter
 from napari_amil.plugin.cohorts.gallery_order import GalleryOrder, caption, sorting
 from napari_amil.plugin.cohorts.gallery_source import GallerySource
+from napari_amil.plugin.cohorts.project import open_project_of
 from napari_amil.plugin.cohorts.scored_folder import ScoredFolder
 from napari_amil.plugin.cohorts.thumbnail_grid import SIZES_PX, ThumbnailGrid, Tile
 from napari_amil.plugin.cohorts.thumbnails import Crop, Thumbnails
@@ -65,6 +66,10 @@ class GalleryPanel(QWidget):
         self._connect()
         self._watch_layers()
         self.refresh()
+        self._state = open_project_of(viewer)
+        self._state.changed.connect(self._on_project_opened)
+        if self._state.folder is not None:  # a whole cohort is looked at; the open images are in the menu
+            self.source.setValue(self._state.folder)
 
     def _build(self) -> None:
         self.source = GallerySource()
@@ -117,6 +122,11 @@ class GalleryPanel(QWidget):
         self._selection.currentChanged.connect(self._on_selection_changed)
         self._scales.changed.connect(self._on_scale_changed)
         hear(self, self._viewer.events.theme, self._on_theme_changed)
+
+    def _on_project_opened(self) -> None:
+        """Show the cells of the cohort that another panel has opened, where none are shown."""
+        if self._state.folder is not None and not len(self._cells):
+            self.source.setValue(self._state.folder)
 
     def _watch_layers(self) -> None:
         hear(self, self._viewer.layers.events.inserted, self._on_inserted)

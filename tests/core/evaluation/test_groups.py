@@ -39,6 +39,24 @@ def test_the_same_patients_twice_are_compared_with_themselves() -> None:
     assert compare_groups(table(first, second), ["anomaly"]).iloc[0]["p"] > 0.5
 
 
+def test_p_and_effect_agree_with_scipy_where_ranks_are_the_values() -> None:
+    ranks = np.random.default_rng(1).permutation(np.arange(1.0, 12))
+    first, second = ranks[:5], ranks[5:]
+    line = compare_groups(table(list(first), list(second)), ["anomaly"]).iloc[0]
+    known = stats.mannwhitneyu(second, first, method="exact")
+    assert line["cliffs_delta"] == pytest.approx(2 * known.statistic / (5 * 6) - 1)
+    assert line["p"] == pytest.approx(known.pvalue)
+    change = np.array([1.0, -2, 3, 4, -5, 6, 7, 8])
+    line = compare_groups(table([0.0] * 8, list(change), paired=True), ["anomaly"]).iloc[0]
+    assert line["p"] == pytest.approx(stats.wilcoxon(change, method="exact").pvalue)
+
+
+def test_the_order_of_the_groups_can_be_given() -> None:
+    values = table([1, 2, 3], [11, 12, 13])  # "after" and "before"
+    line = compare_groups(values, ["anomaly"], ["before", "after"]).iloc[0]
+    assert (line["first"], line["difference"], line["cliffs_delta"]) == ("before", -10, -1)
+
+
 def test_cells_do_not_make_patients() -> None:
     """A thousand cells of two patients each say no more than two patients."""
     rng = np.random.default_rng(0)

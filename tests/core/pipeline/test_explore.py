@@ -151,6 +151,10 @@ def test_groups_are_compared_patient_by_patient(project: Project, found: Explora
     assert table.loc["anomalous_fraction", "cliffs_delta"] == 1
     assert table.loc["anomalous_fraction", "p"] == pytest.approx(0.1)  # 2 of the 20 ways to deal 3 of 6
     assert len(load_table(tmp_path / "x" / "groups-patients.csv")) == 6
+    lines = groups.read_text().splitlines()
+    groups.write_text("\n".join([lines[0], *reversed(lines[1:])]))  # what is named first is the first group
+    turned = compare_project(project, found, groups, tmp_path / "x").set_index("statistic")
+    assert turned.loc["anomalous_fraction", ["first", "cliffs_delta"]].tolist() == ["before", -1]
     groups.write_text("person,group\np0,a\n")
     with pytest.raises(AmilError, match="needs a column 'patient' or 'bag'"):
         compare_project(project, found, groups, tmp_path)

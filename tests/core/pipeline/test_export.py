@@ -16,11 +16,11 @@ from faster_coco_eval import COCO
 from napari_amil.core.cohort.synth import synthetic_smear
 from napari_amil.core.errors import AmilError
 from napari_amil.core.events import Failed, drain
-from napari_amil.core.exchange.coco import read_coco
-from napari_amil.core.exchange.geojson import read_geojson
+from napari_amil.core.exchange.cell_files import read_cells
 from napari_amil.core.exchange.project import Project
 from napari_amil.core.exchange.tables import load_table
 from napari_amil.core.pipeline.export import choose_bags, export_project
+from napari_amil.core.types import Cells
 
 
 @pytest.fixture
@@ -45,6 +45,19 @@ def project(tmp_path: Path) -> Project:
     return Project(cells, bags, embeddings, tuple(outlines), {"images": files})
 
 
+def assert_same(project: Project, image: str, cells: Cells, table: pd.DataFrame) -> None:
+    """Assert that cells that were read back are those of an image of the project, with every score."""
+    rows = project.cells[project.cells["image"] == image]
+    np.testing.assert_allclose(cells.boxes, rows[["y0", "x0", "y1", "x1"]], rtol=1e-6)
+    for row, outline in zip(rows.index, cells.outlines, strict=True):
+        drawn = project.outlines[row]
+        np.testing.assert_allclose(outline, drawn[: len(outline)])
+        assert (drawn[len(outline) :] == drawn[0]).all()  # COCO does not repeat the first point at the end
+    for name in ("cell_id", "anomaly", "anomaly_q", "area_px", "touches_border"):
+        np.testing.assert_allclose(table[name].astype(float), rows[name].astype(float))
+    assert table["bag"].tolist() == rows["bag"].tolist()
+
+
 def test_geojson_is_valid_and_has_the_outlines_and_scores(project: Project, tmp_path: Path) -> None:
     drain(export_project(project, "geojson", tmp_path / "out"))
     for image, rows in project.cells.groupby("image"):
@@ -65,10 +78,8 @@ def test_geojson_is_valid_and_has_the_outlines_and_scores(project: Project, tmp_
             assert ("anomaly" in measured) == np.isfinite(row["anomaly"])
             if "anomaly" in measured:
                 assert measured["anomaly"] == pytest.approx(row["anomaly"])
-        back = read_geojson(path)
-        np.testing.assert_array_equal(back.boxes, rows[["y0", "x0", "y1", "x1"]].to_numpy(np.float32))
-        for row, outline in zip(rows.index, back.outlines, strict=True):
-            np.testing.assert_allclose(outline, project.outlines[row])
+        ((cells, table),) = read_cells(path).values()
+        assert_same(project, str(image), cells, table)
 
 
 def test_coco_tools_read_it(project: Project, tmp_path: Path) -> None:
@@ -87,10 +98,10 @@ def test_coco_tools_read_it(project: Project, tmp_path: Path) -> None:
         assert annotation["attributes"]["bag"] == row["bag"]
     mask = coco.annToMask(annotations[0])
     assert mask.sum() == pytest.approx(annotations[0]["area"], rel=0.1)
-    back = read_coco(path)
-    assert {name: len(cells) for name, cells in back.items()} == project.cells[
-        "image"
-    ].value_counts().to_dict()
+    back = read_cells(path)
+    assert set(back) == set(project.cells["image"])
+    for image, (cells, table) in back.items():
+        assert_same(project, image, cells, table)
 
 
 @pytest.mark.parametrize("kind", ["csv", "parquet"])
@@ -98,9 +109,8 @@ def test_tables_come_back(project: Project, tmp_path: Path, kind: str) -> None:
     if kind == "parquet":
         pytest.importorskip("pyarrow")
     cells, bags = (load_table(path) for path in drain(export_project(project, kind, tmp_path / "out")))
-    np.testing.assert_array_equal(cells["anomaly"], project.cells["anomaly"])
-    assert cells["cell_id"].tolist() == project.cells["cell_id"].tolist()
-    assert bags["bag"].tolist() == ["one.png", "sub/two.png"]
+    pd.testing.assert_frame_equal(cells, project.cells, check_dtype=False)
+    pd.testing.assert_frame_equal(bags, project.bags)
 
 
 def test_what_cannot_be_written_is_said(project: Project, tmp_path: Path) -> None:

@@ -29,7 +29,9 @@ def per_patient(
     return table.dropna(subset=["group"]).groupby(["group", "patient"], as_index=False).mean()
 
 
-def compare_groups(values: pd.DataFrame, names: Sequence[str], seed: int = 0) -> pd.DataFrame:
+def compare_groups(
+    values: pd.DataFrame, names: Sequence[str], order: Sequence[str] | None = None, seed: int = 0
+) -> pd.DataFrame:
     """Compare two groups in each of ``names``; one number of each patient counts.
 
     Where every patient is in both groups, as before and after a treatment, patients are compared with
@@ -42,6 +44,8 @@ def compare_groups(values: pd.DataFrame, names: Sequence[str], seed: int = 0) ->
     ----------
     values
         As `per_patient` returns it.
+    order
+        Which group is the first, as before a treatment; by default that of the alphabet.
 
     Returns
     -------
@@ -54,7 +58,8 @@ def compare_groups(values: pd.DataFrame, names: Sequence[str], seed: int = 0) ->
     AmilError
         If there are not two groups of at least two patients.
     """
-    groups = sorted(values["group"].unique())
+    present = set(values["group"])
+    groups = sorted(present) if order is None else [name for name in order if name in present]
     if len(groups) != 2:
         raise AmilError(f"A comparison needs two groups, not {len(groups)} ({', '.join(map(str, groups))}).")
     first, second = (values[values["group"] == name].set_index("patient") for name in groups)

@@ -51,7 +51,7 @@ def read_cells(path: Path) -> dict[str, CellTable]:
         return _of_table(load_table(path), path)
     content = read_json(path)
     if isinstance(content, dict) and "annotations" in content:
-        return {name: (cells, cells.table()) for name, cells in read_coco(path).items()}
+        return _of_coco(read_coco(path), content)
     cells = read_geojson(path)
     return {path.stem: (cells, _with_measurements(cells, content))}
 
@@ -78,6 +78,16 @@ def _cells(part: pd.DataFrame) -> CellTable:
     return Cells.from_table(part, outlines), part.drop(columns=OUTLINE, errors="ignore")
 
 
+def _of_coco(found: dict[str, Cells], content: dict[str, Any]) -> dict[str, CellTable]:
+    """Return the cells of a COCO file with the ``attributes`` of their annotations."""
+    names = {image["id"]: str(image["file_name"]) for image in content["images"]}
+    said: dict[str, list[dict[str, Any]]] = {name: [] for name in found}
+    for annotation in content["annotations"]:
+        if not annotation.get("iscrowd"):
+            said[names[annotation["image_id"]]].append(_entry(annotation, "attributes"))
+    return {name: (cells, _beside(cells.table(), said[name])) for name, cells in found.items()}
+
+
 def _with_measurements(cells: Cells, content: Any) -> pd.DataFrame:  # noqa: ANN401
     """Return the table of the cells of a GeoJSON file with its other measurements and texts."""
     table = cells.table()
@@ -86,9 +96,17 @@ def _with_measurements(cells: Cells, content: Any) -> pd.DataFrame:  # noqa: ANN
     if len(features) != len(table):
         return table
     found = [one.get("properties") or {} for one in features]
-    measured = pd.DataFrame(
-        [one["measurements"] if isinstance(one.get("measurements"), dict) else {} for one in found]
-    )
-    said = pd.DataFrame([one["metadata"] if isinstance(one.get("metadata"), dict) else {} for one in found])
-    others = [part.drop(columns=[name for name in part if name in table]) for part in (measured, said)]
+    return _beside(table, *([_entry(one, name) for one in found] for name in ("measurements", "metadata")))
+
+
+def _entry(of: dict[str, Any], name: str) -> dict[str, Any]:
+    """Return an entry that should be a mapping; nothing where another program has put something else."""
+    value = of.get(name)
+    return value if isinstance(value, dict) else {}
+
+
+def _beside(table: pd.DataFrame, *said: list[dict[str, Any]]) -> pd.DataFrame:
+    """Return the table with what is said of each of its rows and does not stand in it."""
+    parts = [pd.DataFrame(rows, index=table.index) for rows in said]
+    others = [part.drop(columns=[name for name in part if name in table]) for part in parts]
     return pd.concat([table, *(part for part in others if part.shape[1])], axis=1)

@@ -191,6 +191,8 @@ def compare_with_truth(
 def compare_project(project: Project, found: Exploration | None, groups: Path, out: Path) -> pd.DataFrame:
     """Compare two groups of patients by the table ``groups`` (``patient`` or ``bag``, and ``group``).
 
+    The group that the table names first is the first: a positive effect means that the other has more.
+
     Compared are the share of cells with q < 0.05, the mean anomaly and, where clusters were found, the share
     of cells in each. Writes ``groups.csv`` and ``groups-patients.csv``.
 
@@ -217,7 +219,8 @@ def compare_project(project: Project, found: Exploration | None, groups: Path, o
     if found is not None:
         values |= {f"cluster_{n}": found.clusters.label == n for n in found.clusters.numbers}
     each = per_patient(pd.DataFrame(values), patient, group, list(values))
-    compared = compare_groups(each, list(values))
+    order = list(dict.fromkeys(table["group"].astype(str)))
+    compared = compare_groups(each, list(values), order)
     write_table(each, out / "groups-patients.csv")
     write_table(compared, out / "groups.csv")
     return compared

@@ -26,7 +26,7 @@ from napari_amil.core.pipeline.score import Scored, score_source
 from napari_amil.core.types import Bag
 
 WORK = "parts"
-_IMAGES_A_PORTION = 8
+_IMAGES_A_PORTION = 2
 
 
 @dataclass(frozen=True)

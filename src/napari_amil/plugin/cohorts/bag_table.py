@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from qtpy.QtCore import QAbstractTableModel, QModelIndex, QObject, QSortFilterProxyModel, Qt
+from qtpy.QtGui import QFont
 from qtpy.QtWidgets import QAbstractItemView, QTableView
 
 from napari_amil.core.headings import HEADINGS, heading, shown
@@ -15,12 +16,14 @@ GROUPS = {"Every sample": None, "By patient": "patient", "By label": "label", "B
 """How rows can be put together."""
 _SORT = Qt.ItemDataRole.UserRole
 _NO_PARENT = QModelIndex()
+_WIDEST_PX = 140
 
 
 def grouped(bags: pd.DataFrame, by: str | None) -> pd.DataFrame:
     """Return one row per bag, or per group of bags with means over them and the sum of their cells."""
     if by is None:
-        kept = [name for name in HEADINGS if name in bags]
+        known = {name for name in bags if (bags[name].notna() & (bags[name] != "")).any()}
+        kept = [name for name in HEADINGS if name in known | {"bag", "verdict"} and name in bags]
         likely = [name for name in bags if name.startswith("probability_")]
         return bags[[*kept, *likely]].reset_index(drop=True)
     named = bags[by].astype(object).where(bags[by].notna() & (bags[by] != ""), "none")
@@ -38,12 +41,21 @@ class BagModel(QAbstractTableModel):
     def __init__(self, parent: QObject | None = None) -> None:
         super().__init__(parent)
         self.table = pd.DataFrame()
+        self._marked: frozenset[str] = frozenset()
 
     def show(self, table: pd.DataFrame) -> None:
         """Show another table."""
         self.beginResetModel()
         self.table = table
         self.endResetModel()
+
+    def mark(self, bags: frozenset[str]) -> None:
+        """Show the names of some bags in bold."""
+        self._marked = bags
+        if len(self.table) and "bag" in self.table:
+            column = self.table.columns.get_loc("bag")
+            ends = self.index(0, column), self.index(len(self.table) - 1, column)
+            self.dataChanged.emit(*ends, [Qt.ItemDataRole.FontRole])
 
     def rowCount(self, parent: QModelIndex = _NO_PARENT) -> int:  # noqa: N802
         """Return the number of rows."""
@@ -63,6 +75,8 @@ class BagModel(QAbstractTableModel):
             return int(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
         if role == _SORT:
             return _sort_key(value)
+        if role == Qt.ItemDataRole.FontRole and self.table.columns[index.column()] == "bag":
+            return _bold() if value in self._marked else None
         if role in (Qt.ItemDataRole.DisplayRole, Qt.ItemDataRole.ToolTipRole):
             return shown(value)
         return None
@@ -98,9 +112,11 @@ def row_view(model: BagFilter, name: str, tip: str) -> QTableView:
     view.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
     view.setAccessibleName(name)
     view.setToolTip(tip)
-    header = view.verticalHeader()
-    if header is not None:
-        header.hide()
+    view.setTextElideMode(Qt.TextElideMode.ElideMiddle)
+    names, numbers = view.horizontalHeader(), view.verticalHeader()
+    if names is not None and numbers is not None:
+        names.setMaximumSectionSize(_WIDEST_PX)  # the whole text is in the tooltip
+        numbers.hide()
     return view
 
 
@@ -114,6 +130,12 @@ def fit_height(view: QTableView, most_rows: int) -> None:
     row_px = view.rowHeight(0) or header.sizeHint().height()
     around = header.sizeHint().height() + bar.sizeHint().height() + 2 * view.frameWidth()
     view.setFixedHeight(around + rows * row_px)
+
+
+def _bold() -> QFont:
+    font = QFont()
+    font.setBold(True)
+    return font
 
 
 def _sort_key(value: Any) -> Any:  # noqa: ANN401

@@ -10,7 +10,7 @@ from napari.components import ViewerModel
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QComboBox, QFormLayout, QVBoxLayout, QWidget
 
-from napari_amil.plugin.cohorts.bag_table import BagFilter, BagModel, row_view
+from napari_amil.plugin.cohorts.bag_table import BagFilter, BagModel, fit_height, row_view
 from napari_amil.plugin.cohorts.project import open_project_of
 from napari_amil.plugin.window.job import JobBar
 from napari_amil.plugin.window.path_choice import PathChoice
@@ -19,8 +19,8 @@ from napari_amil.plugin.window.work import Worker
 
 _OF_TABLE = "a table of mine"
 _KNOWN = {"label": "Label", "verdict": "Verdict", "predicted": "Most like"}
-_MOST_GROUPS = 40
-_SHOWN = ("statistic", "mean_first", "mean_second", "cliffs_delta", "p", "n_first", "n_second")
+_MOST_GROUPS, _MOST_ROWS = 40, 10
+_SHOWN = ("statistic", "cliffs_delta", "p", "mean_first", "mean_second", "n_first", "n_second")
 _WORDS = {"anomalous_fraction": "share of unusual cells", "anomaly": "distance from control"}
 
 
@@ -45,14 +45,15 @@ class ComparePage(QWidget):
         self.view = row_view(self.rows, "Comparison", "Hover over a head for its meaning.")
         self._form = QFormLayout()
         for widget in (self.by, self.first, self.second):
-            self._form.addRow(widget.accessibleName(), widget)
+            self._form.addRow(widget.accessibleName().removesuffix(" group"), widget)
         self._form.addRow("Table", self.table)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(*PAGE_MARGINS)
         layout.addLayout(self._form)
         for box in (self.job, self.said):
             layout.addWidget(box)
-        layout.addWidget(self.view, 1)
+        layout.addWidget(self.view)
+        layout.addStretch()
         self.by.currentTextChanged.connect(self._on_by_changed)
         self.job.wanted.connect(self.run)
         self.job.finished.connect(self._on_compared)
@@ -96,6 +97,7 @@ class ComparePage(QWidget):
         self.model.show(table.assign(statistic=names)[list(_SHOWN)])
         self.view.sortByColumn(-1, Qt.SortOrder.AscendingOrder)
         self.view.resizeColumnsToContents()
+        fit_height(self.view, _MOST_ROWS)
         self.view.show()
 
     def _on_project_changed(self) -> None:
