@@ -7,7 +7,8 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pandas as pd
@@ -31,6 +32,7 @@ from napari_amil.plugin.training.run_registry import RunRegistry
 from napari_amil.plugin.training.runs import PROGRAM, Run
 from napari_amil.plugin.window.work import Worker
 
+SmallFiles = Callable[[int], AbstractContextManager[None]]
 WAIT_MS = 600_000
 TINY = {
     "model": {"measurement_columns": 0, "bag_heads": 1, "latent_dim": 4, "width": 4, "orientations": 1},
@@ -95,10 +97,11 @@ def _weights(folder: Path) -> dict[str, torch.Tensor]:
     return safetensors.torch.load_file(folder / "bundle.safetensors")
 
 
-def test_a_training_is_seen_cancelled_killed_and_resumed_to_the_same_weights(
-    panel: TrainPanel, cohort: Path, tmp_path: Path, qtbot: QtBot
+def test_a_training_outlives_a_full_disk_cancel_and_kill_and_ends_with_the_same_weights(
+    panel: TrainPanel, cohort: Path, tmp_path: Path, qtbot: QtBot, small_files: SmallFiles
 ) -> None:
-    panel.start(_plan(cohort, tmp_path / "run"))
+    with small_files(20_000):  # so the child fails like on a full disk: with its first checkpoint
+        panel.start(_plan(cohort, tmp_path / "run"))
     run = panel.runs.chosen()
     assert run is not None
     view = panel.runs.view
@@ -106,6 +109,11 @@ def test_a_training_is_seen_cancelled_killed_and_resumed_to_the_same_weights(
     def wait(state: str) -> None:
         qtbot.waitUntil(lambda: run.status().state == state, timeout=WAIT_MS)
 
+    wait("failed")
+    qtbot.waitUntil(view.buttons["resume"].isVisible, timeout=WAIT_MS)
+    assert view.sentence.text().startswith(f"Cannot write '{run.folder / 'checkpoint.safetensors'}': ")
+    assert view.sentence.text().endswith("; check the folder and the free space.")
+    view.buttons["resume"].click()
     qtbot.waitUntil(lambda: _n_epochs(run) >= 3, timeout=WAIT_MS)
     view.buttons["pause"].click()
     assert run.status().state == "paused"

@@ -17,7 +17,9 @@ from napari_amil.core.bundle import load_bundle
 from napari_amil.plugin.detect import DetectPanel
 from napari_amil.plugin.training.annotation_list import Learned
 from napari_amil.plugin.training.annotation_words import hold_out_words, refusal, weak_points
+from napari_amil.plugin.training.process import find_process
 from napari_amil.plugin.training.run_registry import RunRegistry
+from napari_amil.plugin.training.run_view import RunView
 from napari_amil.plugin.training.runs import Run
 from napari_amil.plugin.tune_detector import TuneDetectorPanel
 from napari_amil.plugin.window.work import Worker
@@ -92,13 +94,29 @@ def test_a_detector_learns_from_corrected_smears_and_is_taken_or_given_back(
 
 
 def _end_early(panel: TuneDetectorPanel, run: Run, qtbot: QtBot) -> None:
+    """Cancel the true child, resume it, and end it early with its best weights."""
     view = panel.runs.view
+    _wait_for_steps(view, run, qtbot)
+    child = find_process(run.folder / "process.json")
+    assert child is not None
+    view.buttons["cancel"].click()
+    child.wait(timeout=WAIT_MS / 1000)
+    qtbot.waitUntil(lambda: run.status().state == "cancelled", timeout=WAIT_MS)
+    assert run.model() is None
+    qtbot.waitUntil(view.buttons["resume"].isVisible, timeout=WAIT_MS)
+    assert not view.buttons["accept"].isVisible()
+    view.buttons["resume"].click()
+    qtbot.waitUntil(lambda: run.status().state == "running", timeout=WAIT_MS)
+    _wait_for_steps(view, run, qtbot)
+    view.buttons["stop"].click()
+    qtbot.waitUntil(lambda: run.status().state == "finished", timeout=WAIT_MS)
+
+
+def _wait_for_steps(view: RunView, run: Run, qtbot: QtBot) -> None:
     qtbot.waitUntil(
         lambda: run.log.step is not None and run.log.step.stage == "train-detector", timeout=WAIT_MS
     )
     qtbot.waitUntil(lambda: "of 400" in view.sentence.text(), timeout=WAIT_MS)
-    view.buttons["stop"].click()
-    qtbot.waitUntil(lambda: run.status().state == "finished", timeout=WAIT_MS)
 
 
 def _compare_and_decide(

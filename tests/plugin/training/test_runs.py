@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import psutil
@@ -14,9 +16,9 @@ from pytestqt.qtbot import QtBot
 
 from napari_amil.core.errors import AmilError
 from napari_amil.core.events import Ended, EpochReport, Step, TrainingBegan, to_dict
-from napari_amil.core.settings import RunSettings
+from napari_amil.core.settings import DetectorTrainingSettings, RunSettings
 from napari_amil.plugin.training import runs as _runs
-from napari_amil.plugin.training.plans import Plan, RowPlan
+from napari_amil.plugin.training.plans import DetectorPlan, Plan, RowPlan
 from napari_amil.plugin.training.run_folder import fresh_folder
 from napari_amil.plugin.training.run_list import RunList
 from napari_amil.plugin.training.run_registry import RunRegistry
@@ -98,6 +100,19 @@ def test_a_process_that_vanished_is_told_with_its_last_words(tmp_path: Path) -> 
     status = say(tmp_path, EpochReport(3, 9, 0.5)).status()
     assert status.state == "interrupted"
     assert status.sentence.endswith("Its last words: Terminated by the queue")
+
+
+def test_what_a_process_would_not_hear_yet_is_not_offered(runs: RunList, qtbot: QtBot) -> None:
+    run, buttons = runs.chosen(), runs.view.buttons
+    assert run is not None
+    run._said_before = run.log.time  # as `start` has it
+    occupy(run.folder)
+    qtbot.waitUntil(lambda: runs.view.sentence.text() == "Starting …", timeout=30_000)
+    assert [name for name, button in buttons.items() if button.isVisible()] == ["cancel", "open"]
+    with (run.folder / "events.jsonl").open("a") as log:
+        log.write(json.dumps({"time": 2.0, **to_dict(EpochReport(5, 9, 0.5))}) + "\n")
+    qtbot.waitUntil(buttons["stop"].isVisible, timeout=30_000)
+    assert run.status().state == "running"
 
 
 def test_the_last_word_of_a_process_is_heard_although_it_came_after_the_log_was_read(tmp_path: Path) -> None:
@@ -235,20 +250,18 @@ def test_each_list_shows_runs_of_its_kinds(tmp_path: Path, qtbot: QtBot) -> None
     assert "which another panel shows" in detectors.notice.text()
 
 
-@pytest.mark.skipif(os.name == "nt" or not Path("/dev/full").exists(), reason="there is no /dev/full")
-def test_a_full_disk_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    real = Path.write_text
-
-    def write(self: Path, *arguments: object, **more: object) -> int:
-        target = Path("/dev/full") if self.name in {"run.yaml", "command.json"} else self
-        return real(target, *arguments, **more)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(Path, "write_text", write)
-    with pytest.raises(
-        AmilError, match=r"'.*run' cannot be written \(No space left on device\); choose"
-    ) as e:
-        Run.of(plan(tmp_path / "run"))
-    assert "\n" not in str(e.value)
+@pytest.mark.parametrize("kind", [Plan, DetectorPlan])
+def test_a_full_disk_is_one_sentence_and_the_folder_stays_free(
+    tmp_path: Path, kind: type, small_files: Callable[[int], AbstractContextManager[None]]
+) -> None:
+    settings = RunSettings() if kind is Plan else DetectorTrainingSettings()
+    wanted = kind(tmp_path / "cohort", tmp_path / "run", settings)
+    with small_files(64), pytest.raises(AmilError) as refused:
+        Run.of(wanted)
+    folder = tmp_path / "run"
+    told = f"The run folder '{folder}' cannot be written (File too large); choose another one."
+    assert str(refused.value) == told
+    assert Run.of(wanted).arguments() == wanted.arguments()
 
 
 def test_a_run_that_died_on_a_full_disk_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -114,7 +114,6 @@ def fine_tune_detector(
     fields, validation = yield from _prepared(annotated, set(judges), recipe)
     write_table(annotated.table(judges), out / "images.csv")
     stop = out / STOP
-    stop.unlink(missing_ok=True)
     held = [each.field for each in validation.values()]
     judge = Validation(held, recipe.settings, recipe.device) if held else None
     old = copy.deepcopy(recipe.bundle.detector)

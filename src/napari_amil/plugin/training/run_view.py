@@ -118,6 +118,8 @@ class RunView(QWidget):
         for part in parts:
             layout.addWidget(part)
         for name, button in self.buttons.items():
+            button.setParent(self)  # else it would be a window of its own until it is first offered
+            button.hide()
             button.clicked.connect(getattr(self, f"_on_{name}"))
 
     def show_run(self, run: Run | None) -> None:
@@ -285,8 +287,10 @@ def _button(name: str) -> QPushButton:
 def _offered(run: Run, status: Status) -> list[str]:
     """Return the names of the buttons that fit a run."""
     if status.is_alive:
-        ends = ["cancel"] if run.kind == ABLATION or status.state == "stopping" else ["stop", "cancel"]
-        offered = ends if status.state == "stopping" else ["pause", *ends]
+        hears = status.state not in {"starting", "stopping"}  # what was asked before it listens is lost
+        offered = ["pause"] if hears else []
+        offered += ["stop"] if hears and run.kind != ABLATION else []
+        offered += ["cancel"]
     else:
         is_done = status.state == "finished"
         offered = _USES[run.kind] if is_done and run.model() is not None else []

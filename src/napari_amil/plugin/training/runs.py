@@ -76,6 +76,7 @@ class Run:
         self.folder = folder
         self.log = RunLog(folder)
         self.is_cancelling = False
+        self._said_before: float | None = None
 
     @classmethod
     def of(cls, plan: Wanted) -> Run:
@@ -91,6 +92,8 @@ class Run:
         try:
             (plan.out / COMMAND_FILE).write_text(record, encoding="utf-8")
         except OSError as error:
+            with suppress(OSError):  # half a file of a full disk, for which the folder would be refused
+                (plan.out / COMMAND_FILE).unlink(missing_ok=True)
             raise AmilError(
                 f"The run folder '{plan.out}' cannot be written ({error.strerror}); choose another one."
             ) from error
@@ -129,6 +132,7 @@ class Run:
             raise AmilError(f"The training in '{self.folder}' is running already.")
         for left_over in (PAUSE_FILE, STOP_FILE):
             (self.folder / left_over).unlink(missing_ok=True)
+        self._said_before = self.log.time
         process = QProcess()
         process.setProcessEnvironment(child_environment())
         process.setProgram(PROGRAM[0])
@@ -218,9 +222,13 @@ class Run:
             return Status("stopping", "Finishing with the best weights so far …")
         if (self.folder / PAUSE_FILE).exists():
             return Status("paused", "Paused between two steps.")
-        if self.log.step is None and self.log.now is None:
+        if self._is_silent():
             return Status("starting", "Starting …")
         return Status("running", "Running")
+
+    def _is_silent(self) -> bool:
+        """Tell whether the process has said nothing yet; until it does it hears nothing either."""
+        return self.log.time == self._said_before or (self.log.step is None and self.log.now is None)
 
     def _dead(self) -> Status:
         """Return the status of a run whose process is gone and did not say goodbye."""
