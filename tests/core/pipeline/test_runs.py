@@ -108,3 +108,8 @@ def test_a_detector_is_trained_from_images_alone(cohort: Path, tmp_path: Path) -
     assert bundle.card["detector"]["n_images"] == 2
     assert bundle.card["detector"]["n_cells"] > 10
     assert bundle.scorer is None
+    begun = start_detector("starter", TINY)
+    recipe = Recipe.of(begun, None, torch.device("cpu"))
+    kept = drain(train_detector_on(few, recipe, settings, tmp_path / "further.safetensors"))
+    assert kept.scorer is begun.scorer
+    assert kept.card["detector"]["settings"]["steps"] == 2

@@ -214,6 +214,8 @@ def train_detector_on(
 ) -> Generator[Event, None, Bundle]:
     """Annotate the images classically, train the Mask R-CNN on them, and return it as a bundle.
 
+    A scorer of the bundle that it starts from stays, unless it reads the detector's maps.
+
     Raises
     ------
     CohortError
@@ -236,8 +238,7 @@ def train_detector_on(
         **_card(fields, settings, started),
         "annotations": "classical segmentation (Otsu, watershed), made by the program itself",
     }
-    bundle = Bundle(recipe.settings, trained.model.cpu(), settings.backbone)
-    return bundle.with_card(intended_use=INTENDED_USE, detector=card)
+    return (yield from _bundled(recipe, trained, settings, card))
 
 
 def annotate_images(
