@@ -74,7 +74,7 @@ class SelectionSettings(Settings):
 
     min_score: float = Field(0.5, ge=0.0, le=1.0)
     """Lowest detection score of a cell; raise it to drop doubtful cells."""
-    max_overlap: float = Field(0.5, gt=0.0, le=1.0)
+    max_overlap: float = Field(0.7, gt=0.0, le=1.0)
     """Of two cells whose outlines overlap by more than this share of the smaller, the better stays."""
     min_diameter: float = Field(0.42, ge=0.0, le=2.0)
     """Smallest diameter of a cell as a multiple of the typical one; drops platelets and dirt."""
