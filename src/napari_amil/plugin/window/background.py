@@ -3,38 +3,41 @@
 from __future__ import annotations
 
 import threading
+import weakref
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
+from qtpy.compat import isalive
 from qtpy.QtCore import QObject, Signal
 
 from napari_amil.core.errors import AmilError
 
 
 class Background(QObject):
-    """Calls one function after the other in threads of their own."""
+    """Calls one function after the other in threads of their own; it may be gone before they end."""
 
     finished = Signal(object)
     """What the latest function returned."""
     errored = Signal(str)
-    _ended = Signal(int, object, str)
 
     def __init__(self, parent: QObject | None = None) -> None:
         super().__init__(parent)
         self._number = 0
-        self._ended.connect(self._on_ended)
+        _post()  # made here, in the thread of the window
 
     def start(self, function: Callable[[], Any]) -> None:
         """Call ``function``; what an earlier one still returns is dropped."""
         self._number += 1
-        arguments = (function, self._number, self._ended.emit)
+        arguments = (function, self._number, weakref.ref(self))
         threading.Thread(target=_call, args=arguments, name="napari-amil background", daemon=True).start()
 
     def forget(self) -> None:
         """Drop what is still under way."""
         self._number += 1
 
-    def _on_ended(self, number: int, result: object, problem: str) -> None:
+    def receive(self, number: int, result: object, problem: str) -> None:
+        """Tell what a function returned, if it is the latest."""
         if number != self._number:
             return
         if problem:
@@ -43,7 +46,33 @@ class Background(QObject):
             self.finished.emit(result)
 
 
-def _call(function: Callable[[], Any], number: int, answer: Callable[[int, object, str], None]) -> None:
+class _Post(QObject):
+    """Brings what threads say into the thread of the window.
+
+    A thread must not emit a signal of an object that the window may delete at that moment, which is a
+    segmentation fault; this one outlives every panel.
+    """
+
+    arrived = Signal(object, int, object, str)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.arrived.connect(self._deliver)
+
+    def _deliver(
+        self, address: Callable[[], Background | None], number: int, result: object, problem: str
+    ) -> None:
+        background = address()
+        if background is not None and isalive(background):  # type: ignore[no-untyped-call]
+            background.receive(number, result, problem)
+
+
+@cache
+def _post() -> _Post:
+    return _Post()
+
+
+def _call(function: Callable[[], Any], number: int, address: Callable[[], Background | None]) -> None:
     result, problem = None, ""
     try:
         result = function()
@@ -51,7 +80,4 @@ def _call(function: Callable[[], Any], number: int, answer: Callable[[int, objec
         problem = str(error)
     except Exception as error:  # noqa: BLE001 - a thread that dies in silence leaves the panel busy for ever
         problem = f"The work stopped: {type(error).__name__}: {error}."
-    try:
-        answer(number, result, problem)
-    except RuntimeError:  # the panel was closed meanwhile
-        return
+    _post().arrived.emit(address, number, result, problem)
