@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Iterable
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -13,11 +14,16 @@ from qtpy.QtCore import QObject, Signal
 from qtpy.QtGui import QImage
 
 from napari_amil.plugin.cohorts.fields import UNREADABLE, Field, Square, cut
+from napari_amil.plugin.window.background import Mail
 
 SIZE_PX = 128
 """Side of a thumbnail as it is kept; larger ones on the screen are enlarged."""
 _KEPT = 2500
 _FIELDS_KEPT_BYTES = 256_000_000
+
+
+Done = list[tuple[tuple[str, Square], NDArray[np.uint8] | None]]
+"""Keys of crops and their pixels; None where the image could not be read."""
 
 
 class Crop(NamedTuple):
@@ -37,13 +43,11 @@ class Thumbnails(QObject):
 
     arrived = Signal()
     """Some thumbnails that were wanted are there now."""
-    _cut = Signal(object)
 
     def __init__(self, parent: QObject | None = None) -> None:
         super().__init__(parent)
         self._images: OrderedDict[tuple[str, Square], QImage | None] = OrderedDict()
-        self._cutter = _Cutter(self._cut.emit)
-        self._cut.connect(self._on_cut)
+        self._cutter = _Cutter(Mail(self))
         self.destroyed.connect(self._cutter.stop)
 
     def get(self, crop: Crop) -> QImage | None:
@@ -66,7 +70,8 @@ class Thumbnails(QObject):
         for key in [key for key, image in self._images.items() if image is None]:
             del self._images[key]
 
-    def _on_cut(self, done: list[tuple[tuple[str, Square], NDArray[np.uint8] | None]]) -> None:
+    def receive(self, done: Done) -> None:
+        """Keep what was cut."""
         for key, pixels in done:
             self._images[key] = None if pixels is None else _picture(pixels)
         while len(self._images) > _KEPT:
@@ -75,10 +80,10 @@ class Thumbnails(QObject):
 
 
 class _Cutter:
-    """One thread that lives while something is wanted; knows no Qt but the signal it answers with."""
+    """One thread that lives while something is wanted; knows no Qt."""
 
-    def __init__(self, answer: object) -> None:
-        self._answer = answer
+    def __init__(self, mail: Mail) -> None:
+        self._mail = mail
         self._lock = threading.Lock()
         self._wanted: dict[str, list[Crop]] = {}
         self._fields: OrderedDict[str, NDArray[np.uint8]] = OrderedDict()
@@ -114,12 +119,9 @@ class _Cutter:
                 if self._is_stopped:
                     self._is_running = False
                     return
-            try:
-                self._answer(done)  # type: ignore[operator]
-            except RuntimeError:  # the gallery was closed between the two lines above
-                self.stop()
+            self._mail.send(partial(Thumbnails.receive, done=done))
 
-    def _cut(self, crops: list[Crop]) -> list[tuple[tuple[str, Square], NDArray[np.uint8] | None]]:
+    def _cut(self, crops: list[Crop]) -> Done:
         try:
             pixels = self._load(crops[0].field)
         except (*UNREADABLE, RuntimeError, MemoryError):

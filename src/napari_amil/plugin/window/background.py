@@ -24,12 +24,12 @@ class Background(QObject):
     def __init__(self, parent: QObject | None = None) -> None:
         super().__init__(parent)
         self._number = 0
-        _post()  # made here, in the thread of the window
+        self._mail = Mail(self)
 
     def start(self, function: Callable[[], Any]) -> None:
         """Call ``function``; what an earlier one still returns is dropped."""
         self._number += 1
-        arguments = (function, self._number, weakref.ref(self))
+        arguments = (function, self._number, self._mail)
         threading.Thread(target=_call, args=arguments, name="napari-amil background", daemon=True).start()
 
     def forget(self) -> None:
@@ -46,25 +46,38 @@ class Background(QObject):
             self.finished.emit(result)
 
 
-class _Post(QObject):
-    """Brings what threads say into the thread of the window.
+class Mail:
+    """How a thread reaches an object of the window, which may be deleted at any moment.
 
-    A thread must not emit a signal of an object that the window may delete at that moment, which is a
-    segmentation fault; this one outlives every panel.
+    A thread must not emit a signal of an object that is being deleted, which is a segmentation fault.
+    So what it says goes through one object that outlives every panel.
+
+    Parameters
+    ----------
+    owner
+        Whom to reach; made in the thread of the window.
     """
 
-    arrived = Signal(object, int, object, str)
+    def __init__(self, owner: QObject) -> None:
+        self._owner = weakref.ref(owner)
+        self._post = _post()
+
+    def send(self, call: Callable[[Any], None]) -> None:
+        """Have ``call(owner)`` called in the thread of the window, if there still is an owner."""
+        self._post.arrived.emit(self._owner, call)
+
+
+class _Post(QObject):
+    arrived = Signal(object, object)
 
     def __init__(self) -> None:
         super().__init__()
         self.arrived.connect(self._deliver)
 
-    def _deliver(
-        self, address: Callable[[], Background | None], number: int, result: object, problem: str
-    ) -> None:
-        background = address()
-        if background is not None and isalive(background):  # type: ignore[no-untyped-call]
-            background.receive(number, result, problem)
+    def _deliver(self, address: Callable[[], QObject | None], call: Callable[[Any], None]) -> None:
+        owner = address()
+        if owner is not None and isalive(owner):  # type: ignore[no-untyped-call]
+            call(owner)
 
 
 @cache
@@ -72,7 +85,7 @@ def _post() -> _Post:
     return _Post()
 
 
-def _call(function: Callable[[], Any], number: int, address: Callable[[], Background | None]) -> None:
+def _call(function: Callable[[], Any], number: int, mail: Mail) -> None:
     result, problem = None, ""
     try:
         result = function()
@@ -80,4 +93,4 @@ def _call(function: Callable[[], Any], number: int, address: Callable[[], Backgr
         problem = str(error)
     except Exception as error:  # noqa: BLE001 - a thread that dies in silence leaves the panel busy for ever
         problem = f"The work stopped: {type(error).__name__}: {error}."
-    _post().arrived.emit(address, number, result, problem)
+    mail.send(lambda background: background.receive(number, result, problem))
