@@ -202,6 +202,11 @@ def test_the_report_of_the_open_results_is_written_and_opened(
     done(panel.opened, panel.reopen.click)
     assert not panel.report.isHidden()
     assert panel.report.browse.isHidden()
+    panel.report.finished.emit({"page": str(scored.parent / "other/report/cohort.html"), "n_samples": 1})
+    assert panel.report.browse.isHidden()  # it is of results that are no longer open
+    panel.report.run()
+    panel.report.cancel()
+    assert panel.report.notice.text() == "Cancelled; the pages that are written stay."
     done(panel.report.finished, panel.report.button.click)
     page = scored / "report" / "cohort.html"
     assert str(page) in panel.report.notice.text()

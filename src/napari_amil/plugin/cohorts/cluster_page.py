@@ -99,11 +99,8 @@ class ClusterPage(QWidget):
         self.view = row_view(self.rows, "Clusters", tip)
         self.cells = CellStrip(viewer, "Cells of the cluster", "Click a cluster to see its cells.")
         self.cells.setMinimumHeight(150)
-        wide, rest = (
-            QSizePolicy.Policy.Preferred,
-            QSizePolicy.Policy.Ignored,
-        )  # what else there is comes first
-        self.cells.setSizePolicy(wide, rest)
+        # what else there is comes first
+        self.cells.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Ignored)
         self.name = QLineEdit()
         self.name.setPlaceholderText("Name of a new class")
         self.name.setAccessibleName("Name of a new class")

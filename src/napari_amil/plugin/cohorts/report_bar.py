@@ -50,10 +50,15 @@ class ReportBar(JobBar):
         self.say("")
 
     def _on_written(self, answer: dict[str, Any]) -> None:
-        self.page = Path(answer["page"])
-        self.browse.setVisible(True)
+        page = Path(answer["page"])
+        if page == self.page:  # else other results were opened meanwhile
+            self.browse.show()
         if not self.notice.text():
-            self.say(f"The cohort and {answer['n_samples']:,} samples: {self.page}")
+            self.say(f"The cohort and {answer['n_samples']:,} samples: {page}")
+
+    def _on_cancelled(self) -> None:
+        super()._on_cancelled()
+        self.say("Cancelled; the pages that are written stay.")
 
     def _on_browse(self) -> None:
         if self.page is not None:
