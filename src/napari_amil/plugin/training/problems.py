@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from qtpy.QtCore import Qt, Signal
+from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QCheckBox, QVBoxLayout, QWidget
 
 from napari_amil.plugin.window.theme import wrapped
@@ -73,7 +73,6 @@ class ProblemList(QWidget):
 
     def _add(self, text: str, severity: str) -> None:
         label = wrapped(text)
-        label.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         label.setStyleSheet(
             f"QLabel {{ border-left: 3px solid {_MARKS[severity]}; padding: 1px 0px 1px 8px; }}"
         )

@@ -41,7 +41,6 @@ class RunResults(QWidget):
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.metrics = wrapped()
-        self.metrics.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         self.tabs = QTabWidget()
         self.tabs.setFixedHeight(_HEIGHT_PX)
         self.tabs.setUsesScrollButtons(True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from napari.components import ViewerModel
-from qtpy.QtCore import Qt, QUrl, Signal
+from qtpy.QtCore import QUrl, Signal
 from qtpy.QtGui import QDesktopServices
 from qtpy.QtWidgets import (
     QApplication,
@@ -74,7 +74,6 @@ class RunView(QWidget):
         self._shown: Status | None = None
         self.title = sized(wrapped(), 1.1, bold=True)
         self.sentence = wrapped()
-        self.sentence.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         self.bar = QProgressBar()
         self.bar.setTextVisible(False)
         self.bar.setFixedHeight(8)

@@ -50,7 +50,6 @@ class ModelChoice(QWidget):
         self.combo.setAccessibleName("Model")
         self.card = wrapped()
         self.card.setTextFormat(Qt.TextFormat.PlainText)
-        self.card.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         self.about = Folded("About this model")
         self.card.setAlignment(Qt.AlignmentFlag.AlignTop)
         page = QScrollArea()
