@@ -1,34 +1,33 @@
-"""Run benchmarks: ``python -m benchmarks [NAME [options]]``; without a name all that need no data."""
+"""Run benchmarks: ``python -m benchmarks [NAME [options]]``; without a name all that need no data.
+
+Each runs in a process of its own, as a user's window does, with nothing in it that it does not import.
+"""
 
 from __future__ import annotations
 
+import subprocess
 import sys
 
-from benchmarks import (
-    colouring,
-    detect_latency,
-    detection_speed,
-    gallery,
-    mahalanobis,
-    panels,
-    project,
-    training,
+NAMES = (
+    "colouring",
+    "detect_latency",
+    "detection_speed",
+    "gallery",
+    "mahalanobis",
+    "panels",
+    "project",
+    "training",
 )
 
-BENCHMARKS = {
-    "colouring": colouring.main,
-    "detect_latency": detect_latency.main,
-    "detection_speed": detection_speed.main,
-    "gallery": gallery.main,
-    "mahalanobis": mahalanobis.main,
-    "panels": panels.main,
-    "project": project.main,
-    "training": training.main,
-}
 
-if len(sys.argv) > 1:
-    BENCHMARKS[sys.argv[1]](sys.argv[2:])
-else:
-    for name, main in BENCHMARKS.items():
+def run(name: str, *options: str) -> int:
+    """Run one benchmark and return its exit code."""
+    return subprocess.run([sys.executable, "-m", f"benchmarks.{name}", *options], check=False).returncode
+
+
+if __name__ == "__main__":
+    if len(sys.argv) > 1:
+        sys.exit(run(*sys.argv[1:]))
+    for name in NAMES:
         print(f"== {name}", flush=True)
-        main([])
+        run(name)

@@ -1,6 +1,6 @@
 """How long a click would wait while cells are found and scored: the event loop of the window.
 
-Usage: python -m benchmarks detect_latency [--image FIELD] [--rounds 3]
+Usage: python -m benchmarks.detect_latency [--image FIELD] [--rounds 3]
 
 A timer beats every 5 ms in an offscreen window with the panels Detect, Score, Cell card and Cell gallery,
 while the worker finds and scores the cells of one field (made up unless one is given) and the window
