@@ -104,9 +104,8 @@ def unseen(
     recipe = pipeline.Recipe.for_training(pipeline.load_bundle(bundle), run, pipeline.pick_device(device))
     table = talk.follow(pipeline.unseen(source, recipe, pipeline.make_folder(out), leave_out, protocol))
     for _, line in table.iterrows():
-        areas = [
-            f"{name} {line[f'cell_auroc_{name}']:.3f}" for name in ("anomaly", "attention_x_n", "morphology")
-        ]
+        names = ("anomaly", "latent_distance", "morph_distance", "attention_x_n")
+        areas = [f"{name} {line[f'cell_auroc_{name}']:.3f}" for name in names]
         values = {name: value for name, value in line.items() if value == value}
         talk.result(f"{line['unseen']:20} ROC area of {', '.join(areas)}", **values)
     talk.result(f"The table is in {out / 'table.md'} and table.csv", table=str(out / "table.csv"))

@@ -8,14 +8,17 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import safetensors
 import safetensors.torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torchvision.models.detection import MaskRCNN
 
 from napari_amil.core.anomaly.bootstrap import ControlMoments
 from napari_amil.core.anomaly.calibration import Calibration
 from napari_amil.core.anomaly.gaussian import LatentGaussian
+from napari_amil.core.anomaly.joint import JointDistance
 from napari_amil.core.anomaly.neighbours import ControlSample
 from napari_amil.core.anomaly.novelty import Novelty
 from napari_amil.core.detection.network import Backbone, build_detector
@@ -28,7 +31,7 @@ from napari_amil.core.tensorfile import write_tensors
 
 FORMAT = "napari-amil bundle"
 FORMAT_VERSION = 2
-_PARTS = ("model", "gaussian", "calibration", "moments", "novelty", "morphology", "controls")
+_PARTS = ("model", "gaussian", "calibration", "moments", "novelty", "morphology", "controls", "joint")
 INTENDED_USE = "For research only; not a medical device and not for diagnosis."
 
 
@@ -37,7 +40,8 @@ class Scorer:
     """What turns cells into scores: network, control Gaussian, calibration and class names.
 
     A bundle of before may lack what tells the error of a distance and the novelty of a bag, what is
-    usual among the measurements of control cells, and a sample of these cells.
+    usual among the measurements of control cells, a sample of these cells, and how the anomaly of a
+    cell is made of two distances: without that it is the network's alone.
     """
 
     model: AmilModel
@@ -50,6 +54,21 @@ class Scorer:
     novelty: Novelty | None = None
     morphology: ControlMorphology | None = None
     controls: ControlSample | None = None
+    joint: JointDistance | None = None
+
+    def anomaly(self, latent: NDArray[Any], measurements: NDArray[Any]) -> NDArray[np.float64]:
+        """Return the anomaly ``(n_cells,)`` of cells.
+
+        Parameters
+        ----------
+        latent
+            ``(n_cells,)`` distances to the control Gaussian.
+        measurements
+            ``(n_cells, n_measurements)``
+        """
+        if self.joint is None or self.morphology is None:
+            return np.asarray(latent, dtype=np.float64)
+        return self.joint.distance(latent, self.morphology.distance(measurements))
 
 
 @dataclass(frozen=True, eq=False)
@@ -192,11 +211,11 @@ def _load_scorer(header: dict[str, Any], settings: RunSettings, tensors: dict[st
     gaussian = LatentGaussian(model.embedding_dim)
     gaussian.load_state_dict(_unprefixed("gaussian/", tensors))
     calibration = Calibration.from_state(_unprefixed("calibration/", tensors))
-    moments, novelty, morphology, controls = (_unprefixed(f"{name}/", tensors) for name in _PARTS[3:])
+    moments, novelty, morphology, controls, joint = (_unprefixed(f"{name}/", tensors) for name in _PARTS[3:])
     same_measures = tuple(header.get("measurements", NAMES)) == NAMES
-    if settings.model.measured and not same_measures:
+    if (settings.model.measured or joint) and not same_measures:
         raise BundleError(
-            "The model embeds measurements that this program does not make; install the version of "
+            "The model uses measurements that this program does not make; install the version of "
             "napari-amil that made it."
         )
     return Scorer(
@@ -209,6 +228,7 @@ def _load_scorer(header: dict[str, Any], settings: RunSettings, tensors: dict[st
         Novelty.from_state(novelty) if novelty else None,
         ControlMorphology.from_state(morphology) if morphology and same_measures else None,
         ControlSample.from_state(controls) if controls else None,
+        JointDistance.from_state(joint) if joint else None,
     )
 
 

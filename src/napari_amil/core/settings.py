@@ -140,6 +140,8 @@ class ModelSettings(Settings):
     """Covariance of the control Gaussian; 'auto' takes Ledoit-Wolf below 10 control cells per dimension."""
     roundness: float = Field(0.9, ge=0, le=1)
     """Share of that covariance that is replaced by a sphere of the same mean variance; 0 as published."""
+    morphology_weight: float = Field(0.5, ge=0, le=1)
+    """What the named measurements count in the anomaly of a cell beside its embedding; 0 as published."""
     n_components: int = Field(1, ge=1, le=100)
     """Gaussians in the mixture that describes control cells; 1 as published."""
     mixture_fit: Literal["em", "bayes"] = "em"
@@ -164,7 +166,7 @@ class ModelSettings(Settings):
 
     @property
     def measured(self) -> bool:
-        """Whether the named measurements of a cell are needed."""
+        """Whether the named measurements of a cell are embedded."""
         return self.measurement_columns > 0 or self.measurements_in_gaussian
 
 

@@ -34,7 +34,7 @@ def score(request: Request) -> Answer:
     with field_of(request) as field:
         known = yield from pipeline.measured_field(field, cells, recipe)
     yield Step("score", 1, 2, "Weighing cells")
-    scores, bag = pipeline.score_bag("image", {"image": cells}, known["latents"], recipe)
+    scores, bag = pipeline.score_bag("image", {"image": cells}, known, recipe)
     out, number = Path(request["out"]), request["id"]
     usual = recipe.bundle.need_scorer().morphology
     table = scores.table.join(pipeline.morphology_columns(known["measurements"], usual))

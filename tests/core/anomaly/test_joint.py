@@ -1,20 +1,61 @@
-"""The combined distance weighs squares in units of control cells."""
+"""The joint distance is as rare among control cells as the mean of two rarities."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
+from scipy.stats import lognorm
 
-from napari_amil.core.anomaly.combined import combined_distance
+from napari_amil.core.anomaly.joint import JointDistance, anomaly_of
+
+RNG = np.random.default_rng(0)
+NETWORK = np.exp(1.0 + 0.2 * RNG.standard_normal(4000))
+SHAPES = np.exp(1.5 + 0.4 * RNG.standard_normal(4000))
 
 
-@pytest.mark.parametrize(("weight", "expected"), [(0.0, 3.0), (1.0, 4.0), (0.5, np.sqrt(12.5))])
-def test_squares_are_weighed_in_control_units(weight: float, expected: float) -> None:
-    found = combined_distance(np.array([6.0]), np.array([20.0]), (2.0, 5.0), weight)
-    assert found == pytest.approx([expected])
+def share(control: NDArray[np.float64], d: float) -> float:
+    """Return the share of control cells that lie as far, by the lognormal distribution fitted to them."""
+    logs = np.log(control)
+    return float(lognorm.sf(d, s=logs.std(), scale=np.exp(logs.mean())))
 
 
-def test_without_measurements_the_network_counts() -> None:
-    found = combined_distance(np.array([6.0, np.nan]), np.array([np.nan, 5.0]), (2.0, 5.0), 0.3)
-    assert found[0] == pytest.approx(3.0)
+@pytest.mark.parametrize("weight", [0.2, 0.5, 1.0])
+def test_its_share_of_control_cells_is_the_mean_of_two_shares(weight: float) -> None:
+    joint = JointDistance.of(NETWORK, SHAPES, weight)
+    (found,) = joint.distance(np.array([3.5]), np.array([9.0]))
+    expected = (1 - weight) * share(NETWORK, 3.5) + weight * share(SHAPES, 9.0)
+    assert share(NETWORK, float(found)) == pytest.approx(expected)
+
+
+def test_a_cell_that_is_as_rare_in_both_keeps_its_distance() -> None:
+    joint = JointDistance.of(NETWORK, NETWORK, 0.5)
+    d = np.array([0.0, 2.0, 3.0, 20.0, 1e4])
+    np.testing.assert_allclose(joint.distance(d, d), d)
+    np.testing.assert_allclose(JointDistance.of(NETWORK, SHAPES, 0.0).distance(d, d[::-1]), d)
+
+
+def test_unknown_measurements_leave_the_network_alone_and_an_unknown_cell_unknown() -> None:
+    joint = JointDistance.of(NETWORK, np.append(SHAPES, np.nan), 0.5)
+    found = joint.distance(np.array([6.0, np.nan]), np.array([np.nan, 5.0]))
+    assert found[0] == pytest.approx(6.0)
     assert np.isnan(found[1])
+
+
+def test_the_most_anomalous_cells_are_still_told_apart() -> None:
+    joint = JointDistance.of(NETWORK, SHAPES, 0.5)
+    far = np.array([10.0, 20.0, 40.0, 80.0, 160.0])
+    found = joint.distance(far, far)
+    assert (np.diff(found) > 1).all()
+    assert joint.distance(far, np.full(5, np.exp(1.5))).max() < np.quantile(
+        NETWORK, 0.85
+    )  # one alone is not enough
+
+
+def test_it_is_stored_and_without_it_the_network_counts() -> None:
+    joint = JointDistance.of(NETWORK, SHAPES, 0.3)
+    again = JointDistance.from_state(joint.state_dict())
+    d = np.array([2.0, 9.0])
+    np.testing.assert_array_equal(again.distance(d, d[::-1]), joint.distance(d, d[::-1]))
+    np.testing.assert_array_equal(anomaly_of(again, d, d), joint.distance(d, d))
+    np.testing.assert_array_equal(anomaly_of(None, d, d[::-1]), d)

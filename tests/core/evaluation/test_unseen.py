@@ -27,7 +27,7 @@ def _test(*, typed: bool = True) -> UnseenTest:
     anomaly = np.array([1.0, 2.0, 3.0, 9.0, 1.5, 8.0, 2.5, 0.5])
     p = np.array([0.9, 0.8, 0.5, 0.001, 0.9, 0.002, 0.7, 0.9])
     scores = dict.fromkeys(("anomaly", "attention_x_n", "pool_weight"), anomaly)
-    scores["morphology"] = np.array([np.nan, 1, 1, 1, 1, 2, 1, 2])
+    scores["morph_distance"] = np.array([np.nan, 1, 1, 1, 1, 2, 1, 2])
     said = Predictions(
         np.array([[0.9, 0.1], [0.1, 0.9], [0.1, 0.9], [0.45, 0.55]]),
         np.full(4, 2),
@@ -51,7 +51,7 @@ def test_metrics_of_a_fold() -> None:
     assert (found["n_bags"], found["n_cells"]) == (2, 2)
     # the cells of the class score 8.0 and 0.5; normal ones 1, 2, 3, 1.5 and 2.5
     assert found["cell_auroc_anomaly"] == pytest.approx(5 / 10)
-    assert found["cell_auroc_morphology"] == 1.0  # the cell that could not be measured is left out
+    assert found["cell_auroc_morph_distance"] == 1.0  # the cell that could not be measured is left out
     assert found["q05_unseen"] == 0.5
     assert found["q05_normal"] == 0.0
     assert found["bag_auroc_novelty"] == pytest.approx(3 / 4)

@@ -8,7 +8,7 @@ from scipy.spatial.distance import mahalanobis
 from sklearn.covariance import ledoit_wolf
 
 from napari_amil.core.errors import AmilError
-from napari_amil.core.morphology.control import ControlMorphology
+from napari_amil.core.morphology.control import ControlMorphology, left_out_distances
 from napari_amil.core.morphology.measures import NAMES
 from napari_amil.core.morphology.words import morphology_in_words
 
@@ -48,9 +48,18 @@ def test_distance_is_that_of_scipy(normal: np.ndarray) -> None:
     z = control.deviations(normal)
     z[:, NAMES.index("blueness")] = 0
     covariance, _ = ledoit_wolf(z)
+    covariance = 0.7 * covariance + 0.3 * np.trace(covariance) / N * np.eye(N)
     inverse = np.linalg.inv(covariance + 1e-6 * np.eye(N))
     expected = [mahalanobis(row, z.mean(axis=0), inverse) for row in z[:20]]
     np.testing.assert_allclose(control.distance(normal[:20]), expected, rtol=1e-6)
+
+
+def test_a_cell_that_is_left_out_does_not_describe_itself(normal: np.ndarray) -> None:
+    part = np.arange(300) % 3
+    found = left_out_distances(normal[:300], part)
+    others = ControlMorphology.of(normal[:300][part != 1])
+    np.testing.assert_array_equal(found[part == 1], others.distance(normal[:300][part == 1]))
+    assert found.mean() > ControlMorphology.of(normal[:300]).distance(normal[:300]).mean()
 
 
 def test_it_is_saved_and_loaded(normal: np.ndarray) -> None:

@@ -11,7 +11,7 @@ import torch
 
 from napari_amil.core.bundle import Bundle, load_bundle, save_bundle
 from napari_amil.core.cohort.synth import SynthCohortSettings, write_synthetic_cohort
-from napari_amil.core.events import Warned, drain
+from napari_amil.core.events import drain
 from napari_amil.core.mil.batch import BagArrays
 from napari_amil.core.morphology.control import ControlMorphology
 from napari_amil.core.morphology.measures import NAMES
@@ -21,7 +21,6 @@ from napari_amil.core.pipeline.controls import (
     morphology_columns,
     nearest_controls,
     places,
-    usual_morphology,
 )
 from napari_amil.core.pipeline.evaluate import delete_cells
 from napari_amil.core.pipeline.fields import Recipe, measured_instances
@@ -51,7 +50,7 @@ def test_measurements_and_deviations_stand_in_the_table_of_cells(
     recipe: Recipe, gathered: Gathered, listed: Path
 ) -> None:
     measured = gathered.values["measurements"].astype(np.float64)
-    usual = drain(usual_morphology(measured))
+    usual = ControlMorphology.of(measured)
     scored = drain(score_source(open_source([listed], "control"), _with_usual(recipe, usual)))
     control = scored.cells[scored.cells["bag"] == gathered.cohort.bags[0].bag]
     shown = control[[f"morph_{name}" for name in NAMES]].to_numpy()
@@ -79,12 +78,6 @@ def test_contributions_in_the_tables_add_up_to_the_logits(recipe: Recipe, listed
     )
 
 
-def test_few_control_cells_are_a_warning_and_no_failure() -> None:
-    events: list[object] = []
-    assert drain(usual_morphology(np.ones((3, len(NAMES)))), events.append) is None
-    assert any(isinstance(event, Warned) and "stay empty" in event.message for event in events)
-
-
 def test_the_sample_of_controls_knows_where_its_cells_are(recipe: Recipe, gathered: Gathered) -> None:
     n = len(gathered.cohort)
     patients = tuple(bag.patient for bag in gathered.cohort)
@@ -108,7 +101,7 @@ def test_the_sample_of_controls_knows_where_its_cells_are(recipe: Recipe, gather
 def test_they_travel_in_the_bundle_and_old_bundles_still_load(
     small_bundle: Bundle, gathered: Gathered, tmp_path: Path
 ) -> None:
-    usual = drain(usual_morphology(gathered.values["measurements"]))
+    usual = ControlMorphology.of(gathered.values["measurements"])
     scorer = replace(small_bundle.need_scorer(), morphology=usual)
     save_bundle(replace(small_bundle, detector=None, scorer=scorer), tmp_path / "with.safetensors")
     loaded = load_bundle(tmp_path / "with.safetensors").need_scorer()

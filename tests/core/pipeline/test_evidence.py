@@ -43,7 +43,7 @@ def known(recipe: Recipe) -> Known:
         ),
     )
     full = replace(recipe, bundle=replace(recipe.bundle, scorer=scorer))
-    table = score_bag("b", {"i": cells}, seen["latents"], full)[0].table
+    table = score_bag("b", {"i": cells}, seen, full)[0].table
     table = table.join(morphology_columns(seen["measurements"], scorer.morphology))
     table.insert(0, "cell_id", cells.cell_id)
     return field_evidence(table, seen["latents"], full, "m"), full, table

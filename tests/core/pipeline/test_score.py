@@ -14,13 +14,15 @@ from napari_amil.core.events import Failed, Warned, drain
 from napari_amil.core.pipeline.cohorts import open_source
 from napari_amil.core.pipeline.evaluate import evaluate_scored, name_unknown_labels
 from napari_amil.core.pipeline.fields import Recipe
-from napari_amil.core.pipeline.score import embed_field, score_bag, score_source
+from napari_amil.core.pipeline.score import measured_field, score_bag, score_source
 from napari_amil.core.types import UNSEEN
 
 
 def test_contributions_and_bias_add_up_to_the_logit(recipe: Recipe) -> None:
     smear = synthetic_smear(0)
-    scores, bag = score_bag("b", {"i": smear.cells}, embed_field(smear.image, smear.cells, recipe), recipe)
+    scores, bag = score_bag(
+        "b", {"i": smear.cells}, drain(measured_field(smear.image, smear.cells, recipe)), recipe
+    )
     for name in ("control", "ill"):
         total = scores.table[f"contribution_{name}"].sum() + bag.bias[name]
         assert total == pytest.approx(bag.logit[name], abs=1e-5)
@@ -33,16 +35,18 @@ def test_contributions_and_bias_add_up_to_the_logit(recipe: Recipe) -> None:
 
 def test_every_score_has_its_error_and_every_bag_its_verdict(recipe: Recipe) -> None:
     smear = synthetic_smear(0)
-    latents = embed_field(smear.image, smear.cells, recipe)
-    scores, bag = score_bag("b", {"i": smear.cells}, latents, recipe)
+    known = drain(measured_field(smear.image, smear.cells, recipe))
+    scores, bag = score_bag("b", {"i": smear.cells}, known, recipe)
     errors = scores.table[["anomaly_se", "anomaly_percentile_se"]]
     assert (errors[~smear.cells.touches_border] >= 0).all(axis=None)
     assert 0 < bag.novelty_p <= 1
     assert bag.row()["verdict"] == bag.verdict
+    far = known.copy()
+    far["latents"] += 1e3
     never = recipe.settings.changed({"verdict": {"novelty": 0.0, "min_probability": 0.0}})
-    assert score_bag("b", {"i": smear.cells}, 1e3 + latents, recipe)[1].verdict == UNSEEN
+    assert score_bag("b", {"i": smear.cells}, far, recipe)[1].verdict == UNSEEN
     silent = replace(recipe, settings=never)
-    said = score_bag("b", {"i": smear.cells}, 1e3 + latents, silent)[1]
+    said = score_bag("b", {"i": smear.cells}, far, silent)[1]
     assert said.verdict == said.predicted
 
 
@@ -65,27 +69,27 @@ def test_half_cells_stay_out_of_the_bag(recipe: Recipe) -> None:
     touches = np.zeros(len(smear.cells), dtype=bool)
     touches[[1, 5]] = True
     cells = replace(smear.cells, touches_border=touches)
-    latents = embed_field(smear.image, cells, recipe)
-    scores, bag = score_bag("b", {"i": cells}, latents, recipe)
+    known = drain(measured_field(smear.image, cells, recipe))
+    scores, bag = score_bag("b", {"i": cells}, known, recipe)
     numbers = scores.table.drop(columns="status")
     assert numbers.loc[[1, 5]].isna().all(axis=None)
     assert numbers.drop(index=[1, 5]).notna().all(axis=None)
     assert (scores.table["status"] == np.where(touches, "unscored", "scored")).all()
-    inner, same_bag = score_bag("b", {"i": cells.take(~touches)}, latents[~touches], recipe)
+    inner, same_bag = score_bag("b", {"i": cells.take(~touches)}, known[~touches], recipe)
     np.testing.assert_allclose(inner.table["anomaly"], scores.table["anomaly"][~touches])
     assert same_bag.logit == pytest.approx(bag.logit)
     all_cut = replace(cells, touches_border=np.ones(len(cells), dtype=bool))
     with pytest.raises(AmilError, match="no whole cell"):
-        score_bag("b", {"i": all_cut}, latents, recipe)
+        score_bag("b", {"i": all_cut}, known, recipe)
 
 
 def test_order_of_cells_does_not_matter(recipe: Recipe) -> None:
     smear = synthetic_smear(1)
     cells = replace(smear.cells, touches_border=np.zeros(len(smear.cells), bool))
-    latents = embed_field(smear.image, cells, recipe)
+    known = drain(measured_field(smear.image, cells, recipe))
     order = np.random.default_rng(0).permutation(len(cells))
-    scores, bag = score_bag("b", {"i": cells}, latents, recipe)
-    shuffled, shuffled_bag = score_bag("b", {"i": cells.take(order)}, latents[order], recipe)
+    scores, bag = score_bag("b", {"i": cells}, known, recipe)
+    shuffled, shuffled_bag = score_bag("b", {"i": cells.take(order)}, known[order], recipe)
     assert shuffled_bag.logit == pytest.approx(bag.logit, abs=1e-5)
     np.testing.assert_allclose(
         shuffled.table["pool_weight"], scores.table["pool_weight"].to_numpy()[order], atol=1e-6

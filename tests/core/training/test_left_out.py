@@ -11,9 +11,12 @@ import torch
 from napari_amil.core.events import EpochReport, Event, Step, Warned, drain
 from napari_amil.core.mil.batch import BagArrays
 from napari_amil.core.mil.model import embed_all
+from napari_amil.core.morphology.control import ControlMorphology
+from napari_amil.core.morphology.measures import NAMES
 from napari_amil.core.settings import ModelSettings, RunSettings, TrainingSettings
+from napari_amil.core.training.left_out import fit_reference
 from napari_amil.core.training.loop import FittedModel, fit_model
-from napari_amil.core.training.reference import Reference, fit_reference
+from napari_amil.core.training.reference import Reference
 from napari_amil.core.training.units import deal_units, independent_units
 
 CPU = torch.device("cpu")
@@ -23,7 +26,9 @@ SETTINGS = RunSettings(
     ),
     training=TrainingSettings(cell_epochs=2, cells_per_step=20, max_epochs=2, calibration_folds=2),
 )
+MEASURED = SETTINGS.changed({"training": {"calibration_folds": 0}})
 N_CONTROLS, N_ILL = 4, 3
+MEASUREMENTS = np.random.default_rng(1).normal(size=((N_CONTROLS + N_ILL) * 16, len(NAMES)))
 
 
 @cache
@@ -56,7 +61,7 @@ def reference(settings: RunSettings = SETTINGS, **changes: object) -> tuple[Refe
     units = independent_units(bags)
     for name, value in changes.items():
         units = np.asarray(value) if name == "units" else units
-    work = fit_reference(bags, units, model, settings, CPU)
+    work = fit_reference(bags, units, model, settings, CPU, MEASUREMENTS if settings is MEASURED else None)
     return drain(work, events.append), events
 
 
@@ -98,6 +103,26 @@ def test_without_networks_of_their_own_only_gaussian_and_classes_are_left_out() 
     usual, events = reference(plain)
     assert len(usual.calibration) == N_CONTROLS * 16
     assert not any("Network" in event.message for event in events if isinstance(event, Step))
+
+
+def test_the_anomaly_is_made_of_two_distances_that_were_both_left_out() -> None:
+    bags = bag_arrays()
+    alone, _ = reference(SETTINGS.changed({"training": {"calibration_folds": 0}}))
+    usual, _ = reference(MEASURED)
+    assert alone.joint is None
+    assert usual.joint is not None
+    part = deal_units(bags, independent_units(bags), N_CONTROLS, SETTINGS.training.seed)[: N_CONTROLS * 16]
+    controls = MEASUREMENTS[: len(part)]
+    shapes = np.empty(len(part))
+    for number in np.unique(part):
+        inside = part == number
+        shapes[inside] = ControlMorphology.of(controls[~inside]).distance(controls[inside])
+    assert float(usual.joint.center[1]) == pytest.approx(np.log(shapes).mean())
+    assert float(usual.joint.center[0]) == pytest.approx(float(alone.calibration.distances.log().mean()))
+    latent = fitted().gaussian.distance(embed_all(fitted().model, bags.cells(np.arange(len(part))), CPU))
+    inside = ControlMorphology.of(controls).distance(controls)
+    seen = usual.joint.distance(latent.numpy(), inside).mean()
+    assert float(usual.calibration.in_sample) == pytest.approx(seen, rel=1e-5)
 
 
 def test_one_control_patient_is_said_and_gives_no_novelty() -> None:

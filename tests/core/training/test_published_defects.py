@@ -13,6 +13,7 @@ import torch
 from sklearn.metrics import average_precision_score
 from torch import nn
 
+from napari_amil.core.anomaly.calibration import Calibration
 from napari_amil.core.bundle import Bundle, Scorer, load_bundle, save_bundle
 from napari_amil.core.errors import AmilError
 from napari_amil.core.evaluation.metrics import bag_metrics
@@ -60,7 +61,7 @@ def fitted(settings: RunSettings, bags: BagArrays, checkpoint: Path | None = Non
 
 
 def bundled(model: FittedModel, settings: RunSettings) -> Bundle:
-    scorer = Scorer(model.model, model.gaussian, model.calibration, ("control", "ill"), 4)
+    scorer = Scorer(model.model, model.gaussian, Calibration(model.left_out), ("control", "ill"), 4)
     return Bundle(settings, scorer=scorer)
 
 

@@ -146,21 +146,8 @@ def q_value(p: NDArray[Any]) -> Floats:
     return q
 
 
-def cross_fit(
-    latents: Tensor, patients: Sequence[str], settings: ModelSettings, n_splits: int = 5, seed: int = 0
-) -> Calibration:
-    """Return the distances of control cells to Gaussians fitted without their patient.
-
-    Parameters
-    ----------
-    latents
-        ``(n, k)`` or ``(n, n_views, k)`` embeddings of control cells.
-    patients
-        ``(n,)`` patient of each cell; whole patients are left out.
-    n_splits
-        Number of parts; at most one per patient.
-    seed
-        Start of a mixture of several Gaussians.
+def parts_of_patients(patients: Sequence[str] | NDArray[Any], n_splits: int = 5) -> NDArray[np.int64]:
+    """Return the number of the part ``(n,)`` with which each cell is left out, whole patients together.
 
     Raises
     ------
@@ -173,14 +160,28 @@ def cross_fit(
         raise AmilError(
             "The calibration leaves out one control patient after the other, but there is only one; add some."
         )
-    part = torch.from_numpy(codes % min(n_splits, n_patients))  # (n,)
+    return codes % min(n_splits, n_patients)
+
+
+def cross_fit(latents: Tensor, part: NDArray[Any], settings: ModelSettings, seed: int = 0) -> Tensor:
+    """Return the distances ``(n,)`` of control cells to Gaussians fitted without their part.
+
+    Parameters
+    ----------
+    latents
+        ``(n, k)`` or ``(n, n_views, k)`` embeddings of control cells.
+    part
+        ``(n,)`` of `parts_of_patients`.
+    seed
+        Start of a mixture of several Gaussians.
+    """
     held_out = torch.empty(len(latents), dtype=torch.float64)
-    for number in part.unique():
-        inside = part == number
+    for number in np.unique(part):
+        inside = torch.from_numpy(part == number)
         gaussian = LatentGaussian(latents.shape[-1])
         gaussian.fit(latents[~inside], settings, seed)
         held_out[inside] = gaussian.distance(latents[inside].double().cpu())
-    return Calibration(held_out, codes)
+    return held_out
 
 
 def _floats(d: Tensor | NDArray[Any]) -> Floats:

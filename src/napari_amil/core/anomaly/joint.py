@@ -1,33 +1,90 @@
-"""One distance from two: what a network and what named measurements say."""
+"""One distance from two: how rare a cell is to the network and by its named measurements."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from scipy.special import log_ndtr, ndtri_exp
+from torch import Tensor, nn
+
+from napari_amil.core.anomaly.patients import Floats
 
 
-def combined_distance(
-    network: NDArray[Any], morphology: NDArray[Any], usual: tuple[float, float], weight: float = 0.5
-) -> NDArray[np.float64]:
-    """Return ``sqrt((1 - w) (d / m)^2 + w (d' / m')^2)`` for each cell, about 1 for a control cell.
+class JointDistance(nn.Module):
+    """The distance at which a control cell is as rare as the mean of two rarities.
 
     A network that never saw a kind of cell may map it onto control cells; its named measurements
-    cannot be mapped away. Where the measurements of a cell are unknown the network alone counts.
+    cannot be mapped away. Neither distance has a unit, so each becomes the share of control cells
+    that lie at least as far, by the lognormal distribution of held-out control cells,
+    ``S(d) = 1 - Phi((ln d - m) / s)``. These are two p-values of one cell. Their arithmetic mean
+    (Vovk & Wang 2020, section 3) is small only where both are. The joint distance is where a control
+    cell's ``d`` has that share,
+
+        ``exp(m + s Phi^-1(1 - (1 - w) S(d) - w S'(d')))``
+
+    so that it is on the scale of ``d``; what it means is said by a `Calibration` of joint distances.
 
     Parameters
     ----------
-    network
-        ``(n_cells,)`` distances d to the control Gaussian.
-    morphology
-        ``(n_cells,)`` distances d' of the named measurements (`ControlMorphology.distance`); may be NaN.
-    usual
-        Root mean squares m and m' of both among control cells.
+    center, spread
+        ``(2,)`` mean and standard deviation of ``ln d`` and ``ln d'`` among held-out control cells.
     weight
         w, from 0 (network alone) to 1 (measurements alone).
     """
-    by_network = (np.asarray(network, dtype=np.float64) / usual[0]) ** 2
-    by_shape = (np.asarray(morphology, dtype=np.float64) / usual[1]) ** 2
-    by_shape = np.where(np.isnan(by_shape), by_network, by_shape)
-    return np.asarray(np.sqrt((1 - weight) * by_network + weight * by_shape))
+
+    center: Tensor
+    spread: Tensor
+    weight: Tensor
+
+    def __init__(self, center: Tensor, spread: Tensor, weight: float) -> None:
+        super().__init__()
+        self.register_buffer("center", center.double())
+        self.register_buffer("spread", spread.double())
+        self.register_buffer("weight", torch.tensor(weight, dtype=torch.float64))
+
+    @classmethod
+    def of(cls, latent: NDArray[Any], morphology: NDArray[Any], weight: float) -> JointDistance:
+        """Return the joint distance that refers to those of held-out control cells; NaN is unknown."""
+        logs = [np.log(values[values > 0]) for values in (np.asarray(latent), np.asarray(morphology))]
+        center, spread = (np.array([of(log) for log in logs]) for of in (np.mean, np.std))
+        return cls(torch.from_numpy(center), torch.from_numpy(np.maximum(spread, 1e-6)), weight)
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, Tensor]) -> JointDistance:
+        """Return the joint distance that a ``state_dict`` describes."""
+        return cls(state["center"], state["spread"], float(state["weight"]))
+
+    def distance(self, latent: NDArray[Any], morphology: NDArray[Any]) -> Floats:
+        """Return the joint distances ``(n_cells,)``.
+
+        Parameters
+        ----------
+        latent
+            ``(n_cells,)`` distances d to the control Gaussian (`LatentGaussian.distance`).
+        morphology
+            ``(n_cells,)`` distances d' of the named measurements (`ControlMorphology.distance`); where
+            they are NaN, d alone counts.
+        """
+        by_network, by_shape = (self._log_share(d, i) for i, d in enumerate((latent, morphology)))
+        by_shape = np.where(np.isnan(by_shape), by_network, by_shape)
+        with np.errstate(divide="ignore", invalid="ignore"):  # a weight of 0, an unknown cell
+            log_weights = np.log([1.0 - float(self.weight), float(self.weight)])
+            share = np.logaddexp(log_weights[0] + by_network, log_weights[1] + by_shape)
+        return np.exp(float(self.center[0]) - float(self.spread[0]) * ndtri_exp(np.minimum(share, 0.0)))
+
+    def _log_share(self, distance: NDArray[Any], which: int) -> Floats:
+        """Return ``ln S(d)``: of control cells, the share that lies as far, however small it is."""
+        with np.errstate(divide="ignore"):
+            log_d = np.log(np.asarray(distance, dtype=np.float64))
+        return log_ndtr((float(self.center[which]) - log_d) / float(self.spread[which]))
+
+
+def anomaly_of(joint: JointDistance | None, latent: NDArray[Any], morphology: NDArray[Any]) -> Floats:
+    """Return the anomaly ``(n_cells,)`` of cells: the joint distance, or the network's without one."""
+    if joint is None:
+        return np.asarray(latent, dtype=np.float64)
+    return joint.distance(latent, morphology)

@@ -71,6 +71,7 @@ ROWS: dict[str, Change] = {
     "measurements in the Gaussian": Change(
         values={"model.measurements_in_gaussian": True, "model.roundness": 0.3}
     ),
+    "no morphology in the anomaly": Change(values={"model.morphology_weight": 0.0}),
     "one bag head": Change(values={"model.bag_heads": 1}),
     "encoder roi": Change(values={"model.encoder": "roi"}),
     "no hypersphere": Change(values={"training.hypersphere_weight": 0.0}),
@@ -100,6 +101,7 @@ BAG_STAGE: dict[str, frozenset[str]] = {
             "measurements_in_gaussian",
             "mixture",
             "mixture_fit",
+            "morphology_weight",
             "n_components",
             "orientations",
             "pool_bias",

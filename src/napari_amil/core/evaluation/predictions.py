@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from napari_amil.core.anomaly.calibration import Calibration
+from napari_amil.core.anomaly.joint import anomaly_of
 from napari_amil.core.evaluation.metrics import bag_metrics, cell_metrics
 from napari_amil.core.mil.batch import BagArrays
 from napari_amil.core.mil.model import AmilOutput
@@ -72,38 +72,42 @@ class Predictions:
         return found | (cell_metrics(cell_type, self.cells) if (cell_type != "").any() else {})
 
 
-def predict(fitted: FittedModel, bags: BagArrays, device: torch.device) -> Predictions:
-    """Return the predictions for bags that the model was not trained on."""
-    output, distance = score_bags(fitted.model, fitted.gaussian, bags, device)
-    return _predictions(output, distance, fitted.calibration, bags)
-
-
-def predict_unseen(
-    fitted: FittedModel, reference: Reference, bags: BagArrays, device: torch.device
+def predict(
+    fitted: FittedModel,
+    reference: Reference,
+    bags: BagArrays,
+    device: torch.device,
+    measurements: NDArray[Any] | None = None,
 ) -> Predictions:
-    """Return the predictions with p-values of the reference, and ``novelty`` and ``novelty_p`` of bags."""
+    """Return the predictions for bags that the model was not trained on.
+
+    Of cells ``anomaly``, ``latent_distance`` and ``morph_distance``, of which it is made, and `cell_scores`;
+    of bags ``novelty`` and ``novelty_p``, NaN where the reference tells none.
+
+    Parameters
+    ----------
+    measurements
+        ``(n_cells, n_measurements)``, bag after bag.
+    """
     output, distance = score_bags(fitted.model, fitted.gaussian, bags, device)
-    said = _predictions(output, distance, reference.calibration, bags)
-    unknown = np.full(len(bags), np.nan)
-    columns = {"novelty": unknown, "novelty_p": unknown}
+    latent, lengths = distance.cpu().numpy(), bags.lengths.numpy()
+    morphology = np.full(len(latent), np.nan)
+    if measurements is not None and reference.morphology is not None:
+        morphology = reference.morphology.distance(measurements)
+    anomaly = anomaly_of(reference.joint, latent, morphology)
+    scores = {"anomaly": anomaly, "latent_distance": latent, "morph_distance": morphology}
+    scores |= cell_scores(output, lengths, bags.control_label)
+    columns = dict.fromkeys(("novelty", "novelty_p"), np.full(len(bags), np.nan))
     if reference.novelty is not None:
         cells = output.latent.cpu(), distance, bags.lengths
         columns["novelty"] = reference.novelty.score(*cells).double().numpy()
         columns["novelty_p"] = reference.novelty.p_value(*cells)
-    return replace(said, bags=columns)
-
-
-def _predictions(
-    output: AmilOutput, distance: Tensor, calibration: Calibration, bags: BagArrays
-) -> Predictions:
-    """Return what a model said as arrays."""
-    lengths = bags.lengths.numpy()
-    scores = {"anomaly": distance.cpu().numpy(), **cell_scores(output, lengths, bags.control_label)}
     return Predictions(
         output.logits.double().softmax(dim=1).cpu().numpy(),
         lengths,
-        _floats(calibration.p_value(distance)),
-        {name: _floats(values) for name, values in scores.items()},
+        _floats(reference.calibration.p_value(anomaly)),
+        {name: _floats(values) for name, values in scores.items() if not np.isnan(values).all()},
+        columns,
     )
 
 

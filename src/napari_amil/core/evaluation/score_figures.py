@@ -31,11 +31,10 @@ class Axis:
 
 
 AXES = {
-    "anomaly": Axis("Anomaly: Mahalanobis distance to control cells"),
+    "anomaly": Axis("Anomaly: distance to control cells"),
+    "latent_distance": Axis("Embedding: Mahalanobis distance to control cells"),
     "attention_x_n": Axis("Attention times number of cells (1 = an average cell)", logarithmic=True),
     "pool_weight": Axis("Pooling weight"),
-    "morphology": Axis("Morphology: distance of the named measurements alone"),
-    "combined": Axis("Both: anomaly and named measurements in one distance"),
     "morph_distance": Axis("Morphology: distance of the named measurements alone"),
 }
 

@@ -19,7 +19,7 @@ from napari_amil.core.evaluation.predictions import Predictions
 from napari_amil.core.settings import VerdictSettings
 from napari_amil.core.types import ABSTAIN, ANOMALOUS_Q, UNSEEN
 
-SCORES = ("anomaly", "attention_x_n", "pool_weight", "morphology", "combined")
+SCORES = ("anomaly", "attention_x_n", "pool_weight", "latent_distance", "morph_distance")
 """Scores of cells that are compared, as far as there are any."""
 
 
@@ -166,10 +166,10 @@ def unseen_markdown(table: pd.DataFrame) -> str:
     """Return the table as two Markdown tables: cells and bags."""
     cells = {
         "anomaly": "cell_auroc_anomaly",
+        "embedding alone": "cell_auroc_latent_distance",
+        "morphology alone": "cell_auroc_morph_distance",
         "attention x n": "cell_auroc_attention_x_n",
         "pooling weight": "cell_auroc_pool_weight",
-        "morphology alone": "cell_auroc_morphology",
-        "anomaly and morphology": "cell_auroc_combined",
         "q < 0.05, its cells": "q05_unseen",
         "q < 0.05, normal cells": "q05_normal",
     }

@@ -68,7 +68,7 @@ from napari_amil.core.pipeline.project import project_of, scoring_project
 from napari_amil.core.pipeline.report import write_reports
 from napari_amil.core.pipeline.running import in_run_folder
 from napari_amil.core.pipeline.runs import STOP, Protocol, train_run
-from napari_amil.core.pipeline.score import Scored, embed_field, measured_field, score_bag, score_source
+from napari_amil.core.pipeline.score import Scored, measured_field, score_bag, score_source
 from napari_amil.core.pipeline.studies.ablate import ablate, ablation_rows, study_reference
 from napari_amil.core.pipeline.studies.plan import StudyProtocol
 from napari_amil.core.pipeline.studies.unseen import unseen
@@ -135,7 +135,6 @@ __all__ = [
     "differs",
     "draw_evaluation",
     "drift_sentences",
-    "embed_field",
     "environment",
     "estimating",
     "evaluate_scored",

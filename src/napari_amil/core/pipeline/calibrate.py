@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from napari_amil.core.anomaly.bootstrap import ControlMoments
-from napari_amil.core.anomaly.calibration import Calibration, cross_fit
+from napari_amil.core.anomaly.calibration import Calibration, cross_fit, parts_of_patients
 from napari_amil.core.anomaly.gaussian import LatentGaussian
 from napari_amil.core.anomaly.novelty import Novelty
 from napari_amil.core.bundle import Bundle, Scorer
@@ -24,12 +24,13 @@ from napari_amil.core.mil.batch import BagArrays
 from napari_amil.core.mil.instances import measurements_of
 from napari_amil.core.mil.model import embed_all
 from napari_amil.core.pipeline.cohorts import Gathered, Source, gather, without_cut_cells
-from napari_amil.core.pipeline.controls import control_sample, usual_morphology
+from napari_amil.core.pipeline.controls import control_sample
 from napari_amil.core.pipeline.drift import FieldNotes, drift
 from napari_amil.core.pipeline.fields import Recipe, measured_instances
 from napari_amil.core.pipeline.focus import focus_of
 from napari_amil.core.pipeline.train import cohort_hash, image_names
 from napari_amil.core.settings import RunSettings
+from napari_amil.core.training.reference import ControlCells
 from napari_amil.core.training.units import independent_units
 
 FEWEST_CELLS = 50
@@ -70,17 +71,14 @@ def calibrate(source: Source, recipe: Recipe) -> Generator[Event, None, Calibrat
     units = yield from _units(bags, rows, image_names(gathered))
     latents = embed_all(scorer.model, gathered.values, recipe.device)
     settings = recipe.bundle.settings
-    renewed, note = _renewed(scorer, latents[rows], units, settings)
-    if note:
-        yield Warned(note)
+    cells = latents[rows], measurements_of(gathered.values[rows])
     renewed = replace(
-        renewed,
-        morphology=(yield from usual_morphology(measurements_of(gathered.values[rows]))),
+        (yield from _renewed(scorer, cells, units, settings)),
         controls=control_sample(gathered, bags, scorer.model, recipe.device, settings.training.seed),
     )
     found = drift(
         scorer,
-        latents[rows],
+        cells,
         notes.summary() | _focus(renewed),
         recipe.bundle.card.get("scorer", {}).get("fields", {}) | _focus(scorer),
     )
@@ -141,28 +139,41 @@ def _units(
 
 
 def _renewed(
-    scorer: Scorer, latents: Tensor, units: NDArray[np.str_], settings: RunSettings
-) -> tuple[Scorer, str]:
-    """Return the scorer with all that refers to control cells fitted to ``latents (n, n_views, k)``."""
+    scorer: Scorer, cells: tuple[Tensor, NDArray[Any]], units: NDArray[np.str_], settings: RunSettings
+) -> Generator[Event, None, Scorer]:
+    """Return the scorer with all that refers to control cells fitted to some.
+
+    Parameters
+    ----------
+    cells
+        Embeddings ``(n, n_views, k)`` and measurements ``(n, n_measurements)``.
+    units
+        ``(n,)`` patient of each.
+    """
+    latents, measurements = cells
     seed = settings.training.seed
     gaussian = LatentGaussian(latents.shape[-1])
     note = gaussian.fit(latents, settings.model, seed)
-    left_out = cross_fit(latents, units.tolist(), settings.model, _PARTS, seed)
-    calibration = Calibration(left_out.distances, left_out.patients, float(gaussian.distance(latents).mean()))
+    if note:
+        yield Warned(note)
+    part = parts_of_patients(units, _PARTS)
+    left_out = cross_fit(latents, part, settings.model, seed)
+    controls = ControlCells(left_out, gaussian.distance(latents), measurements, part, units)
+    usual = yield from controls.reference(settings.model.morphology_weight)
     model, novelty = copy.deepcopy(scorer.model), copy.deepcopy(scorer.novelty)
-    model.set_control_distances(calibration.center, calibration.scale)
+    model.set_control_distances(float(left_out.mean()), max(float(left_out.std(correction=0)), 1e-6))
     if novelty is not None:
         novelty.refer_to(latents)
-    moments = ControlMoments.of(latents, units, gaussian)
-    renewed = replace(
+    return replace(
         scorer,
         model=model,
         gaussian=gaussian,
-        calibration=calibration,
-        moments=moments,
+        calibration=usual.calibration,
+        moments=ControlMoments.of(latents, units, gaussian),
         novelty=novelty,
+        morphology=usual.morphology,
+        joint=usual.joint,
     )
-    return renewed, note
 
 
 def _add_bags(novelty: Novelty, gaussian: LatentGaussian, latents: Tensor, bags: BagArrays) -> None:

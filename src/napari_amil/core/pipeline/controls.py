@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
 from typing import Any
 
 import numpy as np
@@ -12,23 +11,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from napari_amil.core.anomaly.neighbours import ControlSample, balanced_rows
-from napari_amil.core.errors import AmilError
-from napari_amil.core.events import Event, Warned
 from napari_amil.core.mil.batch import BagArrays
 from napari_amil.core.mil.instances import Instances
 from napari_amil.core.mil.model import AmilModel, embed_all
 from napari_amil.core.morphology.control import ControlMorphology
 from napari_amil.core.morphology.measures import NAMES
 from napari_amil.core.pipeline.cohorts import Gathered
-
-
-def usual_morphology(measurements: NDArray[Any]) -> Generator[Event, None, ControlMorphology | None]:
-    """Return what is usual among the measurements of control cells; None, and a warning, of too few."""
-    try:
-        return ControlMorphology.of(measurements)
-    except AmilError as error:
-        yield Warned(f"{error} The columns 'morph_<name>_z' stay empty.")
-        return None
 
 
 def morphology_columns(measurements: NDArray[Any], usual: ControlMorphology | None) -> pd.DataFrame:

@@ -12,7 +12,7 @@ from napari_amil.core.cohort.synth import synthetic_smear
 from napari_amil.core.events import drain
 from napari_amil.core.pipeline.fields import Recipe, detect_field
 from napari_amil.core.pipeline.outputs import environment
-from napari_amil.core.pipeline.score import embed_field, score_bag
+from napari_amil.core.pipeline.score import measured_field, score_bag
 
 
 def diagnose(bundle_path: Path | None) -> dict[str, str]:
@@ -36,7 +36,8 @@ def diagnose(bundle_path: Path | None) -> dict[str, str]:
     )
     if recipe.bundle.scorer is not None:
         started = time.perf_counter()
-        _, bag = score_bag("synthetic", {"smear": cells}, embed_field(smear.image, cells, recipe), recipe)
+        known = drain(measured_field(smear.image, cells, recipe))
+        _, bag = score_bag("synthetic", {"smear": cells}, known, recipe)
         facts["scoring"] = (
             f"{bag.n_cells} cells in {time.perf_counter() - started:.1f} s, called {bag.predicted}"
         )

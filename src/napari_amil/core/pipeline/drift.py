@@ -55,11 +55,20 @@ class FieldNotes:
 
 def drift(
     scorer: Scorer,
-    latents: Tensor,
+    cells: tuple[Tensor, NDArray[Any]],
     fields: Mapping[str, list[float]],
     trained: Mapping[str, list[float]] | None,
 ) -> dict[str, float]:
-    """Return how control cells ``latents`` and their ``fields`` differ from those of the training.
+    """Return how control cells and their fields differ from those of the training.
+
+    Parameters
+    ----------
+    scorer
+        The model as it was.
+    cells
+        Embeddings ``(n, n_views, k)`` and measurements ``(n, n_measurements)`` of the control cells.
+    fields, trained
+        `FieldNotes.summary` of their fields, and of those of the training.
 
     Returns
     -------
@@ -69,10 +78,11 @@ def drift(
         sharpness; and ``density_deviations``, ``diameter_deviations``, ``focus_deviations``: the same in
         deviations between the fields of the training. NaN where the bundle does not tell.
     """
-    d = scorer.gaussian.distance(latents)
+    latents, measurements = cells
+    anomaly = scorer.anomaly(scorer.gaussian.distance(latents).numpy(), measurements)
     found = {
-        "share_p05": float((scorer.calibration.p_value(d) < _USUAL_SHARE).mean()),
-        "distance": float(d.mean()) / scorer.calibration.center,
+        "share_p05": float((scorer.calibration.p_value(anomaly) < _USUAL_SHARE).mean()),
+        "distance": float(anomaly.mean()) / scorer.calibration.center,
     }
     for name, key in _MEASURES.items():
         centre, spread = (trained or {}).get(key, [float("nan")] * 2)

@@ -22,7 +22,7 @@ from napari_amil.core.events import Event, Step, Warned
 from napari_amil.core.pipeline.fields import Recipe
 from napari_amil.core.pipeline.score import Scored
 
-CELL_SCORES = ("anomaly", "attention_x_n", "pool_weight", "morph_distance")
+CELL_SCORES = ("anomaly", "latent_distance", "morph_distance", "attention_x_n", "pool_weight")
 """Scores that are held against the true cell types."""
 _DELETED = {"anomaly": "Anomaly", "attention": "Attention", "pool_weight": "Weight in the pooling"}
 _ORDERS = _DELETED | {"contribution": "Contribution", "random": "At random"}
@@ -111,7 +111,8 @@ def delete_cells(scored: Scored, recipe: Recipe) -> Generator[Event, None, Delet
         whole = (inside["status"] == "scored").to_numpy()
         z = torch.from_numpy(np.asarray(scored.embeddings)[rows[whole]])
         scores = {name: inside.loc[whole, name].to_numpy(copy=True) for name in _DELETED}
-        cells = BagCells(z, torch.from_numpy(scores["anomaly"]).float(), scores)
+        distance = torch.from_numpy(inside.loc[whole, "latent_distance"].to_numpy(np.float32, copy=True))
+        cells = BagCells(z, distance, scores)
         found = deletion(scorer.model, cells, recipe.device, recipe.settings.training.seed)
         predicted = scorer.classes[found.predicted]
         lines.append({"bag": bag, "predicted": predicted, **found.areas()})

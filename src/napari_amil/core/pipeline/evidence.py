@@ -47,10 +47,10 @@ def field_evidence(
 
     Returns
     -------
-    ``cell_id (n,)``, embeddings ``z (n, k)``, ``words (n, 5)``, the scores ``anomaly``, ``attention`` and
-    ``pool_weight (n,)``, rows ``control (n, c)`` of ``control_picture (m, size, size, 3)`` and
-    ``control_image (m,)`` with ``control_distance (n, c)``, ``control_level (3, 2)`` (per cents of held-out
-    control cells that are less anomalous, and the distance from which on they are), and ``model ()``. The
+    ``cell_id (n,)``, embeddings ``z (n, k)``, ``words (n, 5)``, the scores ``anomaly``, ``latent_distance``,
+    ``attention`` and ``pool_weight (n,)``, rows ``control (n, c)`` of ``control_picture (m, size, size, 3)``
+    and ``control_image (m,)`` with ``control_distance (n, c)``, ``control_level (3, 2)`` (per cents of
+    held-out control cells that are less anomalous, and the distance from which on), and ``model ()``. The
     ``n`` cells are those with scores; ``c`` and ``m`` are 0 where the bundle has no control cells.
     """
     scorer = recipe.bundle.need_scorer()
@@ -60,7 +60,7 @@ def field_evidence(
         "cell_id": table["cell_id"].to_numpy(np.int64),
         "z": z,
         "words": _words(table, scorer),
-        **{name: table[name].to_numpy(np.float64, copy=True) for name in _ORDERS},
+        **{name: table[name].to_numpy(np.float64, copy=True) for name in (*_ORDERS, "latent_distance")},
         **_control_pictures(z, scorer.controls),
         "control_level": _control_levels(scorer.calibration),
         "model": np.array(model),
@@ -157,7 +157,7 @@ def delete_from_field(arrays: Arrays, recipe: Recipe) -> Generator[Event, None, 
         between random and each.
     """
     scorer = recipe.bundle.need_scorer()
-    distance = torch.from_numpy(np.asarray(arrays["anomaly"], np.float32))
+    distance = torch.from_numpy(np.asarray(arrays["latent_distance"], np.float32))
     scores = {name: np.asarray(arrays[name]) for name in _ORDERS}
     cells = BagCells(torch.from_numpy(np.asarray(arrays["z"])), distance, scores)
     found = yield from deleting(scorer.model, cells, recipe.device, recipe.settings.training.seed)

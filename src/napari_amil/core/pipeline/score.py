@@ -23,7 +23,7 @@ from napari_amil.core.mil.model import AmilOutput, embed_all
 from napari_amil.core.pipeline.blocks import Seen
 from napari_amil.core.pipeline.cohorts import Gathered, Source, gather
 from napari_amil.core.pipeline.controls import morphology_columns
-from napari_amil.core.pipeline.fields import Recipe, field_instances, in_order, instance_blocks, see
+from napari_amil.core.pipeline.fields import Recipe, in_order, instance_blocks, see
 from napari_amil.core.types import ANOMALOUS_Q, Bag, BagScore, Cells, CellScores, Image
 
 
@@ -51,12 +51,6 @@ class Scored:
     in_sample: float = math.nan
     embeddings: NDArray[np.float32] | None = None
     outlines: tuple[NDArray[np.float32], ...] = ()
-
-
-def embed_field(image: Image | Field | Seen, cells: Cells, recipe: Recipe) -> NDArray[np.float32]:
-    """Return the embeddings ``(n_cells, n_views, k)`` of the cells of one field."""
-    instances = field_instances(image, cells, recipe)
-    return embed_all(recipe.bundle.need_scorer().model, instances, recipe.device).numpy()
 
 
 def measured_field(
@@ -88,7 +82,7 @@ def measured_field(
 
 
 def score_bag(
-    bag: str, cells: dict[str, Cells], latents: NDArray[np.float32], recipe: Recipe
+    bag: str, cells: dict[str, Cells], known: NDArray[Any], recipe: Recipe
 ) -> tuple[CellScores, BagScore]:
     """Score the cells of one bag together.
 
@@ -101,8 +95,8 @@ def score_bag(
         Name of the bag.
     cells
         By image name.
-    latents
-        ``(n_cells, n_views, k)`` embeddings, images in the order of ``cells``.
+    known
+        ``(n_cells,)`` from `measured_field`, images in the order of ``cells``.
 
     Raises
     ------
@@ -115,15 +109,17 @@ def score_bag(
         raise AmilError(
             f"The bag '{bag}' holds no whole cell to score; lower the detection threshold or leave it out."
         )
-    z = torch.from_numpy(latents[member])
+    z, measured = torch.from_numpy(known["latents"][member]), known["measurements"][member]
     distance = scorer.gaussian.distance(z)
     lengths = torch.tensor([len(z)])
     with torch.inference_mode():
         output = scorer.model.aggregate(*(x.to(recipe.device) for x in (z.mean(dim=1), lengths, distance)))
-    scores = score_columns(output, distance.numpy(), scorer)
+    d = distance.double().numpy()
+    scores = score_columns(output, d, scorer.anomaly(d, measured), scorer)
     if scorer.moments is not None:
-        error = scorer.moments.standard_error(z, scorer.gaussian, recipe.settings.model)
-        scores["anomaly_se"] = error.double().numpy()
+        error = scorer.moments.standard_error(z, scorer.gaussian, recipe.settings.model).double().numpy()
+        low, high = (scorer.anomaly(at, measured) for at in (np.maximum(d - error, 0.0), d + error))
+        scores["anomaly_se"] = (high - low) / 2
     novelty = np.nan if scorer.novelty is None else float(scorer.novelty.p_value(z, distance, lengths)[0])
     said = _bag_score(bag, output, scores, scorer)
     decision = verdict(said.probability, said.n_cells, novelty, recipe.settings.verdict)
@@ -141,15 +137,15 @@ def score_source(source: Source, recipe: Recipe) -> Generator[Event, None, Score
     gathered: Gathered = yield from gather(source, recipe, measured_field)
     cell_tables, bag_rows, embeddings, outlines = [], [], [], []
     for bag, rows in zip(gathered.cohort, gathered.rows, strict=True):
-        latents, measured = (gathered.values[name][rows] for name in ("latents", "measurements"))
+        seen = gathered.values[rows]
         try:
-            scores, bag_score = score_bag(bag.bag, bag.cells, latents, recipe)
+            scores, bag_score = score_bag(bag.bag, bag.cells, seen, recipe)
         except AmilError as error:
             yield Failed(bag.bag, str(error))
             continue
-        shapes = morphology_columns(measured, scorer.morphology)
+        shapes = morphology_columns(seen["measurements"], scorer.morphology)
         cell_tables.append(pd.concat([_cell_rows(bag), scores.table, shapes], axis=1))
-        embeddings.append(latents.mean(axis=1))
+        embeddings.append(seen["latents"].mean(axis=1))
         outlines += [outline for cells in bag.cells.values() for outline in cells.outlines]
         known = {"patient": bag.patient, "label": bag.label}
         bag_rows.append({"bag": bag.bag, **known, **bag_score.row()})
@@ -174,18 +170,27 @@ def _cell_rows(bag: Bag) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True)
 
 
-def score_columns(output: AmilOutput, distance: NDArray[np.float32], scorer: Scorer) -> pd.DataFrame:
-    """Return the score columns of the cells of one bag, in the order of the model's output."""
+def score_columns(
+    output: AmilOutput, latent: NDArray[np.float64], anomaly: NDArray[np.float64], scorer: Scorer
+) -> pd.DataFrame:
+    """Return the score columns of the cells of one bag, in the order of the model's output.
+
+    Parameters
+    ----------
+    latent, anomaly
+        ``(n_cells,)`` distances of the embeddings, and `Scorer.anomaly` of them.
+    """
     calibration = scorer.calibration
-    p_value = calibration.p_value(distance)
+    p_value = calibration.p_value(anomaly)
     attention = output.attention.cpu().numpy()
     columns: dict[str, NDArray[np.floating]] = {
-        "anomaly": distance,
-        "anomaly_se": np.full(len(distance), np.nan),
-        "anomaly_percentile": calibration.percentile(distance),
-        "anomaly_percentile_se": calibration.percentile_error(distance),
+        "anomaly": anomaly,
+        "anomaly_se": np.full(len(anomaly), np.nan),
+        "anomaly_percentile": calibration.percentile(anomaly),
+        "anomaly_percentile_se": calibration.percentile_error(anomaly),
         "anomaly_p": p_value,
         "anomaly_q": q_value(p_value),
+        "latent_distance": latent,
         "attention": attention,
         "attention_x_n": attention * len(attention),
         "pool_weight": output.pool_weight.cpu().numpy(),

@@ -19,13 +19,14 @@ from napari_amil.core.events import Event
 from napari_amil.core.mil.batch import BagArrays
 from napari_amil.core.mil.instances import measurements_of, pixels_of, sizes_of
 from napari_amil.core.pipeline.cohorts import Gathered, Source, gather, without_cut_cells
-from napari_amil.core.pipeline.controls import control_sample, usual_morphology
+from napari_amil.core.pipeline.controls import control_sample
 from napari_amil.core.pipeline.drift import FieldNotes
 from napari_amil.core.pipeline.fields import Recipe, measured_instances
 from napari_amil.core.pipeline.focus import focus_of
 from napari_amil.core.settings import RunSettings
+from napari_amil.core.training.left_out import fit_reference
 from napari_amil.core.training.loop import FittedModel, fit_model
-from napari_amil.core.training.reference import Reference, fit_reference
+from napari_amil.core.training.reference import Reference
 from napari_amil.core.training.units import independent_units
 
 
@@ -56,8 +57,9 @@ def train_scorer(
     bags = as_arrays(gathered, embed_measurements=recipe.settings.model.measured)
     fitted: FittedModel = yield from fit_model(bags, recipe.settings, recipe.device, checkpoint, stop=stop)
     units = independent_units(bags, image_names(gathered))
-    usual: Reference = yield from fit_reference(bags, units, fitted, recipe.settings, recipe.device)
-    morphology = yield from usual_morphology(measurements_of(gathered.values[bags.control_cells()[0]]))
+    usual: Reference = yield from fit_reference(
+        bags, units, fitted, recipe.settings, recipe.device, measurements_of(gathered.values)
+    )
     controls = control_sample(gathered, bags, fitted.model, recipe.device, recipe.settings.training.seed)
     focus = focus_of(controls)
     scorer = Scorer(
@@ -68,8 +70,9 @@ def train_scorer(
         *sizes_of(bags.instances),
         moments=usual.moments,
         novelty=usual.novelty,
-        morphology=morphology,
+        morphology=usual.morphology,
         controls=controls,
+        joint=usual.joint,
     )
     bundle = replace(recipe.bundle, settings=recipe.settings, scorer=scorer)
     return bundle.with_card(

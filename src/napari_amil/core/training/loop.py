@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from napari_amil.core.anomaly.calibration import Calibration, cross_fit
+from napari_amil.core.anomaly.calibration import cross_fit, parts_of_patients
 from napari_amil.core.anomaly.gaussian import LatentGaussian
 from napari_amil.core.errors import AmilError
 from napari_amil.core.events import EpochReport, Event, Step, Warned
@@ -33,7 +33,9 @@ class FittedModel:
 
     model: AmilModel
     gaussian: LatentGaussian
-    calibration: Calibration
+    left_out: Tensor
+    """``(n_control,)`` distances of the control cells (`BagArrays.control_cells`) to Gaussians that were
+    fitted without their patient; with a single patient to the one that was fitted to them."""
     history: tuple[EpochReport, ...]
     best_epoch: int
     """Epoch, counted from 0, whose weights were kept; -1 if none over bags was reached."""
@@ -254,13 +256,13 @@ def _finish(state: TrainingState, bags: BagArrays) -> FittedModel:
     state.refit(bags)
     rows, patients = bags.control_cells()
     latents = embed_all(state.model, bags.cells(rows), state.device)
+    left_out = state.gaussian.distance(latents)
     if len(set(patients)) > 1:
-        calibration = cross_fit(latents, patients, state.settings.model, seed=state.settings.training.seed)
-    else:
-        calibration = Calibration(state.gaussian.distance(latents))
+        seed = state.settings.training.seed
+        left_out = cross_fit(latents, parts_of_patients(patients), state.settings.model, seed)
     state.model.eval()
     return FittedModel(
-        state.model, state.gaussian, calibration, tuple(state.history), state.best_epoch, state.stopped
+        state.model, state.gaussian, left_out, tuple(state.history), state.best_epoch, state.stopped
     )
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from napari_amil.core.anomaly.calibration import cross_fit
+from napari_amil.core.anomaly.calibration import cross_fit, parts_of_patients
 from napari_amil.core.anomaly.gaussian import LatentGaussian
 from napari_amil.core.errors import BundleError
 from napari_amil.core.events import ControlDistances, EpochReport
@@ -133,10 +133,8 @@ class TrainingState:
         if not self.model.needs_control_distances:
             return note
         if len(set(patients)) > 1:
-            calibration = cross_fit(latents, patients, model, seed=seed)
-            self.model.set_control_distances(calibration.center, calibration.scale)
-        else:
-            self.model.set_control_distances(float(d.mean()), max(float(d.std()), 1e-6))
+            d = cross_fit(latents, parts_of_patients(patients), model, seed)
+        self.model.set_control_distances(float(d.mean()), max(float(d.std(correction=0)), 1e-6))
         return note
 
     def said_of_controls(self) -> ControlDistances:

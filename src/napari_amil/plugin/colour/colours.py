@@ -168,6 +168,7 @@ def score_columns(table: pd.DataFrame) -> list[str]:
         "anomaly_p",
         "attention",
         "pool_weight",
+        "latent_distance",
     ]
     named = [name for name in first if name in table]
     named += [name for name in table if name.startswith(("contribution_", "morph_"))]

@@ -246,7 +246,7 @@ def _scores(table: pd.DataFrame) -> dict[str, NDArray[np.float64]]:
 
 def score_names(table: pd.DataFrame) -> list[str]:
     """Return the columns of ``table`` that hold scores."""
-    stems = ("anomaly", "attention", "pool_weight", "contribution_", "morph_")
+    stems = ("anomaly", "latent_distance", "attention", "pool_weight", "contribution_", "morph_")
     return [name for name in table if str(name).startswith(stems)]
 
 

@@ -16,6 +16,7 @@ _TITLES = {
     "anomaly_percentile_se": "Unusualness in %, error",
     "anomaly_p": "Unusualness, p-value",
     "anomaly_q": "Unusualness, q-value",
+    "latent_distance": "Distance of the embedding",
     "attention": "Attention (share)",
     "attention_x_n": "Attention (1 = average)",
     "pool_weight": "Weight in the verdict",
@@ -26,8 +27,11 @@ _TITLES = {
 _MEANINGS = {
     "anomaly_percentile": "Share of control cells that are less unusual than this cell. 99 means: only one "
     "in a hundred control cells is as unusual.",
-    "anomaly": "How far the cell lies from the control cells (Mahalanobis distance). Has no unit; compare, "
-    "do not interpret.",
+    "anomaly": "How far the cell lies from the control cells, in what the network sees of it and in what is "
+    "measured of it. Has no unit; compare, do not interpret.",
+    "latent_distance": "How far the cell lies from the control cells in what the network sees of it alone "
+    "(Mahalanobis distance of its embedding). Has no unit.",
+    "morph_distance": "How far the cell lies from the control cells by its measurements alone. Has no unit.",
     "anomaly_se": "How far the distance would typically move with other control patients (standard error).",
     "anomaly_percentile_se": "How far the share would typically move with other controls (standard error).",
     "anomaly_p": "How often a control cell of a new patient is at least as unusual as this one.",

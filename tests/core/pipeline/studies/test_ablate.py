@@ -20,6 +20,7 @@ from napari_amil.core.pipeline.studies.plan import Plan, StudyProtocol
 from napari_amil.core.pipeline.studies.trials import work_on
 from napari_amil.core.settings import RunSettings
 from napari_amil.core.training.loop import fit_encoder, fit_model
+from napari_amil.core.training.reference import plain_reference
 from napari_amil.core.training.state import TrainedEncoder
 
 CPU = torch.device("cpu")
@@ -90,12 +91,19 @@ def test_a_trial_is_an_ordinary_training_and_its_test(
     for _ in work_on(group, "cpu"):
         pass
     (trial,) = group.trials
-    train, test = group.sides(open_cells(trial.cells, group.classes, group.control))
+    cells = open_cells(trial.cells, group.classes, group.control)
+    train, test = group.sides(cells)
     stage = encoder_stage(trial.settings)
     assert stage is not None
     encoder = TrainedEncoder(drain(fit_encoder(train, stage, CPU)))
     fitted = drain(fit_model(train, trial.settings, CPU, encoder=encoder))
-    said, kept = predict(fitted, test, CPU), trial.read()
+    measured = cells.measurements
+    assert measured is not None
+    reference = drain(plain_reference(train, fitted, trial.settings, measured))
+    said = predict(fitted, reference, test, CPU, measured[np.concatenate(test.rows)])
+    kept = trial.read()
+    np.testing.assert_array_equal(said.p, kept.p)
+    assert {"anomaly", "latent_distance", "morph_distance"} <= set(said.cells)
     np.testing.assert_array_equal(said.probabilities, kept.probabilities)
     for name, values in said.cells.items():
         np.testing.assert_array_equal(values, kept.cells[name])

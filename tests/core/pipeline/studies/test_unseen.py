@@ -29,7 +29,7 @@ def test_a_class_is_left_out_and_looked_for(source: Source, recipe: Recipe, tmp_
     cells = pd.read_csv(tmp_path / "cells-spherocytosis.csv")
     ill = cells[(cells["label"] == "spherocytosis") & (cells["cell_type"] != "normal")]
     assert table.loc["spherocytosis", "n_cells"] == len(ill)
-    assert table.loc["spherocytosis", "cell_auroc_morphology"] > 0.8  # drawn spherocytes have no pallor
+    assert table.loc["spherocytosis", "cell_auroc_morph_distance"] > 0.8  # drawn spherocytes have no pallor
     assert cells["anomaly_p"].between(0, 1).all()
     assert (cells["anomaly_q"] >= cells["anomaly_p"] - 1e-12).all()
     figures = {path.name for path in (tmp_path / "figures").iterdir()}

@@ -53,8 +53,10 @@ class StudyCells:
         return replace(self.bags, instances=pixels_of(self.bags.instances))
 
     @property
-    def measurements(self) -> NDArray[np.float32]:
-        """Named measurements of each stored cell, ``(n_instances, n_measurements)``."""
+    def measurements(self) -> NDArray[np.float32] | None:
+        """Named measurements of each stored cell, ``(n_instances, n_measurements)``; None without them."""
+        if self.bags.instances.dtype.names is None:
+            return None
         return measurements_of(self.bags.instances)
 
     @property

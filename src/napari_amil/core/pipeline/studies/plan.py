@@ -144,7 +144,7 @@ class Plan:
         unseen
             A class that is left out of every training of this row.
         """
-        measured = unseen is not None or settings.model.measured
+        measured = unseen is not None or settings.model.measured or settings.model.morphology_weight > 0
         recipe = replace(recipe, settings=settings)
         folder = cells_folder(self.source, recipe, self.work, measured=measured)
         yield from gather_cells(self.source, recipe, folder, measured=measured)

@@ -10,18 +10,17 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from napari_amil.core.anomaly.combined import combined_distance
 from napari_amil.core.errors import AmilError
 from napari_amil.core.evaluation.ablation import encoder_stage
-from napari_amil.core.evaluation.predictions import Predictions, predict, predict_unseen
+from napari_amil.core.evaluation.predictions import Predictions, predict
 from napari_amil.core.events import Event, Failed
 from napari_amil.core.mil.batch import BagArrays
-from napari_amil.core.morphology.control import ControlMorphology
 from napari_amil.core.pipeline.studies.cells import StudyCells, open_cells
 from napari_amil.core.settings import RunSettings
 from napari_amil.core.training.checkpoint import read_checkpoint, write_checkpoint
-from napari_amil.core.training.loop import FittedModel, fit_encoder, fit_model
-from napari_amil.core.training.reference import fit_reference
+from napari_amil.core.training.left_out import fit_reference
+from napari_amil.core.training.loop import fit_encoder, fit_model
+from napari_amil.core.training.reference import plain_reference
 from napari_amil.core.training.state import TrainedEncoder
 from napari_amil.core.training.units import independent_units
 
@@ -152,11 +151,20 @@ def work_on(group: Group, device: str) -> Generator[Said, None, None]:
         checkpoint = None if encoder else trial.result.with_suffix(".checkpoint")
         try:
             fitted = yield from fit_model(train, trial.settings, torch.device(device), checkpoint, encoder)
+            measured = cells.measurements
             if trial.unseen is None:
-                predictions = predict(fitted, test, torch.device(device))
+                reference = yield from plain_reference(train, fitted, trial.settings, measured)
             else:
-                held = train, test, cells
-                predictions = yield from _against_reference(fitted, held, trial, torch.device(device))
+                reference = yield from fit_reference(
+                    train,
+                    independent_units(train, cells.images),
+                    fitted,
+                    trial.settings,
+                    torch.device(device),
+                    measured,
+                )
+            of_test = None if measured is None else measured[np.concatenate(test.rows)]
+            predictions = predict(fitted, reference, test, torch.device(device), of_test)
         except AmilError as error:
             yield Failed(label, f"{label}: {error}")
         else:
@@ -165,32 +173,6 @@ def work_on(group: Group, device: str) -> Generator[Said, None, None]:
             yield Unit(trial.row, label, done=True)
         if checkpoint is not None:
             checkpoint.unlink(missing_ok=True)
-
-
-def _against_reference(
-    fitted: FittedModel, bags: tuple[BagArrays, BagArrays, StudyCells], trial: Trial, device: torch.device
-) -> Generator[Said, None, Predictions]:
-    """Return the predictions with honest p-values, novelty, and the distance of named measurements.
-
-    These alone are ``morphology``; with the network's distance in equal parts they are ``combined``.
-    """
-    train, test, cells = bags
-    units = independent_units(train, cells.images)
-    reference = yield from fit_reference(train, units, fitted, trial.settings, device)
-    said = predict_unseen(fitted, reference, test, device)
-    controls = cells.measurements[train.control_cells()[0]]
-    usual = ControlMorphology.of(controls)
-    morphology = usual.distance(cells.measurements[np.concatenate(test.rows)])
-    scale = (
-        _root_mean_square(reference.calibration.distances.numpy()),
-        _root_mean_square(usual.distance(controls)),
-    )
-    combined = combined_distance(said.cells["anomaly"], morphology, scale)
-    return replace(said, cells={**said.cells, "morphology": morphology, "combined": combined})
-
-
-def _root_mean_square(values: NDArray[np.float64]) -> float:
-    return float(np.sqrt(np.nanmean(values**2)))
 
 
 def _shared_encoder(

@@ -126,7 +126,7 @@ def _draw(cells: pd.DataFrame, name: str, source: Source, folder: Path) -> None:
     cohort = source.cohort
     shown = cells.assign(label=cells["label"].where(cells["label"] != name, f"{name} (unseen)"))
     classes = [f"{name} (unseen)" if label == name else label for label in cohort.classes]
-    scores = ["anomaly", "attention_x_n", "morphology"]
+    scores = ["anomaly", "attention_x_n", "morph_distance"]
     save_figure(draw_distributions(shown, classes, cohort.control, scores), folder / f"scores-{name}")
     odd, usual = odd_and_usual(cells, name, cohort.control)
     groups = {

@@ -41,8 +41,10 @@ def unseen_project(plan: Plan, trial: Trial, test: UnseenTest) -> Project:
     cells = test.cell_table()
     cells.insert(0, "cell_id", rows + 1)
     cells["anomaly_percentile"] = 100 * (1 - cells["anomaly_p"])
-    usual = ControlMorphology.of(opened.measurements[train])
-    cells = pd.concat([cells, morphology_columns(opened.measurements[rows], usual)], axis=1)
+    measured = opened.measurements
+    assert measured is not None
+    shapes = morphology_columns(measured[rows], ControlMorphology.of(measured[train]))
+    cells = pd.concat([cells, shapes.drop(columns="morph_distance")], axis=1)
     said = test.bag_table(trial.settings.verdict)
     said.insert(1, "patient", opened.table["patient"].to_numpy()[bags])
     likely = said[[f"probability_{name}" for name in test.known]].to_numpy(np.float64)
