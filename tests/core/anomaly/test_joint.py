@@ -1,4 +1,4 @@
-"""The joint distance is as rare among control cells as the mean of two rarities."""
+"""The joint distance is as rare among control cells as the quadratic mean of two rarities."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ def share(control: NDArray[np.float64], d: float) -> float:
 
 
 @pytest.mark.parametrize("weight", [0.2, 0.5, 1.0])
-def test_its_share_of_control_cells_is_the_mean_of_two_shares(weight: float) -> None:
+def test_its_share_of_control_cells_is_the_quadratic_mean_of_two_shares(weight: float) -> None:
     joint = JointDistance.of(NETWORK, SHAPES, weight)
     (found,) = joint.distance(np.array([3.5]), np.array([9.0]))
-    expected = (1 - weight) * share(NETWORK, 3.5) + weight * share(SHAPES, 9.0)
-    assert share(NETWORK, float(found)) == pytest.approx(expected)
+    expected = (1 - weight) * share(NETWORK, 3.5) ** 2 + weight * share(SHAPES, 9.0) ** 2
+    assert share(NETWORK, float(found)) ** 2 == pytest.approx(expected)
 
 
 def test_a_cell_that_is_as_rare_in_both_keeps_its_distance() -> None:

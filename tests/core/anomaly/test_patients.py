@@ -75,6 +75,30 @@ def test_a_far_cell_is_no_more_certain_than_the_number_of_patients_allows() -> N
     assert many.p_value(np.array([1e9])) == pytest.approx(1 / (len(many) + 1))
 
 
+def test_where_enough_patients_have_such_cells_they_are_counted() -> None:
+    distances, patients = draw(np.random.default_rng(6), 30, 0.3)
+    calibration = Calibration(distances, patients)
+    for d in np.quantile(distances, [0.0, 0.3, 0.6, 0.85]):
+        shares = [(distances[patients == k] >= d).mean() for k in range(30)]
+        assert calibration.p_value(np.array([d])) == pytest.approx((1 + np.sum(shares)) / 31)
+    p = calibration.p_value(np.linspace(distances.min(), 2 * distances.max(), 2000))
+    assert (np.diff(p) <= 1e-12).all()
+    assert -np.diff(np.log(p)).min() < 0.1  # the model of the tail takes over without a leap
+    assert p[-1] < 1 / 31 / 3
+
+
+def test_p_values_stay_uniform_where_a_few_patients_lie_far_off() -> None:
+    rng = np.random.default_rng(7)
+    effect = rng.exponential(0.35, 400)
+    d = np.exp(effect)[:, None] * np.sqrt(rng.chisquare(8, (400, 6)))
+    known, new = Calibration(d[:100].ravel(), np.repeat(np.arange(100), 6)), d[100:, 0]
+    assert stats.kstest(known.p_value(new), "uniform").pvalue > 0.05
+    model = PatientEffects.fit(d[:100].ravel(), np.repeat(np.arange(100), 6))
+    assert model is not None
+    assert (model.survival(new) < 0.01).mean() > 0.02  # what a normal distribution of all patients would say
+    assert (known.p_value(new) < 0.01).mean() < 0.02
+
+
 def test_one_patient_or_one_cell_each_gives_plain_conformal_values() -> None:
     d, query = np.array([1.0, 2.0, 3.0, 4.0]), np.array([0.5, 2.5, 9.0])
     plain = Calibration(d).p_value(query)

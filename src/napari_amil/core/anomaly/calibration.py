@@ -17,17 +17,23 @@ from napari_amil.core.anomaly.patients import Floats, PatientEffects, patient_co
 from napari_amil.core.errors import AmilError
 from napari_amil.core.settings import ModelSettings
 
+_PATIENTS_TO_COUNT = 3
+"""Patients whose cells are enough to count; rarer scores are judged by the model of how patients differ.
+Chosen on the control cells of folds 0 and 1, some of whose images calibrated the others."""
+_ROUNDING = 1e-9
+
 
 class Calibration(nn.Module):
     """Sorted scores of held-out controls, and of whom each is.
 
-    The next cell is of another patient. Where the patients are known, a p-value is the chance that
-    a control cell of a *new* patient scores as high, with the differences between patients estimated
-    (`PatientEffects`), and a percentile counts every patient alike. Where they are not known, cells
-    are taken as exchangeable and the p-value is the conformal one (Bates et al. 2023, eq. 2). Between the two
-    stands what no assumption is needed for: with K patients, among cells of new patients a share
-    of at most ``alpha`` has ``p <= alpha`` only for ``alpha >= 1 / (K + 1)`` (Lee, Barber & Willett
-    2023); smaller p-values lean on the normal distribution of the patients' effects.
+    The next cell is of another patient. Where the patients are known, every patient counts alike, and
+    with ``S(d)`` the mean over K patients of the share of their cells at least as far, the p-value is
+    ``(1 + K S(d)) / (K + 1)``, which needs no assumption but that patients are exchangeable (Lee,
+    Barber & Willett 2023). It cannot be small with few patients. So from where ``S(d)`` falls below
+    ``3 / K`` on (or below a half) it falls as the chance does that a cell of a *new* patient scores as
+    high, with the differences between patients estimated (`PatientEffects`). Where the patients are
+    not known, cells are taken as exchangeable and the p-value is the conformal one (Bates et al.
+    2023, eq. 2).
 
     Parameters
     ----------
@@ -116,16 +122,32 @@ class Calibration(nn.Module):
         return 100.0 * np.sqrt(square * self.n_patients / (self.n_patients - 1))
 
     def p_value(self, d: Tensor | NDArray[Any]) -> Floats:
-        """Return p-values ``(1 + n S(d)) / (n + 1)``, ``n`` the number of control cells.
-
-        ``S(d)`` is the share of them at least as far, or the probability of that in a new patient.
-        """
+        """Return p-values; at least ``1 / (n + 1)``, ``n`` the number of control cells."""
         d = _floats(d)
+        n, share = len(self), self._farther(d)
         if self.effects is None:
-            share = 1.0 - np.searchsorted(self._sorted, d, side="left") / len(self)
-        else:
-            share = self.effects.survival(d)
-        return np.where(np.isnan(d), np.nan, (1.0 + len(self) * share) / (len(self) + 1.0))
+            return (1.0 + n * share) / (n + 1.0)
+        edge, factor = self._edge
+        tail = np.maximum(factor * self.effects.survival(d), 1.0 / (n + 1.0))
+        return np.where(d > edge, tail, self._among_patients(share))
+
+    def _farther(self, d: Floats) -> Floats:
+        """Return ``S(d)``: the share of held-out control cells at least as far; NaN stays NaN."""
+        return 1.0 - self.percentile(d) / 100.0
+
+    def _among_patients(self, share: Floats) -> Floats:
+        """Return the p-values of shares ``S(d)`` that patients make up."""
+        return (1.0 + self.n_patients * share) / (self.n_patients + 1.0)
+
+    @cached_property
+    def _edge(self) -> tuple[float, float]:
+        """Largest distance at which patients can be counted, and p over their modelled share there."""
+        assert self.effects is not None
+        share = self._farther(self._sorted)
+        last = int(np.flatnonzero(share >= min(_PATIENTS_TO_COUNT / self.n_patients, 0.5) - _ROUNDING)[-1])
+        edge = self._sorted[last : last + 1]
+        p = self._among_patients(share[last : last + 1])
+        return float(edge[0]), float(p[0] / self.effects.survival(edge)[0])
 
     @cached_property
     def _sorted(self) -> Floats:

@@ -15,17 +15,17 @@ from napari_amil.core.anomaly.patients import Floats
 
 
 class JointDistance(nn.Module):
-    """The distance at which a control cell is as rare as the mean of two rarities.
+    """The distance at which a control cell is as rare as two rarities are together.
 
     A network that never saw a kind of cell may map it onto control cells; its named measurements
     cannot be mapped away. Neither distance has a unit, so each becomes the share of control cells
     that lie at least as far, by the lognormal distribution of held-out control cells,
-    ``S(d) = 1 - Phi((ln d - m) / s)``. These are two p-values of one cell. Their arithmetic mean
-    (Vovk & Wang 2020, section 3) is small only where both are. The joint distance is where a control
-    cell's ``d`` has that share,
+    ``S(d) = 1 - Phi((ln d - m) / s)``. These are two p-values of one cell. Their quadratic mean
+    (a generalised mean of p-values, Vovk & Wang 2020, section 3)
 
-        ``exp(m + s Phi^-1(1 - (1 - w) S(d) - w S'(d')))``
+        ``S(D)^2 = (1 - w) S(d)^2 + w S'(d')^2``
 
+    is small only where both are. The joint distance D is where a control cell's ``d`` has that share,
     so that it is on the scale of ``d``; what it means is said by a `Calibration` of joint distances.
 
     Parameters
@@ -73,7 +73,7 @@ class JointDistance(nn.Module):
         by_shape = np.where(np.isnan(by_shape), by_network, by_shape)
         with np.errstate(divide="ignore", invalid="ignore"):  # a weight of 0, an unknown cell
             log_weights = np.log([1.0 - float(self.weight), float(self.weight)])
-            share = np.logaddexp(log_weights[0] + by_network, log_weights[1] + by_shape)
+            share = np.logaddexp(log_weights[0] + 2 * by_network, log_weights[1] + 2 * by_shape) / 2
         return np.exp(float(self.center[0]) - float(self.spread[0]) * ndtri_exp(np.minimum(share, 0.0)))
 
     def _log_share(self, distance: NDArray[Any], which: int) -> Floats:
