@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 import torch
 
+from napari_amil.core.anomaly.joint import JointDistance
 from napari_amil.core.anomaly.neighbours import ControlSample
 from napari_amil.core.cohort.synth import synthetic_smear
 from napari_amil.core.errors import AmilError
@@ -63,6 +64,20 @@ def test_the_words_are_those_of_the_row(known: Known) -> None:
     expected = [morphology_in_words(rows.loc[i].to_dict(), control) for i in evidence["cell_id"]]
     assert said == expected
     assert any(said)
+
+
+def test_the_look_and_the_measurements_of_an_unusual_cell_are_told_apart(known: Known) -> None:
+    _, recipe, table = known
+    latent, shape = np.exp([[0.0, 1.0], [0.0, 1.0]])
+    joint = JointDistance.of(latent, shape, 0.5)  # both: mean 0.5, deviation 0.5
+    scorer = replace(recipe.bundle.need_scorer(), joint=joint)
+    measured = replace(recipe, bundle=replace(recipe.bundle, scorer=scorer))
+    told = table.assign(latent_distance=np.exp(0.5 + 0.5 * 2.0), morph_distance=np.exp(0.5))
+    told.loc[told.index[0], "latent_distance"] = np.exp(0.5)
+    evidence = field_evidence(told, np.zeros((len(table), 1, 8), np.float32), measured, "m")
+    line = "look: more unusual than 97.7 % of control cells; measurements: than 50 %"
+    assert (evidence["words"][1:, 0] == line).all()
+    assert not evidence["words"][0, 0].startswith("look")
 
 
 def test_the_pictures_are_those_of_the_nearest_controls(known: Known) -> None:

@@ -76,6 +76,10 @@ class JointDistance(nn.Module):
             share = np.logaddexp(log_weights[0] + 2 * by_network, log_weights[1] + 2 * by_shape) / 2
         return np.exp(float(self.center[0]) - float(self.spread[0]) * ndtri_exp(np.minimum(share, 0.0)))
 
+    def shares(self, latent: NDArray[Any], morphology: NDArray[Any]) -> Floats:
+        """Return ``S(d)`` and ``S'(d')``, ``(n_cells, 2)``: shares of control cells that lie as far."""
+        return np.exp(np.column_stack([self._log_share(latent, 0), self._log_share(morphology, 1)]))
+
     def _log_share(self, distance: NDArray[Any], which: int) -> Floats:
         """Return ``ln S(d)``: of control cells, the share that lies as far, however small it is."""
         with np.errstate(divide="ignore"):

@@ -89,7 +89,7 @@ def draw_evaluation(scored: Scored, classes: Sequence[str]) -> dict[str, Figure]
     matrix = confusion_matrix(labels, probabilities.argmax(axis=1), labels=range(len(classes)))
     cells = scored.cells.merge(bags[["bag", "label"]], on="bag")
     shown = [name for name in classes if (cells["label"] == name).any()]
-    drawn = [name for name in CELL_SCORES if cells[name].notna().any()]
+    drawn = [name for name in CELL_SCORES if name != "latent_distance" and cells[name].notna().any()]
     called = probabilities.argmax(axis=1) == labels
     null_p = cells.loc[cells["label"] == scored.control, "anomaly_p"].to_numpy(np.float64)
     return {

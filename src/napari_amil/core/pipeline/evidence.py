@@ -23,6 +23,7 @@ LEVELS = (50.0, 95.0, 99.0)
 """Percentiles of control cells that a colour bar shows."""
 MOST_WORDS = 5
 NEIGHBOURS = 5
+_UNUSUAL = 95.0  # per cents of control cells that are less unusual
 _ORDERS = ("anomaly", "attention", "pool_weight")
 """Scores whose highest cells are removed first, beside the contribution itself."""
 
@@ -47,7 +48,7 @@ def field_evidence(
 
     Returns
     -------
-    ``cell_id (n,)``, embeddings ``z (n, k)``, ``words (n, 5)``, the scores ``anomaly``, ``latent_distance``,
+    ``cell_id (n,)``, embeddings ``z (n, k)``, ``words (n, 6)``, the scores ``anomaly``, ``latent_distance``,
     ``attention`` and ``pool_weight (n,)``, rows ``control (n, c)`` of ``control_picture (m, size, size, 3)``
     and ``control_image (m,)`` with ``control_distance (n, c)``, ``control_level (3, 2)`` (per cents of
     held-out control cells that are less anomalous, and the distance from which on), and ``model ()``. The
@@ -74,12 +75,27 @@ def _control_levels(calibration: Calibration) -> NDArray[np.float64]:
 
 
 def _words(table: pd.DataFrame, scorer: Scorer) -> NDArray[np.str_]:
-    words = np.full((len(table), MOST_WORDS), "", dtype="<U80")
+    words = np.full((len(table), 1 + MOST_WORDS), "", dtype="<U80")
     if scorer.morphology is not None:
+        parts = _parts_in_words(table, scorer)
         for number, row in enumerate(table.to_dict("records")):
-            said = morphology_in_words(row, scorer.morphology, most=MOST_WORDS)
+            said = parts[number] + morphology_in_words(row, scorer.morphology, most=MOST_WORDS)
             words[number, : len(said)] = said
     return words
+
+
+def _parts_in_words(table: pd.DataFrame, scorer: Scorer) -> list[list[str]]:
+    """Return what the embedding and what the measurements say of each cell that is unusual in either."""
+    if scorer.joint is None:
+        return [[]] * len(table)
+    shares = scorer.joint.shares(table["latent_distance"].to_numpy(), table["morph_distance"].to_numpy())
+    less = 100.0 - 100.0 * np.clip(shares, 0.001, 1.0)
+    return [
+        [f"look: more unusual than {look:.3g} % of control cells; measurements: than {shape:.3g} %"]
+        if max(look, shape) >= _UNUSUAL and np.isfinite(shape)
+        else []
+        for look, shape in less.tolist()
+    ]
 
 
 def _control_pictures(z: NDArray[np.float32], controls: ControlSample | None) -> dict[str, NDArray[Any]]:

@@ -86,7 +86,8 @@ class ControlCells:
                 inside = usual.distance(self.measurements)
                 outside = inside if self.part is None else left_out_distances(self.measurements, self.part)
             except AmilError as error:
-                yield Warned(f"{error} The columns 'morph_<name>_z' stay empty.")
+                empty = " and the columns 'morph_<name>_z' stay empty" if usual is None else ""
+                yield Warned(f"{error} Until then only the embedding says how unusual a cell is{empty}.")
             else:
                 joint = JointDistance.of(left_out, outside, weight) if weight else None
                 left_out, seen = anomaly_of(joint, left_out, outside), anomaly_of(joint, seen, inside)
