@@ -47,9 +47,14 @@ def test_the_most_anomalous_cells_are_still_told_apart() -> None:
     far = np.array([10.0, 20.0, 40.0, 80.0, 160.0])
     found = joint.distance(far, far)
     assert (np.diff(found) > 1).all()
-    assert joint.distance(far, np.full(5, np.exp(1.5))).max() < np.quantile(
-        NETWORK, 0.85
-    )  # one alone is not enough
+
+
+def test_very_rare_to_the_network_alone_is_enough_but_odd_measurements_alone_are_not() -> None:
+    joint = JointDistance.of(NETWORK, SHAPES, 0.5)
+    (found,) = joint.distance(np.array([10.0]), np.array([np.exp(1.5)]))
+    assert share(NETWORK, float(found)) == pytest.approx(32 * share(NETWORK, 10.0))
+    (ordinary,) = joint.distance(np.array([np.exp(1.0)]), np.array([500.0]))
+    assert ordinary < np.quantile(NETWORK, 0.85)
 
 
 def test_it_is_stored_and_without_it_the_network_counts() -> None:
