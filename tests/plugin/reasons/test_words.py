@@ -51,7 +51,8 @@ def test_a_cell_at_the_border_says_why_it_has_no_score() -> None:
 
 def test_certainty_is_said_by_q() -> None:
     assert _words.certainty({"anomaly_q": 0.04}).startswith("Stands out: of cells this unusual at most 4 %")
-    assert _words.certainty({"anomaly_q": 0.2}).endswith("as unusual (q = 0.20).")
+    assert _words.certainty({"anomaly_q": 0.2}).startswith("Not sure: of cells this unusual up to 20 %")
+    assert _words.certainty({"anomaly_q": 0.4}).endswith("as unusual (q = 0.40).")
     assert _words.certainty({"anomaly_q": np.nan}) == _words.certainty({}) == ""
 
 

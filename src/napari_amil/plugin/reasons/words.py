@@ -43,6 +43,9 @@ _MEANINGS = {
     "area_px": "Area inside the outline.",
 }
 
+_WORTH_A_LOOK = 0.25
+"""Below this q-value a cell deserves a look, though it is not sure enough to stand out."""
+
 _NUMBERS = (
     ("anomaly_percentile", "Percentile among control cells {:.2f}{}"),
     ("anomaly", "Distance from control cells {:.3g}{}"),
@@ -91,12 +94,17 @@ def certainty(row: Mapping[str, Any]) -> str:
 
     >>> certainty({"anomaly_q": 0.012})
     'Stands out: of cells this unusual at most 1.2 % are false alarms.'
+    >>> certainty({"anomaly_q": 0.069})
+    'Not sure: of cells this unusual up to 6.9 % are false alarms; 5 % is the limit.'
     """
     q = float(row.get("anomaly_q", np.nan))
     if not np.isfinite(q):
         return ""
     if q < ANOMALOUS_Q:
         return f"Stands out: of cells this unusual at most {per_cent(q)} are false alarms."
+    if q < _WORTH_A_LOOK:
+        limit = per_cent(ANOMALOUS_Q)
+        return f"Not sure: of cells this unusual up to {per_cent(q)} are false alarms; {limit} is the limit."
     return f"Chance explains it: among so many cells some are as unusual (q = {q:.2f})."
 
 
