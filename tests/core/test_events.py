@@ -19,6 +19,7 @@ from napari_amil.core.events import (
     drain,
     from_dict,
     to_dict,
+    translated,
 )
 
 EVENTS = [
@@ -80,3 +81,11 @@ def test_an_error_of_the_listener_stops_the_work() -> None:
     running = work(EVENTS, 1)
     with pytest.raises(KeyboardInterrupt):
         drain(running, cancel)
+
+
+def test_work_inside_other_work_says_what_is_made_of_its_events_and_returns_its_result() -> None:
+    heard: list[Event] = []
+    steps = translated(work(EVENTS, 42), lambda event: Warned("a step") if isinstance(event, Step) else None)
+    assert drain(steps, heard.append) == 42
+    assert heard == [Warned("a step")] * sum(isinstance(event, Step) for event in EVENTS)
+    assert heard

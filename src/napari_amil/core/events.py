@@ -5,7 +5,9 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
+
+Result = TypeVar("Result")
 
 EVENTS_FILE = "events.jsonl"
 """Name of the file in a run folder that holds what was said, one JSON record a line with its ``time``."""
@@ -113,3 +115,18 @@ def drain(work: Events, on_event: Callable[[Event], None] | None = None) -> Any:
             return stop.value
         if on_event is not None:
             on_event(event)
+
+
+def translated(
+    work: Generator[Event, None, Result], translate: Callable[[Event], Event | None]
+) -> Generator[Event, None, Result]:
+    """Run ``work`` inside other work: pass on what ``translate`` makes of each event, nothing for None."""
+    while True:
+        try:
+            event = next(work)
+        except StopIteration as stop:
+            result: Result = stop.value
+            return result
+        said = translate(event)
+        if said is not None:
+            yield said

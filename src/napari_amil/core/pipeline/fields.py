@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,7 +15,7 @@ from napari_amil.core.bundle import Bundle
 from napari_amil.core.detection.predict import find_in_view, roi_maps
 from napari_amil.core.detection.select import Candidates
 from napari_amil.core.detection.view import View, view_of
-from napari_amil.core.events import Event, Step, Warned
+from napari_amil.core.events import Event, Result, Step, Warned, translated
 from napari_amil.core.images.crops import extract_crops
 from napari_amil.core.images.fields import Field, as_field, pixel_um_of
 from napari_amil.core.images.foreground import REFERENCE_DIAMETER_PX
@@ -26,8 +26,6 @@ from napari_amil.core.morphology.measures import measure
 from napari_amil.core.pipeline.blocks import Seen, blocks
 from napari_amil.core.settings import RunSettings
 from napari_amil.core.types import Cells, Image
-
-Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,16 +115,13 @@ def without_steps(
 
     ``but_keep`` passes on the steps too, for an image that takes long.
     """
-    while True:
-        try:
-            event = next(work)
-        except StopIteration as stop:
-            result: Result = stop.value
-            return result
+
+    def named(event: Event) -> Event | None:
         if isinstance(event, Warned):
-            yield Warned(f"{image}: {event.message}")
-        elif but_keep:
-            yield event
+            return Warned(f"{image}: {event.message}")
+        return event if but_keep else None
+
+    return (yield from translated(work, named))
 
 
 def field_instances(image: Image | Field | Seen, cells: Cells, recipe: Recipe) -> NDArray[Any]:

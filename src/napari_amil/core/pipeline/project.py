@@ -17,7 +17,7 @@ from scipy.sparse.csgraph import connected_components
 
 from napari_amil.core.bundle import starter_path
 from napari_amil.core.errors import AmilError
-from napari_amil.core.events import Event, Step, Warned
+from napari_amil.core.events import Event, Step, Warned, translated
 from napari_amil.core.exchange.project import Project, read_project, read_project_card, write_project
 from napari_amil.core.pipeline.cohorts import Source
 from napari_amil.core.pipeline.fields import Recipe
@@ -159,20 +159,18 @@ def _told(
     work: Generator[Event, None, Scored], before: int, total: int, said: set[str]
 ) -> Generator[Event, None, Scored]:
     """Pass on the events of one portion: steps counted over all, the same warning once."""
-    while True:
-        try:
-            event = next(work)
-        except StopIteration as stop:
-            scored: Scored = stop.value
-            return scored
+
+    def of_all(event: Event) -> Event | None:
         if isinstance(event, Step):
-            if event.done < event.total:
-                yield replace(event, done=before + event.done, total=total)
-        elif not isinstance(event, Warned):
-            yield event
-        elif event.message not in said:
+            last = event.done >= event.total
+            return None if last else replace(event, done=before + event.done, total=total)
+        if isinstance(event, Warned):
+            if event.message in said:
+                return None
             said.add(event.message)
-            yield event
+        return event
+
+    return (yield from translated(work, of_all))
 
 
 def _keep(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,7 +15,7 @@ from napari_amil.core.anomaly.bootstrap import ControlMoments
 from napari_amil.core.anomaly.calibration import Calibration
 from napari_amil.core.anomaly.gaussian import LatentGaussian
 from napari_amil.core.anomaly.novelty import Novelty
-from napari_amil.core.events import EpochReport, Event, Step, Warned
+from napari_amil.core.events import EpochReport, Event, Result, Step, Warned, translated
 from napari_amil.core.mil.batch import BagArrays
 from napari_amil.core.mil.instances import sizes_of
 from napari_amil.core.mil.model import AmilModel, embed_all
@@ -23,8 +23,6 @@ from napari_amil.core.settings import RunSettings
 from napari_amil.core.training.loop import FittedModel, fit_encoder, fit_model
 from napari_amil.core.training.reference import ControlCells, Reference
 from napari_amil.core.training.units import deal_units
-
-Result = TypeVar("Result")
 
 _PARTS = 5  # parts that are left out where no network is trained without them
 _FEWEST_CELLS = 5  # of a bag whose other cells are left in; with fewer it stands for nothing
@@ -159,11 +157,10 @@ def _network(
 
 def _as_steps(work: Generator[Event, None, Result], name: str) -> Generator[Event, None, Result]:
     """Pass on the epochs of a training that is not the user's own as mere steps."""
-    while True:
-        try:
-            event = next(work)
-        except StopIteration as stop:
-            result: Result = stop.value
-            return result
-        if isinstance(event, EpochReport):
-            yield Step("calibration", event.epoch + 1, event.n_epochs, name)
+
+    def as_step(event: Event) -> Event | None:
+        if not isinstance(event, EpochReport):
+            return None
+        return Step("calibration", event.epoch + 1, event.n_epochs, name)
+
+    return (yield from translated(work, as_step))

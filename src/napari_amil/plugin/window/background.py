@@ -13,6 +13,8 @@ from qtpy.QtCore import QObject, Signal
 
 from napari_amil.core.errors import AmilError
 
+_is_alive: Callable[[QObject], bool] = isalive
+
 
 class Background(QObject):
     """Calls one function after the other in threads of their own; it may be gone before they end."""
@@ -76,7 +78,7 @@ class _Post(QObject):
 
     def _deliver(self, address: Callable[[], QObject | None], call: Callable[[Any], None]) -> None:
         owner = address()
-        if owner is not None and isalive(owner):  # type: ignore[no-untyped-call]
+        if owner is not None and _is_alive(owner):
             call(owner)
 
 
