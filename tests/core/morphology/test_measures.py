@@ -10,7 +10,7 @@ import pytest
 from napari_amil.core.cohort.smear import SynthSettings, synthetic_smear
 from napari_amil.core.images.normalise import normalise
 from napari_amil.core.morphology.masks import cell_grid
-from napari_amil.core.morphology.measures import NAMES, OF_PARTS, measure
+from napari_amil.core.morphology.measures import NAMES, OF_PARTS, is_empty, measure
 from napari_amil.core.types import Cells
 
 Draw = Callable[..., tuple[np.ndarray, Cells]]
@@ -143,7 +143,11 @@ def test_of_a_cut_cell_only_the_stain_is_known(draw: Draw) -> None:
 
 def test_an_empty_box_is_unknown_and_no_error() -> None:
     field = np.ones((90, 90, 3), np.float32)
-    assert np.isnan(measure(field, Cells(np.array([[20, 20, 60, 60], [30, 30, 31, 31]])), 40.0)).all()
+    found = measure(field, Cells(np.array([[20, 20, 60, 60], [30, 30, 31, 31]])), 40.0)
+    assert np.isnan(found).all()
+    assert is_empty(found).tolist() == [True, True]
+    found[1, NAMES.index("density")] = 0.5  # the border of the image cuts it
+    assert is_empty(found).tolist() == [True, False]
 
 
 def test_a_neighbour_that_touches_is_left_out(draw: Draw) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from scipy import ndimage
+from skimage.io import imread, imsave
 
 from napari_amil.core.anomaly.neighbours import ControlSample
 from napari_amil.core.bundle import load_bundle, save_bundle
@@ -129,6 +131,26 @@ def test_too_little_is_refused_and_little_is_said(listed: Path, recipe: Recipe) 
     ill = [replace(bag, patient="ill") for bag in source.cohort]
     with pytest.raises(CohortError, match="named like a disease"):
         calibrated(replace(source, cohort=replace(source.cohort, bags=tuple(ill))), recipe)
+
+
+def test_a_box_without_a_cell_is_no_control(listed: Path, recipe: Recipe, tmp_path: Path) -> None:
+    shutil.copytree(listed.parent, tmp_path / "cohort")
+    source = controls(tmp_path / "cohort" / listed.name)
+    whole, _ = calibrated(source, recipe)
+    image, cells = next(iter(source.cohort.bags[0].cells.items()))
+    y0, x0, y1, x1 = cells.take(~cells.touches_border).boxes[0].astype(int)
+    path = source.files[image][0]
+    pixels = imread(path)
+    pixels[y0 - 9 : y1 + 9, x0 - 9 : x1 + 9] = np.percentile(pixels, 99, axis=(0, 1))
+    imsave(path, pixels, check_contrast=False)
+    result, warned = calibrated(source, recipe)
+    said = next(message for message in warned if "no cell" in message)
+    assert said.endswith(f"the first in '{image}'.")
+    n_empty = int(said.split()[0])
+    assert n_empty >= 1
+    calibration = [one.bundle.need_scorer().calibration for one in (whole, result)]
+    assert len(calibration[0]) - len(calibration[1]) == n_empty
+    assert result.bundle.card["calibration"]["n_cells"] == len(calibration[1])
 
 
 def test_loose_images_count_as_patients(listed: Path, recipe: Recipe, tmp_path: Path) -> None:

@@ -20,7 +20,6 @@ from napari_amil.core.pipeline.controls import (
     control_sample,
     morphology_columns,
     nearest_controls,
-    places,
 )
 from napari_amil.core.pipeline.evaluate import delete_cells
 from napari_amil.core.pipeline.fields import Recipe, measured_instances
@@ -85,8 +84,7 @@ def test_the_sample_of_controls_knows_where_its_cells_are(recipe: Recipe, gather
     bags = BagArrays(gathered.values, gathered.rows, labels, patients, ("control",), "control")
     model = recipe.bundle.need_scorer().model
     sample = control_sample(gathered, bags, model, recipe.device)
-    images, boxes = places(gathered)
-    known = {(image, *box) for image, box in zip(images, boxes.tolist(), strict=True)}
+    known = {(image, *box) for image, box in zip(gathered.images, gathered.boxes.tolist(), strict=True)}
     assert {(i, *b) for i, b in zip(sample.images, sample.boxes.tolist(), strict=True)} <= known
     assert sample.thumbnails([0])[0].shape == (64, 64, 3)
     found = nearest_controls(sample.z[[4, 2]].numpy(), sample, 3)

@@ -25,7 +25,7 @@ def file_digests(files: Mapping[str, Place]) -> dict[str, str]:
         if path.is_file():
             by_size[path.stat().st_size].add(path)
     content = {
-        path: _digest(path) if len(paths) > 1 else str(path) for paths in by_size.values() for path in paths
+        path: content_hash(path) if len(paths) > 1 else str(path) for paths in by_size.values() for path in paths
     }
     return {name: f"{content[path]}#{page}" for name, (path, page) in files.items() if path in content}
 
@@ -60,7 +60,7 @@ def _without(bag: Bag, images: Iterable[str]) -> Bag:
     )
 
 
-def _digest(path: Path) -> str:
+def content_hash(path: Path) -> str:
     """Return the hash of a file's bytes, or its name where it cannot be read."""
     try:
         with path.open("rb") as file:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
@@ -65,6 +67,11 @@ _EDGE = 0.25  # what is less deep is pale because it is thin, and is no pallor
 _CENTRE = 0.62  # what is deeper is the centre
 _HEART = 0.85  # what is deeper is the middle of a target
 _PALE = 0.75  # share of the density of the rim below which a pixel is pale
+
+
+def is_empty(measurements: NDArray[Any]) -> Bools:
+    """Return for which rows ``(n_cells,)`` of measurements nothing was seen: the box holds no cell."""
+    return np.isnan(measurements).all(axis=1)
 
 
 def measure(normalised: NDArray[np.float32], cells: Cells, diameter_px: float) -> Floats:

@@ -23,12 +23,18 @@ from napari_amil.core.events import Event, Warned
 from napari_amil.core.mil.batch import BagArrays
 from napari_amil.core.mil.instances import measurements_of
 from napari_amil.core.mil.model import embed_all
-from napari_amil.core.pipeline.cohorts import Gathered, Source, gather, without_cut_cells
+from napari_amil.core.pipeline.cohorts import (
+    Gathered,
+    Source,
+    gather,
+    without_cut_cells,
+    without_empty_boxes,
+)
 from napari_amil.core.pipeline.controls import control_sample
 from napari_amil.core.pipeline.drift import FieldNotes, drift
 from napari_amil.core.pipeline.fields import Recipe, measured_instances
 from napari_amil.core.pipeline.focus import focus_of
-from napari_amil.core.pipeline.train import cohort_hash, image_names
+from napari_amil.core.pipeline.train import cohort_hash
 from napari_amil.core.settings import RunSettings
 from napari_amil.core.training.reference import ControlCells
 from napari_amil.core.training.units import independent_units
@@ -66,9 +72,9 @@ def calibrate(source: Source, recipe: Recipe) -> Generator[Event, None, Calibrat
     _refuse_diseases(source, scorer)
     notes = FieldNotes(measured_instances)
     gathered: Gathered = without_cut_cells((yield from gather(source, recipe, notes)))
-    bags = _as_controls(gathered)
+    bags = yield from without_empty_boxes(_as_controls(gathered), gathered)
     rows = bags.control_cells()[0]
-    units = yield from _units(bags, rows, image_names(gathered))
+    units = yield from _units(bags, rows, gathered.images)
     latents = embed_all(scorer.model, gathered.values, recipe.device)
     settings = recipe.bundle.settings
     cells = latents[rows], measurements_of(gathered.values[rows])

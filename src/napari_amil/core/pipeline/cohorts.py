@@ -13,9 +13,12 @@ from numpy.typing import NDArray
 from napari_amil.core.cohort.levels import at_level
 from napari_amil.core.cohort.readers import read_cohort
 from napari_amil.core.errors import AmilError, ImageError
-from napari_amil.core.events import Event, Failed, Step
+from napari_amil.core.events import Event, Failed, Step, Warned
 from napari_amil.core.images.fields import Field, is_large, open_field
 from napari_amil.core.images.read import ImageSource, find_images, locate
+from napari_amil.core.mil.batch import BagArrays
+from napari_amil.core.mil.instances import measurements_of
+from napari_amil.core.morphology.measures import is_empty
 from napari_amil.core.pipeline.blocks import Seen
 from napari_amil.core.pipeline.fields import Recipe, detect_seen, recipe_for, see, without_steps
 from napari_amil.core.types import Bag, Cells, Cohort
@@ -57,6 +60,22 @@ class Gathered:
     cohort: Cohort
     values: NDArray[Any]
     rows: tuple[NDArray[np.int64], ...]
+
+    @property
+    def images(self) -> NDArray[np.str_]:
+        """Image of each stored cell, ``(n_cells,)``."""
+        names = np.full(len(self.values), "", dtype=object)
+        for bag, rows in zip(self.cohort, self.rows, strict=True):
+            names[rows] = np.repeat(list(bag.cells), [len(cells) for cells in bag.cells.values()])
+        return names.astype(np.str_)
+
+    @property
+    def boxes(self) -> NDArray[np.float32]:
+        """Box of each stored cell, ``(n_cells, 4)``."""
+        boxes = np.full((len(self.values), 4), np.nan, dtype=np.float32)
+        for bag, rows in zip(self.cohort, self.rows, strict=True):
+            boxes[rows] = np.concatenate([cells.boxes for cells in bag.cells.values()])
+        return boxes
 
 
 def open_source(inputs: Sequence[Path], control: str) -> Source:
@@ -150,6 +169,23 @@ def without_cut_cells(gathered: Gathered) -> Gathered:
             "The border of its image cuts every cell, so there is nothing to do; use larger fields."
         )
     return replace(gathered, cohort=replace(gathered.cohort, bags=tuple(bags)), rows=tuple(rows))
+
+
+def without_empty_boxes(bags: BagArrays, gathered: Gathered) -> Generator[Event, None, BagArrays]:
+    """Return the bags without boxes that hold no cell, which are unlike any cell; say which they were.
+
+    Parameters
+    ----------
+    bags
+        The cells of ``gathered`` as bags.
+    gathered
+        Its values have measurements.
+    """
+    empty = is_empty(measurements_of(gathered.values))
+    if empty.any():
+        first = gathered.images[empty.argmax()]
+        yield Warned(f"{empty.sum()} box(es) hold no cell and are left out, the first in '{first}'.")
+    return bags.without(empty)
 
 
 Owners = list[tuple[str, Cells, NDArray[np.int64]]]

@@ -52,12 +52,11 @@ def control_sample(
     """
     rows, patients = bags.control_cells()
     chosen = rows[balanced_rows(patients, seed=seed)]
-    images, boxes = places(gathered)
     instances = Instances.of(gathered.values[chosen])
     z: Tensor = embed_all(model, instances, device).mean(dim=1)
     pixels = instances.pixels.numpy()
     return ControlSample.of(
-        z, boxes[chosen], images[chosen].tolist(), pixels if pixels.dtype == np.uint8 else None
+        z, gathered.boxes[chosen], gathered.images[chosen].tolist(), pixels if pixels.dtype == np.uint8 else None
     )
 
 
@@ -93,13 +92,3 @@ def nearest_controls(z: NDArray[np.floating], controls: ControlSample, count: in
             "distance": distance.ravel(),
         }
     )
-
-
-def places(gathered: Gathered) -> tuple[NDArray[np.str_], NDArray[np.float32]]:
-    """Return image ``(n_cells,)`` and box ``(n_cells, 4)`` of each stored cell."""
-    images = np.full(len(gathered.values), "", dtype=object)
-    boxes = np.full((len(gathered.values), 4), np.nan, dtype=np.float32)
-    for bag, rows in zip(gathered.cohort, gathered.rows, strict=True):
-        images[rows] = np.repeat(list(bag.cells), [len(cells) for cells in bag.cells.values()])
-        boxes[rows] = np.concatenate([cells.boxes for cells in bag.cells.values()])
-    return images.astype(np.str_), boxes

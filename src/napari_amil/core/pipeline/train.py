@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from napari_amil.core.anomaly.calibration import Calibration
 from napari_amil.core.bundle import INTENDED_USE, Bundle, Scorer
@@ -18,7 +17,13 @@ from napari_amil.core.cohort.folds import split
 from napari_amil.core.events import Event
 from napari_amil.core.mil.batch import BagArrays
 from napari_amil.core.mil.instances import measurements_of, pixels_of, sizes_of
-from napari_amil.core.pipeline.cohorts import Gathered, Source, gather, without_cut_cells
+from napari_amil.core.pipeline.cohorts import (
+    Gathered,
+    Source,
+    gather,
+    without_cut_cells,
+    without_empty_boxes,
+)
 from napari_amil.core.pipeline.controls import control_sample
 from napari_amil.core.pipeline.drift import FieldNotes
 from napari_amil.core.pipeline.fields import Recipe, measured_instances
@@ -55,8 +60,9 @@ def train_scorer(
     gathered: Gathered = yield from gather(labelled, recipe, notes)
     gathered = without_cut_cells(gathered)
     bags = as_arrays(gathered, embed_measurements=recipe.settings.model.measured)
+    bags = yield from without_empty_boxes(bags, gathered)
     fitted: FittedModel = yield from fit_model(bags, recipe.settings, recipe.device, checkpoint, stop=stop)
-    units = independent_units(bags, image_names(gathered))
+    units = independent_units(bags, gathered.images)
     usual: Reference = yield from fit_reference(
         bags, units, fitted, recipe.settings, recipe.device, measurements_of(gathered.values)
     )
@@ -90,14 +96,6 @@ def as_arrays(gathered: Gathered, *, embed_measurements: bool) -> BagArrays:
     patients = tuple(bag.patient for bag in cohort)
     values = gathered.values if embed_measurements else pixels_of(gathered.values)
     return BagArrays(values, gathered.rows, labels, patients, cohort.classes, cohort.control)
-
-
-def image_names(gathered: Gathered) -> NDArray[np.str_]:
-    """Return the image of each stored cell, ``(n_cells,)``."""
-    names = np.full(len(gathered.values), "", dtype=object)
-    for bag, rows in zip(gathered.cohort, gathered.rows, strict=True):
-        names[rows] = np.repeat(list(bag.cells), [len(cells) for cells in bag.cells.values()])
-    return names.astype(np.str_)
 
 
 def _scorer_card(gathered: Gathered, fitted: FittedModel, seconds: float) -> dict[str, Any]:

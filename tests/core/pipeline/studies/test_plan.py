@@ -97,6 +97,39 @@ def test_a_class_that_is_left_out_is_only_tested(source: Source, recipe: Recipe,
     np.testing.assert_array_equal(np.unique(test.labels), [-1, 0, 1])
 
 
+def test_a_cohort_that_was_copied_is_the_same(
+    cohort: Path, recipe: Recipe, tiny: RunSettings, tmp_path: Path
+) -> None:
+    protocol = StudyProtocol(runs=1)
+
+    def results(listed: Path) -> list[Path]:
+        plan = Plan(protocol.source(open_source([listed], "control")), protocol, tmp_path / "work")
+        drain(plan.add("one", tiny, recipe))
+        return [trial.result for trial in plan.trials["one"]]
+
+    before = results(cohort)
+    copied = Path(shutil.copytree(cohort.parent, tmp_path / "cohort", copy_function=shutil.copyfile))
+    assert results(copied / cohort.name) == before
+    images = sorted(copied.rglob("*.png"))
+    shutil.copyfile(images[0], images[-1])
+    assert not set(results(copied / cohort.name)) & set(before)
+
+
+def test_of_what_is_learned_no_box_is_empty_and_all_is_tested(
+    source: Source, recipe: Recipe, tmp_path: Path
+) -> None:
+    plan = _plan(source, StudyProtocol(runs=1), recipe, tmp_path)
+    group = plan.groups()[0]
+    cells = open_cells(group.trials[0].cells, group.classes, group.control)
+    instances = np.array(cells.bags.instances)
+    gone = [rows[0] for rows in cells.bags.rows]
+    instances["measurements"][gone] = np.nan
+    emptied = replace(cells, bags=replace(cells.bags, instances=instances))
+    for before, after, lost in zip(group.sides(cells), group.sides(emptied), (1, 0), strict=True):
+        assert after.patients == before.patients
+        assert [len(rows) + lost for rows in after.rows] == [len(rows) for rows in before.rows]
+
+
 def test_a_copy_of_a_test_image_leaves_the_training(
     cohort: Path, recipe: Recipe, tiny: RunSettings, tmp_path: Path
 ) -> None:

@@ -6,12 +6,14 @@ import hashlib
 import shutil
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from napari_amil.core.cohort.copies import content_hash
 from napari_amil.core.errors import AmilError
 from napari_amil.core.evaluation.ablation import digest
 from napari_amil.core.evaluation.comparison import Truth
@@ -96,7 +98,7 @@ def cells_folder(source: Source, recipe: Recipe, work: Path, *, measured: bool) 
         for bag in source.cohort
     ]
     files = [
-        [name, page, (stat := path.stat()).st_size, stat.st_mtime_ns]
+        [name, page, _content(path, path.stat().st_mtime_ns)]
         for name, (path, page) in sorted(source.files.items())
     ]
     return work / f"cells-{model.encoder}-{digest(seen, stages, bags, files)}"
@@ -149,6 +151,12 @@ def _cell_table(gathered: Gathered) -> pd.DataFrame:
             part["cell_type"] = bag.cell_type.get(image, np.full(len(cells), ""))
             parts.append(part)
     return pd.concat(parts, ignore_index=True)
+
+
+@lru_cache(maxsize=None)
+def _content(path: Path, _written_ns: int) -> str:
+    """Return the hash of a file's bytes: a copied or mounted cohort is the same one, whatever its dates."""
+    return content_hash(path)
 
 
 def _fingerprint(recipe: Recipe) -> str:
