@@ -150,6 +150,34 @@ def test_an_empty_box_is_unknown_and_no_error() -> None:
     assert is_empty(found).tolist() == [True, False]
 
 
+def test_the_edge_of_a_neighbour_is_no_cell_and_a_small_fragment_is_one(draw: Draw) -> None:
+    field, cells = draw()
+    beside = Cells(cells.boxes + np.array([0, 31, 0, 31], np.float32))
+    assert is_empty(measure(field, beside, 40.0)).all()
+    outlined = Cells(beside.boxes, cells.outlines)
+    assert not is_empty(measure(field, outlined, 40.0)).any()
+    fragment, _ = draw(lambda angle: 0.5)
+    found = values(np.roll(fragment, 7, axis=(0, 1)), cells)
+    assert found["diameter"] == pytest.approx(
+        0.5, rel=0.15
+    )  # the edge of what fills little of its box is soft
+
+
+@pytest.mark.parametrize("colour", [(0.1, 0.1, 0.1), (0.1, 0.75, 0.95)])
+def test_of_a_cell_behind_a_pointer_or_a_printed_line_nothing_is_known(
+    draw: Draw, colour: tuple[float, float, float]
+) -> None:
+    field, cells = draw()
+    spot, line = field.copy(), field.copy()
+    spot[36:42, 36:42] = colour
+    line[:, 36:42] = colour
+    assert is_empty(np.concatenate([measure(f, cells, 40.0) for f in (field, spot, line)])).tolist() == [
+        False,
+        False,
+        True,
+    ]
+
+
 def test_a_neighbour_that_touches_is_left_out(draw: Draw) -> None:
     field, cells = draw()
     both = np.minimum(field, np.roll(field, 38, axis=1))

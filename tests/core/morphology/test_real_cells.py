@@ -11,7 +11,7 @@ from sklearn.metrics import roc_auc_score
 from napari_amil.core.images.foreground import typical_diameter
 from napari_amil.core.images.normalise import normalise
 from napari_amil.core.images.read import read_image
-from napari_amil.core.morphology.measures import NAMES, measure
+from napari_amil.core.morphology.measures import NAMES, is_empty, measure
 from napari_amil.core.types import Cells
 
 TELLING = {
@@ -43,6 +43,19 @@ def measured(chula: Path) -> pd.DataFrame:
         part = pd.DataFrame(measure(field, boxes, typical_diameter(field)), columns=list(NAMES))
         parts.append(part.assign(cell_type=group["cell_type"].to_numpy()))
     return pd.concat(parts, ignore_index=True)
+
+
+@pytest.mark.parametrize(("number", "n_empty"), [(8, 3), (57, 1), (68, 1), (267, 0)])
+def test_labels_beside_a_cell_or_behind_a_pointer_are_no_cells(
+    chula: Path, number: int, n_empty: int
+) -> None:
+    image = f"images/{number}.jpg"  # in 8 a pointer, in 57 and 68 labels between cells
+    listed = pd.read_csv(chula / "bags.csv").query("image == @image")
+    field = normalise(read_image(chula / image))
+    boxes = Cells.from_table(
+        listed.drop_duplicates(["y0", "x0", "y1", "x1"]).drop(columns="cell_id", errors="ignore")
+    )
+    assert is_empty(measure(field, boxes, typical_diameter(field))).sum() == n_empty
 
 
 def test_nearly_every_cell_is_measured(measured: pd.DataFrame) -> None:

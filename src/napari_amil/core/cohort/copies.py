@@ -25,7 +25,9 @@ def file_digests(files: Mapping[str, Place]) -> dict[str, str]:
         if path.is_file():
             by_size[path.stat().st_size].add(path)
     content = {
-        path: content_hash(path) if len(paths) > 1 else str(path) for paths in by_size.values() for path in paths
+        path: content_hash(path) if len(paths) > 1 else str(path)
+        for paths in by_size.values()
+        for path in paths
     }
     return {name: f"{content[path]}#{page}" for name, (path, page) in files.items() if path in content}
 

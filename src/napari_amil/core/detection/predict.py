@@ -13,7 +13,6 @@ from torch import Tensor
 from torchvision.models.detection import MaskRCNN
 from torchvision.ops import nms
 
-from napari_amil.core.detection.foreign import foreign_share
 from napari_amil.core.detection.network import ROI_SIZE
 from napari_amil.core.detection.outlines import mask_outline, polygon_area
 from napari_amil.core.detection.runner import OUT_OF_MEMORY, Raw, TileRunner
@@ -32,6 +31,7 @@ from napari_amil.core.detection.view import Tile, View, view_field
 from napari_amil.core.errors import DeviceError
 from napari_amil.core.events import Event, Step, Warned
 from napari_amil.core.images.foreground import REFERENCE_DIAMETER_PX
+from napari_amil.core.images.foreign import foreign_share
 from napari_amil.core.settings import DetectionSettings
 from napari_amil.core.types import Cells
 

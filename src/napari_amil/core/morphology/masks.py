@@ -11,6 +11,7 @@ from skimage.draw import polygon
 from skimage.segmentation import watershed
 
 from napari_amil.core.images.crops import extract_crops
+from napari_amil.core.images.foreign import crossed
 from napari_amil.core.settings import CropSettings
 from napari_amil.core.types import Cells, box_outline
 
@@ -27,6 +28,9 @@ IN_PLANE = np.zeros((3, 3, 3), dtype=bool)  # neighbours of a pixel in a stack, 
 IN_PLANE[1] = ndimage.generate_binary_structure(2, 1)
 _LEAST_AGREEMENT = 0.6  # intersection over union; below it the given outline is believed, not the pixels
 _LEAST_FILLED = 0.15  # share of the ellipse in a box; a box of which less is filled holds no cell
+_HALF_FILLED = (
+    0.35  # from which on a part of a cell that lies beside the middle may be the cell that is meant
+)
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
@@ -65,7 +69,8 @@ def cell_grid(normalised: NDArray[np.float32], cells: Cells, diameter_px: float)
 
     A cell ends where the density falls to a share of that of its own rim, so that a pale cell has the
     same size as a dark one. What lies outside its box or outline, or behind a neck narrower than
-    0.62 of the cell, is a neighbour. An outline that the pixels contradict is believed.
+    0.62 of the cell, is a neighbour. An outline that the pixels contradict is believed. A mere box has no
+    pixels if it holds no cell, only the edge of a neighbour, or one that a pointer or a printed line crosses.
 
     Parameters
     ----------
@@ -86,6 +91,8 @@ def cell_grid(normalised: NDArray[np.float32], cells: Cells, diameter_px: float)
     own = ndimage.binary_opening(ndimage.binary_fill_holes(own, IN_PLANE), IN_PLANE)
     own = _largest_part(own, given)
     own = _trust_outlines(own, cells, given)
+    nothing = ~has_outline(cells) & (_is_empty(own, given, support) | _is_crossed(crops, given))
+    own = own & ~nothing[:, None, None]
     soft = _soft_edge(own, grey, level)
     shape = normalised.shape[:2]
     cut = cells.touches_border | (cells.boxes[:, :2] < 1).any(axis=1)
@@ -198,11 +205,25 @@ def _largest_part(own: Bools, given: Bools) -> Bools:
 
 
 def _trust_outlines(own: Bools, cells: Cells, given: Bools) -> Bools:
-    """Return the masks; where the pixels contradict an outline, the outline; a box without cell is empty."""
+    """Return the masks; where the pixels contradict an outline, the outline."""
     both = (own & given).sum(axis=(1, 2))
     wrong = has_outline(cells) & (both < _LEAST_AGREEMENT * (own | given).sum(axis=(1, 2)))
-    empty = ~has_outline(cells) & (both < _LEAST_FILLED * given.sum(axis=(1, 2)))
-    return np.where(wrong[:, None, None], given, own & ~empty[:, None, None])
+    return np.where(wrong[:, None, None], given, own)
+
+
+def _is_empty(own: Bools, given: Bools, support: Bools) -> Bools:
+    """Return which boxes hold no cell: little is in them, or the edge of a neighbour that reaches in."""
+    filled = (own & given).sum(axis=(1, 2)) / given.sum(axis=(1, 2))
+    middle = GRID.size_px // 2
+    beside = ~own[:, middle - 3 : middle + 3, middle - 3 : middle + 3].any(axis=(1, 2))
+    inner = ndimage.binary_erosion(support, IN_PLANE, iterations=2)
+    reaches_in = (own & ~inner).any(axis=(1, 2))
+    return np.asarray((filled < _LEAST_FILLED) | ((filled < _HALF_FILLED) & beside & reaches_in))
+
+
+def _is_crossed(crops: NDArray[np.float32], given: Bools) -> Bools:
+    """Return which cells a printed line or a pointer crosses, so that no whole cell is seen."""
+    return crossed(np.moveaxis(crops, 1, -1), given, 1 / STEP)
 
 
 def _soft_edge(own: Bools, grey: Floats, level: Floats) -> Floats:

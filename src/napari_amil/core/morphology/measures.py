@@ -70,7 +70,7 @@ _PALE = 0.75  # share of the density of the rim below which a pixel is pale
 
 
 def is_empty(measurements: NDArray[Any]) -> Bools:
-    """Return for which rows ``(n_cells,)`` of measurements nothing was seen: the box holds no cell."""
+    """Return for which rows ``(n_cells,)`` of measurements no whole cell was seen in the box."""
     return np.isnan(measurements).all(axis=1)
 
 

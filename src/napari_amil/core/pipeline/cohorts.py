@@ -172,7 +172,7 @@ def without_cut_cells(gathered: Gathered) -> Gathered:
 
 
 def without_empty_boxes(bags: BagArrays, gathered: Gathered) -> Generator[Event, None, BagArrays]:
-    """Return the bags without boxes that hold no cell, which are unlike any cell; say which they were.
+    """Return the bags without boxes that hold no whole cell, which are unlike any; say how many there were.
 
     Parameters
     ----------
@@ -184,7 +184,10 @@ def without_empty_boxes(bags: BagArrays, gathered: Gathered) -> Generator[Event,
     empty = is_empty(measurements_of(gathered.values))
     if empty.any():
         first = gathered.images[empty.argmax()]
-        yield Warned(f"{empty.sum()} box(es) hold no cell and are left out, the first in '{first}'.")
+        yield Warned(
+            f"{empty.sum()} given box(es) hold no cell, or one that a pointer or a line crosses, and are "
+            f"left out, the first in '{first}'."
+        )
     return bags.without(empty)
 
 

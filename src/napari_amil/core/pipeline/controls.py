@@ -56,7 +56,10 @@ def control_sample(
     z: Tensor = embed_all(model, instances, device).mean(dim=1)
     pixels = instances.pixels.numpy()
     return ControlSample.of(
-        z, gathered.boxes[chosen], gathered.images[chosen].tolist(), pixels if pixels.dtype == np.uint8 else None
+        z,
+        gathered.boxes[chosen],
+        gathered.images[chosen].tolist(),
+        pixels if pixels.dtype == np.uint8 else None,
     )
 
 

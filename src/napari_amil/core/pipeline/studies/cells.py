@@ -6,7 +6,7 @@ import hashlib
 import shutil
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -153,7 +153,7 @@ def _cell_table(gathered: Gathered) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True)
 
 
-@lru_cache(maxsize=None)
+@cache
 def _content(path: Path, _written_ns: int) -> str:
     """Return the hash of a file's bytes: a copied or mounted cohort is the same one, whatever its dates."""
     return content_hash(path)

@@ -8,10 +8,10 @@ import torch
 from numpy.typing import NDArray
 
 from napari_amil.core.cohort.synth import synthetic_smear
-from napari_amil.core.detection.foreign import USUAL, foreign_mask, foreign_share, typical_colour
 from napari_amil.core.detection.network import build_detector
 from napari_amil.core.detection.predict import find_candidates
 from napari_amil.core.events import drain
+from napari_amil.core.images.foreign import USUAL, foreign_mask, foreign_share, typical_colour
 from napari_amil.core.images.normalise import normalise
 from napari_amil.core.settings import DetectionSettings
 from napari_amil.core.types import box_outline

@@ -99,9 +99,7 @@ def foreign_share(
     density = _density(smooth) / (colour.density if np.isfinite(colour.density).all() else USUAL.density)
     bluish = _bluish(smooth, colour)
     other = _black(smooth) | _magenta(smooth, density) | (_grey(smooth, density) & ~bluish)
-    mark = (normalised.max(axis=2) < _BLACK_MARK) | (
-        normalised[..., 0] < normalised[..., 2] + min(-_BLUE_MARK, _limit(colour) - _BLUE_MARK)
-    )
+    mark = _mark(normalised, colour)
     shares = np.zeros(len(outlines), dtype=np.float32)
     for row, outline in enumerate(outlines):
         inside = polygon(outline[:, 0] - 0.5, outline[:, 1] - 0.5, bluish.shape)
@@ -117,6 +115,31 @@ def foreign_share(
         if _is_crossed(mark[inside], inside, diameter_px):
             shares[row] = 1.0
     return shares
+
+
+def crossed(
+    normalised: NDArray[np.float32], inside: NDArray[np.bool_], diameter_px: float
+) -> NDArray[np.bool_]:
+    """Return for which cells ``(n_cells,)`` a printed line or a black pointer crosses the pixels inside.
+
+    Parameters
+    ----------
+    normalised
+        ``(n_cells, height, width, 3)`` in 0 to 1, background 1.
+    inside
+        ``(n_cells, height, width)``
+    diameter_px
+        Typical diameter of a cell in pixels.
+    """
+    mark = _mark(normalised, USUAL)
+    pairs = zip(mark, inside, strict=True)
+    return np.array([_is_crossed(m[own], np.nonzero(own), diameter_px) for m, own in pairs], dtype=bool)
+
+
+def _mark(normalised: NDArray[np.float32], colour: CellColour) -> NDArray[np.bool_]:
+    """Return the pixels of black or blue lines."""
+    blue = normalised[..., 0] < normalised[..., 2] + _limit(colour) - _BLUE_MARK
+    return np.asarray((normalised.max(axis=-1) < _BLACK_MARK) | blue, dtype=bool)
 
 
 def _smooth(normalised: NDArray[np.float32]) -> NDArray[np.float32]:
