@@ -91,8 +91,8 @@ def cell_grid(normalised: NDArray[np.float32], cells: Cells, diameter_px: float)
     own = ndimage.binary_opening(ndimage.binary_fill_holes(own, IN_PLANE), IN_PLANE)
     own = _largest_part(own, given)
     own = _trust_outlines(own, cells, given)
-    nothing = ~has_outline(cells) & (_is_empty(own, given, support) | _is_crossed(crops, given))
-    own = own & ~nothing[:, None, None]
+    boxed = ~has_outline(cells)
+    own[boxed] &= _holds_cell(own[boxed], given[boxed], support[boxed], crops[boxed])[:, None, None]
     soft = _soft_edge(own, grey, level)
     shape = normalised.shape[:2]
     cut = cells.touches_border | (cells.boxes[:, :2] < 1).any(axis=1)
@@ -211,19 +211,15 @@ def _trust_outlines(own: Bools, cells: Cells, given: Bools) -> Bools:
     return np.where(wrong[:, None, None], given, own)
 
 
-def _is_empty(own: Bools, given: Bools, support: Bools) -> Bools:
-    """Return which boxes hold no cell: little is in them, or the edge of a neighbour that reaches in."""
+def _holds_cell(own: Bools, given: Bools, support: Bools, crops: NDArray[np.float32]) -> Bools:
+    """Return which boxes hold more than the edge of a neighbour, and are not crossed by a pointer or line."""
     filled = (own & given).sum(axis=(1, 2)) / given.sum(axis=(1, 2))
     middle = GRID.size_px // 2
     beside = ~own[:, middle - 3 : middle + 3, middle - 3 : middle + 3].any(axis=(1, 2))
     inner = ndimage.binary_erosion(support, IN_PLANE, iterations=2)
     reaches_in = (own & ~inner).any(axis=(1, 2))
-    return np.asarray((filled < _LEAST_FILLED) | ((filled < _HALF_FILLED) & beside & reaches_in))
-
-
-def _is_crossed(crops: NDArray[np.float32], given: Bools) -> Bools:
-    """Return which cells a printed line or a pointer crosses, so that no whole cell is seen."""
-    return crossed(np.moveaxis(crops, 1, -1), given, 1 / STEP)
+    empty = (filled < _LEAST_FILLED) | ((filled < _HALF_FILLED) & beside & reaches_in)
+    return np.asarray(~empty & ~crossed(np.moveaxis(crops, 1, -1), given, 1 / STEP))
 
 
 def _soft_edge(own: Bools, grey: Floats, level: Floats) -> Floats:
