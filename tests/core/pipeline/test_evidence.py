@@ -80,6 +80,16 @@ def test_the_look_and_the_measurements_of_an_unusual_cell_are_told_apart(known: 
     assert not evidence["words"][0, 0].startswith("look")
 
 
+def test_of_a_box_without_a_cell_the_words_say_so(known: Known) -> None:
+    _, recipe, table = known
+    empty = table.copy()
+    morphology = [name for name in table if name.startswith("morph_")]
+    empty.loc[empty.index[0], morphology] = np.nan
+    words = field_evidence(empty, np.zeros((len(table), 1, 8), np.float32), recipe, "m")["words"]
+    assert words[0].tolist() == ["no whole cell is seen in its box, so nothing is measured"] + [""] * 5
+    assert not any("no whole cell" in word for word in words[1:].ravel())
+
+
 def test_the_pictures_are_those_of_the_nearest_controls(known: Known) -> None:
     evidence, recipe, _ = known
     controls = recipe.bundle.need_scorer().controls

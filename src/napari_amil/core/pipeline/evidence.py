@@ -80,6 +80,8 @@ def _words(table: pd.DataFrame, scorer: Scorer) -> NDArray[np.str_]:
         parts = _parts_in_words(table, scorer)
         for number, row in enumerate(table.to_dict("records")):
             said = parts[number] + morphology_in_words(row, scorer.morphology, most=MOST_WORDS)
+            if np.isnan(row["morph_distance"]):
+                said = ["no whole cell is seen in its box, so nothing is measured"]
             words[number, : len(said)] = said
     return words
 
