@@ -59,19 +59,6 @@ def test_a_batch_of_bags_holds_their_cells_in_order() -> None:
     np.testing.assert_array_equal(batch.instances.pixels.numpy(), bag_arrays().instances[[1, 2, 3, 0, 1]])
 
 
-def test_cells_leave_the_bags_and_a_bag_without_cells_leaves() -> None:
-    whole = bag_arrays()
-    gone = np.zeros(5, dtype=bool)
-    gone[whole.rows[0]] = True
-    left = whole.without(gone)
-    assert [rows.tolist() for rows in left.rows] == [
-        [row for row in rows.tolist() if not gone[row]] for rows in whole.rows[1:]
-    ]
-    assert left.patients == whole.patients[1:]
-    assert left.labels.tolist() == whole.labels[1:].tolist()
-    assert left.instances is whole.instances
-
-
 def test_control_cells_are_listed_once_with_their_patient() -> None:
     rows, patients = bag_arrays().control_cells()
     assert rows.tolist() == [0, 1, 4]

@@ -32,6 +32,29 @@ def test_the_calibration_ranks_joint_distances_that_were_left_out() -> None:
     assert usual.calibration.n_patients == 4
 
 
+def test_nothing_is_held_against_a_box_that_holds_no_whole_cell() -> None:
+    measurements = MEASUREMENTS.copy()
+    measurements[[3, 50]] = np.nan
+    names = np.array(["a", "b", "c", "d"])[PART]
+    cells = ControlCells(DISTANCES, DISTANCES, measurements, PART, names)
+    kept = np.delete(np.arange(80), [3, 50])
+    expected = drain(
+        ControlCells(DISTANCES[kept], DISTANCES[kept], MEASUREMENTS[kept], PART[kept], names[kept]).reference(
+            0.5
+        )
+    )
+    usual = drain(cells.reference(0.5))
+    assert torch.equal(usual.calibration.distances, expected.calibration.distances)
+    assert usual.joint is not None
+    assert expected.joint is not None
+    assert torch.equal(usual.joint.center, expected.joint.center)
+    (said,) = cells.said_of_boxes()
+    assert said.message.startswith("2 of 80 control boxes hold no whole cell")
+    assert "the first of 'a'" in said.message
+    assert not list(ControlCells(DISTANCES, DISTANCES, MEASUREMENTS, PART, names).said_of_boxes())
+    assert not list(ControlCells(DISTANCES, DISTANCES, None, PART, names).said_of_boxes())
+
+
 def test_without_weight_or_measurements_the_network_counts_alone() -> None:
     weightless = drain(ControlCells(DISTANCES, DISTANCES, MEASUREMENTS, PART, PART).reference(0.0))
     bare = drain(ControlCells(DISTANCES, DISTANCES, None, PART, PART).reference(0.5))

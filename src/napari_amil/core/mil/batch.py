@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -150,12 +150,6 @@ class BagArrays:
             self.classes,
             self.control,
         )
-
-    def without(self, gone: NDArray[np.bool_]) -> BagArrays:
-        """Return the bags without the stored cells ``gone (n_cells,)``, and without bags that lose all."""
-        rows = [own[~gone[own]] for own in self.rows]
-        kept = [number for number, own in enumerate(rows) if len(own)]
-        return replace(self.take(kept), rows=tuple(rows[number] for number in kept))
 
     def batch(self, bags: Sequence[int] | NDArray[np.int64]) -> RaggedBatch:
         """Return these bags as one ragged batch on the CPU, instances as they are stored."""

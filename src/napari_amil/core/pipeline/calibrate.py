@@ -23,13 +23,7 @@ from napari_amil.core.events import Event, Warned
 from napari_amil.core.mil.batch import BagArrays
 from napari_amil.core.mil.instances import measurements_of
 from napari_amil.core.mil.model import embed_all
-from napari_amil.core.pipeline.cohorts import (
-    Gathered,
-    Source,
-    gather,
-    without_cut_cells,
-    without_empty_boxes,
-)
+from napari_amil.core.pipeline.cohorts import Gathered, Source, gather, without_cut_cells
 from napari_amil.core.pipeline.controls import control_sample
 from napari_amil.core.pipeline.drift import FieldNotes, drift
 from napari_amil.core.pipeline.fields import Recipe, measured_instances
@@ -72,7 +66,7 @@ def calibrate(source: Source, recipe: Recipe) -> Generator[Event, None, Calibrat
     _refuse_diseases(source, scorer)
     notes = FieldNotes(measured_instances)
     gathered: Gathered = without_cut_cells((yield from gather(source, recipe, notes)))
-    bags = yield from without_empty_boxes(_as_controls(gathered), gathered)
+    bags = _as_controls(gathered)
     rows = bags.control_cells()[0]
     units = yield from _units(bags, rows, gathered.images)
     latents = embed_all(scorer.model, gathered.values, recipe.device)
@@ -165,6 +159,7 @@ def _renewed(
     part = parts_of_patients(units, _PARTS)
     left_out = cross_fit(latents, part, settings.model, seed)
     controls = ControlCells(left_out, gaussian.distance(latents), measurements, part, units)
+    yield from controls.said_of_boxes()
     usual = yield from controls.reference(settings.model.morphology_weight)
     model, novelty = copy.deepcopy(scorer.model), copy.deepcopy(scorer.novelty)
     model.set_control_distances(float(left_out.mean()), max(float(left_out.std(correction=0)), 1e-6))

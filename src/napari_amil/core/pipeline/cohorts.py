@@ -13,12 +13,9 @@ from numpy.typing import NDArray
 from napari_amil.core.cohort.levels import at_level
 from napari_amil.core.cohort.readers import read_cohort
 from napari_amil.core.errors import AmilError, ImageError
-from napari_amil.core.events import Event, Failed, Step, Warned
+from napari_amil.core.events import Event, Failed, Step
 from napari_amil.core.images.fields import Field, is_large, open_field
 from napari_amil.core.images.read import ImageSource, find_images, locate
-from napari_amil.core.mil.batch import BagArrays
-from napari_amil.core.mil.instances import measurements_of
-from napari_amil.core.morphology.measures import is_empty
 from napari_amil.core.pipeline.blocks import Seen
 from napari_amil.core.pipeline.fields import Recipe, detect_seen, recipe_for, see, without_steps
 from napari_amil.core.types import Bag, Cells, Cohort
@@ -169,26 +166,6 @@ def without_cut_cells(gathered: Gathered) -> Gathered:
             "The border of its image cuts every cell, so there is nothing to do; use larger fields."
         )
     return replace(gathered, cohort=replace(gathered.cohort, bags=tuple(bags)), rows=tuple(rows))
-
-
-def without_empty_boxes(bags: BagArrays, gathered: Gathered) -> Generator[Event, None, BagArrays]:
-    """Return the bags without boxes that hold no whole cell, which are unlike any; say how many there were.
-
-    Parameters
-    ----------
-    bags
-        The cells of ``gathered`` as bags.
-    gathered
-        Its values have measurements.
-    """
-    empty = is_empty(measurements_of(gathered.values))
-    if empty.any():
-        first = gathered.images[empty.argmax()]
-        yield Warned(
-            f"{empty.sum()} given box(es) hold no cell, or one that a pointer or a line crosses, and are "
-            f"left out, the first in '{first}'."
-        )
-    return bags.without(empty)
 
 
 Owners = list[tuple[str, Cells, NDArray[np.int64]]]

@@ -17,13 +17,7 @@ from napari_amil.core.cohort.folds import split
 from napari_amil.core.events import Event
 from napari_amil.core.mil.batch import BagArrays
 from napari_amil.core.mil.instances import measurements_of, pixels_of, sizes_of
-from napari_amil.core.pipeline.cohorts import (
-    Gathered,
-    Source,
-    gather,
-    without_cut_cells,
-    without_empty_boxes,
-)
+from napari_amil.core.pipeline.cohorts import Gathered, Source, gather, without_cut_cells
 from napari_amil.core.pipeline.controls import control_sample
 from napari_amil.core.pipeline.drift import FieldNotes
 from napari_amil.core.pipeline.fields import Recipe, measured_instances
@@ -60,7 +54,6 @@ def train_scorer(
     gathered: Gathered = yield from gather(labelled, recipe, notes)
     gathered = without_cut_cells(gathered)
     bags = as_arrays(gathered, embed_measurements=recipe.settings.model.measured)
-    bags = yield from without_empty_boxes(bags, gathered)
     fitted: FittedModel = yield from fit_model(bags, recipe.settings, recipe.device, checkpoint, stop=stop)
     units = independent_units(bags, gathered.images)
     usual: Reference = yield from fit_reference(

@@ -85,6 +85,7 @@ def fit_reference(
     if novelties:
         whole.novelty.calibration = Calibration(torch.cat(novelties), patients)
     cells = ControlCells(left_out[control], seen, measured, part[control], units[control])
+    yield from cells.said_of_boxes()
     reference = yield from cells.reference(settings.model.morphology_weight)
     moments = ControlMoments.of(whole.latents[position[control]], units[control], fitted.gaussian)
     return replace(reference, moments=moments, novelty=whole.novelty)

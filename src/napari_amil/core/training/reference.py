@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +18,7 @@ from napari_amil.core.errors import AmilError
 from napari_amil.core.events import Event, Warned
 from napari_amil.core.mil.batch import BagArrays
 from napari_amil.core.morphology.control import ControlMorphology, left_out_distances
+from napari_amil.core.morphology.measures import is_empty
 from napari_amil.core.settings import RunSettings
 from napari_amil.core.training.loop import FittedModel
 
@@ -51,6 +52,8 @@ class Reference:
 class ControlCells:
     """Control cells of which some things are known.
 
+    Boxes that hold no whole cell may be among them; nothing is held against these.
+
     Parameters
     ----------
     left_out, seen
@@ -78,13 +81,14 @@ class ControlCells:
         weight
             `ModelSettings.morphology_weight`.
         """
-        left_out, seen = self.left_out.double().numpy(), self.seen.double().numpy()
+        cells = self._whole()
+        left_out, seen = cells.left_out.double().numpy(), cells.seen.double().numpy()
         usual, joint = None, None
-        if self.measurements is not None:
+        if cells.measurements is not None:
             try:
-                usual = ControlMorphology.of(self.measurements)
-                inside = usual.distance(self.measurements)
-                outside = inside if self.part is None else left_out_distances(self.measurements, self.part)
+                usual = ControlMorphology.of(cells.measurements)
+                inside = usual.distance(cells.measurements)
+                outside = inside if cells.part is None else left_out_distances(cells.measurements, cells.part)
             except AmilError as error:
                 empty = " and the columns 'morph_<name>_z' stay empty" if usual is None else ""
                 yield Warned(f"{error} Until then only the embedding says how unusual a cell is{empty}.")
@@ -92,9 +96,34 @@ class ControlCells:
                 joint = JointDistance.of(left_out, outside, weight) if weight else None
                 left_out, seen = anomaly_of(joint, left_out, outside), anomaly_of(joint, seen, inside)
         known = np.isfinite(left_out)
-        patients = None if self.patients is None else self.patients[known]
+        patients = None if cells.patients is None else cells.patients[known]
         calibration = Calibration(left_out[known], patients, float(seen.mean()))
         return Reference(calibration, morphology=usual, joint=joint)
+
+    def said_of_boxes(self) -> Iterator[Warned]:
+        """Yield a warning where boxes of control bags hold no whole cell."""
+        empty = self._empty
+        if empty.any():
+            first = "" if self.patients is None else f", the first of '{self.patients[empty.argmax()]}'"
+            yield Warned(
+                f"{empty.sum()} of {len(empty)} control boxes hold no whole cell and are left out of the "
+                f"calibration{first}: nothing is in them, or a pointer or printed line crosses it."
+            )
+
+    @property
+    def _empty(self) -> NDArray[np.bool_]:
+        """Which boxes hold no whole cell; none where no cell was measured."""
+        nothing = np.zeros(len(self.seen), dtype=bool)
+        empty = nothing if self.measurements is None else is_empty(self.measurements)
+        return nothing if empty.all() else empty
+
+    def _whole(self) -> ControlCells:
+        """Return the control cells without boxes that hold no whole cell."""
+        kept = ~self._empty
+        columns = (self.measurements, self.part, self.patients)
+        return ControlCells(
+            self.left_out[kept], self.seen[kept], *(None if c is None else c[kept] for c in columns)
+        )
 
 
 def plain_reference(

@@ -115,21 +115,6 @@ def test_a_cohort_that_was_copied_is_the_same(
     assert not set(results(copied / cohort.name)) & set(before)
 
 
-def test_of_what_is_learned_no_box_is_empty_and_all_is_tested(
-    source: Source, recipe: Recipe, tmp_path: Path
-) -> None:
-    plan = _plan(source, StudyProtocol(runs=1), recipe, tmp_path)
-    group = plan.groups()[0]
-    cells = open_cells(group.trials[0].cells, group.classes, group.control)
-    instances = np.array(cells.bags.instances)
-    gone = [rows[0] for rows in cells.bags.rows]
-    instances["measurements"][gone] = np.nan
-    emptied = replace(cells, bags=replace(cells.bags, instances=instances))
-    for before, after, lost in zip(group.sides(cells), group.sides(emptied), (1, 0), strict=True):
-        assert after.patients == before.patients
-        assert [len(rows) + lost for rows in after.rows] == [len(rows) for rows in before.rows]
-
-
 def test_a_copy_of_a_test_image_leaves_the_training(
     cohort: Path, recipe: Recipe, tiny: RunSettings, tmp_path: Path
 ) -> None:

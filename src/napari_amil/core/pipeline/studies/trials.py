@@ -15,7 +15,6 @@ from napari_amil.core.evaluation.ablation import encoder_stage
 from napari_amil.core.evaluation.predictions import Predictions, predict
 from napari_amil.core.events import Event, Failed
 from napari_amil.core.mil.batch import BagArrays
-from napari_amil.core.morphology.measures import is_empty
 from napari_amil.core.pipeline.studies.cells import StudyCells, open_cells
 from napari_amil.core.settings import RunSettings
 from napari_amil.core.training.checkpoint import read_checkpoint, write_checkpoint
@@ -102,21 +101,24 @@ class Group:
         return first + [trial.row for trial in self.trials]
 
     def sides(self, cells: StudyCells) -> tuple[BagArrays, BagArrays]:
-        """Return training and test bags with the classes that the training knows.
-
-        Copies of test images and boxes without a cell leave the training; all that is labelled is tested.
-        """
+        """Return training and test bags with the classes that the training knows."""
         bags = cells.seen_by(self.trials[0].settings)
         train, test = bags.take(self.train), bags.take(self.test)
-        train = train.without(np.isin(cells.images, self.copies))
-        if cells.measurements is not None:
-            train = train.without(is_empty(cells.measurements))
+        if self.copies:
+            train = _without_cells(train, np.isin(cells.images, self.copies))
         unseen = self.trials[0].unseen
         if unseen is None:
             return train, test
         number = self.classes.index(unseen)
         train = train.take(np.flatnonzero(train.labels != number))
         return _renumbered(train, self.classes, number), _renumbered(test, self.classes, number)
+
+
+def _without_cells(bags: BagArrays, gone: NDArray[np.bool_]) -> BagArrays:
+    """Return the bags without some of the stored cells; a bag that loses all of them is left out."""
+    rows = [own[~gone[own]] for own in bags.rows]
+    kept = [number for number, own in enumerate(rows) if len(own)]
+    return replace(bags.take(kept), rows=tuple(rows[number] for number in kept))
 
 
 def _renumbered(bags: BagArrays, classes: Sequence[str], missing: int) -> BagArrays:
