@@ -87,6 +87,12 @@ def test_the_sample_of_controls_knows_where_its_cells_are(recipe: Recipe, gather
     known = {(image, *box) for image, box in zip(gathered.images, gathered.boxes.tolist(), strict=True)}
     assert {(i, *b) for i, b in zip(sample.images, sample.boxes.tolist(), strict=True)} <= known
     assert sample.thumbnails([0])[0].shape == (64, 64, 3)
+    emptied = replace(gathered, values=gathered.values.copy())
+    emptied.values["measurements"][0] = np.nan
+    without = control_sample(emptied, bags, model, recipe.device)
+    assert {(i, *b) for i, b in zip(sample.images, sample.boxes.tolist(), strict=True)} - {
+        (i, *b) for i, b in zip(without.images, without.boxes.tolist(), strict=True)
+    } == {(gathered.images[0], *gathered.boxes[0].tolist())}
     found = nearest_controls(sample.z[[4, 2]].numpy(), sample, 3)
     assert list(found["cell"]) == [0, 0, 0, 1, 1, 1]
     assert list(found["rank"]) == [1, 2, 3, 1, 2, 3]

@@ -28,9 +28,7 @@ IN_PLANE = np.zeros((3, 3, 3), dtype=bool)  # neighbours of a pixel in a stack, 
 IN_PLANE[1] = ndimage.generate_binary_structure(2, 1)
 _LEAST_AGREEMENT = 0.6  # intersection over union; below it the given outline is believed, not the pixels
 _LEAST_FILLED = 0.15  # share of the ellipse in a box; a box of which less is filled holds no cell
-_HALF_FILLED = (
-    0.35  # from which on a part of a cell that lies beside the middle may be the cell that is meant
-)
+_BETTER_FILLED = 0.35  # the same where what reaches in does not cover the middle
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
@@ -218,7 +216,7 @@ def _holds_cell(own: Bools, given: Bools, support: Bools, crops: NDArray[np.floa
     beside = ~own[:, middle - 3 : middle + 3, middle - 3 : middle + 3].any(axis=(1, 2))
     inner = ndimage.binary_erosion(support, IN_PLANE, iterations=2)
     reaches_in = (own & ~inner).any(axis=(1, 2))
-    empty = (filled < _LEAST_FILLED) | ((filled < _HALF_FILLED) & beside & reaches_in)
+    empty = (filled < _LEAST_FILLED) | ((filled < _BETTER_FILLED) & beside & reaches_in)
     return np.asarray(~empty & ~crossed(np.moveaxis(crops, 1, -1), given, 1 / STEP))
 
 

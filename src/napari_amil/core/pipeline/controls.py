@@ -12,10 +12,10 @@ from torch import Tensor
 
 from napari_amil.core.anomaly.neighbours import ControlSample, balanced_rows
 from napari_amil.core.mil.batch import BagArrays
-from napari_amil.core.mil.instances import Instances
+from napari_amil.core.mil.instances import Instances, measurements_of
 from napari_amil.core.mil.model import AmilModel, embed_all
 from napari_amil.core.morphology.control import ControlMorphology
-from napari_amil.core.morphology.measures import NAMES
+from napari_amil.core.morphology.measures import NAMES, is_empty
 from napari_amil.core.pipeline.cohorts import Gathered
 
 
@@ -41,7 +41,7 @@ def morphology_columns(measurements: NDArray[Any], usual: ControlMorphology | No
 def control_sample(
     gathered: Gathered, bags: BagArrays, model: AmilModel, device: torch.device, seed: int = 0
 ) -> ControlSample:
-    """Return some control cells of all patients, with their pictures where the encoder sees pixels.
+    """Return some whole control cells of all patients, with their pictures where the encoder sees pixels.
 
     Parameters
     ----------
@@ -51,7 +51,8 @@ def control_sample(
         The same cells as bags.
     """
     rows, patients = bags.control_cells()
-    chosen = rows[balanced_rows(patients, seed=seed)]
+    whole = np.flatnonzero(~is_empty(measurements_of(gathered.values[rows])))
+    chosen = rows[whole[balanced_rows([patients[row] for row in whole], seed=seed)]]
     instances = Instances.of(gathered.values[chosen])
     z: Tensor = embed_all(model, instances, device).mean(dim=1)
     pixels = instances.pixels.numpy()
