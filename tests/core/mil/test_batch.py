@@ -59,6 +59,13 @@ def test_a_batch_of_bags_holds_their_cells_in_order() -> None:
     np.testing.assert_array_equal(batch.instances.pixels.numpy(), bag_arrays().instances[[1, 2, 3, 0, 1]])
 
 
+def test_instances_that_no_bag_holds_have_no_place() -> None:
+    used, position = bag_arrays().take([1]).used()
+    assert used.tolist() == [1, 2, 3]
+    assert position.tolist() == [-1, 0, 1, 2, -1]
+    assert not len(bag_arrays().take([]).used()[0])
+
+
 def test_control_cells_are_listed_once_with_their_patient() -> None:
     rows, patients = bag_arrays().control_cells()
     assert rows.tolist() == [0, 1, 4]

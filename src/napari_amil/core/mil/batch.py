@@ -151,6 +151,13 @@ class BagArrays:
             self.control,
         )
 
+    def used(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return the rows of the instances that some bag holds, and where each instance is in them, or -1."""
+        used = np.unique(np.concatenate([np.empty(0, dtype=np.int64), *self.rows]))
+        position = np.full(len(self.instances), -1)
+        position[used] = np.arange(len(used))
+        return used, position
+
     def batch(self, bags: Sequence[int] | NDArray[np.int64]) -> RaggedBatch:
         """Return these bags as one ragged batch on the CPU, instances as they are stored."""
         part = self.take(bags)

@@ -46,9 +46,7 @@ class CellViews:
         The random numbers are their own, so that a training that goes on makes the same views.
         """
         generator = torch.Generator().manual_seed(state.settings.training.seed)
-        used = np.unique(np.concatenate(bags.rows)) if len(bags) else np.empty(0, dtype=np.int64)
-        position = np.full(len(bags.instances), -1)
-        position[used] = np.arange(len(used))
+        used, position = bags.used()
         instances = bags.cells(used)
         views = [embed_all(state.model, instances, state.device)]
         for _ in range(n_augmented):

@@ -53,9 +53,7 @@ def fit_reference(
     measurements
         ``(n_instances, n_measurements)`` of the stored cells.
     """
-    used = np.unique(np.concatenate(bags.rows))
-    position = np.full(len(bags.instances), -1)
-    position[used] = np.arange(len(used))
+    used, position = bags.used()
     latents = embed_all(fitted.model, bags.cells(used), device)
     whole = _Look.of(latents, position, bags, settings)
     control = bags.control_cells()[0]
