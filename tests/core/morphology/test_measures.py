@@ -158,9 +158,7 @@ def test_the_edge_of_a_neighbour_is_no_cell_and_a_small_fragment_is_one(draw: Dr
     assert not is_empty(measure(field, outlined, 40.0)).any()
     fragment, _ = draw(lambda angle: 0.5)
     found = values(np.roll(fragment, 7, axis=(0, 1)), cells)
-    assert found["diameter"] == pytest.approx(
-        0.5, rel=0.15
-    )  # the edge of what fills little of its box is soft
+    assert found["diameter"] == pytest.approx(0.5, rel=0.15)  # what fills little of its box looks larger
 
 
 @pytest.mark.parametrize("colour", [(0.1, 0.1, 0.1), (0.1, 0.75, 0.95)])

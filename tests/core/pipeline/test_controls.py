@@ -93,6 +93,8 @@ def test_the_sample_of_controls_knows_where_its_cells_are(recipe: Recipe, gather
     assert {(i, *b) for i, b in zip(sample.images, sample.boxes.tolist(), strict=True)} - {
         (i, *b) for i, b in zip(without.images, without.boxes.tolist(), strict=True)
     } == {(gathered.images[0], *gathered.boxes[0].tolist())}
+    emptied.values["measurements"] = np.nan  # where nothing could be measured, every box counts
+    assert control_sample(emptied, bags, model, recipe.device).images == sample.images
     found = nearest_controls(sample.z[[4, 2]].numpy(), sample, 3)
     assert list(found["cell"]) == [0, 0, 0, 1, 1, 1]
     assert list(found["rank"]) == [1, 2, 3, 1, 2, 3]

@@ -38,12 +38,8 @@ def test_nothing_is_held_against_a_box_that_holds_no_whole_cell() -> None:
     names = np.array(["a", "b", "c", "d"])[PART]
     cells = ControlCells(DISTANCES, DISTANCES, measurements, PART, names)
     kept = np.delete(np.arange(80), [3, 50])
-    expected = drain(
-        ControlCells(DISTANCES[kept], DISTANCES[kept], MEASUREMENTS[kept], PART[kept], names[kept]).reference(
-            0.5
-        )
-    )
-    usual = drain(cells.reference(0.5))
+    whole = ControlCells(DISTANCES[kept], DISTANCES[kept], MEASUREMENTS[kept], PART[kept], names[kept])
+    expected, usual = drain(whole.reference(0.5)), drain(cells.reference(0.5))
     assert torch.equal(usual.calibration.distances, expected.calibration.distances)
     assert usual.joint is not None
     assert expected.joint is not None

@@ -13,7 +13,7 @@ from sklearn.covariance import ledoit_wolf
 from torch import Tensor, nn
 
 from napari_amil.core.errors import AmilError
-from napari_amil.core.morphology.measures import NAMES
+from napari_amil.core.morphology.measures import NAMES, is_empty
 
 _STAINED = frozenset({"blueness"})
 """Measurements that say more of the stain than of the cell; they do not enter the distance."""
@@ -110,6 +110,12 @@ class ControlMorphology(nn.Module):
         """Return the share of control cells, 0.001 to 0.999, that have less of a measurement."""
         quantiles = self.quantiles[:, NAMES.index(name)].numpy()
         return float(np.interp(value, quantiles, _LEVELS))
+
+
+def whole_cells(measurements: NDArray[Any]) -> NDArray[np.bool_]:
+    """Return which control cells ``(n_cells,)`` others are held against: all that were measured, if any."""
+    empty = is_empty(measurements)
+    return np.asarray(~empty | empty.all())
 
 
 def left_out_distances(measurements: NDArray[Any], part: NDArray[Any]) -> Floats:

@@ -14,8 +14,8 @@ from napari_amil.core.anomaly.neighbours import ControlSample, balanced_rows
 from napari_amil.core.mil.batch import BagArrays
 from napari_amil.core.mil.instances import Instances, measurements_of
 from napari_amil.core.mil.model import AmilModel, embed_all
-from napari_amil.core.morphology.control import ControlMorphology
-from napari_amil.core.morphology.measures import NAMES, is_empty
+from napari_amil.core.morphology.control import ControlMorphology, whole_cells
+from napari_amil.core.morphology.measures import NAMES
 from napari_amil.core.pipeline.cohorts import Gathered
 
 
@@ -51,7 +51,7 @@ def control_sample(
         The same cells as bags.
     """
     rows, patients = bags.control_cells()
-    whole = np.flatnonzero(~is_empty(measurements_of(gathered.values[rows])))
+    whole = np.flatnonzero(whole_cells(measurements_of(gathered.values[rows])))
     chosen = rows[whole[balanced_rows([patients[row] for row in whole], seed=seed)]]
     instances = Instances.of(gathered.values[chosen])
     z: Tensor = embed_all(model, instances, device).mean(dim=1)

@@ -17,8 +17,7 @@ from napari_amil.core.anomaly.novelty import Novelty
 from napari_amil.core.errors import AmilError
 from napari_amil.core.events import Event, Warned
 from napari_amil.core.mil.batch import BagArrays
-from napari_amil.core.morphology.control import ControlMorphology, left_out_distances
-from napari_amil.core.morphology.measures import is_empty
+from napari_amil.core.morphology.control import ControlMorphology, left_out_distances, whole_cells
 from napari_amil.core.settings import RunSettings
 from napari_amil.core.training.loop import FittedModel
 
@@ -81,7 +80,7 @@ class ControlCells:
         weight
             `ModelSettings.morphology_weight`.
         """
-        cells = self._whole()
+        cells = self._without_empty_boxes()
         left_out, seen = cells.left_out.double().numpy(), cells.seen.double().numpy()
         usual, joint = None, None
         if cells.measurements is not None:
@@ -102,7 +101,7 @@ class ControlCells:
 
     def said_of_boxes(self) -> Iterator[Warned]:
         """Yield a warning where boxes of control bags hold no whole cell."""
-        empty = self._empty
+        empty = ~self._whole
         if empty.any():
             first = "" if self.patients is None else f", the first of '{self.patients[empty.argmax()]}'"
             yield Warned(
@@ -111,15 +110,15 @@ class ControlCells:
             )
 
     @property
-    def _empty(self) -> NDArray[np.bool_]:
-        """Which boxes hold no whole cell; none where no cell was measured."""
-        nothing = np.zeros(len(self.seen), dtype=bool)
-        empty = nothing if self.measurements is None else is_empty(self.measurements)
-        return nothing if empty.all() else empty
+    def _whole(self) -> NDArray[np.bool_]:
+        """Which boxes hold a whole cell; all where no cell was measured."""
+        if self.measurements is None:
+            return np.ones(len(self.seen), dtype=bool)
+        return whole_cells(self.measurements)
 
-    def _whole(self) -> ControlCells:
+    def _without_empty_boxes(self) -> ControlCells:
         """Return the control cells without boxes that hold no whole cell."""
-        kept = ~self._empty
+        kept = self._whole
         columns = (self.measurements, self.part, self.patients)
         return ControlCells(
             self.left_out[kept], self.seen[kept], *(None if c is None else c[kept] for c in columns)
