@@ -20,7 +20,7 @@ from napari_amil.core.evaluation.ablation import (
     row_settings,
     with_values,
 )
-from napari_amil.core.presets import preset
+from napari_amil.core.presets import PRESETS, preset
 from napari_amil.core.settings import RunSettings
 
 RECOMMENDED = preset("recommended")
@@ -62,6 +62,12 @@ def test_rows_are_named_singly_and_in_groups() -> None:
     assert list(named_rows(["recommended", "table"])) == ["recommended", *GROUPS["table"][:5]]
     with pytest.raises(SettingsError, match=r"no row called 'Atr'; choose from: .*Att\+SIC"):
         named_rows(["Atr"])
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_every_preset_can_be_named_as_a_row(name: str) -> None:
+    (change,) = named_rows([name]).values()
+    assert digest(row_settings(change, RECOMMENDED)) == digest(preset(name))
 
 
 def test_rows_come_from_a_file(tmp_path: Path) -> None:

@@ -85,10 +85,12 @@ PUBLISHED = ("Att", "Att+SIC", "Anomaly", "Anomaly+Att", "Anomaly+Att+SIC")
 GROUPS: dict[str, tuple[str, ...]] = {
     "table": (*PUBLISHED, REFERENCE),
     "published": (*PUBLISHED, "amil-paper", "attmil"),
+    "amil-code": ("Anomaly+Att+SIC",),
+    "abmil": ("Att",),
     "changes": tuple(name for name, change in ROWS.items() if not change.published),
     "all": tuple(ROWS),
 }
-"""Names that stand for several rows."""
+"""Names that stand for other rows: every preset has its row."""
 
 BAG_STAGE: dict[str, frozenset[str]] = {
     "model": frozenset(
