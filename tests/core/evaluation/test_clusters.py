@@ -55,6 +55,17 @@ def planted() -> tuple[pd.DataFrame, pd.DataFrame, np.ndarray]:
     return cells, bags.assign(verdict=["control", UNSEEN]), np.concatenate([z, z[[200]]])
 
 
+def test_a_box_that_holds_no_whole_cell_is_not_looked_at(
+    planted: tuple[pd.DataFrame, pd.DataFrame, np.ndarray],
+) -> None:
+    cells, _, _ = planted
+    empty = cells.index.isin([3, 205])
+    cells["morph_distance"] = np.where(empty, np.nan, 2.0)
+    np.testing.assert_array_equal(unusual_cells(cells, SETTINGS), (cells["anomaly"] == 10) & ~empty)
+    cells["morph_distance"] = np.nan  # nothing was measured: that says nothing of the boxes
+    np.testing.assert_array_equal(unusual_cells(cells, SETTINGS), cells["anomaly"] == 10)
+
+
 def test_planted_kinds_are_found(planted: tuple[pd.DataFrame, pd.DataFrame, np.ndarray]) -> None:
     cells, bags, z = planted
     found = clustered(cells, z)
@@ -116,7 +127,8 @@ def test_too_few_cells_are_said(planted: tuple[pd.DataFrame, pd.DataFrame, np.nd
 
 
 def test_samples_that_no_class_explains_can_be_looked_into_alone() -> None:
-    cells = pd.DataFrame({"bag": list("aabbccdd"), "anomaly_q": 0.5, "anomaly_percentile": [80.0, 95] * 4})
+    cells = pd.DataFrame({"bag": list("aabbccdd"), "anomaly": 3.0, "anomaly_q": 0.5})
+    cells["anomaly_percentile"] = [80.0, 95] * 4
     bags = pd.DataFrame({"bag": list("abcd"), "label": ["ill", "new", None, ""]})
     bags["verdict"] = [UNSEEN, "ill", UNSEEN, "ill"]  # a label that is known counts, whatever the verdict
     known = ["control", "ill"]

@@ -83,10 +83,11 @@ class Clusters:
 
 
 def unusual_cells(cells: pd.DataFrame, settings: ClusterSettings) -> NDArray[np.bool_]:
-    """Return which cells are unusual enough to be looked at."""
+    """Return which cells are unusual enough to be looked at; a box that holds no whole cell is not."""
     small = cells["anomaly_q"].to_numpy(np.float64) < ANOMALOUS_Q
     high = cells["anomaly_percentile"].to_numpy(np.float64) >= settings.threshold
-    return np.asarray(small | high)
+    measured = cells.get("morph_distance", cells["anomaly"]).notna().to_numpy()
+    return np.asarray((small | high) & (measured | ~measured.any()))
 
 
 def looked_at(
