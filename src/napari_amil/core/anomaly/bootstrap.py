@@ -74,7 +74,7 @@ class ControlMoments(nn.Module):
         moments = cls(n_patients, k)
         upper = torch.triu_indices(k, k)
         for code in range(n_patients):
-            z = latents[codes == code].double().cpu().reshape(-1, k) - gaussian.mean.cpu()
+            z = latents[codes == code].cpu().double().reshape(-1, k) - gaussian.mean.cpu()
             moments.count[code] = len(z)
             moments.total[code] = z.sum(dim=0)
             moments.square[code] = (z.T @ z)[upper[0], upper[1]]

@@ -202,7 +202,7 @@ def cross_fit(latents: Tensor, part: NDArray[Any], settings: ModelSettings, seed
         inside = torch.from_numpy(part == number)
         gaussian = LatentGaussian(latents.shape[-1])
         gaussian.fit(latents[~inside], settings, seed)
-        held_out[inside] = gaussian.distance(latents[inside].double().cpu())
+        held_out[inside] = gaussian.distance(latents[inside].cpu().double())
     return held_out
 
 

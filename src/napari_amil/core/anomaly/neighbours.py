@@ -71,7 +71,7 @@ class ControlSample:
         distance
             ``(n_cells, count)`` Euclidean distance in the embedding.
         """
-        found = torch.cdist(z.double().cpu(), self.z.double()).topk(min(count, len(self)), largest=False)
+        found = torch.cdist(z.cpu().double(), self.z.double()).topk(min(count, len(self)), largest=False)
         return found.indices.numpy(), found.values.numpy()
 
     def thumbnails(self, rows: NDArray[np.int64] | Sequence[int]) -> list[Image]:

@@ -133,5 +133,5 @@ def top_count(n_cells: int) -> int:
 
 def _plain(latents: Tensor) -> Tensor:
     """Return ``(n, k)`` float64 on the CPU, views averaged."""
-    z = latents.detach().double().cpu()
+    z = latents.detach().cpu().double()
     return z if z.ndim == 2 else z.mean(dim=1)

@@ -107,8 +107,8 @@ def deleting(
             parts.append(_logits(model, z, d, order, removed))
             done += 1
         logits = torch.stack(parts)  # (ways, steps, classes)
-        probability[name] = logits.softmax(dim=2)[..., predicted].mean(dim=0).cpu().numpy()
-        logit[name] = logits[..., predicted].mean(dim=0).cpu().numpy()
+        probability[name] = logits.softmax(dim=2)[..., predicted].mean(dim=0).numpy()
+        logit[name] = logits[..., predicted].mean(dim=0).numpy()
     return Deletion(predicted, probability, logit)
 
 
@@ -119,7 +119,7 @@ def _logits(
     """Return the logits ``(n_steps, n_classes)`` of what is left when the first of ``order`` are removed."""
     rows = torch.from_numpy(np.concatenate([order[n:] for n in removed])).to(z.device)
     lengths = torch.from_numpy(len(order) - removed).to(z.device)
-    return model.aggregate(z[rows], lengths, d[rows]).logits.double()
+    return model.aggregate(z[rows], lengths, d[rows]).logits.cpu().double()
 
 
 def deletion_metrics(table: pd.DataFrame, control: str) -> dict[str, float]:

@@ -208,7 +208,7 @@ def _spread(scores: pd.DataFrame, member: NDArray[np.bool_]) -> pd.DataFrame:
 
 
 def _bag_score(bag: str, output: AmilOutput, scores: pd.DataFrame, scorer: Scorer) -> BagScore:
-    logits = output.logits[0].double().cpu()
+    logits = output.logits[0].cpu().double()
     probability = torch.softmax(logits, dim=0).tolist()
     classes = scorer.classes
     return BagScore(

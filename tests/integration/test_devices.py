@@ -1,8 +1,7 @@
-"""What runs on the CPU runs on CUDA, with equal results: every tensor lies where its partners lie."""
+"""What runs on the CPU runs on CUDA and MPS, with equal results: tensors lie where their partners lie."""
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -26,38 +25,40 @@ from napari_amil.core.presets import preset
 from napari_amil.core.settings import DetectorTrainingSettings, RunSettings
 from napari_amil.core.training.loop import fit_model
 
-Device = AbstractContextManager[Any]
 BRIEF = {"cell_epochs": 1, "max_epochs": 2, "views": 1, "refit_every": 1, "calibration_folds": 0}
 NARROW = {"latent_dim": 8, "attention_dim": 4, "width": 4}
-CPU, CUDA = torch.device("cpu"), torch.device("cuda", 0)
+CPU = torch.device("cpu")
 
 
 @pytest.fixture(scope="module")
 def cohort(tmp_path_factory: pytest.TempPathFactory) -> Path:
     settings = SynthCohortSettings(patients=3, samples=1, diseases={"ill": {"spherocyte": 0.4}})
-    return write_synthetic_cohort(tmp_path_factory.mktemp("cuda") / "cohort", settings)
+    return write_synthetic_cohort(tmp_path_factory.mktemp("devices") / "cohort", settings)
 
 
-def test_the_device_is_as_strict_as_a_real_one(pretend_cuda: Device) -> None:
-    with pretend_cuda:
-        here, there = torch.arange(3.0), torch.arange(3.0).to(CUDA)
-        assert (here.device.type, there.device, (there + 1).device) == ("cpu", CUDA, CUDA)
-        assert torch.zeros(2, device=CUDA).is_cuda
+def test_the_device_is_as_strict_as_a_real_one(pretend: Any) -> None:
+    with pretend:
+        here, there = torch.arange(3.0), torch.arange(3.0).to(pretend.device)
+        assert (here.device, there.device, (there + 1).device) == (CPU, pretend.device, pretend.device)
+        assert torch.zeros(2, device=pretend.device).is_cuda == (pretend.device.type == "cuda")
         assert (there * torch.tensor(2.0))[torch.tensor([1])].cpu().numpy() == [2.0]
-        with pytest.raises(RuntimeError, match="found cuda:0 and cpu"):
+        with pytest.raises(RuntimeError, match="'cat' on one device"):
             torch.cat([here, there])
         with pytest.raises(RuntimeError, match="'__getitem__' on one device"):
             here[there.long()]
         with pytest.raises(TypeError, match="to numpy"):
             np.asarray(there)
         with pytest.raises(RuntimeError, match="generator"):
-            torch.rand(3, generator=torch.Generator(), device=CUDA)
-        layer = torch.nn.Linear(3, 2).to(CUDA)
+            torch.rand(3, generator=torch.Generator(), device=pretend.device)
+        layer = torch.nn.Linear(3, 2).to(pretend.device)
         with pytest.raises(RuntimeError, match="'linear' on one device"):
             layer(here)
         layer(there).sum().backward()
         assert layer.weight.grad is not None
-        assert layer.weight.grad.is_cuda
+        assert layer.weight.grad.device == pretend.device
+        if pretend.device.type == "mps":
+            with pytest.raises(TypeError, match="float64"):
+                there.double()
 
 
 def _trained(cohort: Path, out: Path, settings: RunSettings, device: torch.device) -> Path:
@@ -67,18 +68,22 @@ def _trained(cohort: Path, out: Path, settings: RunSettings, device: torch.devic
     return out
 
 
-@pytest.mark.parametrize("name", ["recommended", "amil-code", "attmil"])
-def test_a_training_and_its_test(name: str, cohort: Path, tmp_path: Path, pretend_cuda: Device) -> None:
+@pytest.mark.parametrize(
+    ("name", "pretend"),
+    [("recommended", "cuda"), ("recommended", "mps"), ("amil-code", "mps"), ("attmil", "cuda")],
+    indirect=["pretend"],
+)
+def test_a_training_and_its_test(name: str, cohort: Path, tmp_path: Path, pretend: Any) -> None:
     brief = BRIEF | ({"calibration_folds": 2} if name == "recommended" else {})
     settings = preset(name).changed({"model": NARROW, "training": brief})
     expected = _trained(cohort, tmp_path / "cpu", settings, CPU)
-    with pretend_cuda:
-        found = _trained(cohort, tmp_path / "cuda", settings, CUDA)
+    with pretend:
+        found = _trained(cohort, tmp_path / "there", settings, pretend.device)
     for table in ("bags.csv", "cells.csv"):
         pd.testing.assert_frame_equal(pd.read_csv(found / table), pd.read_csv(expected / table), rtol=1e-4)
 
 
-def test_a_training_goes_on(tmp_path: Path, pretend_cuda: Device) -> None:
+def test_a_training_goes_on(tmp_path: Path, pretend: Any) -> None:
     settings = preset("recommended").changed(
         {"model": NARROW | {"measurement_columns": 0}, "training": BRIEF}
     )
@@ -86,18 +91,18 @@ def test_a_training_goes_on(tmp_path: Path, pretend_cuda: Device) -> None:
     rows = tuple(np.arange(12).reshape(4, 3))
     bags = BagArrays(crops, rows, np.array([0, 1, 0, 1]), tuple("abcd"), ("control", "ill"), "control")
     checkpoint = tmp_path / "training.checkpoint"
-    with pretend_cuda:
-        whole = drain(fit_model(bags, settings, CUDA))
-        broken_off = fit_model(bags, settings, CUDA, checkpoint)
+    with pretend:
+        whole = drain(fit_model(bags, settings, pretend.device))
+        broken_off = fit_model(bags, settings, pretend.device, checkpoint)
         reports = (event for event in broken_off if isinstance(event, EpochReport))
         assert [next(reports).epoch, next(reports).epoch] == [0, 1]
         broken_off.close()
-        resumed = drain(fit_model(bags, settings, CUDA, checkpoint))
-        assert all(value.is_cuda for value in resumed.model.state_dict().values())
+        resumed = drain(fit_model(bags, settings, pretend.device, checkpoint))
+        assert all(value.device == pretend.device for value in resumed.model.state_dict().values())
         torch.testing.assert_close(resumed.model.state_dict(), whole.model.state_dict(), rtol=0, atol=0)
 
 
-def test_cells_are_found_scored_and_explained(cohort: Path, pretend_cuda: Device) -> None:
+def test_cells_are_found_scored_and_explained(cohort: Path, pretend: Any) -> None:
     images = open_source(sorted(cohort.parent.glob("*/*/*/*.png"))[:2], "control")
 
     def scored(device: torch.device) -> list[pd.DataFrame]:
@@ -107,12 +112,12 @@ def test_cells_are_found_scored_and_explained(cohort: Path, pretend_cuda: Device
 
     expected = scored(CPU)
     assert len(expected[1]) > 40
-    with pretend_cuda:
-        for one, other in zip(scored(CUDA), expected, strict=True):
+    with pretend:
+        for one, other in zip(scored(pretend.device), expected, strict=True):
             pd.testing.assert_frame_equal(one, other, rtol=1e-3)
 
 
-def test_a_model_is_calibrated(cohort: Path, pretend_cuda: Device) -> None:
+def test_a_model_is_calibrated(cohort: Path, pretend: Any) -> None:
     controls = cohort_source(read_controls(cohort, "control"))
 
     def distances(device: torch.device) -> torch.Tensor:
@@ -120,11 +125,11 @@ def test_a_model_is_calibrated(cohort: Path, pretend_cuda: Device) -> None:
         return found.bundle.need_scorer().calibration.distances
 
     expected = distances(CPU)
-    with pretend_cuda:
-        torch.testing.assert_close(distances(CUDA), expected, rtol=1e-4, atol=0)
+    with pretend:
+        torch.testing.assert_close(distances(pretend.device), expected, rtol=1e-4, atol=0)
 
 
-def test_a_detector_is_trained_and_goes_on(tmp_path: Path, pretend_cuda: Device) -> None:
+def test_a_detector_is_trained_and_goes_on(tmp_path: Path, pretend: Any) -> None:
     field = first_annotation(normalise(synthetic_smear(5).image))
     assert field is not None
     settings = DetectorTrainingSettings(steps=2, batch_size=1, crop_px=128, checkpoint_every=1)
@@ -137,5 +142,5 @@ def test_a_detector_is_trained_and_goes_on(tmp_path: Path, pretend_cuda: Device)
         return {name: value.cpu() for name, value in model.state_dict().items()}
 
     expected = weights(CPU, tmp_path / "cpu.safetensors")
-    with pretend_cuda:
-        torch.testing.assert_close(weights(CUDA, tmp_path / "cuda.safetensors"), expected)
+    with pretend:
+        torch.testing.assert_close(weights(pretend.device, tmp_path / "there.safetensors"), expected)
