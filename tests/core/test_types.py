@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -32,6 +33,7 @@ def some_cells(draw: st.DrawFn) -> Cells:
         touches_border=rng.random(n) < 0.5,
         overlaps=rng.random(n) < 0.5,
         cell_id=rng.permutation(1000)[:n] + 1,
+        others=tuple(rng.random((size, 2)) for size in sizes[:3]),
     )
 
 
@@ -113,12 +115,24 @@ def test_tables_have_the_shared_columns_and_come_back(cells: Cells) -> None:
         *("cell_id", "y0", "x0", "y1", "x1"),
         *("detection_score", "area_px", "touches_border", "overlaps"),
     ]
-    assert_same(Cells.from_table(table, cells.outlines), cells)
+    assert_same(Cells.from_table(table, cells.outlines), replace(cells, others=()))
 
 
 def test_a_table_of_boxes_alone_makes_cells() -> None:
     cells = Cells.from_table(pd.DataFrame(BOXES, columns=["y0", "x0", "y1", "x1"]))
     assert_same(cells, Cells(BOXES))
+
+
+def test_among_keeps_the_rest_of_the_cells_as_others() -> None:
+    outside = np.zeros((3, 2), np.float32)
+    cells = replace(Cells(BOXES), others=(outside,))
+    for rows in (np.array([False, True, False]), [1], slice(1, 2)):
+        found = cells.among(rows)
+        assert found.cell_id.tolist() == [2]
+        wanted = (outside, box_outline(BOXES[0]), box_outline(BOXES[2]))
+        for outline, expected in zip(found.others, wanted, strict=True):
+            np.testing.assert_array_equal(outline, expected)
+    assert len(cells.take([1]).others) == 1
 
 
 def bags() -> tuple[Bag, ...]:

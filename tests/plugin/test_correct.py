@@ -15,12 +15,13 @@ from napari.utils.key_bindings import KeyBinding
 from napari.utils.shortcuts import default_shortcuts
 from pytestqt.qtbot import QtBot
 
+from napari_amil.core.types import Cells
 from napari_amil.plugin.correct import CorrectPanel
 from napari_amil.plugin.layers import layers as _layers
 from napari_amil.plugin.layers.care import KEYS, look_after
 from napari_amil.plugin.layers.journal import journal_of
 from napari_amil.plugin.layers.selection import CellKey, selection_of
-from napari_amil.plugin.window.work import Worker
+from napari_amil.plugin.window.work import Task, Worker
 
 Done = Callable[..., Any]
 BOX = np.array([[5.0, 5], [5, 20], [20, 20], [20, 5]])
@@ -103,6 +104,25 @@ def test_only_changed_cells_are_scored(panel: CorrectPanel, layer: Shapes, done:
     assert table["status"].tolist() == ["scored"] * 6
     assert panel.job.notice.text().startswith("2 cells scored")
     assert journal_of(layer).undo() == "Undone: score 2 cells."
+
+
+def test_changed_cells_are_measured_among_their_neighbours(
+    panel: CorrectPanel, layer: Shapes, worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _layers.set_scores(layer, pd.DataFrame({"cell_id": [1, 2, 4, 5], "anomaly": 1.0}))
+    sent: list[Cells] = []
+    start = worker.start
+
+    def recorded(command: str, **arguments: Any) -> Task:
+        with np.load(arguments["cells"]) as arrays:
+            sent.append(Cells.from_arrays(dict(arrays)))
+        return start(command, **arguments)
+
+    monkeypatch.setattr(worker, "start", recorded)
+    panel.run()
+    assert [cells.cell_id.tolist() for cells in sent] == [[3]]
+    assert len(sent[0].others) == 4
+    panel.job.cancel()
 
 
 def test_without_a_changed_cell_nothing_is_sent(panel: CorrectPanel, layer: Shapes) -> None:

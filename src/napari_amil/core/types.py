@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -21,6 +21,18 @@ UNSEEN = "unlike anything seen"
 """Verdict of a bag that no known class explains."""
 ABSTAIN = "abstain"
 """Verdict of a bag of which too little is known."""
+
+
+def _joined(name: str, outlines: Sequence[NDArray[np.float32]]) -> dict[str, NDArray[Any]]:
+    """Return outlines as two arrays, all points and how many each outline has; `_apart` is the way back."""
+    sizes = np.array([len(outline) for outline in outlines], dtype=np.int64)
+    points = np.concatenate([*outlines, np.empty((0, 2), np.float32)])
+    return {f"{name}_points": points, f"{name}_sizes": sizes}
+
+
+def _apart(name: str, arrays: Mapping[str, NDArray[Any]]) -> tuple[NDArray[np.float32], ...]:
+    sizes = arrays[f"{name}_sizes"]
+    return tuple(np.split(arrays[f"{name}_points"], np.cumsum(sizes)[:-1])) if len(sizes) else ()
 
 
 def _rows(values: Any, n_cells: int, dtype: Any) -> NDArray[Any]:  # noqa: ANN401
@@ -50,6 +62,8 @@ class Cells:
         ``(n_cells,)`` bool: cut by the image border; shares pixels with another cell.
     cell_id
         ``(n_cells,)`` int, unique within the image, never reused.
+    others
+        Outlines, as above, of further cells of the image, which may cover these.
     """
 
     boxes: NDArray[np.float32]
@@ -60,6 +74,7 @@ class Cells:
     touches_border: NDArray[np.bool_] = None  # type: ignore[assignment]
     overlaps: NDArray[np.bool_] = None  # type: ignore[assignment]
     cell_id: NDArray[np.int64] = None  # type: ignore[assignment]
+    others: tuple[NDArray[np.float32], ...] = ()
 
     def __post_init__(self) -> None:
         boxes = np.array(self.boxes, dtype=np.float32).reshape(-1, 4)
@@ -96,11 +111,14 @@ class Cells:
     def take(self, rows: Any) -> Cells:  # noqa: ANN401
         """Return the cells at ``rows`` (index array, slice or bool mask), ids unchanged."""
         index = np.arange(len(self))[rows]
-        return Cells(
-            self.boxes[index],
-            tuple(self.outlines[i] for i in index),
-            *(getattr(self, name)[index] for name in CELL_COLUMNS),
-        )
+        columns: dict[str, Any] = {name: getattr(self, name)[index] for name in CELL_COLUMNS}
+        outlines = tuple(self.outlines[i] for i in index)
+        return Cells(self.boxes[index], outlines, **columns, others=self.others)
+
+    def among(self, rows: Any) -> Cells:  # noqa: ANN401
+        """Return the cells at ``rows`` as `take` does, with the rest of these cells as their `others`."""
+        rest = np.delete(np.arange(len(self)), rows)
+        return replace(self.take(rows), others=(*self.others, *(self.outlines[i] for i in rest)))
 
     def table(self) -> pd.DataFrame:
         """Return one row per cell with the columns that tables and layers share."""
@@ -111,17 +129,16 @@ class Cells:
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Return plain arrays that ``numpy.savez`` takes; `from_arrays` is the way back."""
-        sizes = np.array([len(outline) for outline in self.outlines], dtype=np.int64)
-        points = np.concatenate([*self.outlines, np.empty((0, 2), np.float32)])
         columns = {name: getattr(self, name) for name in CELL_COLUMNS}
-        return {"boxes": self.boxes, "outline_points": points, "outline_sizes": sizes, **columns}
+        others = _joined("other", self.others) if self.others else {}
+        return {"boxes": self.boxes, **_joined("outline", self.outlines), **others, **columns}
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> Cells:
         """Return the cells that `arrays` wrote."""
-        ends = np.cumsum(arrays["outline_sizes"])[:-1]
-        outlines = tuple(np.split(arrays["outline_points"], ends)) if len(arrays["boxes"]) else ()
-        return cls(arrays["boxes"], outlines, **{name: arrays[name] for name in CELL_COLUMNS})
+        columns = {name: arrays[name] for name in CELL_COLUMNS}
+        others = _apart("other", arrays) if "other_sizes" in arrays else ()
+        return cls(arrays["boxes"], _apart("outline", arrays), **columns, others=others)
 
     @classmethod
     def from_table(cls, table: pd.DataFrame, outlines: tuple[NDArray[np.float32], ...] = ()) -> Cells:

@@ -1,4 +1,4 @@
-"""The joint distance is as rare among control cells as the quadratic mean of two rarities."""
+"""The joint distance is as rare among control cells as the mean of two rarities."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ def share(control: NDArray[np.float64], d: float) -> float:
 
 
 @pytest.mark.parametrize("weight", [0.2, 0.5, 1.0])
-def test_its_share_of_control_cells_is_the_quadratic_mean_of_two_shares(weight: float) -> None:
+def test_its_share_of_control_cells_is_the_mean_of_two_shares(weight: float) -> None:
     joint = JointDistance.of(NETWORK, SHAPES, weight)
     (found,) = joint.distance(np.array([3.5]), np.array([9.0]))
-    expected = (1 - weight) * share(NETWORK, 3.5) ** 2 + weight * share(SHAPES, 9.0) ** 2
-    assert share(NETWORK, float(found)) ** 2 == pytest.approx(expected)
+    expected = (1 - weight) * share(NETWORK, 3.5) + weight * share(SHAPES, 9.0)
+    assert share(NETWORK, float(found)) == pytest.approx(expected)
 
 
 def test_a_cell_that_is_as_rare_in_both_keeps_its_distance() -> None:
@@ -35,11 +35,12 @@ def test_a_cell_that_is_as_rare_in_both_keeps_its_distance() -> None:
     np.testing.assert_allclose(JointDistance.of(NETWORK, SHAPES, 0.0).distance(d, d[::-1]), d)
 
 
-def test_unknown_measurements_leave_the_network_alone_and_an_unknown_cell_unknown() -> None:
+def test_a_cell_that_cannot_be_measured_counts_as_half_usual_and_an_unknown_cell_is_unknown() -> None:
     joint = JointDistance.of(NETWORK, np.append(SHAPES, np.nan), 0.5)
-    found = joint.distance(np.array([6.0, np.nan]), np.array([np.nan, 5.0]))
-    assert found[0] == pytest.approx(6.0)
-    assert np.isnan(found[1])
+    found = joint.distance(np.array([4.0, 10.0, np.nan]), np.array([np.nan, np.nan, 5.0]))
+    assert share(NETWORK, float(found[0])) == pytest.approx((share(NETWORK, 4.0) + 0.5) / 2)
+    assert share(NETWORK, float(found[1])) == pytest.approx(256 * share(NETWORK, 10.0))
+    assert np.isnan(found[2])
 
 
 def test_the_most_anomalous_cells_are_still_told_apart() -> None:
@@ -52,7 +53,7 @@ def test_the_most_anomalous_cells_are_still_told_apart() -> None:
 def test_very_rare_to_the_network_alone_is_enough_but_odd_measurements_alone_are_not() -> None:
     joint = JointDistance.of(NETWORK, SHAPES, 0.5)
     (found,) = joint.distance(np.array([10.0]), np.array([np.exp(1.5)]))
-    assert share(NETWORK, float(found)) == pytest.approx(32 * share(NETWORK, 10.0))
+    assert share(NETWORK, float(found)) == pytest.approx(256 * share(NETWORK, 10.0))
     (ordinary,) = joint.distance(np.array([np.exp(1.0)]), np.array([500.0]))
     assert ordinary < np.quantile(NETWORK, 0.85)
 

@@ -48,7 +48,7 @@ def test_distance_is_that_of_scipy(normal: np.ndarray) -> None:
     z = control.deviations(normal)
     z[:, NAMES.index("blueness")] = 0
     covariance, _ = ledoit_wolf(z)
-    covariance = 0.7 * covariance + 0.3 * np.trace(covariance) / N * np.eye(N)
+    covariance = 0.5 * covariance + 0.5 * np.trace(covariance) / N * np.eye(N)
     inverse = np.linalg.inv(covariance + 1e-6 * np.eye(N))
     expected = [mahalanobis(row, z.mean(axis=0), inverse) for row in z[:20]]
     np.testing.assert_allclose(control.distance(normal[:20]), expected, rtol=1e-6)

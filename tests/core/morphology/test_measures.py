@@ -182,6 +182,57 @@ def test_a_neighbour_that_touches_is_left_out(draw: Draw) -> None:
     assert values(both, cells)["diameter"] == pytest.approx(values(field, cells)["diameter"], rel=0.06)
 
 
+def circle(centre: float, radius: float = 20.0) -> np.ndarray:
+    angle = np.linspace(0, 2 * np.pi, 60, endpoint=False)
+    return np.stack([40 + radius * np.sin(angle), centre + radius * np.cos(angle)], axis=1).astype(np.float32)
+
+
+def test_a_cell_under_another_is_measured_as_if_it_lay_alone(draw: Draw) -> None:
+    field, _ = draw(profile=lambda share: 0.2 + 0.2 * share)
+    both = field * np.roll(field, 26, axis=1)  # densities add where both lie
+    middle, right = circle(40.0), circle(66.0)
+    box = np.array([[20, 20, 60, 60]], np.float32)
+    alone = values(field, Cells(box, (middle,)))
+    found = values(both, Cells(box, (middle,), others=(right,)))
+    unaware = values(both, Cells(box))
+    for name, within in {
+        "diameter": 0.03,
+        "density": 0.02,
+        "pallor_depth": 0.05,
+        "aspect_ratio": 0.03,
+    }.items():
+        assert found[name] == pytest.approx(alone[name], abs=within), name
+    assert found["density_variation"] < 1.2 * alone["density_variation"] < unaware["density_variation"]
+    assert found["solidity"] > 0.96
+    assert unaware["density"] > found["density"] + 0.02
+
+
+def test_neighbours_count_the_same_among_the_cells_and_beside_them(draw: Draw) -> None:
+    field, _ = draw()
+    both = field * np.roll(field, 26, axis=1)
+    boxes = np.array([[20, 20, 60, 60], [20, 46, 60, 86]], np.float32)
+    outlines = (circle(40.0), circle(66.0))
+    together = measure(both, Cells(boxes, outlines), 40.0)
+    beside = measure(both, Cells(boxes[:1], outlines[:1], others=outlines[1:]), 40.0)
+    np.testing.assert_array_equal(together[:1], beside)
+
+
+def test_a_cell_that_is_listed_twice_does_not_hide_itself(draw: Draw) -> None:
+    field, _ = draw()
+    box = np.array([[20, 20, 60, 60]], np.float32)
+    once = measure(field, Cells(box, (circle(40.0),)), 40.0)
+    twice = measure(field, Cells(box, (circle(40.0),), others=(circle(41.0, 20.5),)), 40.0)
+    np.testing.assert_array_equal(once, twice)
+
+
+def test_a_cell_of_which_nothing_can_be_seen_keeps_its_shape_alone(draw: Draw) -> None:
+    field, _ = draw()
+    box = np.array([[20, 20, 60, 60]], np.float32)
+    found = values(field, Cells(box, (circle(40.0),), others=(circle(40.0, 30.0),)))
+    assert found["diameter"] == pytest.approx(1.0, abs=0.03)
+    assert np.isnan(found["density"])
+
+
 def test_masks_agree_with_the_truth_of_a_synthetic_smear() -> None:
     smear = synthetic_smear(2, SynthSettings(n_cells=60))
     field = normalise(smear.image)

@@ -76,6 +76,7 @@ def test_crops_and_measurements_do_not_depend_on_the_blocks(
     assert len(parts) == 11  # of 12 squares one holds no cell
     assert rows.tolist() == list(range(len(smear.cells)))
     assert smear.cells.touches_border.any()
+    assert smear.cells.overlaps.any()
     together = in_order(parts)
     apart = np.abs(pixels_of(together).astype(int) - pixels_of(whole))
     assert apart.max() <= 1

@@ -13,9 +13,9 @@ from torch import Tensor, nn
 
 from napari_amil.core.anomaly.patients import Floats
 
-_ALONE = 1 / 32
-"""How much less than being rare in both counts being rare to the network alone. Chosen on fold 0 among 1/2 to
-1/32: unseen cells are found best, and of known cells at a false alarm in a hundred hardly fewer."""
+_ALONE = 1 / 256
+"""How much less than being rare in both counts being rare to the network alone. Chosen on fold 0 among 1/32
+to 1/1000: unseen cells are found better, and of known cells at a false alarm in a hundred no fewer."""
 
 
 class JointDistance(nn.Module):
@@ -24,15 +24,16 @@ class JointDistance(nn.Module):
     A network that never saw a kind of cell may map it onto control cells; its named measurements
     cannot be mapped away. Neither distance has a unit, so each becomes the share of control cells
     that lie at least as far, by the lognormal distribution of held-out control cells,
-    ``S(d) = 1 - Phi((ln d - m) / s)``. These are two p-values of one cell. Their quadratic mean
-    (a generalised mean of p-values, Vovk & Wang 2020, section 3)
+    ``S(d) = 1 - Phi((ln d - m) / s)``. These are two p-values of one cell. Their mean (Vovk & Wang
+    2020, section 3)
 
-        ``Q^2 = (1 - w) S(d)^2 + w S'(d')^2``
+        ``Q = (1 - w) S(d) + w S'(d')``
 
     is small only where both are. A cell that is very rare to the network need not look odd to the
-    measurements, so the smaller of ``Q`` and ``32 S(d)`` counts (a weighted Bonferroni rule, Genovese,
-    Roeder & Wasserman 2006). The joint distance D is where a control cell's ``d`` has that share,
-    so that it is on the scale of ``d``; what it means is said by a `Calibration` of joint distances.
+    measurements, so the smaller of ``Q`` and ``256 S(d)`` counts (a weighted Bonferroni rule, Genovese,
+    Roeder & Wasserman 2006). A cell that cannot be measured counts as usual there, ``S'(d') = 1/2``.
+    The joint distance D is where a control cell's ``d`` has that share, so that it is on the scale of
+    ``d``; what it means is said by a `Calibration` of joint distances.
 
     Parameters
     ----------
@@ -72,14 +73,14 @@ class JointDistance(nn.Module):
         latent
             ``(n_cells,)`` distances d to the control Gaussian (`LatentGaussian.distance`).
         morphology
-            ``(n_cells,)`` distances d' of the named measurements (`ControlMorphology.distance`); where
-            they are NaN, d alone counts.
+            ``(n_cells,)`` distances d' of the named measurements (`ControlMorphology.distance`), NaN
+            where a cell cannot be measured.
         """
         by_network, by_shape = (self._log_share(d, i) for i, d in enumerate((latent, morphology)))
-        by_shape = np.where(np.isnan(by_shape), by_network, by_shape)
+        by_shape = np.where(np.isnan(by_shape), np.log(0.5), by_shape)
         with np.errstate(divide="ignore", invalid="ignore"):  # a weight of 0, an unknown cell
             log_weights = np.log([1.0 - float(self.weight), float(self.weight)])
-            both = np.logaddexp(log_weights[0] + 2 * by_network, log_weights[1] + 2 * by_shape) / 2
+            both = np.logaddexp(log_weights[0] + by_network, log_weights[1] + by_shape)
         share = np.minimum(both, by_network - np.log(_ALONE))
         return np.exp(float(self.center[0]) - float(self.spread[0]) * ndtri_exp(np.minimum(share, 0.0)))
 

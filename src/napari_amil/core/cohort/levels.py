@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -68,7 +68,9 @@ def _distinct(parts: Sequence[Cells]) -> tuple[Cells, NDArray[np.int64]]:
     boxes = np.concatenate([part.boxes for part in parts])
     rows = np.sort(np.unique(boxes, axis=0, return_index=True)[1])
     outlines = [outline for part in parts for outline in part.outlines]
-    columns = {name: np.concatenate([getattr(part, name) for part in parts])[rows] for name in CELL_COLUMNS}
+    columns: dict[str, Any] = {
+        name: np.concatenate([getattr(part, name) for part in parts])[rows] for name in CELL_COLUMNS
+    }
     if len(np.unique(columns["cell_id"])) < len(rows):  # numbered in each bag by itself
         columns["cell_id"] = np.arange(1, len(rows) + 1)
     return Cells(boxes[rows], tuple(outlines[row] for row in rows), **columns), rows

@@ -24,7 +24,7 @@ _LOW, _MEDIAN, _HIGH = (int(np.searchsorted(_LEVELS, level)) for level in (0.025
 _LEAST_SCALE = 0.2  # of the standard deviation: many cells have no spicule, but one is no wonder
 _MOST = 8.0  # deviations; more are not more abnormal
 _FEWEST_CELLS = 20
-_ROUNDNESS = 0.3
+_ROUNDNESS = 0.5
 """Share of the covariance that is replaced by a sphere. Some measurements say nearly the same; without it
 their small differences, mostly noise, would count like any other direction. Chosen on folds 0 and 1."""
 

@@ -29,6 +29,8 @@ IN_PLANE[1] = ndimage.generate_binary_structure(2, 1)
 _LEAST_AGREEMENT = 0.6  # intersection over union; below it the given outline is believed, not the pixels
 _LEAST_FILLED = 0.15  # share of the ellipse in a box; a box of which less is filled holds no cell
 _BETTER_FILLED = 0.35  # the same where what reaches in does not cover the middle
+_LEAST_HIDDEN = 0.03  # share of an outline under other cells from which on these blur where the cell ends
+_SAME_CELL = 0.7  # intersection over union from which on two outlines are one cell
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
@@ -46,6 +48,8 @@ class CellGrid:
         ``(n_cells, g, g)`` the pixels of the cell, holes filled.
     soft
         ``(n_cells, g, g)`` in 0 to 1: the same with an edge finer than a pixel.
+    hidden
+        ``(n_cells, g, g)`` the pixels of the cell that it shares with others; their density is of both.
     cut
         ``(n_cells,)`` whether the border of the field cuts the cell.
     """
@@ -53,6 +57,7 @@ class CellGrid:
     density: Floats
     mask: Bools
     soft: Floats
+    hidden: Bools
     cut: Bools
 
     @property
@@ -67,7 +72,8 @@ def cell_grid(normalised: NDArray[np.float32], cells: Cells, diameter_px: float)
 
     A cell ends where the density falls to a share of that of its own rim, so that a pale cell has the
     same size as a dark one. What lies outside its box or outline, or behind a neck narrower than
-    0.62 of the cell, is a neighbour. An outline that the pixels contradict is believed. A mere box has no
+    0.62 of the cell, is a neighbour. An outline that the pixels contradict is believed, and so is one that
+    shares pixels with another. A mere box has no
     pixels if it holds no cell, only the edge of a neighbour, or one that a pointer or a printed line crosses.
 
     Parameters
@@ -89,13 +95,17 @@ def cell_grid(normalised: NDArray[np.float32], cells: Cells, diameter_px: float)
     own = ndimage.binary_opening(ndimage.binary_fill_holes(own, IN_PLANE), IN_PLANE)
     own = _largest_part(own, given)
     own = _trust_outlines(own, cells, given)
+    hidden = _hidden(cells, given, diameter_px)
+    covered = hidden.any(axis=(1, 2))
+    own[covered] = given[covered]
     boxed = ~has_outline(cells)
     own[boxed] &= _holds_cell(own[boxed], given[boxed], support[boxed], crops[boxed])[:, None, None]
     soft = _soft_edge(own, grey, level)
+    soft[covered] = ndimage.gaussian_filter(own[covered].astype(np.float64), (0, 1, 1))
     shape = normalised.shape[:2]
     cut = cells.touches_border | (cells.boxes[:, :2] < 1).any(axis=1)
     cut = cut | (cells.boxes[:, 2] > shape[0] - 1) | (cells.boxes[:, 3] > shape[1] - 1)
-    return CellGrid(density, own, soft, cut)
+    return CellGrid(density, own, soft, hidden, cut)
 
 
 def on_grid(points: NDArray[np.float32], box: NDArray[np.float32], diameter_px: float) -> Floats:
@@ -124,14 +134,38 @@ def _support(cells: Cells, diameter_px: float) -> tuple[Bools, Bools]:
     margin = _BOX_MARGIN / STEP
     support[:] = (abs(y) <= hy + margin) & (abs(x) <= hx + margin)
     for row in np.flatnonzero(known):
-        points = on_grid(cells.outlines[row], cells.boxes[row], diameter_px)
-        given[row] = False
-        given[row][polygon(points[:, 0] - 0.5, points[:, 1] - 0.5, (side, side))] = True
+        given[row] = _drawn(cells.outlines[row], cells.boxes[row], diameter_px)
     given[:, side // 2, side // 2] |= ~given.any(axis=(1, 2))
     if known.any():
         steps = max(round(margin), 1)
         support[known] &= ndimage.binary_dilation(given[known], IN_PLANE, iterations=steps)
     return support, given
+
+
+def _drawn(outline: NDArray[np.float32], box: NDArray[np.float32], diameter_px: float) -> Bools:
+    """Return the pixels ``(g, g)`` of an outline of the field on the grid of the cell of ``box``."""
+    mask = np.zeros((GRID.size_px, GRID.size_px), dtype=bool)
+    points = on_grid(outline, box, diameter_px) - 0.5
+    mask[polygon(points[:, 0], points[:, 1], mask.shape)] = True
+    return mask
+
+
+def _hidden(cells: Cells, given: Bools, diameter_px: float) -> Bools:
+    """Return which pixels ``(n_cells, g, g)`` of cells with outlines lie in others too, where these are enough."""
+    others = [*(o for o, own in zip(cells.outlines, has_outline(cells), strict=True) if own), *cells.others]
+    hidden = np.zeros_like(given)
+    if not others:
+        return hidden
+    low, high = (np.array([of(outline, axis=0) for outline in others]) for of in (np.min, np.max))
+    for row in np.flatnonzero(has_outline(cells)):
+        box = cells.boxes[row]
+        near = (low < box[2:]).all(axis=1) & (high > box[:2]).all(axis=1)
+        for other in (_drawn(others[i], box, diameter_px) for i in np.flatnonzero(near)):
+            shared = other & given[row]
+            if shared.sum() < _SAME_CELL * (other | given[row]).sum():
+                hidden[row] |= shared
+    share = hidden.sum(axis=(1, 2)) / given.sum(axis=(1, 2))
+    return np.asarray(hidden & (share > _LEAST_HIDDEN)[:, None, None], dtype=bool)
 
 
 def _edge_level(grey: Floats, given: Bools) -> Floats:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -111,7 +112,8 @@ def measure(normalised: NDArray[np.float32], cells: Cells, diameter_px: float) -
     ==================== ==========================================================================
 
     Cells that the border of the field cuts have all but `OF_PARTS` NaN; a cell of which nothing is
-    seen has NaN alone. The measurements of a cell do not depend on which cells are measured with it.
+    seen has NaN alone. What a cell shares with another outline, of these cells or of ``cells.others``,
+    counts as if it had the mean density of the rest of the cell at the same depth.
 
     Parameters
     ----------
@@ -124,14 +126,14 @@ def measure(normalised: NDArray[np.float32], cells: Cells, diameter_px: float) -
     """
     parts = [np.empty((0, len(NAMES)))]
     for start in range(0, len(cells), _CELLS_AT_ONCE):
-        grid = cell_grid(normalised, cells.take(slice(start, start + _CELLS_AT_ONCE)), diameter_px)
+        grid = cell_grid(normalised, cells.among(slice(start, start + _CELLS_AT_ONCE)), diameter_px)
         parts.append(_measured(grid, diameter_px))
     return np.concatenate(parts)
 
 
 def _measured(grid: CellGrid, diameter_px: float) -> Floats:
     """Return the measurements of the cells of a grid."""
-    values = _shape(grid) | _stain(grid)
+    values = _shape(grid) | _stain(_uncovered(grid))
     values["diameter_px"] = values["diameter"] * diameter_px * network_scale(diameter_px)
     values["density_total"] = values["density"] * values["diameter"] ** 2
     table = np.stack([values[name] for name in NAMES], axis=1)
@@ -172,6 +174,23 @@ def _solidity(mask: Bools) -> Floats:
     solidity = np.full(n, np.nan)
     solidity[table["label"] - 1] = table["solidity"]
     return solidity
+
+
+def _uncovered(grid: CellGrid) -> CellGrid:
+    """Return the grid with the density of hidden pixels replaced by the mean of the others of that depth."""
+    rows = np.flatnonzero(grid.hidden.any(axis=(1, 2)))
+    mask, hidden = grid.mask[rows], grid.hidden[rows]
+    seen, n_rings = mask & ~hidden, len(_RINGS) + 1
+    ring = np.digitize(depths(mask)[0], _RINGS) + n_rings * np.arange(len(rows))[:, None, None]
+    count = np.bincount(ring[seen], minlength=n_rings * len(rows))
+    density = grid.density.copy()
+    for channel in range(density.shape[1]):
+        values = density[rows, channel]
+        total = np.bincount(ring[seen], values[seen], minlength=len(count))
+        anywhere = mean_of(values, seen).repeat(n_rings)  # where a ring is hidden all around
+        values[hidden] = np.where(count > 0, total / np.maximum(count, 1), anywhere)[ring[hidden]]
+        density[rows, channel] = values
+    return replace(grid, density=density)
 
 
 def _stain(grid: CellGrid) -> dict[str, Floats]:

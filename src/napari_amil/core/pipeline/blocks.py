@@ -42,7 +42,7 @@ class Block:
     rows
         ``(n,)`` which cells of the field these are.
     cells
-        The same in pixels of this block.
+        The same in pixels of this block, those around them as their `others`.
     normalised
         ``(height, width, 3)`` in 0 to 1, background 1.
     """
@@ -80,13 +80,17 @@ def blocks(view: View, cells: Cells, reach_px: float) -> Iterator[Block]:
     for square in wanted:
         first = np.maximum(square * _BLOCK_PX - reach, 0)
         last = np.minimum((square + 1) * _BLOCK_PX + reach, [height, width])
-        rows = np.flatnonzero((squares == square).all(axis=1))
+        inside = (squares == square).all(axis=1)
+        rows, near = (
+            np.flatnonzero(inside),
+            ((cells.boxes[:, 2:] > first) & (cells.boxes[:, :2] < last)).all(axis=1),
+        )
         part = view.part((slice(int(first[0]), int(last[0])), slice(int(first[1]), int(last[1]))))
-        yield Block(rows, _moved(cells.take(rows), first), part)
+        yield Block(rows, _moved(cells.take(near).among(inside[near]), first), part)
 
 
 def _moved(cells: Cells, corner: NDArray[np.int64]) -> Cells:
     """Return cells in pixels of the part of their field that begins at a corner ``(2,)``, y and x."""
     shift = corner.astype(np.float32)
-    outlines = tuple(outline - shift for outline in cells.outlines)
-    return replace(cells, boxes=cells.boxes - np.tile(shift, 2), outlines=outlines)
+    outlines, others = (tuple(o - shift for o in drawn) for drawn in (cells.outlines, cells.others))
+    return replace(cells, boxes=cells.boxes - np.tile(shift, 2), outlines=outlines, others=others)

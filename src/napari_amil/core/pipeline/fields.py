@@ -24,6 +24,7 @@ from napari_amil.core.mil.instances import with_measurements
 from napari_amil.core.morphology.masks import GRID
 from napari_amil.core.morphology.measures import measure
 from napari_amil.core.pipeline.blocks import Seen, blocks
+from napari_amil.core.pipeline.neighbours import among_neighbours
 from napari_amil.core.settings import RunSettings
 from napari_amil.core.types import Cells, Image
 
@@ -151,6 +152,8 @@ def instance_blocks(
     cells are, 25 kB each, since they may be scaled over the field.
     """
     settings, view = recipe.settings, seen.view
+    if measured:
+        cells = among_neighbours(seen, cells, recipe.bundle, settings)
     maps = _roi_maps(view, cells, recipe) if settings.model.instance == "roi" else None
     if maps is not None and not measured:
         yield np.arange(len(cells)), maps

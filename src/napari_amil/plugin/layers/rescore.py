@@ -68,7 +68,7 @@ def start_rescoring(
     record = need_record(layer)
     ids = layer.features["cell_id"].to_numpy()[unscored_rows(layer)]
     cells = cells_of(layer)
-    cells = cells.take(np.isin(cells.cell_id, ids))
+    cells = cells.among(np.isin(cells.cell_id, ids))
     if not len(cells):
         raise AmilError("Every cell is scored already; draw or change one first.")
     image = next(
