@@ -34,6 +34,12 @@ def listed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
+def recipe(small_bundle: Bundle) -> Recipe:
+    """The small bundle without its detector, which has learned nothing: boxes stay boxes."""
+    return Recipe.of(replace(small_bundle, detector=None), None, torch.device("cpu"))
+
+
+@pytest.fixture
 def gathered(recipe: Recipe, listed: Path) -> Gathered:
     source = open_source([listed], "control")
     control = source.cohort.where(lambda bag: bag.label == "control")

@@ -64,6 +64,12 @@ def test_numbers_have_their_errors() -> None:
         "Attention 3.2 times an average cell's",
         "93 % certain to be a cell",
     ]
+    exact = row | {"anomaly_se": 0.0, "anomaly_percentile_se": 9.7e-15}
+    assert _words.numbers(exact)[:2] == [
+        "Percentile among control cells 99.24",
+        "Distance from control cells 12.3",
+    ]
+    assert _words.describe(exact)[1] == "Distance from control cells 12.3"
 
 
 @pytest.mark.parametrize(

@@ -151,7 +151,7 @@ def _drawn(outline: NDArray[np.float32], box: NDArray[np.float32], diameter_px: 
 
 
 def _hidden(cells: Cells, given: Bools, diameter_px: float) -> Bools:
-    """Return which pixels ``(n_cells, g, g)`` of cells with outlines lie in others too, where these are enough."""
+    """Return which pixels ``(n_cells, g, g)`` of each outline lie in other outlines too, if enough do."""
     others = [*(o for o, own in zip(cells.outlines, has_outline(cells), strict=True) if own), *cells.others]
     hidden = np.zeros_like(given)
     if not others:
@@ -160,7 +160,10 @@ def _hidden(cells: Cells, given: Bools, diameter_px: float) -> Bools:
     for row in np.flatnonzero(has_outline(cells)):
         box = cells.boxes[row]
         near = (low < box[2:]).all(axis=1) & (high > box[:2]).all(axis=1)
-        for other in (_drawn(others[i], box, diameter_px) for i in np.flatnonzero(near)):
+        for number in np.flatnonzero(near):
+            if others[number] is cells.outlines[row]:
+                continue
+            other = _drawn(others[number], box, diameter_px)
             shared = other & given[row]
             if shared.sum() < _SAME_CELL * (other | given[row]).sum():
                 hidden[row] |= shared

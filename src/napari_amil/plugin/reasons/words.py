@@ -43,6 +43,7 @@ _MEANINGS = {
     "area_px": "Area inside the outline.",
 }
 
+_LEAST_ERROR = 0.005  # no number has more than two decimals
 _WORTH_A_LOOK = 0.25
 """Below this q-value a cell deserves a look, though it is not sure enough to stand out."""
 
@@ -119,8 +120,13 @@ def numbers(row: Mapping[str, Any]) -> list[str]:
     for column, sentence in _NUMBERS:
         value, error = (float(row.get(key, np.nan)) for key in (column, f"{column}_se"))
         if np.isfinite(value):
-            lines.append(sentence.format(value, f" ± {error:.2g}" if error > 0 else "").replace("%", " %"))
+            lines.append(sentence.format(value, _spread(error)).replace("%", " %"))
     return lines
+
+
+def _spread(error: float) -> str:
+    """Return an error to two digits, nothing where it would be rounded away beside its value."""
+    return f" ± {error:.2g}" if error >= _LEAST_ERROR else ""
 
 
 def contributions(row: Mapping[str, Any]) -> dict[str, float]:
@@ -138,8 +144,7 @@ def describe(row: Mapping[str, Any]) -> list[str]:
     lines = []
     if np.isfinite(row.get("anomaly_percentile", np.nan)):
         lines.append(unusual(float(row["anomaly_percentile"])))
-    error = row.get("anomaly_se", np.nan)
-    spread = f" ± {error:.2g}" if np.isfinite(error) else ""
+    spread = _spread(row.get("anomaly_se", np.nan))
     lines.append(f"Distance from control cells {row['anomaly']:.3g}{spread}")
     if np.isfinite(row.get("attention_x_n", np.nan)):
         lines.append(f"Attention {row['attention_x_n']:.1f} times an average cell's")
