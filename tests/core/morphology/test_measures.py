@@ -11,7 +11,7 @@ from napari_amil.core.cohort.smear import SynthSettings, synthetic_smear
 from napari_amil.core.images.normalise import normalise
 from napari_amil.core.morphology.masks import cell_grid
 from napari_amil.core.morphology.measures import NAMES, OF_PARTS, is_empty, measure
-from napari_amil.core.types import Cells
+from napari_amil.core.types import Cells, box_outline
 
 Draw = Callable[..., tuple[np.ndarray, Cells]]
 
@@ -215,6 +215,16 @@ def test_neighbours_count_the_same_among_the_cells_and_beside_them(draw: Draw) -
     together = measure(both, Cells(boxes, outlines), 40.0)
     beside = measure(both, Cells(boxes[:1], outlines[:1], others=outlines[1:]), 40.0)
     np.testing.assert_array_equal(together[:1], beside)
+
+
+def test_mere_boxes_hide_nothing(draw: Draw) -> None:
+    field, _ = draw()
+    boxes = np.array([[20, 20, 60, 60], [30, 30, 70, 70]], np.float32)
+    among_boxes = Cells(boxes, (circle(40.0), box_outline(boxes[1])))
+    alone = Cells(boxes[:1], (circle(40.0),))
+    for cells in (among_boxes, among_boxes.among([0])):
+        found, wanted = (measure(field, each, 40.0)[0] for each in (cells, alone))
+        np.testing.assert_allclose(found, wanted, rtol=1e-9, atol=1e-9)
 
 
 def test_a_cell_that_is_listed_twice_does_not_hide_itself(draw: Draw) -> None:

@@ -120,6 +120,12 @@ def has_outline(cells: Cells) -> Bools:
     return np.array([len(o) != 4 or not np.array_equal(o, box_outline(b)) for o, b in pairs], dtype=bool)
 
 
+def _is_box(outline: NDArray[np.float32]) -> bool:
+    """Return whether an outline is an upright rectangle, which says nothing of where a cell ends."""
+    bounds = np.concatenate([outline.min(axis=0), outline.max(axis=0)])
+    return len(outline) == 4 and np.array_equal(outline, box_outline(bounds))
+
+
 def _support(cells: Cells, diameter_px: float) -> tuple[Bools, Bools]:
     """Return where each cell may lie, and where it should lie, ``(n_cells, g, g)`` each."""
     side = GRID.size_px
@@ -152,7 +158,7 @@ def _drawn(outline: NDArray[np.float32], box: NDArray[np.float32], diameter_px: 
 
 def _hidden(cells: Cells, given: Bools, diameter_px: float) -> Bools:
     """Return which pixels ``(n_cells, g, g)`` of each outline lie in other outlines too, if enough do."""
-    others = [*(o for o, own in zip(cells.outlines, has_outline(cells), strict=True) if own), *cells.others]
+    others = [outline for outline in (*cells.outlines, *cells.others) if not _is_box(outline)]
     hidden = np.zeros_like(given)
     if not others:
         return hidden

@@ -81,12 +81,9 @@ def blocks(view: View, cells: Cells, reach_px: float) -> Iterator[Block]:
         first = np.maximum(square * _BLOCK_PX - reach, 0)
         last = np.minimum((square + 1) * _BLOCK_PX + reach, [height, width])
         inside = (squares == square).all(axis=1)
-        rows, near = (
-            np.flatnonzero(inside),
-            ((cells.boxes[:, 2:] > first) & (cells.boxes[:, :2] < last)).all(axis=1),
-        )
+        near = ((cells.boxes[:, 2:] > first) & (cells.boxes[:, :2] < last)).all(axis=1)
         part = view.part((slice(int(first[0]), int(last[0])), slice(int(first[1]), int(last[1]))))
-        yield Block(rows, _moved(cells.take(near).among(inside[near]), first), part)
+        yield Block(np.flatnonzero(inside), _moved(cells.take(near).among(inside[near]), first), part)
 
 
 def _moved(cells: Cells, corner: NDArray[np.int64]) -> Cells:
