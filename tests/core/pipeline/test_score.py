@@ -97,7 +97,7 @@ def test_order_of_cells_does_not_matter(recipe: Recipe) -> None:
 
 
 def test_a_cohort_is_scored_once_per_cell_with_a_bad_image_named(recipe: Recipe, tmp_path: Path) -> None:
-    listed = write_synthetic_cohort(tmp_path / "cohort")
+    listed = write_synthetic_cohort(tmp_path / "cohort", SynthCohortSettings(patients=3, samples=1))
     source = open_source([listed], "control")
     victim = source.cohort.bags[0]
     (tmp_path / "cohort" / victim.images[0]).write_text("no image")
@@ -122,7 +122,7 @@ def test_a_cohort_is_scored_once_per_cell_with_a_bad_image_named(recipe: Recipe,
 
 
 def test_loose_images_are_bags_of_their_own(recipe: Recipe, tmp_path: Path) -> None:
-    write_synthetic_cohort(tmp_path / "cohort")
+    write_synthetic_cohort(tmp_path / "cohort", SynthCohortSettings(patients=1))
     folder = next((tmp_path / "cohort" / "control").iterdir())
     source = open_source([folder], "control")
     assert [bag.bag for bag in source.cohort] == ["s0/0.png", "s1/0.png"]
