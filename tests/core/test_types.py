@@ -126,7 +126,7 @@ def test_a_table_of_boxes_alone_makes_cells() -> None:
 def test_among_keeps_the_rest_of_the_cells_as_others() -> None:
     outside = np.zeros((3, 2), np.float32)
     cells = replace(Cells(BOXES), others=(outside,))
-    for rows in (np.array([False, True, False]), [1], slice(1, 2)):
+    for rows in (np.array([False, True, False]), np.array([1]), slice(1, 2)):
         found = cells.among(rows)
         assert found.cell_id.tolist() == [2]
         wanted = (outside, box_outline(BOXES[0]), box_outline(BOXES[2]))

@@ -115,7 +115,7 @@ class Cells:
         outlines = tuple(self.outlines[i] for i in index)
         return Cells(self.boxes[index], outlines, **columns, others=self.others)
 
-    def among(self, rows: Any) -> Cells:  # noqa: ANN401
+    def among(self, rows: slice | NDArray[Any]) -> Cells:
         """Return the cells at ``rows`` as `take` does, with the rest of these cells as their `others`."""
         rest = np.delete(np.arange(len(self)), rows)
         return replace(self.take(rows), others=(*self.others, *(self.outlines[i] for i in rest)))
@@ -155,6 +155,11 @@ def box_outline(box: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return the four corners ``(4, 2)`` of a box ``y0, x0, y1, x1``, clockwise from the top left."""
     y0, x0, y1, x1 = box
     return np.array([[y0, x0], [y0, x1], [y1, x1], [y1, x0]], dtype=np.float32)
+
+
+def is_box(outline: NDArray[np.float32], box: NDArray[np.float32]) -> bool:
+    """Return whether an outline is no more than the corners of its box."""
+    return len(outline) == 4 and np.array_equal(outline, box_outline(box))
 
 
 @dataclass(frozen=True, eq=False)

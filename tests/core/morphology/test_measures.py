@@ -222,7 +222,7 @@ def test_mere_boxes_hide_nothing(draw: Draw) -> None:
     boxes = np.array([[20, 20, 60, 60], [30, 30, 70, 70]], np.float32)
     among_boxes = Cells(boxes, (circle(40.0), box_outline(boxes[1])))
     alone = Cells(boxes[:1], (circle(40.0),))
-    for cells in (among_boxes, among_boxes.among([0])):
+    for cells in (among_boxes, among_boxes.among(slice(1))):
         found, wanted = (measure(field, each, 40.0)[0] for each in (cells, alone))
         np.testing.assert_allclose(found, wanted, rtol=1e-9, atol=1e-9)
 

@@ -14,7 +14,7 @@ from napari_amil.core.detection.augment import AnnotatedField
 from napari_amil.core.detection.bootstrap import annotate
 from napari_amil.core.detection.view import view_field
 from napari_amil.core.images.foreground import foreground_mask
-from napari_amil.core.types import Cells, box_outline
+from napari_amil.core.types import Cells, is_box
 
 _BOX_AGREES = 0.8  # intersection over union from which a classical outline is believed to be that of a box
 _RIM_PX = 3  # at the network's scale: what lies this close to an annotated cell belongs to it
@@ -57,7 +57,7 @@ def annotated_field(
     view = view_field(normalised, diameter_px)
     pixels = view.pixels.numpy().transpose(1, 2, 0)
     shape = pixels.shape[:2]
-    boxes = [_is_box(outline, box) for outline, box in zip(cells.outlines, cells.boxes, strict=True)]
+    boxes = [is_box(outline, box) for outline, box in zip(cells.outlines, cells.boxes, strict=True)]
     diameter = view.diameter_px * view.scale
     classical = annotate(pixels, diameter).labels if any(boxes) else np.zeros(shape, dtype=np.int32)
     stamps = _stamps(cells, view.scale, classical)
@@ -71,11 +71,6 @@ def annotated_field(
     return AnnotatedField((pixels * 255).round().astype(np.uint8), planes[0], alone, planes[1:], boxed)
 
 
-def _is_box(outline: NDArray[np.float32], box: NDArray[np.float32]) -> bool:
-    """Return whether an outline is no more than the corners of its box."""
-    return len(outline) == 4 and np.array_equal(outline, box_outline(box))
-
-
 def _stamps(cells: Cells, scale: float, classical: NDArray[np.int32]) -> list[_Stamp]:
     """Return the pixels of every cell."""
     regions = regionprops(classical)
@@ -87,19 +82,19 @@ def _stamps(cells: Cells, scale: float, classical: NDArray[np.int32]) -> list[_S
         low = np.maximum(np.floor(box[:2]), 0).astype(int)
         high = np.minimum(np.ceil(box[2:]), classical.shape).astype(int)
         mask = np.zeros(np.maximum(high - low, 0), dtype=bool)
-        is_box = _is_box(outline, own)
-        best = _best_match(box, found) if is_box else -1
+        boxed = is_box(outline, own)
+        best = _best_match(box, found) if boxed else -1
         if best >= 0:
             region = regions[best]
             corner = region.bbox[0], region.bbox[1]
             stamps.append(_Stamp((int(corner[0]), int(corner[1])), region.image, True))
             continue
-        if is_box:
+        if boxed:
             mask[:] = True
         else:
             points = outline * scale - low
             mask[polygon(points[:, 0] - 0.5, points[:, 1] - 0.5, mask.shape)] = True
-        stamps.append(_Stamp((int(low[0]), int(low[1])), mask, not is_box))
+        stamps.append(_Stamp((int(low[0]), int(low[1])), mask, not boxed))
     return stamps
 
 

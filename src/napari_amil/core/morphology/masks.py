@@ -13,7 +13,7 @@ from skimage.segmentation import watershed
 from napari_amil.core.images.crops import extract_crops
 from napari_amil.core.images.foreign import crossed
 from napari_amil.core.settings import CropSettings
-from napari_amil.core.types import Cells, box_outline
+from napari_amil.core.types import Cells, is_box
 
 GRID = CropSettings(size_px=96, field=2.4, outside_margin=None)
 """Window of a cell: 2.4 typical diameters, 40 grid pixels per diameter."""
@@ -117,13 +117,7 @@ def on_grid(points: NDArray[np.float32], box: NDArray[np.float32], diameter_px: 
 def has_outline(cells: Cells) -> Bools:
     """Return which cells ``(n_cells,)`` have an outline that is more than their box."""
     pairs = zip(cells.outlines, cells.boxes, strict=True)
-    return np.array([len(o) != 4 or not np.array_equal(o, box_outline(b)) for o, b in pairs], dtype=bool)
-
-
-def _is_box(outline: NDArray[np.float32]) -> bool:
-    """Return whether an outline is an upright rectangle, which says nothing of where a cell ends."""
-    bounds = np.concatenate([outline.min(axis=0), outline.max(axis=0)])
-    return len(outline) == 4 and np.array_equal(outline, box_outline(bounds))
+    return np.array([not is_box(outline, box) for outline, box in pairs], dtype=bool)
 
 
 def _support(cells: Cells, diameter_px: float) -> tuple[Bools, Bools]:
@@ -158,7 +152,8 @@ def _drawn(outline: NDArray[np.float32], box: NDArray[np.float32], diameter_px: 
 
 def _hidden(cells: Cells, given: Bools, diameter_px: float) -> Bools:
     """Return which pixels ``(n_cells, g, g)`` of each outline lie in other outlines too, if enough do."""
-    others = [outline for outline in (*cells.outlines, *cells.others) if not _is_box(outline)]
+    bounded = ((o, np.concatenate([o.min(axis=0), o.max(axis=0)])) for o in (*cells.outlines, *cells.others))
+    others = [outline for outline, bounds in bounded if not is_box(outline, bounds)]
     hidden = np.zeros_like(given)
     if not others:
         return hidden
