@@ -12,6 +12,9 @@ import safetensors
 import torch
 from safetensors.torch import load_file, save_file
 
+from napari_amil.core.anomaly.bootstrap import ControlMoments, drawn_patients
+from napari_amil.core.anomaly.gaussian import LatentGaussian
+from napari_amil.core.anomaly.joint import JointDistance
 from napari_amil.core.bundle import (
     FORMAT_VERSION,
     INTENDED_USE,
@@ -22,6 +25,9 @@ from napari_amil.core.bundle import (
     starter_path,
 )
 from napari_amil.core.errors import BundleError
+from napari_amil.core.morphology.bootstrap import MorphologyRefits
+from napari_amil.core.morphology.control import ControlMorphology
+from napari_amil.core.morphology.measures import NAMES
 from napari_amil.core.settings import RunSettings
 
 
@@ -70,6 +76,44 @@ def test_a_bundle_without_the_later_parts_still_loads(small_bundle: Bundle, tmp_
     assert scorer.novelty is None
     assert scorer.calibration.n_patients == 0
     assert np.isnan(float(scorer.calibration.in_sample))
+
+
+def test_the_error_of_an_anomaly_is_that_of_both_its_distances(small_bundle: Bundle, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    patients = np.repeat(np.arange(5), 30)
+    usual = rng.normal(size=(150, len(NAMES))) + rng.normal(size=(5, 1))[patients]
+    old, model = small_bundle.need_scorer(), small_bundle.settings.model
+    morphology, drawn = ControlMorphology.of(usual), drawn_patients(5).numpy()
+    refits = MorphologyRefits.of(usual, patients, drawn)
+    latents = torch.from_numpy(
+        5 + rng.normal(size=(150, 1, 8)) + rng.normal(size=(5, 1, 8))[patients]
+    ).float()
+    gaussian = LatentGaussian(8)
+    gaussian.fit(latents, model)
+    moments = ControlMoments.of(latents, patients, gaussian)
+    distances = gaussian.distance(latents).double().numpy()
+    joint = JointDistance.of(distances, morphology.distance(usual), 0.5)
+    scorer = replace(
+        old, gaussian=gaussian, moments=moments, joint=joint, morphology=morphology, refits=refits
+    )
+    save_bundle(replace(small_bundle, scorer=scorer), tmp_path / "bundle.safetensors")
+    loaded = load_bundle(tmp_path / "bundle.safetensors").need_scorer()
+    z, measured = latents[::10] + 2, usual[::10] + 2
+
+    def refitted(draw: np.ndarray) -> np.ndarray:
+        rows = np.concatenate([np.flatnonzero(patients == patient) for patient in draw])
+        there = LatentGaussian(8)
+        there.fit(latents[rows], model)
+        return joint.distance(
+            there.distance(z).double().numpy(), ControlMorphology.of(usual[rows]).distance(measured)
+        )
+
+    expected = np.std([refitted(draw) for draw in drawn], axis=0, ddof=1)
+    error = loaded.anomaly_error(z, measured, model)
+    np.testing.assert_allclose(error, expected, rtol=0.1)
+    known = replace(loaded, refits=None).anomaly_error(z, measured, model)
+    assert (known < error).mean() > 0.8
+    assert np.isnan(replace(loaded, moments=None).anomaly_error(z, measured, model)).all()
 
 
 def test_a_mixture_of_control_gaussians_survives(small_bundle: Bundle, tmp_path: Path) -> None:

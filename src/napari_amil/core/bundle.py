@@ -24,14 +24,18 @@ from napari_amil.core.anomaly.novelty import Novelty
 from napari_amil.core.detection.network import Backbone, build_detector
 from napari_amil.core.errors import BundleError
 from napari_amil.core.mil.model import AmilModel
+from napari_amil.core.morphology.bootstrap import MorphologyRefits
 from napari_amil.core.morphology.control import ControlMorphology
 from napari_amil.core.morphology.measures import NAMES
-from napari_amil.core.settings import RunSettings
+from napari_amil.core.settings import ModelSettings, RunSettings
 from napari_amil.core.tensorfile import write_tensors
 
 FORMAT = "napari-amil bundle"
 FORMAT_VERSION = 2
-_PARTS = ("model", "gaussian", "calibration", "moments", "novelty", "morphology", "controls", "joint")
+_PARTS = (
+    *("model", "gaussian", "calibration"),
+    *("moments", "novelty", "morphology", "controls", "joint", "refits"),
+)
 INTENDED_USE = "For research only; not a medical device and not for diagnosis."
 
 
@@ -39,9 +43,10 @@ INTENDED_USE = "For research only; not a medical device and not for diagnosis."
 class Scorer:
     """What turns cells into scores: network, control Gaussian, calibration and class names.
 
-    A bundle of before may lack what tells the error of a distance and the novelty of a bag, what is
-    usual among the measurements of control cells, a sample of these cells, and how the anomaly of a
-    cell is made of two distances: without that it is the network's alone.
+    A bundle of before may lack what tells the error of a distance (``moments`` for the embedding's,
+    ``refits`` for that of the measurements) and the novelty of a bag, what is usual among the
+    measurements of control cells, a sample of these cells, and how the anomaly of a cell is made of
+    two distances: without that it is the network's alone.
     """
 
     model: AmilModel
@@ -55,6 +60,7 @@ class Scorer:
     morphology: ControlMorphology | None = None
     controls: ControlSample | None = None
     joint: JointDistance | None = None
+    refits: MorphologyRefits | None = None
 
     def anomaly(self, latent: NDArray[Any], measurements: NDArray[Any]) -> NDArray[np.float64]:
         """Return the anomaly ``(n_cells,)`` of cells.
@@ -69,6 +75,32 @@ class Scorer:
         if self.joint is None or self.morphology is None:
             return np.asarray(latent, dtype=np.float64)
         return self.joint.distance(latent, self.morphology.distance(measurements))
+
+    def anomaly_error(
+        self, z: Tensor, measurements: NDArray[Any], settings: ModelSettings
+    ) -> NDArray[np.float64]:
+        """Return how far the anomaly ``(n_cells,)`` moves with other control patients; NaN if unknown.
+
+        It is the standard deviation over draws of the patients with replacement. Without ``refits``
+        what is usual among the measurements stays as it is.
+
+        Parameters
+        ----------
+        z
+            ``(n_cells, n_views, k)`` embeddings.
+        measurements
+            ``(n_cells, n_measurements)``
+        settings
+            Those of the Gaussian.
+        """
+        if self.moments is None:
+            return np.full(len(z), np.nan)
+        drawn: NDArray[np.float64] = self.moments.distances(z, self.gaussian, settings).double().numpy()
+        if self.joint is not None and self.morphology is not None:
+            usual = [self.morphology] * len(drawn) if self.refits is None else self.refits.fits()
+            by_shape = (fit.distance(measurements) for fit in usual)
+            drawn = np.stack([self.joint.distance(*both) for both in zip(drawn, by_shape, strict=True)])
+        return drawn.std(axis=0, ddof=1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -211,7 +243,9 @@ def _load_scorer(header: dict[str, Any], settings: RunSettings, tensors: dict[st
     gaussian = LatentGaussian(model.embedding_dim)
     gaussian.load_state_dict(_unprefixed("gaussian/", tensors))
     calibration = Calibration.from_state(_unprefixed("calibration/", tensors))
-    moments, novelty, morphology, controls, joint = (_unprefixed(f"{name}/", tensors) for name in _PARTS[3:])
+    moments, novelty, morphology, controls, joint, refits = (
+        _unprefixed(f"{name}/", tensors) for name in _PARTS[3:]
+    )
     same_measures = tuple(header.get("measurements", NAMES)) == NAMES
     if (settings.model.measured or joint) and not same_measures:
         raise BundleError(
@@ -229,6 +263,7 @@ def _load_scorer(header: dict[str, Any], settings: RunSettings, tensors: dict[st
         ControlMorphology.from_state(morphology) if morphology and same_measures else None,
         ControlSample.from_state(controls) if controls else None,
         JointDistance.from_state(joint) if joint else None,
+        MorphologyRefits(refits) if refits and same_measures else None,
     )
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from napari_amil.core.anomaly.bootstrap import ControlMoments
+from napari_amil.core.anomaly.bootstrap import N_REFITS, ControlMoments
 from napari_amil.core.anomaly.gaussian import LatentGaussian
 from napari_amil.core.settings import ModelSettings
 
@@ -40,23 +40,23 @@ def test_sums_give_what_a_fit_to_the_cells_gives() -> None:
         rows = np.concatenate([np.flatnonzero(patients == patient) for patient in drawn])
         refits.append(fitted(latents[rows]).distance(z))
     expected = torch.stack(refits).std(dim=0)
-    error = moments.standard_error(z, gaussian, SETTINGS)
+    error = moments.distances(z, gaussian, SETTINGS).std(dim=0)
     assert float((error / expected).median()) == pytest.approx(1, abs=0.12)
     assert np.corrcoef(error, expected)[0, 1] > 0.95
 
 
-def test_a_cell_has_the_same_error_alone_and_its_own_nan() -> None:
+def test_a_cell_has_the_same_distances_alone_and_its_own_nan() -> None:
     latents, patients = controls()
     gaussian = fitted(latents)
     moments = ControlMoments.of(latents, patients, gaussian)
     assert moments is not None
     z = torch.randn(5, 2, K)
     z[2] = torch.nan
-    together = moments.standard_error(z, gaussian, SETTINGS)
-    alone = torch.cat([moments.standard_error(row[None], gaussian, SETTINGS) for row in z])
+    together = moments.distances(z, gaussian, SETTINGS)
+    alone = torch.cat([moments.distances(row[None], gaussian, SETTINGS) for row in z], dim=1)
     torch.testing.assert_close(together, alone, equal_nan=True, rtol=1e-4, atol=1e-5)
-    assert together.isnan().tolist() == [False, False, True, False, False]
-    assert moments.standard_error(z[:0], gaussian, SETTINGS).shape == (0,)
+    assert together.isnan().all(dim=0).tolist() == [False, False, True, False, False]
+    assert moments.distances(z[:0], gaussian, SETTINGS).shape == (N_REFITS, 0)
 
 
 def test_more_patients_make_a_surer_distance() -> None:
@@ -67,7 +67,7 @@ def test_more_patients_make_a_surer_distance() -> None:
     assert few is not None
     assert many is not None
     z = 8 * torch.randn(30, K)
-    errors = [moments.standard_error(z, gaussian, SETTINGS).mean() for moments in (many, few)]
+    errors = [moments.distances(z, gaussian, SETTINGS).std(dim=0).mean() for moments in (many, few)]
     assert errors[0] < errors[1]
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from napari_amil.core.anomaly.bootstrap import drawn_patients
 from napari_amil.core.events import Event, Warned, drain
 from napari_amil.core.morphology.control import ControlMorphology, left_out_distances
 from napari_amil.core.morphology.measures import NAMES
@@ -51,11 +52,23 @@ def test_nothing_is_held_against_a_box_that_holds_no_whole_cell() -> None:
     assert not list(ControlCells(DISTANCES, DISTANCES, None, PART, names).said_of_boxes())
 
 
+def test_measurements_are_drawn_with_the_patients_of_the_embeddings() -> None:
+    measurements = MEASUREMENTS.copy()
+    measurements[:20] = np.nan  # nothing to hold against, but a draw may choose this patient
+    usual = drain(ControlCells(DISTANCES, DISTANCES, measurements, PART, PART).reference(0.5))
+    assert usual.refits is not None
+    drawn = drawn_patients(4)[0].numpy()
+    rows = np.concatenate([np.flatnonzero(number == PART) for number in drawn if number > 0])
+    expected = ControlMorphology.of(MEASUREMENTS[rows]).distance(MEASUREMENTS)
+    np.testing.assert_allclose(usual.refits.fits()[0].distance(MEASUREMENTS), expected, rtol=1e-4)
+
+
 def test_without_weight_or_measurements_the_network_counts_alone() -> None:
     weightless = drain(ControlCells(DISTANCES, DISTANCES, MEASUREMENTS, PART, PART).reference(0.0))
     bare = drain(ControlCells(DISTANCES, DISTANCES, None, PART, PART).reference(0.5))
     for usual in (weightless, bare):
         assert usual.joint is None
+        assert usual.refits is None
         assert torch.equal(usual.calibration.distances, DISTANCES.sort().values)
     assert weightless.morphology is not None
     assert bare.morphology is None

@@ -15,8 +15,13 @@ from napari_amil.core.anomaly.patients import patient_codes
 from napari_amil.core.settings import ModelSettings
 
 N_REFITS = 100
-"""Control Gaussians that are fitted to patients drawn with replacement."""
+"""How often all that control cells tell is fitted anew, to patients drawn with replacement."""
 _IN_MEMORY = 25_000_000  # numbers of all refits at once
+
+
+def drawn_patients(n_patients: int) -> Tensor:
+    """Return the numbers of the patients of each draw, ``(N_REFITS, n_patients)``; always the same draws."""
+    return torch.randint(n_patients, (N_REFITS, n_patients), generator=torch.Generator().manual_seed(0))
 
 
 class ControlMoments(nn.Module):
@@ -80,8 +85,8 @@ class ControlMoments(nn.Module):
             moments.square[code] = (z.T @ z)[upper[0], upper[1]]
         return moments
 
-    def standard_error(self, z: Tensor, gaussian: LatentGaussian, settings: ModelSettings) -> Tensor:
-        """Return the standard deviation ``(n,)`` of the distances of ``z`` over `N_REFITS` draws of patients.
+    def distances(self, z: Tensor, gaussian: LatentGaussian, settings: ModelSettings) -> Tensor:
+        """Return the distances of ``z`` to the Gaussian of each draw of patients, ``(N_REFITS, n)``.
 
         Parameters
         ----------
@@ -92,26 +97,25 @@ class ControlMoments(nn.Module):
         settings
             Its roundness.
         """
-        if not len(z):
-            return torch.empty(0)
         if self._refits is None:
-            self._refits = self._drawn(gaussian, settings)
+            self._refits = self._fitted(gaussian, settings)
         means, factors = self._refits
+        if not len(z):
+            return torch.empty(len(means), 0)
         offset = torch.einsum("rk,rkl->rl", means, factors)[:, None]  # mu^T L (r, 1, k)
-        errors = []
+        distances = []
         for part in z.split(max(1, _IN_MEMORY // (len(means) * z[0].numel()))):
             rows = part.float().cpu() - gaussian.mean.float().cpu()
             whitened = torch.matmul(rows.reshape(1, -1, rows.shape[-1]), factors) - offset
-            d = torch.linalg.vector_norm(whitened, dim=-1).reshape(len(means), len(part), -1).mean(dim=-1)
-            errors.append(d.std(dim=0))
-        return torch.cat(errors)
+            d = torch.linalg.vector_norm(whitened, dim=-1).reshape(len(means), len(part), -1)
+            distances.append(d.mean(dim=-1))
+        return torch.cat(distances, dim=1)
 
-    def _drawn(self, gaussian: LatentGaussian, settings: ModelSettings) -> tuple[Tensor, Tensor]:
+    def _fitted(self, gaussian: LatentGaussian, settings: ModelSettings) -> tuple[Tensor, Tensor]:
         """Return means ``(r, k)``, from the mean of all, and factors ``(r, k, k)`` of the refits."""
         n_patients, k = self.total.shape
-        generator = torch.Generator().manual_seed(0)
-        drawn = torch.randint(n_patients, (N_REFITS, n_patients), generator=generator)
-        times = torch.nn.functional.one_hot(drawn, n_patients).sum(dim=1).double()  # c (r, n_patients)
+        drawn = nn.functional.one_hot(drawn_patients(n_patients), n_patients)
+        times = drawn.sum(dim=1).double()  # c (r, n_patients)
         times = times / (times @ self.count.double())[:, None]
         means = times @ self.total.double()
         upper = torch.triu_indices(k, k)

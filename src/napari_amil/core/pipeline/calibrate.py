@@ -174,6 +174,7 @@ def _renewed(
         novelty=novelty,
         morphology=usual.morphology,
         joint=usual.joint,
+        refits=usual.refits,
     )
 
 

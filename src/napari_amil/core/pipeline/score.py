@@ -116,10 +116,7 @@ def score_bag(
         output = scorer.model.aggregate(*(x.to(recipe.device) for x in (z.mean(dim=1), lengths, distance)))
     d = distance.double().numpy()
     scores = score_columns(output, d, scorer.anomaly(d, measured), scorer)
-    if scorer.moments is not None:
-        error = scorer.moments.standard_error(z, scorer.gaussian, recipe.settings.model).double().numpy()
-        low, high = (scorer.anomaly(at, measured) for at in (np.maximum(d - error, 0.0), d + error))
-        scores["anomaly_se"] = (high - low) / 2
+    scores["anomaly_se"] = scorer.anomaly_error(z, measured, recipe.settings.model)
     novelty = np.nan if scorer.novelty is None else float(scorer.novelty.p_value(z, distance, lengths)[0])
     said = _bag_score(bag, output, scores, scorer)
     decision = verdict(said.probability, said.n_cells, novelty, recipe.settings.verdict)

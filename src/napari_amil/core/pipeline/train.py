@@ -72,6 +72,7 @@ def train_scorer(
         morphology=usual.morphology,
         controls=controls,
         joint=usual.joint,
+        refits=usual.refits,
     )
     bundle = replace(recipe.bundle, settings=recipe.settings, scorer=scorer)
     return bundle.with_card(

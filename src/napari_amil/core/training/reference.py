@@ -10,13 +10,15 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from napari_amil.core.anomaly.bootstrap import ControlMoments
+from napari_amil.core.anomaly.bootstrap import ControlMoments, drawn_patients
 from napari_amil.core.anomaly.calibration import Calibration, parts_of_patients
 from napari_amil.core.anomaly.joint import JointDistance, anomaly_of
 from napari_amil.core.anomaly.novelty import Novelty
+from napari_amil.core.anomaly.patients import patient_codes
 from napari_amil.core.errors import AmilError
 from napari_amil.core.events import Event, Warned
 from napari_amil.core.mil.batch import BagArrays
+from napari_amil.core.morphology.bootstrap import MorphologyRefits
 from napari_amil.core.morphology.control import ControlMorphology, left_out_distances, whole_cells
 from napari_amil.core.settings import RunSettings
 from napari_amil.core.training.loop import FittedModel
@@ -38,6 +40,8 @@ class Reference:
         What is usual among the measurements of control cells; None without these.
     joint
         How the anomaly of a cell is made of two distances; None where it is the network's alone.
+    refits
+        What is usual for each draw of the patients; None with a single one, or where ``joint`` is.
     """
 
     calibration: Calibration
@@ -45,6 +49,7 @@ class Reference:
     novelty: Novelty | None = None
     morphology: ControlMorphology | None = None
     joint: JointDistance | None = None
+    refits: MorphologyRefits | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,7 +87,7 @@ class ControlCells:
         """
         cells = self._without_empty_boxes()
         left_out, seen = cells.left_out.double().numpy(), cells.seen.double().numpy()
-        usual, joint = None, None
+        usual, joint, refits = None, None, None
         if cells.measurements is not None:
             try:
                 usual = ControlMorphology.of(cells.measurements)
@@ -94,10 +99,19 @@ class ControlCells:
             else:
                 joint = JointDistance.of(left_out, outside, weight) if weight else None
                 left_out, seen = anomaly_of(joint, left_out, outside), anomaly_of(joint, seen, inside)
+                refits = None if joint is None else self._refits()
         known = np.isfinite(left_out)
         patients = None if cells.patients is None else cells.patients[known]
         calibration = Calibration(left_out[known], patients, float(seen.mean()))
-        return Reference(calibration, morphology=usual, joint=joint)
+        return Reference(calibration, morphology=usual, joint=joint, refits=refits)
+
+    def _refits(self) -> MorphologyRefits | None:
+        """Return what is usual for each draw of the patients (of all, as `ControlMoments` draws them)."""
+        if self.patients is None or self.measurements is None:
+            return None
+        codes, whole = patient_codes(self.patients), self._whole
+        drawn = drawn_patients(int(codes.max()) + 1).numpy()
+        return MorphologyRefits.of(self.measurements[whole], codes[whole], drawn)
 
     def said_of_boxes(self) -> Iterator[Warned]:
         """Yield a warning where boxes of control bags hold no whole cell."""

@@ -1,0 +1,68 @@
+"""How much the distance of the named measurements depends on which control patients happened to be there."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from napari_amil.core.errors import AmilError
+from napari_amil.core.morphology.control import ControlMorphology
+
+
+class MorphologyRefits(nn.Module):
+    """What is usual among control cells, fitted anew to each of many draws of the patients.
+
+    Parameters
+    ----------
+    state
+        What `ControlMorphology` holds, each tensor with a first axis over the draws.
+    """
+
+    def __init__(self, state: Mapping[str, Tensor]) -> None:
+        super().__init__()
+        for name, tensor in state.items():
+            self.register_buffer(name, tensor.float())
+
+    @classmethod
+    def of(
+        cls, measurements: NDArray[Any], patients: NDArray[np.int64], drawn: NDArray[np.int64]
+    ) -> MorphologyRefits:
+        """Return a fit for each draw; one of too few cells is passed over for the fit to all.
+
+        Parameters
+        ----------
+        measurements
+            ``(n_cells, n_measurements)`` of control cells.
+        patients
+            ``(n_cells,)`` number of the patient of each.
+        drawn
+            ``(n_draws, n_patients)`` numbers of the patients that a draw consists of.
+
+        Raises
+        ------
+        AmilError
+            As `ControlMorphology.of` of all cells.
+        """
+        whole = ControlMorphology.of(measurements)
+        cells = [np.flatnonzero(patients == patient) for patient in range(drawn.shape[1])]
+        fits = []
+        for draw in drawn:
+            rows = np.concatenate([cells[patient] for patient in draw])
+            try:
+                fits.append(ControlMorphology.of(measurements[rows]).state_dict())
+            except AmilError:
+                fits.append(whole.state_dict())
+        return cls({name: torch.stack([fit[name] for fit in fits]) for name in fits[0]})
+
+    def fits(self) -> list[ControlMorphology]:
+        """Return what is usual among the control cells of each draw."""
+        names, tensors = zip(*self.state_dict().items(), strict=True)
+        return [
+            ControlMorphology.from_state(dict(zip(names, fit, strict=True)))
+            for fit in zip(*tensors, strict=True)
+        ]
