@@ -60,6 +60,10 @@ def restore_optimiser(optimiser: torch.optim.Optimizer, flat: dict[str, Tensor])
         number, name = key.split(".", maxsplit=1)
         state.setdefault(int(number), {})[name] = tensor
     optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})
+    for parameter, moments in optimiser.state.items():
+        for name, value in moments.items():
+            if value.shape == parameter.shape:  # a fused step takes them to lie in memory as the weights do
+                moments[name] = torch.empty_like(parameter).copy_(value)
 
 
 def with_prefix(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -85,6 +85,7 @@ class TrainingState:
             training.learning_rate,
             weight_decay=training.weight_decay,
             amsgrad=training.amsgrad,
+            fused=self.device.type == "cpu",  # there one pass over the weights in place of many
         )
         parts = self.model, self.optimiser, training.max_gradient
         self.engine = Engine(*parts) if fabric is None else FabricEngine(*parts, fabric)
