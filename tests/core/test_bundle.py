@@ -184,3 +184,12 @@ def test_the_starter_bundle_is_small_complete_and_says_what_it_is() -> None:
     assert bundle.card["intended_use"] == INTENDED_USE
     assert {"detector", "scorer", "results"} <= set(bundle.card)
     assert bool(bundle.need_scorer().gaussian.fitted)
+
+
+def test_the_readme_says_what_the_starter_bundle_reached() -> None:
+    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    results = read_card(starter_path())["card"]["results"]
+    found, scores = results["detection"], results["scores"]
+    assert f"| {100 * found['recall']:.1f} % of {found['n']:,} |" in readme
+    assert f"ROC {scores['cell_auroc_anomaly']:.3f} |" in readme
+    assert f"| {100 * scores['accuracy']:.1f} % of {scores['n_bags']:.0f} |" in readme
