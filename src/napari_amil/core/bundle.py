@@ -32,10 +32,8 @@ from napari_amil.core.tensorfile import write_tensors
 
 FORMAT = "napari-amil bundle"
 FORMAT_VERSION = 2
-_PARTS = (
-    *("model", "gaussian", "calibration"),
-    *("moments", "novelty", "morphology", "controls", "joint", "refits"),
-)
+_FIRST_PARTS = ("model", "gaussian", "calibration")
+_LATER_PARTS = ("moments", "novelty", "morphology", "controls", "joint", "refits")
 INTENDED_USE = "For research only; not a medical device and not for diagnosis."
 
 
@@ -97,7 +95,7 @@ class Scorer:
             return np.full(len(z), np.nan)
         drawn: NDArray[np.float64] = self.moments.distances(z, self.gaussian, settings).double().numpy()
         if self.joint is not None and self.morphology is not None:
-            usual = [self.morphology] * len(drawn) if self.refits is None else self.refits.fits()
+            usual = [self.morphology] * len(drawn) if self.refits is None else self.refits.fits
             by_shape = (fit.distance(measurements) for fit in usual)
             drawn = np.stack([self.joint.distance(*both) for both in zip(drawn, by_shape, strict=True)])
         return drawn.std(axis=0, ddof=1)
@@ -174,7 +172,7 @@ def save_bundle(bundle: Bundle, path: Path) -> None:
         header["backbone"] = bundle.backbone
     if bundle.scorer is not None:
         scorer = bundle.scorer
-        for name in _PARTS:
+        for name in _FIRST_PARTS + _LATER_PARTS:
             part = getattr(scorer, name)
             tensors |= {} if part is None else _prefixed(f"{name}/", part.state_dict())
         header |= {"classes": list(scorer.classes), "in_channels": scorer.in_channels}
@@ -244,7 +242,7 @@ def _load_scorer(header: dict[str, Any], settings: RunSettings, tensors: dict[st
     gaussian.load_state_dict(_unprefixed("gaussian/", tensors))
     calibration = Calibration.from_state(_unprefixed("calibration/", tensors))
     moments, novelty, morphology, controls, joint, refits = (
-        _unprefixed(f"{name}/", tensors) for name in _PARTS[3:]
+        _unprefixed(f"{name}/", tensors) for name in _LATER_PARTS
     )
     same_measures = tuple(header.get("measurements", NAMES)) == NAMES
     if (settings.model.measured or joint) and not same_measures:

@@ -16,7 +16,7 @@ MEASUREMENTS = RNG.normal(size=(90, len(NAMES))) + PATIENTS[:, None]
 def test_each_draw_is_fitted_to_the_cells_of_its_patients() -> None:
     drawn = np.array([[0, 1, 2], [2, 2, 0]])
     refits = MorphologyRefits.of(MEASUREMENTS, PATIENTS, drawn)
-    stored = MorphologyRefits(refits.state_dict()).fits()
+    stored = MorphologyRefits(refits.state_dict()).fits
     cells = RNG.normal(size=(7, len(NAMES)))
     twice = np.concatenate([MEASUREMENTS[60:], MEASUREMENTS[60:], MEASUREMENTS[:30]])
     for fit, expected in zip(stored, (MEASUREMENTS, twice), strict=True):
@@ -26,7 +26,7 @@ def test_each_draw_is_fitted_to_the_cells_of_its_patients() -> None:
 
 def test_a_draw_of_too_few_cells_is_passed_over() -> None:
     measurements = np.where(PATIENTS[:, None] == 0, np.nan, MEASUREMENTS)
-    fit, fallback = MorphologyRefits.of(measurements, PATIENTS, np.array([[1, 2, 2], [0, 0, 0]])).fits()
+    fit, fallback = MorphologyRefits.of(measurements, PATIENTS, np.array([[1, 2, 2], [0, 0, 0]])).fits
     expected = ControlMorphology.of(measurements)
     np.testing.assert_allclose(fallback.distance(MEASUREMENTS), expected.distance(MEASUREMENTS), rtol=1e-4)
     assert not np.allclose(fit.distance(MEASUREMENTS), expected.distance(MEASUREMENTS), rtol=1e-2)

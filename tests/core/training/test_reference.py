@@ -60,7 +60,7 @@ def test_measurements_are_drawn_with_the_patients_of_the_embeddings() -> None:
     drawn = drawn_patients(4)[0].numpy()
     rows = np.concatenate([np.flatnonzero(number == PART) for number in drawn if number > 0])
     expected = ControlMorphology.of(MEASUREMENTS[rows]).distance(MEASUREMENTS)
-    np.testing.assert_allclose(usual.refits.fits()[0].distance(MEASUREMENTS), expected, rtol=1e-4)
+    np.testing.assert_allclose(usual.refits.fits[0].distance(MEASUREMENTS), expected, rtol=1e-4)
 
 
 def test_without_weight_or_measurements_the_network_counts_alone() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -59,8 +60,9 @@ class MorphologyRefits(nn.Module):
                 fits.append(whole.state_dict())
         return cls({name: torch.stack([fit[name] for fit in fits]) for name in fits[0]})
 
+    @cached_property
     def fits(self) -> list[ControlMorphology]:
-        """Return what is usual among the control cells of each draw."""
+        """What is usual among the control cells of each draw."""
         names, tensors = zip(*self.state_dict().items(), strict=True)
         return [
             ControlMorphology.from_state(dict(zip(names, fit, strict=True)))
