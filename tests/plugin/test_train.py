@@ -20,7 +20,7 @@ from napari.components import ViewerModel
 from pytestqt.qtbot import QtBot
 from qtpy.QtWidgets import QHBoxLayout, QWidget
 
-from napari_amil.core.cohort.synth import SynthCohortSettings, write_synthetic_cohort
+from napari_amil.core.cohort.synth import SynthCohortSettings, SynthSettings, write_synthetic_cohort
 from napari_amil.core.events import Ended, to_dict
 from napari_amil.core.settings import RunSettings
 from napari_amil.core.training.checkpoint import read_checkpoint
@@ -62,7 +62,8 @@ application.exec()
 def cohort(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A cell list, which needs no detector."""
     folder = tmp_path_factory.mktemp("train") / "cohort"
-    return write_synthetic_cohort(folder, SynthCohortSettings(patients=3, samples=1))
+    smear = SynthSettings(height=180, width=240, n_cells=16, n_platelets=1)
+    return write_synthetic_cohort(folder, SynthCohortSettings(patients=3, samples=1, smear=smear))
 
 
 @pytest.fixture(scope="module")
