@@ -5,4 +5,6 @@ pydantic looks through these while it makes a class of settings, so all such cla
 
 from __future__ import annotations
 
-import napari_amil.core.pipeline  # noqa: F401
+import importlib
+
+importlib.import_module("napari_amil.core.pipeline")

@@ -41,14 +41,14 @@ ALL = [
 ]
 
 
-def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+def run_apart(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     """Run a command in a process of its own."""
     command = [sys.executable, "-c", "from napari_amil.cli import main; main()", *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, check=False, encoding="utf-8")
 
 
-def run_here(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    """Run a command as `run` does, but in this process, which has loaded PyTorch already."""
+def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    """Run a command as `run_apart` does, but in this process, which has loaded PyTorch already."""
     out, err, code = io.StringIO(), io.StringIO(), 0
     command = ["napari-amil", *map(str, arguments)]
     with patch.object(sys, "argv", command), redirect_stdout(out), redirect_stderr(err):
@@ -60,7 +60,7 @@ def run_here(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
 
 
 def test_help_names_every_command_and_imports_nothing_heavy() -> None:
-    done = run("--help")
+    done = run_apart("--help")
     assert done.returncode == 0
     assert all(name in done.stdout for name in ALL)
     heavy_modules = "('torch', 'napari', 'numpy', 'pandas')"
@@ -89,7 +89,7 @@ def mixed_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_one_bad_image_stops_nothing(mixed_folder: Path, tmp_path: Path) -> None:
-    done = run("score", mixed_folder, "--out", tmp_path / "o", "--device", "cpu")
+    done = run_apart("score", mixed_folder, "--out", tmp_path / "o", "--device", "cpu")
     assert done.returncode == 1, done.stderr
     assert "Traceback" not in done.stderr
     failures = pd.read_csv(tmp_path / "o" / "failures.csv").set_index("source")["reason"]
@@ -113,7 +113,7 @@ def test_one_bad_image_stops_nothing(mixed_folder: Path, tmp_path: Path) -> None
 )
 def test_detections_in_every_format(mixed_folder: Path, tmp_path: Path, kind: str, name: str) -> None:
     image = mixed_folder / "Ausstrich Größe 1.png"
-    done = run_here("detect", image, "--out", tmp_path, "--format", kind, "--events", "jsonl")
+    done = run("detect", image, "--out", tmp_path, "--format", kind, "--events", "jsonl")
     assert done.returncode == 0, done.stderr
     assert (tmp_path / name).exists()
     said = [json.loads(line) for line in done.stdout.splitlines()]
@@ -125,10 +125,10 @@ def test_detections_in_every_format(mixed_folder: Path, tmp_path: Path, kind: st
 
 def test_unusable_input_is_one_sentence_and_exit_code_2(tmp_path: Path) -> None:
     for runner, *arguments in (
-        (run, "detect", tmp_path / "absent"),
-        (run_here, "score", tmp_path / "absent.csv"),
-        (run_here, "check", tmp_path),
-        (run_here, "train", tmp_path / "absent.csv"),
+        (run_apart, "detect", tmp_path / "absent"),
+        (run, "score", tmp_path / "absent.csv"),
+        (run, "check", tmp_path),
+        (run, "train", tmp_path / "absent.csv"),
     ):
         out = () if arguments[0] == "check" else ("--out", tmp_path / "o")
         done = runner(*arguments, *out)
@@ -138,14 +138,14 @@ def test_unusable_input_is_one_sentence_and_exit_code_2(tmp_path: Path) -> None:
 
 
 def test_synth_check_train_evaluate_calibrate(tmp_path: Path) -> None:
-    done = run_here("synth", "--out", tmp_path / "made")
+    done = run("synth", "--out", tmp_path / "made")
     assert done.returncode == 0, done.stderr
-    assert run_here("check", tmp_path / "made" / "bags.csv").returncode == 0
+    assert run("check", tmp_path / "made" / "bags.csv").returncode == 0
     cohort = write_synthetic_cohort(tmp_path / "small", SynthCohortSettings(patients=3, samples=1))
     brief = tmp_path / "brief.yaml"
     brief.write_text("training: {cell_epochs: 1, calibration_folds: 2}")
     options = ("--hold-out-fold", "0", "--epochs", "1", "--settings", brief)
-    trained = run_here("train", cohort, "--out", tmp_path / "run", *options)
+    trained = run("train", cohort, "--out", tmp_path / "run", *options)
     assert trained.returncode == 0, trained.stderr
     metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
     arguments = (
@@ -156,43 +156,43 @@ def test_synth_check_train_evaluate_calibrate(tmp_path: Path) -> None:
         "--hold-out-fold",
         "0",
     )
-    evaluated = run_here("evaluate", cohort, *arguments)
+    evaluated = run("evaluate", cohort, *arguments)
     assert evaluated.returncode == 0, evaluated.stderr
     measured = json.loads((tmp_path / "e" / "metrics.json").read_text())
     assert {name: measured[name] for name in metrics} == pytest.approx(metrics)
     calibrated = tmp_path / "own.safetensors"
     own = write_synthetic_cohort(tmp_path / "own", SynthCohortSettings(patients=6, samples=1)).parent
-    done = run_here("calibrate", own, *arguments[:2], "--out", calibrated, "--events", "jsonl")
+    done = run("calibrate", own, *arguments[:2], "--out", calibrated, "--events", "jsonl")
     assert done.returncode == 0, done.stderr
     said = [json.loads(line) for line in done.stdout.splitlines()]
     results = [line["text"] for line in said if line["event"] == "Result"]
     assert "p < 0.05" in results[0]
     assert str(calibrated) in results[-1]
-    card = json.loads(run_here("info", calibrated).stdout)
+    card = json.loads(run("info", calibrated).stdout)
     assert card["calibration"]["n_patients"] == 6
-    refused = run_here("calibrate", tmp_path / "absent", "--out", calibrated)
+    refused = run("calibrate", tmp_path / "absent", "--out", calibrated)
     assert refused.returncode == 2
 
 
 def test_info_and_doctor_answer() -> None:
-    card = json.loads(run_here("info").stdout)
+    card = json.loads(run("info").stdout)
     assert "research" in card["intended_use"]
-    facts = run_here("doctor")
+    facts = run("doctor")
     assert facts.returncode == 0, facts.stderr
     assert "synthetic cells" in facts.stdout
 
 
 def test_a_preset_is_shown_refused_and_changed_by_a_settings_file(tmp_path: Path) -> None:
-    shown = run_here("info", "--presets")
+    shown = run("info", "--presets")
     assert "| `model.encoder` | crop | roi | roi | roi-attmil | roi |" in shown.stdout
     cohort = write_synthetic_cohort(tmp_path / "small", SynthCohortSettings(patients=3, samples=1))
-    refused = run_here("train", cohort, "--out", tmp_path / "run", "--preset", "mil")
+    refused = run("train", cohort, "--out", tmp_path / "run", "--preset", "mil")
     assert refused.returncode == 2
     assert refused.stderr.startswith("There is no preset called 'mil'; choose one of recommended, ")
     few = tmp_path / "few.yaml"
     few.write_text("model:\n  latent_dim: 12\ntraining:\n  seed: 3\n")
     chosen = ("--preset", "attmil", "--settings", few, "--epochs", "1", "--device", "cpu")
-    trained = run_here("train", cohort, "--out", tmp_path / "run", "--hold-out-fold", "0", *chosen)
+    trained = run("train", cohort, "--out", tmp_path / "run", "--hold-out-fold", "0", *chosen)
     assert trained.returncode == 0, trained.stderr
     written = RunSettings.from_yaml(tmp_path / "run" / "run.yaml")
     assert written == preset("attmil").changed(
@@ -209,9 +209,7 @@ def test_annotated_images_fine_tune_the_detector_and_given_cells_are_scored(tmp_
         smear.cells.table().to_csv(images / patient / "a.csv", index=False)
     (images / "p2" / "b.png").write_bytes(b"")
     (images / "p2" / "b.csv").write_text("y0,x0,y1,x1\n1,1,20,20\n")
-    trained = run_here(
-        "train-detector", images, "--out", tmp_path / "run", "--steps", "1", "--events", "jsonl"
-    )
+    trained = run("train-detector", images, "--out", tmp_path / "run", "--steps", "1", "--events", "jsonl")
     assert trained.returncode == 1, trained.stderr
     failures = pd.read_csv(tmp_path / "run" / "failures.csv")
     assert failures["source"].tolist() == ["p2/b.png"]
@@ -221,10 +219,10 @@ def test_annotated_images_fine_tune_the_detector_and_given_cells_are_scored(tmp_
     assert figures["ap50_95"]["after"] >= figures["ap50_95"]["before"]
     (images / "p2" / "b.png").unlink()
     bundle = ("--bundle", tmp_path / "run" / "bundle.safetensors")
-    scored = run_here("score", images, "--cells", images, "--out", tmp_path / "o", *bundle)
+    scored = run("score", images, "--cells", images, "--out", tmp_path / "o", *bundle)
     assert scored.returncode == 0, scored.stderr
     cells = pd.read_csv(tmp_path / "o" / "cells.csv")
     assert len(cells) == sum(len(pd.read_csv(images / p / "a.csv")) for p in ("p1", "p2"))
-    refused = run_here("score", images, "--cells", tmp_path / "absent.json", "--out", tmp_path / "o")
+    refused = run("score", images, "--cells", tmp_path / "absent.json", "--out", tmp_path / "o")
     assert refused.returncode == 2
     assert refused.stderr.startswith("There is no file or folder '")
