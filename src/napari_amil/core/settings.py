@@ -224,7 +224,7 @@ class TrainingSettings(Settings):
     validation_fraction: float = Field(0.0, ge=0, lt=0.5)
     """Share of the training patients kept aside to choose the epoch; 0 trains on all and keeps the last."""
     calibration_folds: int = Field(3, ge=0, le=20)
-    """Networks trained for honest p-values alone, each without a part of the patients; 0 to save the time."""
+    """Networks trained for honest p-values alone, each without a part of the patients; none below 2."""
     precision: Literal["32", "bf16-mixed", "16-mixed"] = "32"
     """Bits with which the encoder learns: 32, or 16 to save time and memory on a device made for it."""
     devices: int = Field(1, ge=1, le=64)

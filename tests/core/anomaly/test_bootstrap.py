@@ -59,6 +59,17 @@ def test_a_cell_has_the_same_distances_alone_and_its_own_nan() -> None:
     assert moments.distances(z[:0], gaussian, SETTINGS).shape == (N_REFITS, 0)
 
 
+def test_few_cells_far_apart_are_drawn_anew_although_nothing_rounds_their_covariance() -> None:
+    k = 64
+    latents = 100 * torch.relu(torch.randn(100, k) @ torch.randn(k, k) / k**0.5)
+    plain = ModelSettings(latent_dim=k, shrinkage="none", roundness=0.0)
+    gaussian = LatentGaussian(k)
+    gaussian.fit(latents, plain)
+    moments = ControlMoments.of(latents, np.arange(100) % 10, gaussian)
+    assert moments is not None
+    assert torch.isfinite(moments.distances(latents[:5], gaussian, plain)).all()
+
+
 def test_more_patients_make_a_surer_distance() -> None:
     latents, patients = controls()
     gaussian = fitted(latents)

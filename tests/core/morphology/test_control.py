@@ -86,6 +86,15 @@ def test_words_name_the_largest_deviation_first(normal: np.ndarray) -> None:
     ]
 
 
+def test_cells_that_have_as_much_are_not_exceeded(normal: np.ndarray) -> None:
+    normal[:, 0] = np.repeat([0.0, 1.0], [3920, 80])  # a spicule of one cell in fifty
+    control, name = ControlMorphology.of(normal), NAMES[0]
+    assert 0.975 < control.share_exceeded(name, 1.0, high=True) <= 0.99  # quantiles in between are not kept
+    assert control.share_exceeded(name, 2.0, high=True) == 0.999
+    assert 0.01 <= control.share_exceeded(name, 0.0, high=False) <= 0.025 + 1e-9
+    assert control.share_exceeded(name, -1.0, high=False) == 0.999
+
+
 def test_words_of_an_unmeasured_cell_are_none(normal: np.ndarray) -> None:
     assert morphology_in_words({"cell_id": 1}, ControlMorphology.of(normal)) == []
 

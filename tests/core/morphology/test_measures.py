@@ -214,7 +214,7 @@ def test_neighbours_count_the_same_among_the_cells_and_beside_them(draw: Draw) -
     outlines = (circle(40.0), circle(66.0))
     together = measure(both, Cells(boxes, outlines), 40.0)
     beside = measure(both, Cells(boxes[:1], outlines[:1], others=outlines[1:]), 40.0)
-    np.testing.assert_array_equal(together[:1], beside)
+    np.testing.assert_allclose(together[:1], beside, rtol=1e-9, atol=1e-9)
 
 
 def test_mere_boxes_hide_nothing(draw: Draw) -> None:
@@ -239,8 +239,19 @@ def test_a_cell_of_which_nothing_can_be_seen_keeps_its_shape_alone(draw: Draw) -
     field, _ = draw()
     box = np.array([[20, 20, 60, 60]], np.float32)
     found = values(field, Cells(box, (circle(40.0),), others=(circle(40.0, 30.0),)))
+    shape = {"diameter", "diameter_px", "aspect_ratio", "solidity", "convexity", "form_factor"}
+    shape |= {"roughness", "spicules", "angularity", "skew"}
+    assert {name for name in NAMES if not np.isnan(found[name])} == shape
     assert found["diameter"] == pytest.approx(1.0, abs=0.03)
-    assert np.isnan(found["density"])
+
+
+def test_of_an_outline_without_an_inside_nothing_is_infinite(draw: Draw) -> None:
+    field, _ = draw()
+    box = np.array([[38, 20, 41, 60]], np.float32)
+    thin = (circle(40.0) - 40) * np.array([0.08, 1], np.float32) + 40
+    found = measure(field, Cells(box, (thin,)), 40.0)
+    assert np.isfinite(found).any()
+    assert not np.isinf(found).any()
 
 
 def test_masks_agree_with_the_truth_of_a_synthetic_smear() -> None:

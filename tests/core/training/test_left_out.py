@@ -69,6 +69,7 @@ def test_every_control_cell_is_held_out_once_with_its_patient() -> None:
     usual, events = reference()
     assert len(usual.calibration) == N_CONTROLS * 16
     assert usual.calibration.n_patients == N_CONTROLS
+    assert usual.n_networks == 2
     assert usual.moments is not None
     assert usual.moments.count.tolist() == [16.0] * N_CONTROLS
     assert usual.novelty is not None
@@ -102,6 +103,7 @@ def test_without_networks_of_their_own_only_gaussian_and_classes_are_left_out() 
     plain = SETTINGS.changed({"training": {"calibration_folds": 0}})
     usual, events = reference(plain)
     assert len(usual.calibration) == N_CONTROLS * 16
+    assert usual.n_networks == 0
     assert not any("Network" in event.message for event in events if isinstance(event, Step))
 
 

@@ -219,6 +219,12 @@ def test_the_published_schedule_trains_on_bags_alone(changes: dict[str, object])
     assert not any(isinstance(event, Step) and "Single" in event.message for event in events)
 
 
+def test_control_cells_at_nearly_the_same_distance_are_counted() -> None:
+    state = TrainingState(bag_arrays(), SETTINGS, CPU)
+    state.control_distances = torch.tensor([4.0, 4.0]).nextafter(torch.tensor([4.0, 5.0]))
+    assert sum(state.said_of_controls().counts) == 2
+
+
 def test_a_checkpoint_of_other_settings_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "checkpoint.safetensors"
     trained(checkpoint=path)

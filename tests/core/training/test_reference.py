@@ -82,6 +82,15 @@ def test_a_cell_that_was_never_left_out_calibrates_nothing() -> None:
     assert usual.calibration.n_patients == 3
 
 
+def test_control_cells_of_one_patient_are_said_even_if_other_boxes_are_empty() -> None:
+    measured = MEASUREMENTS.copy()
+    measured[PART > 0] = np.nan
+    events: list[Event] = []
+    usual = drain(ControlCells(DISTANCES, DISTANCES, measured, PART, PART).reference(0.0), events.append)
+    assert usual.calibration.effects is None
+    assert any("All control cells are of one patient" in e.message for e in events if isinstance(e, Warned))
+
+
 def test_too_few_measured_controls_are_a_warning_and_the_network_counts_alone() -> None:
     control, seen = [torch.tensor([1.0, 2.0, 3.0])] * 2
     events: list[Event] = []

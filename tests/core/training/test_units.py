@@ -47,3 +47,18 @@ def test_the_only_patient_of_a_class_and_cells_of_no_bag_are_never_left_out() ->
     part = deal_units(bags, independent_units(bags), 2, 0)
     assert part[[2, 3]].tolist() == [-1, -1]
     assert sorted(part[:2]) == [0, 1]
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_no_part_holds_all_units_of_a_class_that_shares_them(seed: int) -> None:
+    shared = [[0, 1], [2, 3], [4, 5], [6, 7], [0], [2]]
+    bags = bag_arrays(shared, ["a", "b", "c", "d", "e", "f"], [0, 0, 0, 0, 1, 1])
+    units = independent_units(bags, np.repeat(["w", "x", "y", "z"], 2))
+    part = deal_units(bags, units, 2, seed)
+    assert all(len(set(part[units == name])) == 1 for name in "wxyz")
+    for label in (0, 1):
+        of_class = np.concatenate(
+            [own for own, of in zip(bags.rows, bags.labels, strict=True) if of == label]
+        )
+        for number in range(2):
+            assert (part[of_class] != number).any()

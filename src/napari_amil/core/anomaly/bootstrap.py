@@ -44,10 +44,10 @@ class ControlMoments(nn.Module):
 
     def __init__(self, n_patients: int, latent_dim: int) -> None:
         super().__init__()
-        n_pairs = latent_dim * (latent_dim + 1) // 2
-        self.register_buffer("count", torch.zeros(n_patients))
-        self.register_buffer("total", torch.zeros(n_patients, latent_dim))
-        self.register_buffer("square", torch.zeros(n_patients, n_pairs))  # upper triangle
+        n_pairs = latent_dim * (latent_dim + 1) // 2  # of the upper triangle
+        self.register_buffer("count", torch.zeros(n_patients, dtype=torch.float64))
+        self.register_buffer("total", torch.zeros(n_patients, latent_dim, dtype=torch.float64))
+        self.register_buffer("square", torch.zeros(n_patients, n_pairs, dtype=torch.float64))
         self._refits: tuple[Tensor, Tensor] | None = None
 
     @classmethod
@@ -114,13 +114,13 @@ class ControlMoments(nn.Module):
     def _fitted(self, gaussian: LatentGaussian, settings: ModelSettings) -> tuple[Tensor, Tensor]:
         """Return means ``(r, k)``, from the mean of all, and factors ``(r, k, k)`` of the refits."""
         n_patients, k = self.total.shape
-        drawn = nn.functional.one_hot(drawn_patients(n_patients), n_patients)
-        times = drawn.sum(dim=1).double()  # c (r, n_patients)
-        times = times / (times @ self.count.double())[:, None]
-        means = times @ self.total.double()
+        drawn = [draw.bincount(minlength=n_patients) for draw in drawn_patients(n_patients)]
+        times = torch.stack(drawn).double()  # c (r, n_patients)
+        times = times / (times @ self.count)[:, None]
+        means = times @ self.total
         upper = torch.triu_indices(k, k)
         covariance = torch.empty(N_REFITS, k, k, dtype=torch.float64)
-        covariance[:, upper[0], upper[1]] = covariance[:, upper[1], upper[0]] = times @ self.square.double()
+        covariance[:, upper[0], upper[1]] = covariance[:, upper[1], upper[0]] = times @ self.square
         covariance -= means[:, :, None] * means[:, None, :]
         eye = torch.eye(k, dtype=torch.float64)
         covariance += REGULARISATION * eye

@@ -181,7 +181,8 @@ def _rows(latents: Tensor | NDArray[Any]) -> tuple[Floats, int]:
     views = torch.as_tensor(latents).detach().cpu().double().numpy()  # (n, k) or (n, n_views, k)
     if len(views) < 2:
         raise AmilError(
-            f"The control Gaussian needs at least 2 control cells, not {len(views)}; add control bags."
+            "The control Gaussian needs at least 2 control cells, also while a control patient is left out, "
+            f"not {len(views)}; add control bags."
         )
     if not np.isfinite(views).all():
         raise AmilError(

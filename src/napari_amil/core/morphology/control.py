@@ -106,10 +106,11 @@ class ControlMorphology(nn.Module):
         distance = np.linalg.norm(centred @ self.factor.numpy(), axis=1)
         return np.where(np.isfinite(deviations).any(axis=1), distance, np.nan)
 
-    def share_below(self, name: str, value: float) -> float:
-        """Return the share of control cells, 0.001 to 0.999, that have less of a measurement."""
-        quantiles = self.quantiles[:, NAMES.index(name)].numpy()
-        return float(np.interp(value, quantiles, _LEVELS))
+    def share_exceeded(self, name: str, value: float, *, high: bool) -> float:
+        """Return the share of control cells, 0.001 to 0.999, that have less of a measurement (or more)."""
+        others = np.nextafter(value, -np.inf if high else np.inf)  # those that have as much do not count
+        below = float(np.interp(others, self.quantiles[:, NAMES.index(name)].numpy(), _LEVELS))
+        return below if high else 1 - below
 
 
 def whole_cells(measurements: NDArray[Any]) -> NDArray[np.bool_]:

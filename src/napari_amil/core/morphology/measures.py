@@ -111,9 +111,10 @@ def measure(normalised: NDArray[np.float32], cells: Cells, diameter_px: float) -
     blueness             ln(density in red / density in blue): polychromasia
     ==================== ==========================================================================
 
-    Cells that the border of the field cuts have all but `OF_PARTS` NaN; a cell of which nothing is
-    seen has NaN alone. What a cell shares with another outline, of these cells or of ``cells.others``,
-    counts as if it had the mean density of the rest of the cell at the same depth.
+    Cells that the border of the field cuts have all but `OF_PARTS` NaN, a cell that others cover all
+    but its shape, and a cell of which nothing is seen has NaN alone. What a cell shares with another
+    outline, of these cells or of ``cells.others``, counts as if it had the mean density of the rest of
+    the cell at the same depth.
 
     Parameters
     ----------
@@ -133,10 +134,13 @@ def measure(normalised: NDArray[np.float32], cells: Cells, diameter_px: float) -
 
 def _measured(grid: CellGrid, diameter_px: float) -> Floats:
     """Return the measurements of the cells of a grid."""
-    values = _shape(grid) | _stain(_uncovered(grid))
+    stain = _stain(_uncovered(grid))
+    unseen = np.isnan(stain["density"])
+    values = _shape(grid) | {name: np.where(unseen, np.nan, column) for name, column in stain.items()}
     values["diameter_px"] = values["diameter"] * diameter_px * network_scale(diameter_px)
     values["density_total"] = values["density"] * values["diameter"] ** 2
     table = np.stack([values[name] for name in NAMES], axis=1)
+    table[~np.isfinite(table)] = np.nan
     table[grid.mask.sum(axis=(1, 2)) < _LEAST_PIXELS] = np.nan
     needs_all = np.array([name not in OF_PARTS for name in NAMES])
     table[np.ix_(grid.cut, needs_all)] = np.nan

@@ -58,9 +58,9 @@ def morphology_in_words(
     said: dict[str, str] = {}
     for name in sorted(unusual, key=lambda name: -abs(deviations[name])):
         high = deviations[name] > 0
-        share = control.share_below(name, float(row[f"morph_{name}"]))
+        share = control.share_exceeded(name, float(row[f"morph_{name}"]), high=high)
         word = _WORDS[name][high]
-        said.setdefault(word, f"{word} than {_percent(share if high else 1 - share)} of control cells")
+        said.setdefault(word, f"{word} than {_percent(share)} of control cells")
     return list(said.values())[:most]
 
 

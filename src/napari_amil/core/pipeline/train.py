@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 
-from napari_amil.core.anomaly.calibration import Calibration
 from napari_amil.core.bundle import INTENDED_USE, Bundle, Scorer
 from napari_amil.core.cohort.folds import split
 from napari_amil.core.events import Event
@@ -22,7 +21,6 @@ from napari_amil.core.pipeline.controls import control_sample
 from napari_amil.core.pipeline.drift import FieldNotes
 from napari_amil.core.pipeline.fields import Recipe, measured_instances
 from napari_amil.core.pipeline.focus import focus_of
-from napari_amil.core.settings import RunSettings
 from napari_amil.core.training.left_out import fit_reference
 from napari_amil.core.training.loop import FittedModel, fit_model
 from napari_amil.core.training.reference import Reference
@@ -78,7 +76,7 @@ def train_scorer(
     return bundle.with_card(
         intended_use=INTENDED_USE,
         scorer=_scorer_card(gathered, fitted, time.monotonic() - started)
-        | {"calibration": _calibration_card(usual.calibration, recipe.settings)}
+        | {"calibration": _calibration_card(usual)}
         | {"fields": notes.summary() | ({} if focus is None else {"focus": focus})},
     )
 
@@ -115,11 +113,11 @@ def _scorer_card(gathered: Gathered, fitted: FittedModel, seconds: float) -> dic
     }
 
 
-def _calibration_card(calibration: Calibration, settings: RunSettings) -> dict[str, Any]:
+def _calibration_card(usual: Reference) -> dict[str, Any]:
     """Return what the card says about the control cells that scores are held against."""
-    effects = calibration.effects
+    calibration, effects = usual.calibration, usual.calibration.effects
     return {
-        "networks": settings.training.calibration_folds,
+        "networks": usual.n_networks,
         "n_cells": len(calibration),
         "n_patients": calibration.n_patients,
         "patient_spread": None if effects is None else round(effects.spread, 4),

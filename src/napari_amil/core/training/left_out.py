@@ -15,7 +15,7 @@ from napari_amil.core.anomaly.bootstrap import ControlMoments
 from napari_amil.core.anomaly.calibration import Calibration
 from napari_amil.core.anomaly.gaussian import LatentGaussian
 from napari_amil.core.anomaly.novelty import Novelty
-from napari_amil.core.events import EpochReport, Event, Result, Step, Warned, translated
+from napari_amil.core.events import EpochReport, Event, Result, Step, translated
 from napari_amil.core.mil.batch import BagArrays
 from napari_amil.core.mil.instances import sizes_of
 from napari_amil.core.mil.model import AmilModel, embed_all
@@ -60,7 +60,6 @@ def fit_reference(
     seen, measured = whole.distances(control), None if measurements is None else measurements[control]
     n_units = len(np.unique(units[control]))
     if n_units < 2:
-        yield Warned("All control cells are of one patient: no p-value can say how others differ; add some.")
         return (yield from ControlCells(seen, seen, measured).reference(settings.model.morphology_weight))
     n_folds = 0 if fitted.stopped else min(settings.training.calibration_folds, n_units)
     n_parts = n_folds if n_folds > 1 else min(_PARTS, n_units)
@@ -86,7 +85,8 @@ def fit_reference(
     yield from cells.said_of_boxes()
     reference = yield from cells.reference(settings.model.morphology_weight)
     moments = ControlMoments.of(whole.latents[position[control]], units[control], fitted.gaussian)
-    return replace(reference, moments=moments, novelty=whole.novelty)
+    n_networks = n_parts if n_folds > 1 else 0
+    return replace(reference, moments=moments, novelty=whole.novelty, n_networks=n_networks)
 
 
 @dataclass(frozen=True, eq=False)

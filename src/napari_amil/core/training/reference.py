@@ -42,6 +42,8 @@ class Reference:
         How the anomaly of a cell is made of two distances; None where it is the network's alone.
     refits
         What is usual for each draw of the patients; None with a single one, or where ``joint`` is.
+    n_networks
+        Networks that were trained without a part of the patients for it.
     """
 
     calibration: Calibration
@@ -50,6 +52,7 @@ class Reference:
     morphology: ControlMorphology | None = None
     joint: JointDistance | None = None
     refits: MorphologyRefits | None = None
+    n_networks: int = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,7 +81,7 @@ class ControlCells:
     patients: NDArray[Any] | None = None
 
     def reference(self, weight: float) -> Generator[Event, None, Reference]:
-        """Return what anomalies are held against; yield a warning where morphology cannot be.
+        """Return what anomalies are held against; yield a warning where morphology or patients are too few.
 
         Parameters
         ----------
@@ -102,6 +105,10 @@ class ControlCells:
                 refits = None if joint is None else self._refits()
         known = np.isfinite(left_out)
         patients = None if cells.patients is None else cells.patients[known]
+        if patients is None or len(np.unique(patients)) < 2:
+            yield Warned(
+                "All control cells are of one patient: no p-value can say how others differ; add some."
+            )
         calibration = Calibration(left_out[known], patients, float(seen.mean()))
         return Reference(calibration, morphology=usual, joint=joint, refits=refits)
 

@@ -140,7 +140,7 @@ class TrainingState:
 
     def said_of_controls(self) -> ControlDistances:
         """Return how far the control cells lie from the Gaussian that was fitted last."""
-        counts, edges = np.histogram(self.control_distances.cpu().numpy(), bins=_N_BINS)
+        counts, edges = np.histogram(self.control_distances.cpu().double().numpy(), bins=_N_BINS)
         return ControlDistances(self.epoch, edges.round(4).tolist(), counts.tolist())
 
     def embed(self, instances: Instances) -> Tensor:

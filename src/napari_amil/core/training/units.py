@@ -44,7 +44,8 @@ def independent_units(
 def deal_units(bags: BagArrays, units: NDArray[np.str_], n_parts: int, seed: int) -> NDArray[np.int64]:
     """Deal the units into parts of about equal size, class by class, and return the part of each stored cell.
 
-    The only unit of a class is never left out: its part is -1.
+    No part holds all units of a class: the only one, and one of several that units shared with other
+    classes brought into one part, are never left out. Their part is -1.
     """
     generator = np.random.default_rng(seed)
     part_of: dict[str, int] = {"": -1}
@@ -57,5 +58,7 @@ def deal_units(bags: BagArrays, units: NDArray[np.str_], n_parts: int, seed: int
             part_of.setdefault(str(names[0]), -1)
             continue
         part_of |= {str(name): (start + i) % n_parts for i, name in enumerate(fresh)}
+        if len({part_of[str(name)] for name in names}) == 1:
+            part_of[str(names[0])] = -1
         start += len(fresh)
     return np.array([part_of[name] for name in units.tolist()], dtype=np.int64)
