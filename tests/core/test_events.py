@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Generator
 
 import pytest
@@ -48,6 +49,12 @@ def test_what_was_not_measured_is_not_a_number() -> None:
     assert report.validation_loss != report.validation_loss
     assert report.sic_weight != report.sic_weight
     assert report.metrics == {}
+    line = json.dumps(to_dict(EpochReport(1, 2, 0.5, metrics={"auroc": math.nan})), allow_nan=False)
+    back = from_dict(json.loads(line))
+    assert isinstance(back, EpochReport)
+    assert math.isnan(back.validation_loss)
+    assert math.isnan(back.metrics["auroc"])
+    assert back.train_loss == 0.5
 
 
 def work(events: list[Event], result: object) -> Generator[Event, None, object]:

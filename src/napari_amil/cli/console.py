@@ -51,7 +51,7 @@ class Precision(enum.StrEnum):
 Out = Annotated[Path, typer.Option("--out", "-o", help="Folder for the results.")]
 EventStyle = Annotated[Style, typer.Option("--events", help="Show a progress bar, or speak JSON lines.")]
 DeviceName = Annotated[Device, typer.Option("--device", help="Where the networks run.")]
-Seed = Annotated[int, typer.Option("--seed", help="Seed of everything random.")]
+Seed = Annotated[int, typer.Option("--seed", min=0, help="Seed of everything random.")]
 BundleFile = Annotated[
     Path | None, typer.Option("--bundle", help="Model file; the starter bundle if not given.")
 ]
@@ -120,14 +120,16 @@ class Talk:
     def result(self, text: str, **values: Any) -> None:  # noqa: ANN401
         """Say one result: a line of text, or a JSON line with its values."""
         if self.style is Style.jsonl:
-            sys.stdout.write(json.dumps({"event": "Result", "text": text, **values}) + "\n")
+            sys.stdout.write(
+                json.dumps(events.json_ready({"event": "Result", "text": text, **values})) + "\n"
+            )
         else:
             sys.stdout.write(text + "\n")
         sys.stdout.flush()
 
-    def finish(self, out: Path) -> None:
-        """Write ``failures.csv`` where something failed, and leave with the exit code that says so."""
-        listed = out / "failures.csv"
+    def finish(self, out: Path, name: str = "failures.csv") -> None:
+        """Write a table where something failed, and leave with the exit code that says so."""
+        listed = out / name
         if not self.failures:
             listed.unlink(missing_ok=True)
             return

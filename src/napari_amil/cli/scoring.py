@@ -48,7 +48,9 @@ def score(
     """
     talk = Talk(style)
     loaded = pipeline.load_bundle(bundle)
-    run = pipeline.RunSettings.from_yaml(settings_file) if settings_file else loaded.settings
+    run = loaded.settings
+    if settings_file:
+        run = pipeline.RunSettings.from_yaml(settings_file, run)
     recipe = pipeline.Recipe.of(loaded, run, pipeline.pick_device(device))
     source = pipeline.open_source(inputs, run.control)
     if cells is not None:
@@ -75,7 +77,9 @@ def evaluate(
     talk = Talk(style)
     loaded = pipeline.load_bundle(bundle)
     recipe = pipeline.Recipe.of(loaded, None, pipeline.pick_device(device))
-    source = pipeline.cohort_source(pipeline.read_cohort(cohort, loaded.settings.control))
+    found = pipeline.read_cohort(cohort, loaded.settings.control, to_score=True)
+    source = pipeline.cohort_source(found)
+    pipeline.make_folder(out)
     if hold_out_fold is not None:
         source = pipeline.sources_by_fold(source, hold_out_fold)[1]
     scored = talk.follow(pipeline.score_source(source, recipe))
@@ -83,7 +87,7 @@ def evaluate(
     metrics = pipeline.evaluate_scored(scored, loaded.need_scorer().classes)
     deleted = talk.follow(pipeline.delete_cells(scored, recipe))
     metrics |= deleted.metrics
-    pipeline.write_project(pipeline.project_of(scored, source, recipe, bundle), pipeline.make_folder(out))
+    pipeline.write_project(pipeline.project_of(scored, source, recipe, bundle), out)
     pipeline.write_table(deleted.table, out / "deletion.csv")
     figures = pipeline.draw_evaluation(scored, loaded.need_scorer().classes)
     if deleted.figure is not None:
@@ -114,7 +118,7 @@ def calibrate(
     """
     talk = Talk(style)
     loaded = pipeline.load_bundle(bundle)
-    run = pipeline.RunSettings.from_yaml(settings_file) if settings_file else None
+    run = pipeline.RunSettings.from_yaml(settings_file, loaded.settings) if settings_file else None
     recipe = pipeline.Recipe.of(loaded, run, pipeline.pick_device(device))
     source = pipeline.cohort_source(pipeline.read_controls(controls, control or loaded.settings.control))
     calibrated = talk.follow(pipeline.calibrate(source, recipe))
@@ -123,7 +127,7 @@ def calibrate(
     for sentence in pipeline.drift_sentences(calibrated.drift):
         talk.result(sentence)
     talk.result(f"The calibrated model is in {target}", bundle=str(target), **calibrated.drift)
-    talk.finish(target.parent)
+    talk.finish(target.parent, f"{target.stem}-failures.csv")
 
 
 COMMANDS = {"score": score, "evaluate": evaluate, "calibrate": calibrate}

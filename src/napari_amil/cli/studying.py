@@ -102,7 +102,8 @@ def unseen(
     protocol = pipeline.StudyProtocol(runs, hold_out_fold, inner, folds, seed, jobs, tuple(allow or ()))
     source = pipeline.cohort_source(pipeline.read_cohort(cohort, run.control))
     recipe = pipeline.Recipe.for_training(pipeline.load_bundle(bundle), run, pipeline.pick_device(device))
-    table = talk.follow(pipeline.unseen(source, recipe, pipeline.make_folder(out), leave_out, protocol))
+    work = pipeline.unseen(source, recipe, pipeline.make_folder(out), leave_out, protocol)
+    table = talk.follow(pipeline.in_run_folder(work, out))
     for _, line in table.iterrows():
         names = ("anomaly", "latent_distance", "morph_distance", "attention_x_n")
         areas = [f"{name} {line[f'cell_auroc_{name}']:.3f}" for name in names]

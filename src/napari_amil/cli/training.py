@@ -45,7 +45,7 @@ def train(
     devices: Annotated[
         int | None, typer.Option(min=1, help="Graphics cards that share the bags of every step.")
     ] = None,
-    seed: Annotated[int | None, typer.Option(help="Seed of everything random.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Seed of everything random.")] = None,
     style: EventStyle = Style.bar,
 ) -> None:
     """Train encoder, attention, pooling and control Gaussian on labelled bags.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
@@ -96,14 +97,30 @@ _KINDS: dict[str, type[Event]] = {
 
 
 def to_dict(event: Event) -> dict[str, Any]:
-    """Return ``event`` as a JSON-ready dictionary whose key ``event`` names its kind."""
-    return {"event": type(event).__name__, **dataclasses.asdict(event)}
+    """Return ``event`` as a JSON-ready dictionary whose key ``event`` names its kind; NaN becomes None."""
+    return {"event": type(event).__name__, **json_ready(dataclasses.asdict(event))}
 
 
 def from_dict(record: dict[str, Any]) -> Event:
     """Return the event that `to_dict` wrote."""
-    fields = dict(record)
+    fields = _with_nan(record)
     return _KINDS[fields.pop("event")](**fields)
+
+
+def json_ready(value: Any) -> Any:  # noqa: ANN401
+    """Return a value in which None stands for every number that is not finite, since JSON has none."""
+    if isinstance(value, dict):
+        return {key: json_ready(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [json_ready(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _with_nan(value: Any) -> Any:  # noqa: ANN401
+    """Return what `json_ready` made of a record, NaN for None."""
+    if isinstance(value, dict):
+        return {key: _with_nan(item) for key, item in value.items()}
+    return math.nan if value is None else value
 
 
 def drain(work: Events, on_event: Callable[[Event], None] | None = None) -> Any:  # noqa: ANN401

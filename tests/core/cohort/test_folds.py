@@ -71,5 +71,5 @@ def test_split_takes_one_fold_out() -> None:
     assert len(train) + len(test) == 12
     with pytest.raises(CohortError, match="Fold 3 cannot be held out of the folds 0, 1, 2"):
         split(dealt, 3)
-    with pytest.raises(CohortError, match="have no fold"):
+    with pytest.raises(CohortError, match=r"The bag 'p0/0' has no fold; .* --folds"):
         split(cohort_of([("control", 2)]), 0)

@@ -69,6 +69,13 @@ def test_a_bag_may_have_no_label(tmp_path: Path, label: str) -> None:
     assert [bag.label for bag in read_cohort(path)] == [None, "control"]
 
 
+def test_a_cohort_that_is_only_scored_needs_no_control(tmp_path: Path) -> None:
+    path = write_list(tmp_path, "b,p,,a.png,0,0,9,9", "c,q,sick,a.png,0,0,9,9")
+    assert read_cohort(path, to_score=True).classes == ("control", "sick")
+    with pytest.raises(CohortError, match="control class 'control' is not among"):
+        read_cohort(path)
+
+
 WRONG = {
     "b,p,control,a.png,0,0,x,9": "Row 2 of '.*cells.csv' has y1 = 'x', which is no number",
     "b,p,control,a.png,0,0,inf,9": "y1 = 'inf'",
@@ -94,6 +101,7 @@ def test_a_wrong_row_is_named(tmp_path: Path, row: str) -> None:
     [
         ("fold", ("1", "2"), "Row 3 .* another fold"),
         ("fold", ("1.5", "1.5"), "fold = '1.5'"),
+        ("cell_id", ("1", "12345678901234567890"), "cell_id = '12345678901234567890'"),
         ("cell_id", ("4", "4"), "Row 3 .* cell_id of another box"),
     ],
 )

@@ -76,6 +76,8 @@ def test_rows_come_from_a_file(tmp_path: Path) -> None:
     rows = read_rows(path)
     assert row_settings(rows["wide"], RECOMMENDED).model.width == 32
     assert rows["paper"].start == "amil-paper"
+    assert row_settings(rows["paper"], RECOMMENDED, 7).training.max_epochs == 7
+    assert row_settings(rows["same"], RECOMMENDED, 7) == RECOMMENDED
     assert row_settings(rows["same"], RECOMMENDED) == RECOMMENDED
     path.write_text("wide: 3")
     with pytest.raises(SettingsError, match="must hold 'name:"):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -74,3 +76,12 @@ def test_markdown_names_what_was_compressed() -> None:
     assert lines[7].startswith("| worse | 30 / 300 | 2 | 0.875 ± 0.125 [")
     assert "| -0.125 [" in lines[7]
     assert "| worse | 0.500 ± 0.000 |" in lines
+
+
+def test_cell_types_may_be_known_in_some_folds_alone() -> None:
+    for unknown, area in ((4, 1.0), (0, 0.0)):  # bags of the second fold, or of the first
+        types = list(TRUTH.cell_type)
+        for bag in range(unknown, unknown + (2 if unknown else 4)):
+            types[bag] = np.array(["", ""])
+        metrics = RIGHT.metrics(replace(TRUTH, cell_type=tuple(types)))
+        assert metrics["cell_auroc_anomaly"] == area

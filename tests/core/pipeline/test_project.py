@@ -57,3 +57,20 @@ def test_a_stopped_run_goes_on_and_gives_what_one_run_gives(
     lost = {bag.bag for bag in source.cohort if one in bag.images}
     assert lost <= {event.source for event in once_more if isinstance(event, Failed)}
     assert set(rest.bags["bag"]) == {bag.bag for bag in source.cohort} - lost
+
+
+def test_what_failed_in_a_bag_is_said_again_when_it_is_taken_over(
+    recipe: Recipe, source: Source, tmp_path: Path
+) -> None:
+    first, second = (bag.images[0] for bag in source.cohort.bags[:2])
+    joined = replace(source.cohort.bags[0], images=(first, second), cells={}, cell_type={})
+    source = replace(source, cohort=replace(source.cohort, bags=(joined, source.cohort.bags[2])))
+    source.files[second][0].write_text("no image")
+    told = []
+    for _ in range(2):
+        events: list[object] = []
+        found = drain(scoring_project(source, recipe, None, tmp_path / "scored"), events.append)
+        assert joined.bag in found.bags["bag"].tolist()
+        told.append([event for event in events if isinstance(event, Failed)])
+    assert [failed.source for failed in told[0]] == [second]
+    assert told[1] == told[0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
@@ -10,10 +11,11 @@ import pytest
 import torch
 
 from napari_amil.core.bundle import Bundle, load_bundle
+from napari_amil.core.cohort.readers import read_cohort
 from napari_amil.core.cohort.synth import SynthCohortSettings, write_synthetic_cohort
 from napari_amil.core.errors import CohortError, SettingsError
-from napari_amil.core.events import EpochReport, drain
-from napari_amil.core.pipeline.cohorts import open_source
+from napari_amil.core.events import EpochReport, Step, Warned, drain
+from napari_amil.core.pipeline.cohorts import cohort_source, open_source
 from napari_amil.core.pipeline.fields import Recipe
 from napari_amil.core.pipeline.runs import Protocol, train_run
 from napari_amil.core.pipeline.train_detector import start_detector, train_detector_on, training_images
@@ -31,12 +33,22 @@ def cohort(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_synthetic_cohort(tmp_path_factory.mktemp("runs") / "cohort", settings)
 
 
-def _run(cohort: Path, out: Path, protocol: Protocol) -> tuple[dict[str, float], list[object]]:
-    out.mkdir()
+def _run(
+    cohort: Path, out: Path, protocol: Protocol, settings: RunSettings = TINY
+) -> tuple[dict[str, float], list[object]]:
+    out.mkdir(exist_ok=True)
     events: list[object] = []
-    recipe = Recipe(Bundle(TINY), TINY, torch.device("cpu"))
-    metrics = drain(train_run(open_source([cohort], "control"), recipe, out, protocol), events.append)
+    recipe = Recipe(Bundle(settings), settings, torch.device("cpu"))
+    source = cohort_source(read_cohort(cohort, settings.control))
+    metrics = drain(train_run(source, recipe, out, protocol), events.append)
     return metrics, events
+
+
+def _changed(cohort: Path, file: Path, change: Callable[[pd.DataFrame], pd.DataFrame]) -> Path:
+    """Write another list of the same cells beside a cell list."""
+    table = change(pd.read_csv(cohort, dtype=str, keep_default_na=False))
+    table.to_csv(cohort.with_name(file.name), index=False)
+    return cohort.with_name(file.name)
 
 
 def test_a_held_out_fold_is_tested_and_the_folder_is_complete(cohort: Path, tmp_path: Path) -> None:
@@ -60,14 +72,16 @@ def test_a_held_out_fold_is_tested_and_the_folder_is_complete(cohort: Path, tmp_
     assert set(tested["patient"]) == set(folds.loc[folds["fold"] == 2, "patient"])
 
 
-def test_every_fold_is_held_out_in_turn(cohort: Path, tmp_path: Path) -> None:
-    out = tmp_path / "run"
-    metrics, _ = _run(cohort, out, Protocol(n_folds=2))
+def test_every_fold_is_held_out_in_turn_and_classes_may_be_numbers(cohort: Path, tmp_path: Path) -> None:
+    numbers = {"control": "0", "elliptocytosis": "1", "spherocytosis": "2"}
+    listed = _changed(cohort, tmp_path / "numbers.csv", lambda table: table.replace({"label": numbers}))
+    out, settings = tmp_path / "run", TINY.changed({"control": "0"})
+    metrics, _ = _run(listed, out, Protocol(n_folds=3), settings)
     each = [json.loads((out / f"fold-{fold}" / "metrics.json").read_text()) for fold in (0, 1, 2)]
     assert metrics["accuracy"] == pytest.approx(sum(fold["accuracy"] for fold in each) / 3)
     bundle = load_bundle(out / "bundle.safetensors")
-    assert bundle.card["scorer"]["n_bags"]["control"] == 4
-    assert bundle.settings == TINY
+    assert bundle.card["scorer"]["n_bags"]["0"] == 4
+    assert bundle.settings == settings
     seeds = [RunSettings.from_yaml(out / f"fold-{fold}" / "run.yaml").training.seed for fold in (0, 1, 2)]
     assert seeds == [TINY.for_run(fold, 0).training.seed for fold in (0, 1, 2)]
 
@@ -86,6 +100,41 @@ def test_several_runs_share_the_fold_and_differ_in_the_seed(cohort: Path, tmp_pa
     assert len({bundle.settings.training.seed for bundle in bundles}) == 3
     assert [bundle.card["scorer"]["n_bags"]["control"] for bundle in bundles] == [3, 3, 3]
     assert pd.read_csv(out / "runs.csv")["run"].tolist() == [0, 1]
+
+
+def test_a_finished_training_is_taken_over(cohort: Path, tmp_path: Path) -> None:
+    out, settings = tmp_path / "run", TINY.changed({"training": {"calibration_folds": 2}})
+    metrics, _ = _run(cohort, out, Protocol(n_folds=3), settings)
+    (out / "bundle.safetensors").unlink()  # as if it had been stopped in the last of four trainings
+    again, events = _run(cohort, out, Protocol(n_folds=3), settings)
+    assert again == pytest.approx(metrics, nan_ok=True)
+    said = [event.message for event in events if isinstance(event, Warned | Step)]
+    told = [message for message in said if "finished before" in message]
+    assert told == [f"The training in 'fold-{n}' was finished before and is taken over." for n in range(3)]
+    assert any("Network 1 of 2" in message for message in said)  # of the last training
+    assert load_bundle(out / "bundle.safetensors").card["results"]["accuracy"] == metrics["accuracy"]
+    events = _run(cohort, out, Protocol(n_folds=3), settings)[1]
+    assert not any(isinstance(event, Step) for event in events)
+
+
+def test_a_run_of_other_settings_is_left_alone(cohort: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    _run(cohort, out, Protocol(hold_out_fold=2))
+    before = {file: file.read_bytes() for file in out.rglob("*") if file.is_file()}
+    with pytest.raises(SettingsError, match="was made with other settings"):
+        _run(cohort, out, Protocol(hold_out_fold=2), TINY.changed({"training": {"max_epochs": 2}}))
+    assert {file: file.read_bytes() for file in out.rglob("*") if file.is_file()} == before
+
+
+def test_folds_that_the_cohort_brings_along_count(cohort: Path, tmp_path: Path) -> None:
+    def without_labels(table: pd.DataFrame) -> pd.DataFrame:
+        return table.assign(label=table["label"].where(table["fold"] != "2", ""))
+
+    listed = _changed(cohort, tmp_path / "unlabelled.csv", without_labels)
+    _, events = _run(listed, tmp_path / "run", Protocol(n_folds=5))
+    told = [event.message for event in events if isinstance(event, Warned)]
+    assert any("brings 3 folds along" in message and "not 5" in message for message in told)
+    assert [folder.name for folder in sorted((tmp_path / "run").glob("fold-*"))] == ["fold-0", "fold-1"]
 
 
 def test_impossible_protocols_are_refused(cohort: Path, tmp_path: Path) -> None:

@@ -58,7 +58,11 @@ def split(cohort: Cohort, held_out_fold: int) -> tuple[Cohort, Cohort]:
     """
     folds = {bag.fold for bag in cohort}
     if None in folds:
-        raise CohortError("Some bags have no fold; deal the patients into folds first.")
+        first = next(bag.bag for bag in cohort if bag.fold is None)
+        raise CohortError(
+            f"The bag '{first}' has no fold; fill in the column 'fold' of the cell list for every bag, or "
+            "let the patients be dealt with --folds."
+        )
     if held_out_fold not in folds or len(folds) < 2:
         known = ", ".join(str(fold) for fold in sorted(fold for fold in folds if fold is not None))
         raise CohortError(

@@ -20,10 +20,11 @@ REQUIRED = ("bag", "patient", "label", "image", "y0", "x0", "y1", "x1")
 UNLABELLED = frozenset({"", "-1"})
 """Labels that stand for an unknown class."""
 _BOX = ["y0", "x0", "y1", "x1"]
+_TOO_LARGE = 2**53  # for a whole number that a table keeps exactly
 _LAYOUT = "<root>/<class>/<patient>/[<sample>/]<image>"
 
 
-def read_cohort(path: Path, control: str = "control") -> Cohort:
+def read_cohort(path: Path, control: str = "control", *, to_score: bool = False) -> Cohort:
     """Return the bags of a folder cohort or of a cell-list table.
 
     A folder ``<root>/<class>/<patient>/[<sample>/]<image>`` gives bags without cells, called
@@ -39,11 +40,13 @@ def read_cohort(path: Path, control: str = "control") -> Cohort:
         The folder or the CSV file.
     control
         Name of the control class; it comes first in ``classes``.
+    to_score
+        Nothing is learned from these bags, so that there need be no control among them.
 
     Raises
     ------
     CohortError
-        If there is no usable bag; the sentence names the file, the row and the remedy.
+        If there is no usable bag, or no control; the sentence names the file, the row and the remedy.
     """
     if path.is_dir():
         root, bags = path, _folder_bags(path)
@@ -57,7 +60,7 @@ def read_cohort(path: Path, control: str = "control") -> Cohort:
     if clinical.is_file() and clinical != path:
         bags = add_clinical(bags, clinical)
     labels = {bag.label for bag in bags} - {None, control}
-    present = [control] if any(bag.label == control for bag in bags) else []
+    present = [control] if to_score or any(bag.label == control for bag in bags) else []
     classes = (*present, *sorted(map(str, labels), key=natural_key))
     return Cohort(str(root), tuple(bags), classes, control)
 
@@ -177,7 +180,7 @@ def _numbers(path: Path, table: pd.DataFrame, names: list[str]) -> pd.DataFrame:
 def _whole_numbers(path: Path, table: pd.DataFrame, name: str) -> pd.Series:
     """Return a column of whole numbers from 0, missing where it is empty."""
     numbers = pd.to_numeric(table[name], errors="coerce").astype(float)
-    bad = (table[name] != "") & ~((numbers >= 0) & (numbers % 1 == 0))
+    bad = (table[name] != "") & ~((numbers >= 0) & (numbers % 1 == 0) & (numbers < _TOO_LARGE))
     value = table.loc[bad, name].iloc[0] if bad.any() else ""
     _refuse_rows(path, bad, f"has {name} = '{value}'; give a whole number from 0, or leave it empty")
     return numbers.astype("Int64")

@@ -147,7 +147,8 @@ def read_rows(path: Path) -> dict[str, Change]:
     rows = {}
     for name, given in found.items():
         values = dict(given or {})
-        rows[str(name)] = Change(values.pop("start", REFERENCE), values)
+        start = values.pop("start", REFERENCE)
+        rows[str(name)] = Change(start, values, published=start != REFERENCE)
     return rows
 
 

@@ -80,10 +80,10 @@ class RunResult:
             )
             for bags, predictions in zip(self.bags, self.predictions, strict=True)
         ]
+        names = dict.fromkeys(name for fold in each for name in fold if name != "n_bags")
         means = {
-            name: float(nan_mean(np.array([fold[name] for fold in each]), axis=0))
-            for name in each[0]
-            if name != "n_bags"
+            name: float(nan_mean(np.array([fold.get(name, np.nan) for fold in each]), axis=0))
+            for name in names
         }
         probabilities = np.concatenate([predictions.probabilities for predictions in self.predictions])
         pooled = bag_metrics(truth.labels[np.concatenate(self.bags)], probabilities, truth.classes)

@@ -79,13 +79,13 @@ def open_source(inputs: Sequence[Path], control: str) -> Source:
     """Return the bags of a cohort, or one bag per image where the inputs are loose images.
 
     One ``.csv`` file is a cell list; one folder whose images all lie two or three folders deep is a
-    folder cohort; anything else is loose images.
+    folder cohort; anything else is loose images. There need be no control among the bags.
     """
     if len(inputs) == 1 and inputs[0].suffix.lower() == ".csv":
-        return cohort_source(read_cohort(inputs[0], control))
+        return cohort_source(read_cohort(inputs[0], control, to_score=True))
     found = find_images(inputs)
     if len(inputs) == 1 and inputs[0].is_dir() and all(source.name.count("/") in {2, 3} for source in found):
-        return cohort_source(read_cohort(inputs[0], control))
+        return cohort_source(read_cohort(inputs[0], control, to_score=True))
     bags = tuple(Bag(source.name, source.name, (source.name,)) for source in found)
     return Source(Cohort(".", bags, (control,), control), _files(found))
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-import math
 import platform
+import re
 from collections.abc import Iterable
 from importlib import metadata
 from pathlib import Path
@@ -13,7 +13,7 @@ from typing import Any
 import pandas as pd
 
 from napari_amil.core.errors import AmilError
-from napari_amil.core.events import Failed
+from napari_amil.core.events import Failed, json_ready
 from napari_amil.core.exchange.files import replacing
 
 _PACKAGES = ("napari-amil", "torch", "torchvision", "numpy", "scikit-image", "scikit-learn")
@@ -44,15 +44,12 @@ def write_text(text: str, path: Path) -> None:
 
 def write_json(value: Any, path: Path) -> None:  # noqa: ANN401
     """Write JSON atomically; NaN becomes null."""
-    write_text(json.dumps(_without_nan(value), indent=2, ensure_ascii=False) + "\n", path)
+    write_text(json.dumps(json_ready(value), indent=2, ensure_ascii=False) + "\n", path)
 
 
-def _without_nan(value: Any) -> Any:  # noqa: ANN401
-    if isinstance(value, dict):
-        return {key: _without_nan(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_without_nan(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+def file_name(name: str) -> str:
+    """Return a name as part of a file name: without what some system does not allow there."""
+    return re.sub(r'[\\/:*?"<>|]', "_", name)
 
 
 def failure_table(failures: Iterable[Failed]) -> pd.DataFrame:

@@ -17,7 +17,7 @@ from scipy.sparse.csgraph import connected_components
 
 from napari_amil.core.bundle import starter_path
 from napari_amil.core.errors import AmilError
-from napari_amil.core.events import Event, Step, Warned, translated
+from napari_amil.core.events import Event, Failed, Step, Warned, translated
 from napari_amil.core.exchange.project import Project, read_project, read_project_card, write_project
 from napari_amil.core.pipeline.cohorts import Source
 from napari_amil.core.pipeline.fields import Recipe
@@ -36,6 +36,11 @@ class _Unit:
     bags: tuple[Bag, ...]
     digest: str
 
+    def of(self, failed: list[Failed]) -> list[list[str]]:
+        """Return source and reason of what failed in these bags."""
+        own = {name for bag in self.bags for name in (bag.bag, *bag.images)}
+        return [[one.source, one.reason] for one in failed if one.source in own]
+
 
 def project_of(scored: Scored, source: Source, recipe: Recipe, bundle: Path | None) -> Project:
     """Return the project of a cohort that was scored with the bundle in the file ``bundle``."""
@@ -50,8 +55,8 @@ def scoring_project(
     """Score every bag that ``folder`` does not hold yet, and write the project of all of them there.
 
     What is done is kept portion by portion: a run that was stopped goes on, and a cohort that has
-    grown is scored where it grew. Bags are scored anew if their cells, their images, the bundle or the
-    settings are others.
+    grown is scored where it grew; what failed in it is said again. Bags are scored anew if their cells,
+    their images, the bundle or the settings are others.
 
     Raises
     ------
@@ -64,20 +69,24 @@ def scoring_project(
     todo = [unit for unit in units if unit.digest not in known]
     if known and len(todo) < len(units):
         yield Warned(f"{len(units) - len(todo)} of {len(units)} were scored before and are taken over.")
+        for unit in units:
+            if unit.digest in known:
+                yield from (Failed(*line) for line in known[unit.digest].card["failed"][unit.digest])
     total = len({image for unit in todo for bag in unit.bags for image in bag.images})
     before = 0
     said: set[str] = set()
     for portion in _portions(todo):
         bags = tuple(bag for unit in portion for bag in unit.bags)
         part = replace(source, cohort=replace(source.cohort, bags=bags))
-        work = _told(score_source(part, recipe), before, total, said)
+        failed: list[Failed] = []
+        work = _told(score_source(part, recipe), (before, total), said, failed)
         try:
             scored = yield from work
         except AmilError:  # no bag of this portion is left; a `Failed` has said why
             continue
         finally:
             before += len({image for bag in bags for image in bag.images})
-        known |= _keep(scored, portion, part, card, folder / WORK)
+        known |= _keep(scored, portion, failed, card, folder / WORK)
     yield Step("images", total, total, "Writing the tables")
     project = _joined([known[unit.digest] for unit in units if unit.digest in known], card | _noted(folder))
     write_project(project, folder)
@@ -99,6 +108,7 @@ def _card(source: Source, recipe: Recipe, bundle: Path | None) -> dict[str, Any]
         "images": files,
         "versions": environment(),
         "done": {},
+        "failed": {},
     }
 
 
@@ -112,11 +122,11 @@ def _units(source: Source, recipe: Recipe, card: dict[str, Any]) -> list[_Unit]:
     bags = source.cohort.bags
     groups = [(bag,) for bag in bags] if recipe.settings.bag_level == "sample" else [bags]
     made_by = [card["bundle"]["sha256"], card["settings"], card["versions"]]
-    return [_Unit(group, _digest([made_by, [_described(bag, source) for bag in group]])) for group in groups]
+    return [_Unit(group, _digest([made_by, [described(bag, source) for bag in group]])) for group in groups]
 
 
-def _described(bag: Bag, source: Source) -> list[Any]:
-    """Return everything about a bag that its rows depend on."""
+def described(bag: Bag, source: Source) -> list[Any]:
+    """Return everything about a bag that its scores depend on, to compare it with a bag of before."""
     files = []
     for image in bag.images:
         path, page = source.files[image]
@@ -156,11 +166,14 @@ def _portions(units: list[_Unit]) -> Iterator[list[_Unit]]:
 
 
 def _told(
-    work: Generator[Event, None, Scored], before: int, total: int, said: set[str]
+    work: Generator[Event, None, Scored], place: tuple[int, int], said: set[str], failed: list[Failed]
 ) -> Generator[Event, None, Scored]:
-    """Pass on the events of one portion: steps counted over all, the same warning once."""
+    """Pass on the events of one portion: steps counted over all, the same warning once; note what failed."""
+    before, total = place
 
     def of_all(event: Event) -> Event | None:
+        if isinstance(event, Failed):
+            failed.append(event)
         if isinstance(event, Step):
             last = event.done >= event.total
             return None if last else replace(event, done=before + event.done, total=total)
@@ -174,7 +187,7 @@ def _told(
 
 
 def _keep(
-    scored: Scored, portion: list[_Unit], part: Source, card: dict[str, Any], work: Path
+    scored: Scored, portion: list[_Unit], failed: list[Failed], card: dict[str, Any], work: Path
 ) -> dict[str, Project]:
     """Write what was scored, and return the project of every unit."""
     assert scored.embeddings is not None
@@ -183,7 +196,8 @@ def _keep(
         done = {portion[0].digest: sorted(names)}
     else:
         done = {u.digest: [b.bag for b in u.bags] for u in portion if all(b.bag in names for b in u.bags)}
-    whole = Project(scored.cells, scored.bags, scored.embeddings, scored.outlines, {**card, "done": done})
+    noted = {"done": done, "failed": {u.digest: u.of(failed) for u in portion if u.digest in done}}
+    whole = Project(scored.cells, scored.bags, scored.embeddings, scored.outlines, card | noted)
     write_project(whole, work / _digest(sorted(done)), tables=False)
     return _units_of(whole)
 
@@ -214,24 +228,27 @@ def _noted(folder: Path) -> dict[str, Any]:
 def _units_of(project: Project) -> dict[str, Project]:
     """Return the part of a project that each of its units made."""
     rows = project.cells.groupby("bag", sort=False).indices
+    failed = project.card.get("failed", {})  # of a version that did not note them
     units = {}
     for digest, names in project.card["done"].items():
         own = project.rows(np.concatenate([rows[name] for name in names]))
         bags = project.bags[project.bags["bag"].isin(names)]
-        units[digest] = replace(own, bags=bags, card={**project.card, "done": {digest: names}})
+        noted = {"done": {digest: names}, "failed": {digest: failed.get(digest, [])}}
+        units[digest] = replace(own, bags=bags, card=project.card | noted)
     return units
 
 
 def _joined(parts: list[Project], card: dict[str, Any]) -> Project:
     if not parts:
         raise AmilError("No bag could be scored; the reasons are listed above.")
-    done: dict[str, list[str]] = {}
+    noted: dict[str, dict[str, Any]] = {"done": {}, "failed": {}}
     for part in parts:
-        done |= part.card["done"]
+        for name, of_units in noted.items():
+            of_units |= part.card[name]
     return Project(
         pd.concat([part.cells for part in parts], ignore_index=True),
         pd.concat([part.bags for part in parts], ignore_index=True),
         np.concatenate([part.embeddings for part in parts]),
         tuple(outline for part in parts for outline in part.outlines),
-        {**card, "done": done},
+        card | noted,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections import defaultdict
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, replace
@@ -12,10 +13,11 @@ from typing import Any
 
 import pandas as pd
 
-from napari_amil.core.bundle import Bundle, load_bundle, save_bundle
+from napari_amil.core.bundle import Bundle, load_bundle, read_card, save_bundle
 from napari_amil.core.cohort.checks import PartOf, fold_of
 from napari_amil.core.cohort.folds import assign_folds
-from napari_amil.core.errors import SettingsError
+from napari_amil.core.errors import AmilError, SettingsError
+from napari_amil.core.evaluation.ablation import digest
 from napari_amil.core.evaluation.figures import save_figure
 from napari_amil.core.events import (
     EVENTS_FILE,
@@ -26,17 +28,20 @@ from napari_amil.core.events import (
     Warned,
     to_dict,
 )
-from napari_amil.core.exchange.tables import write_table
+from napari_amil.core.exchange.tables import load_table, write_table
 from napari_amil.core.pipeline.cohorts import Source
 from napari_amil.core.pipeline.evaluate import draw_evaluation, evaluate_scored
 from napari_amil.core.pipeline.fields import Recipe
 from napari_amil.core.pipeline.guards import guarding, sources_without_copies
 from napari_amil.core.pipeline.outputs import environment, make_folder, write_json, write_text
+from napari_amil.core.pipeline.project import described
 from napari_amil.core.pipeline.running import in_run_folder
 from napari_amil.core.pipeline.score import Scored, score_source
 from napari_amil.core.pipeline.train import train_scorer
+from napari_amil.core.settings import RunSettings
 from napari_amil.core.types import Bag
 
+_CHECKPOINT = "checkpoint.safetensors"
 STOP = STOP_FILE
 """Name of the file in a run folder that asks to end after the epoch that runs."""
 
@@ -101,11 +106,14 @@ def train_run(
     ``bags.csv`` and ``figures``. If a file called ``stop`` (`STOP`) appears in it, the epoch that runs is
     the last, and what there is so far is written. While one called ``pause`` is there the work waits.
 
+    A training that is finished is not done again.
+
     Raises
     ------
     AmilError
-        If another process is working in the folder.
+        If another process is working in the folder, or a run of other settings lies there.
     """
+    _refuse_other_settings(recipe.settings, out)
     return (yield from in_run_folder(_train_run(source, recipe, out, protocol), out))
 
 
@@ -119,7 +127,7 @@ def _train_run(
     write_text(settings.to_yaml(), out / "run.yaml")
     write_json(environment(), out / "environment.json")
     if protocol.n_folds is not None:
-        source = replace(source, cohort=assign_folds(source.cohort, protocol.n_folds, settings.training.seed))
+        source = yield from _dealt(source, protocol.n_folds, settings.training.seed)
     write_table(_fold_table(source), out / "folds.csv")
     metrics: dict[str, float] = {}
     if protocol.is_repeated:
@@ -136,6 +144,27 @@ def _train_run(
     write_json(metrics, out / "metrics.json")
     stop.unlink(missing_ok=True)
     return metrics
+
+
+def _refuse_other_settings(settings: RunSettings, out: Path) -> None:
+    """Refuse to go on in a run folder where epochs were made with other settings."""
+    before = out / "run.yaml"
+    if before.exists() and any(out.rglob(_CHECKPOINT)) and RunSettings.from_yaml(before) != settings:
+        raise SettingsError(
+            f"The run in '{out}' was made with other settings (run.yaml); use those, or another folder."
+        )
+
+
+def _dealt(source: Source, n_folds: int, seed: int) -> Generator[Event, None, Source]:
+    """Return the bags in folds: those that the cohort brings along, if it does."""
+    folds = {bag.fold for bag in source.cohort}
+    if None in folds:
+        return replace(source, cohort=assign_folds(source.cohort, n_folds, seed))
+    if len(folds) != n_folds:
+        yield Warned(
+            f"The cohort brings {len(folds)} folds along, which are held out in turn, not {n_folds}."
+        )
+    return source
 
 
 def _repeated(
@@ -176,7 +205,7 @@ def _repeated(
 def _plan(source: Source, protocol: Protocol) -> list[tuple[int, int]]:
     """Return run and fold of every test, in their order."""
     held_out = protocol.hold_out_fold
-    every = sorted({bag.fold for bag in source.cohort if bag.fold is not None})
+    every = sorted({bag.fold for bag in source.cohort if bag.fold is not None and bag.label is not None})
     return list(product(range(protocol.n_runs), every if held_out is None else [held_out]))
 
 
@@ -187,7 +216,7 @@ def _gathered_tests(source: Source, protocol: Protocol, out: Path) -> Scored:
         folder = _test_folder(out, protocol, run, fold)
         if run == 0 and (folder / "bags.csv").exists():
             for name, parts in tables.items():
-                parts.append(pd.read_csv(folder / f"{name}.csv", dtype={"cell_type": str}))
+                parts.append(load_table(folder / f"{name}.csv"))
     cells, bags = (pd.concat(parts, ignore_index=True) for parts in tables.values())
     return Scored(cells, bags, source.cohort.control)
 
@@ -222,16 +251,33 @@ def _trained(
     metrics: dict[str, float] | None = None,
 ) -> Generator[Event, None, dict[str, float]]:
     """Train, test if there is something to test on, write model and metrics, and return these."""
-    work = train_scorer(train, recipe, out / "checkpoint.safetensors", stop)
+    parts = [[described(bag, part) for bag in part.cohort] for part in (train, test) if part is not None]
+    made_from = digest(recipe.settings, recipe.bundle.card, environment(), parts)
+    done = _finished(out, made_from)
+    if done is not None:
+        yield Warned(f"The training in '{out.name}' was finished before and is taken over.")
+        return metrics or done
+    work = train_scorer(train, recipe, out / _CHECKPOINT, stop)
     bundle = yield from logged(work, out) if out != stop.parent else work
     metrics = metrics or {}
     if test is not None:
         scored, metrics = yield from _test(bundle, test, recipe, out)
         if out == stop.parent:
             _write_test(scored, bundle.need_scorer().classes, out)
-    save_bundle(bundle.with_card(results=metrics), out / "bundle.safetensors")
+    save_bundle(bundle.with_card(results=metrics, made_from=made_from), out / "bundle.safetensors")
     write_json(metrics, out / "metrics.json")
     return metrics
+
+
+def _finished(out: Path, made_from: str) -> dict[str, float] | None:
+    """Return the metrics of a training in ``out`` that was not stopped and made from the same; else None."""
+    try:
+        card = read_card(out / "bundle.safetensors")["card"]
+    except AmilError:
+        return None
+    if card.get("made_from") != made_from or "stopped" in card["scorer"]:
+        return None
+    return {name: math.nan if value is None else value for name, value in card["results"].items()}
 
 
 def _test(

@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from napari_amil.core.cohort.levels import at_level
 from napari_amil.core.errors import CohortError, SettingsError
-from napari_amil.core.events import Warned, drain
+from napari_amil.core.events import Event, Failed, Warned, drain
 from napari_amil.core.pipeline.cohorts import Source, open_source
 from napari_amil.core.pipeline.fields import Recipe
 from napari_amil.core.pipeline.studies.cells import open_cells
@@ -142,3 +143,54 @@ def test_a_copy_of_a_test_image_leaves_the_training(
         images = [set(cells.images[np.concatenate(side.rows)]) for side in (train, test)]
         assert len(images[0] & {image, other}) == 0
         assert len(images[1] & {image, other}) == 1
+
+
+@pytest.mark.parametrize("level", ["image", "patient"])
+def test_bags_of_every_level_are_in_the_fold_of_their_patient(
+    source: Source, recipe: Recipe, tmp_path: Path, level: str
+) -> None:
+    plan = Plan(source, StudyProtocol(runs=1), tmp_path)
+    drain(plan.add("one", recipe.settings.changed({"bag_level": level}), recipe))
+    fold_of = {bag.patient: bag.fold for bag in source.cohort}
+    tested = []
+    for trial in plan.trials["one"]:
+        cells, test = plan.opened(trial)
+        assert {fold_of[patient] for patient in cells.bags.take(test).patients} == {trial.fold}
+        tested += cells.table["bag"].iloc[test].tolist()
+    whole = {bag.bag for bag in at_level(source.cohort, level)}
+    assert len(tested) == len(set(tested))
+    assert set(tested) == whole
+    with pytest.raises(
+        SettingsError, match=f"\\('sample'\\) are not those of the rows before it \\('{level}'\\)"
+    ):
+        drain(plan.add("other", recipe.settings, recipe))
+
+
+def test_types_that_were_corrected_count(source: Source, recipe: Recipe, tmp_path: Path) -> None:
+    before = _plan(source, StudyProtocol(runs=1), recipe, tmp_path)
+    bags = [
+        replace(bag, cell_type={image: np.full(len(types), "burr") for image, types in bag.cell_type.items()})
+        for bag in source.cohort
+    ]
+    corrected = replace(source, cohort=replace(source.cohort, bags=tuple(bags)))
+    after = _plan(corrected, StudyProtocol(runs=1), recipe, tmp_path)
+    known = {bag.bag: np.concatenate(list(bag.cell_type.values())) for bag in source.cohort}
+    for name, types in zip(known, before.truth().cell_type, strict=True):
+        assert set(types) <= set(known[name])
+    assert set(np.concatenate(before.truth().cell_type)) > {"normal"}
+    assert set(np.concatenate(after.truth().cell_type)) == {"burr"}
+    assert [t.result for t in after.trials["one"]] == [t.result for t in before.trials["one"]]
+
+
+def test_an_image_that_failed_is_said_again_where_the_cells_are_kept(
+    cohort: Path, recipe: Recipe, tmp_path: Path
+) -> None:
+    copied = Path(shutil.copytree(cohort.parent, tmp_path / "cohort"))
+    source = open_source([copied / cohort.name], "control")
+    broken = next(image for bag in source.cohort for image in bag.images)
+    (copied / broken).write_text("no image")
+    for _ in range(2):
+        events: list[Event] = []
+        plan = Plan(StudyProtocol().source(source), StudyProtocol(runs=1), tmp_path / "work")
+        drain(plan.add("one", recipe.settings, recipe), events.append)
+        assert broken in {event.source for event in events if isinstance(event, Failed)}

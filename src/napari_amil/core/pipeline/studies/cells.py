@@ -17,16 +17,19 @@ from napari_amil.core.cohort.copies import content_hash
 from napari_amil.core.errors import AmilError
 from napari_amil.core.evaluation.ablation import digest
 from napari_amil.core.evaluation.comparison import Truth
-from napari_amil.core.events import Event
+from napari_amil.core.events import Event, Failed, translated
+from napari_amil.core.exchange.project import BOX
 from napari_amil.core.exchange.tables import load_table, write_table
 from napari_amil.core.mil.batch import BagArrays
 from napari_amil.core.mil.instances import measurements_of, pixels_of
 from napari_amil.core.morphology.measures import NAMES
 from napari_amil.core.pipeline.cohorts import Gathered, Source, gather, without_cut_cells
 from napari_amil.core.pipeline.fields import Recipe, field_instances, measured_instances
+from napari_amil.core.pipeline.outputs import failure_table
 from napari_amil.core.settings import RunSettings
+from napari_amil.core.types import Cohort
 
-_INSTANCES, _BAGS, _CELLS = "instances.npy", "bags.csv", "cells.csv"
+_INSTANCES, _BAGS, _CELLS, _FAILURES = "instances.npy", "bags.csv", "cells.csv", "failures.csv"
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,6 +50,19 @@ class StudyCells:
     bags: BagArrays
     table: pd.DataFrame
     cells: pd.DataFrame
+
+    def of_types(self, bags: Cohort) -> StudyCells:
+        """Return the same cells with the true types that a cohort gives them, by bag, image and box."""
+        types = {
+            (bag.bag, image, *box): kind
+            for bag in bags
+            for image, kinds in bag.cell_type.items()
+            for box, kind in zip(bag.cells[image].boxes.tolist(), kinds, strict=True)
+        }
+        names = np.repeat(self.table["bag"].to_numpy(), self.table["n_cells"].to_numpy())
+        boxes = self.cells[BOX].to_numpy(np.float32).T.tolist()
+        own = [types.get(key, "") for key in zip(names, self.cells["image"], *boxes, strict=True)]
+        return replace(self, cells=self.cells.assign(cell_type=np.array(own, dtype=object)))
 
     def seen_by(self, settings: RunSettings) -> BagArrays:
         """Return the bags as a model with these settings sees them: with measurements, or without."""
@@ -85,7 +101,7 @@ def cells_folder(source: Source, recipe: Recipe, work: Path, *, measured: bool) 
     """Return the folder for the cells of these bags as this recipe cuts them out (and measures them)."""
     settings, model = recipe.settings, recipe.settings.model
     detector = _fingerprint(recipe)
-    seen: list[object] = [model.encoder]
+    seen: list[object] = [model.encoder, settings.bag_level]
     seen += [] if model.encoder == "crop" else [model.roi_scaling, detector]
     seen += [NAMES] if measured else []
     stages = [
@@ -107,11 +123,22 @@ def cells_folder(source: Source, recipe: Recipe, work: Path, *, measured: bool) 
 def gather_cells(
     source: Source, recipe: Recipe, folder: Path, *, measured: bool
 ) -> Generator[Event, None, None]:
-    """Read the images and write what the encoder sees of every cell into ``folder``, if it is not there."""
+    """Read the images and write what the encoder sees of every cell into ``folder``, if it is not there.
+
+    Images that could not be used are said again where it is.
+    """
     if folder.exists():
+        if (folder / _FAILURES).exists():
+            yield from (Failed(*line) for line in load_table(folder / _FAILURES).itertuples(index=False))
         return
     per_cell = measured_instances if measured else field_instances
-    gathered: Gathered = yield from gather(source, recipe, per_cell)
+    failed: list[Failed] = []
+
+    def kept(event: Event) -> Event:
+        failed.extend([event] if isinstance(event, Failed) else [])
+        return event
+
+    gathered: Gathered = yield from translated(gather(source, recipe, per_cell), kept)
     gathered = without_cut_cells(gathered)
     partial = folder.with_name(folder.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
@@ -120,6 +147,8 @@ def gather_cells(
         np.save(partial / _INSTANCES, gathered.values)
         write_table(_bag_table(gathered), partial / _BAGS)
         write_table(_cell_table(gathered), partial / _CELLS)
+        if failed:
+            write_table(failure_table(failed), partial / _FAILURES)
         partial.rename(folder)
     except OSError as error:
         raise AmilError(f"Cannot write '{folder}': {error}; check the folder and the free space.") from error
@@ -145,10 +174,9 @@ def _cell_table(gathered: Gathered) -> pd.DataFrame:
     for bag, rows in zip(gathered.cohort, gathered.rows, strict=True):
         ends = np.cumsum([len(cells) for cells in bag.cells.values()])[:-1]
         for (image, cells), own in zip(bag.cells.items(), np.split(rows, ends), strict=True):
-            part = pd.DataFrame(cells.boxes, columns=["y0", "x0", "y1", "x1"])
+            part = pd.DataFrame(cells.boxes, columns=BOX)
             part.insert(0, "image", image)
             part.insert(1, "row", own)
-            part["cell_type"] = bag.cell_type.get(image, np.full(len(cells), ""))
             parts.append(part)
     return pd.concat(parts, ignore_index=True)
 

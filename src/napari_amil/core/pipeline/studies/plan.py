@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Generator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from napari_amil.core.cohort.checks import fold_of
 from napari_amil.core.cohort.copies import leave_out_copies
 from napari_amil.core.cohort.folds import assign_folds, split
+from napari_amil.core.cohort.levels import at_level
 from napari_amil.core.cohort.problems import enumerate_names
 from napari_amil.core.errors import AmilError, CohortError, SettingsError
 from napari_amil.core.evaluation.ablation import digest, encoder_stage
@@ -114,6 +116,8 @@ class Plan:
         self.trials: dict[str, list[Trial]] = {}
         self._copies: dict[int, tuple[str, ...]] = {}
         self._opened: dict[Path, StudyCells] = {}
+        self._folds: dict[Path, NDArray[Any]] = {}
+        self._level = ""
 
     def guard(self, settings: RunSettings) -> Generator[Event, None, None]:
         """Refuse a cohort that would give wrong results, and find images that serve training and test.
@@ -143,14 +147,27 @@ class Plan:
         ----------
         unseen
             A class that is left out of every training of this row.
+
+        Raises
+        ------
+        SettingsError
+            If the bags of this row are others than those of the rows before.
         """
+        if self._level not in {"", settings.bag_level}:
+            raise SettingsError(
+                f"The bags of row '{row}' ('{settings.bag_level}') are not those of the rows before it "
+                f"('{self._level}'); compare rows with the same 'bag_level'."
+            )
+        self._level = settings.bag_level
         measured = unseen is not None or settings.model.measured or settings.model.morphology_weight > 0
         recipe = replace(recipe, settings=settings)
         folder = cells_folder(self.source, recipe, self.work, measured=measured)
         yield from gather_cells(self.source, recipe, folder, measured=measured)
         cohort = self.source.cohort
         if folder not in self._opened:
-            self._opened[folder] = open_cells(folder, cohort.classes, cohort.control)
+            bags = at_level(cohort, settings.bag_level)
+            self._opened[folder] = cells = open_cells(folder, cohort.classes, cohort.control).of_types(bags)
+            self._folds[folder] = cells.table["bag"].map({bag.bag: bag.fold for bag in bags}).to_numpy()
         seeded = settings.changed({"training": {"seed": self.protocol.seed}})
         self.trials[row] = [
             self._trial(Trial(row, fold, run, seeded.for_run(fold, run), folder, self.work, None, unseen))
@@ -226,6 +243,5 @@ class Plan:
 
     def _sides(self, folder: Path, fold: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Return the numbers of the training and of the test bags."""
-        dealt = {bag.bag: bag.fold for bag in self.source.cohort}
-        folds = self._opened[folder].table["bag"].map(dealt).to_numpy()
+        folds = self._folds[folder]
         return np.flatnonzero(folds != fold), np.flatnonzero(folds == fold)

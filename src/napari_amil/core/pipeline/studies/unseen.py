@@ -27,7 +27,7 @@ from napari_amil.core.exchange.tables import write_table
 from napari_amil.core.images.read import read_image
 from napari_amil.core.pipeline.cohorts import Source
 from napari_amil.core.pipeline.fields import Recipe
-from napari_amil.core.pipeline.outputs import environment, make_folder, write_json, write_text
+from napari_amil.core.pipeline.outputs import environment, file_name, make_folder, write_json, write_text
 from napari_amil.core.pipeline.studies.jobs import running
 from napari_amil.core.pipeline.studies.plan import Plan, StudyProtocol
 from napari_amil.core.pipeline.studies.trials import Trial
@@ -85,14 +85,14 @@ def unseen(
     clusters = yield from exploring_unseen(plan, pairs, out)
     write_table(clusters, out / "clusters.csv")
     for name, runs in tests.items():
-        folds = runs[min(runs)]
+        folds, of_class = runs[min(runs)], file_name(name)
         bags = pd.concat([test.bag_table(recipe.settings.verdict) for test in folds], ignore_index=True)
         cells = pd.concat([test.cell_table() for test in folds], ignore_index=True)
-        write_table(bags, out / f"bags-{name}.csv")
-        write_table(cells, out / f"cells-{name}.csv")
+        write_table(bags, out / f"bags-{of_class}.csv")
+        write_table(cells, out / f"cells-{of_class}.csv")
         _draw(cells, name, source, out / "figures")
         sheet = yield from _sheet(cells[cells["label"] == name], source, name)
-        with replacing(out / "figures" / f"cells-{name}.png") as partial:
+        with replacing(out / "figures" / f"cells-{of_class}.png") as partial:
             PillowImage.fromarray(sheet).save(partial, format="PNG")
     return table
 
@@ -127,7 +127,9 @@ def _draw(cells: pd.DataFrame, name: str, source: Source, folder: Path) -> None:
     shown = cells.assign(label=cells["label"].where(cells["label"] != name, f"{name} (unseen)"))
     classes = [f"{name} (unseen)" if label == name else label for label in cohort.classes]
     scores = ["anomaly", "attention_x_n", "morph_distance"]
-    save_figure(draw_distributions(shown, classes, cohort.control, scores), folder / f"scores-{name}")
+    save_figure(
+        draw_distributions(shown, classes, cohort.control, scores), folder / f"scores-{file_name(name)}"
+    )
     odd, usual = odd_and_usual(cells, name, cohort.control)
     groups = {
         "control bags": usual & (cells["label"] == cohort.control).to_numpy(),
@@ -139,7 +141,9 @@ def _draw(cells: pd.DataFrame, name: str, source: Source, folder: Path) -> None:
         for title, rows in groups.items()
         if rows.any()
     }
-    save_figure(draw_against_control(values, cell_areas(cells, odd, usual)), folder / f"unseen-{name}")
+    save_figure(
+        draw_against_control(values, cell_areas(cells, odd, usual)), folder / f"unseen-{file_name(name)}"
+    )
 
 
 def _sheet(cells: pd.DataFrame, source: Source, name: str) -> Generator[Event, None, Image]:

@@ -20,7 +20,7 @@ from napari_amil.core.mil.model import AmilModel, embed_all
 from napari_amil.core.morphology.control import ControlMorphology
 from napari_amil.core.pipeline.controls import morphology_columns
 from napari_amil.core.pipeline.explore import EXPLORATION, compare_with_truth, explore_project
-from napari_amil.core.pipeline.outputs import environment
+from napari_amil.core.pipeline.outputs import environment, file_name
 from napari_amil.core.pipeline.studies.cells import StudyCells
 from napari_amil.core.pipeline.studies.plan import Plan
 from napari_amil.core.pipeline.studies.trials import Trial
@@ -80,6 +80,7 @@ def _card(plan: Plan, trial: Trial, test: UnseenTest) -> dict[str, object]:
         "images": files,
         "versions": environment(),
         "done": {},
+        "failed": {},
     }
 
 
@@ -103,7 +104,8 @@ def exploring_unseen(
                     "cannot be explored."
                 )
                 continue
-            folder = out / (f"scored-{name}" if len(folds) == 1 else f"scored-{name}-fold-{trial.fold}")
+            of_class = f"scored-{file_name(name)}"
+            folder = out / (of_class if len(folds) == 1 else f"{of_class}-fold-{trial.fold}")
             project = unseen_project(plan, trial, test)
             write_project(project, folder)
             for samples, unexplained in (("all", False), ("unexplained", True)):
