@@ -12,6 +12,7 @@ import torch
 
 from napari_amil.core.bundle import Bundle, load_bundle
 from napari_amil.core.cohort.readers import read_cohort
+from napari_amil.core.cohort.smear import SynthSettings
 from napari_amil.core.cohort.synth import SynthCohortSettings, write_synthetic_cohort
 from napari_amil.core.errors import CohortError, SettingsError
 from napari_amil.core.events import EpochReport, Step, Warned, drain
@@ -29,7 +30,8 @@ TINY = RunSettings(
 
 @pytest.fixture(scope="module")
 def cohort(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    settings = SynthCohortSettings(patients=4, samples=1)
+    smear = SynthSettings(height=160, width=200, n_cells=10, n_platelets=1)
+    settings = SynthCohortSettings(patients=4, samples=1, smear=smear)
     return write_synthetic_cohort(tmp_path_factory.mktemp("runs") / "cohort", settings)
 
 
@@ -38,7 +40,8 @@ def _run(
 ) -> tuple[dict[str, float], list[object]]:
     out.mkdir(exist_ok=True)
     events: list[object] = []
-    recipe = Recipe(Bundle(settings), settings, torch.device("cpu"))
+    start = Bundle(settings, card={"name": "starter", "held_out": "other smears"})
+    recipe = Recipe(start, settings, torch.device("cpu"))
     source = cohort_source(read_cohort(cohort, settings.control))
     metrics = drain(train_run(source, recipe, out, protocol), events.append)
     return metrics, events
@@ -67,6 +70,9 @@ def test_a_held_out_fold_is_tested_and_the_folder_is_complete(cohort: Path, tmp_
     bundle = load_bundle(out / "bundle.safetensors")
     assert bundle.settings == TINY
     assert bundle.card["results"]["n_bags"] == metrics["n_bags"]
+    assert bundle.card["data"] == "the cohort 'cohort'"
+    assert bundle.card["held_out"] == "3 patients who were left out of the training"
+    assert "name" not in bundle.card  # of the bundle whose detector it has
     assert bundle.card["scorer"]["n_patients"] == {"control": 3, "elliptocytosis": 3, "spherocytosis": 3}
     tested = pd.read_csv(out / "bags.csv")
     assert set(tested["patient"]) == set(folds.loc[folds["fold"] == 2, "patient"])

@@ -260,7 +260,11 @@ def _trained(
     work = train_scorer(train, recipe, out / _CHECKPOINT, stop)
     bundle = yield from logged(work, out) if out != stop.parent else work
     metrics = metrics or {}
+    if metrics:
+        bundle = bundle.with_card(held_out="folds of the same cohort, each by models trained without it")
     if test is not None:
+        n_patients = len({bag.patient for bag in test.cohort})
+        bundle = bundle.with_card(held_out=f"{n_patients} patients who were left out of the training")
         scored, metrics = yield from _test(bundle, test, recipe, out)
         if out == stop.parent:
             _write_test(scored, bundle.need_scorer().classes, out)

@@ -72,9 +72,12 @@ def train_scorer(
         joint=usual.joint,
         refits=usual.refits,
     )
-    bundle = replace(recipe.bundle, settings=recipe.settings, scorer=scorer)
+    # what the old card says but of its detector was said of another scorer
+    told = {name: said for name, said in recipe.bundle.card.items() if name == "detector"}
+    bundle = replace(recipe.bundle, settings=recipe.settings, scorer=scorer, card=told)
     return bundle.with_card(
         intended_use=INTENDED_USE,
+        data=f"the cohort '{Path(source.cohort.root).resolve().name}'",
         scorer=_scorer_card(gathered, fitted, time.monotonic() - started)
         | {"calibration": _calibration_card(usual)}
         | {"fields": notes.summary() | ({} if focus is None else {"focus": focus})},

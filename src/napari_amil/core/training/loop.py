@@ -82,7 +82,8 @@ def fit_model(
     trained ``encoder`` (`fit_encoder`) the epochs over single cells are left out. If the file ``stop``
     appears, the epoch that runs is the last, and the best weights so far are kept.
 
-    With several devices each has a process of its own, and the first of them writes and speaks.
+    With several devices each has a process of its own, and the first of them writes and speaks. Where
+    dropout is used as well, a training that goes on draws other units than one that was not interrupted.
 
     Raises
     ------
