@@ -10,7 +10,7 @@ from napari_amil.core.presets import PRESETS, preset, preset_table
 from napari_amil.core.settings import ModelSettings, RunSettings, TrainingSettings
 
 IDLE = {"width", "measurement_dim", "cells_per_step", "cell_learning_rate", "normal_share", "views"}
-IDLE |= {"devices", "seed"}
+IDLE |= {"devices", "seed", "scales"}
 """Fields that say nothing where the encoder takes feature maps and only bags are trained on."""
 
 

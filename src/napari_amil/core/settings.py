@@ -112,6 +112,8 @@ class ModelSettings(Settings):
     """Let the named measurements join the embedding in the control Gaussian; the pooling never sees them."""
     width: int = Field(24, ge=4, le=256)
     """Channels of the crop encoder at its first resolution; the cost grows with its square."""
+    scales: Literal[1, 2] = 2
+    """Resolutions of the crop encoder that the embedding is made of: the last alone, or the last two."""
     orientations: Literal[1, 8] = 8
     """Views that are averaged, since a cell has no upright: 8 quarter turns and mirrors; 1 as published."""
     attention_dim: int = Field(32, ge=4, le=1024)

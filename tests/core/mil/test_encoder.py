@@ -26,10 +26,11 @@ def crops(n: int = 5) -> torch.Tensor:
     ("encoder", "instances"),
     [
         (CropEncoder(12, width=8), crops()),
+        (CropEncoder(12, width=8, scales=1), crops()),
         (RoiEncoder(12, 4), torch.randn(5, 4, 14, 14)),
         (AttMilRoiEncoder(12, 4), torch.randn(5, 4, 14, 14)),
     ],
-    ids=["crop", "roi", "roi-attmil"],
+    ids=["crop", "crop-one-scale", "roi", "roi-attmil"],
 )
 def test_a_batch_is_embedded_as_cell_by_cell(encoder: nn.Module, instances: torch.Tensor) -> None:
     encoder.train()
@@ -41,6 +42,15 @@ def test_a_batch_is_embedded_as_cell_by_cell(encoder: nn.Module, instances: torc
     assert together.shape == (5, 12)
     torch.testing.assert_close(together, single, rtol=1e-4, atol=1e-5)
     assert together.std(dim=0).max() > 1e-3
+
+
+@pytest.mark.parametrize(("scales", "n_pooled"), [(1, 2 * 32), (2, 2 * (16 + 32))])
+def test_mean_and_largest_activation_of_so_many_resolutions_are_embedded(scales: int, n_pooled: int) -> None:
+    encoder = CropEncoder(12, width=8, scales=scales)
+    seen: list[torch.Tensor] = []
+    encoder.project.register_forward_hook(lambda _module, inputs, _output: seen.append(inputs[0]))
+    encoder(crops())
+    assert seen[0].shape == (5, n_pooled)
 
 
 def test_bytes_and_fractions_embed_alike() -> None:

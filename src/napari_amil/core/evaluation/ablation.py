@@ -74,6 +74,7 @@ ROWS: dict[str, Change] = {
     "no morphology in the anomaly": Change(values={"model.morphology_weight": 0.0}),
     "one bag head": Change(values={"model.bag_heads": 1}),
     "encoder roi": Change(values={"model.encoder": "roi"}),
+    "one scale": Change(values={"model.scales": 1}),
     "no hypersphere": Change(values={"training.hypersphere_weight": 0.0}),
     "roundness 0": Change(values={"model.roundness": 0.0}),
     "one orientation": Change(values={"model.orientations": 1}),

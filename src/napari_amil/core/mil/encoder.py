@@ -54,9 +54,13 @@ class CropEncoder(nn.Module):
         Length k of the embedding.
     width
         Channels at the first resolution.
+    dropout
+        Share of the activations that a training leaves out.
+    scales
+        1 for the last resolution alone, 2 for both.
     """
 
-    def __init__(self, latent_dim: int, width: int = 24, dropout: float = 0.0) -> None:
+    def __init__(self, latent_dim: int, width: int = 24, dropout: float = 0.0, scales: int = 2) -> None:
         super().__init__()
         self.stem = nn.Sequential(
             nn.Conv2d(3, width, 5, 2, 2, bias=False), nn.BatchNorm2d(width), nn.ReLU(inplace=True)
@@ -64,7 +68,9 @@ class CropEncoder(nn.Module):
         self.fine = ResidualBlock(width, 2 * width, 2)
         self.coarse = ResidualBlock(2 * width, 4 * width, 2)
         self.to(memory_format=torch.channels_last)
-        self.project = nn.Sequential(nn.Dropout(dropout), nn.Linear(2 * 6 * width, latent_dim))
+        self.scales = scales
+        n_pooled = 2 * sum((2 * width, 4 * width)[-scales:])
+        self.project = nn.Sequential(nn.Dropout(dropout), nn.Linear(n_pooled, latent_dim))
 
     def forward(self, crops: Tensor) -> Tensor:
         """Return the embeddings ``(n, k)`` of crops ``(n, 3, size, size)``, uint8 or 0 to 1."""
@@ -72,7 +78,8 @@ class CropEncoder(nn.Module):
         x = (1.0 - x).contiguous(memory_format=torch.channels_last)  # a third faster on a CPU
         fine = self.fine(self.stem(x))  # (n, 2 width, size/4, size/4); background becomes 0
         coarse = self.coarse(fine)  # (n, 4 width, size/8, size/8)
-        pooled = [part for level in (fine, coarse) for part in (level.mean((2, 3)), level.amax((2, 3)))]
+        levels = (fine, coarse)[-self.scales :]
+        pooled = [part for level in levels for part in (level.mean((2, 3)), level.amax((2, 3)))]
         return self.project(torch.cat(pooled, dim=1))  # z_n (n, k)
 
 
@@ -248,7 +255,7 @@ def build_encoder(settings: ModelSettings, in_channels: int) -> nn.Module:
         raise AmilError(
             f"The crop encoder takes crops of 3 channels, not {in_channels}; set model.encoder to 'roi'."
         )
-    return CropEncoder(settings.latent_dim, settings.width, settings.dropout)
+    return CropEncoder(settings.latent_dim, settings.width, settings.dropout, settings.scales)
 
 
 def scale_roi_maps(maps: Tensor, image: Tensor) -> Tensor:
