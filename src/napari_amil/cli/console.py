@@ -120,9 +120,8 @@ class Talk:
     def result(self, text: str, **values: Any) -> None:  # noqa: ANN401
         """Say one result: a line of text, or a JSON line with its values."""
         if self.style is Style.jsonl:
-            sys.stdout.write(
-                json.dumps(events.json_ready({"event": "Result", "text": text, **values})) + "\n"
-            )
+            said = events.json_ready({"event": "Result", "text": text, **values})
+            sys.stdout.write(json.dumps(said) + "\n")
         else:
             sys.stdout.write(text + "\n")
         sys.stdout.flush()

@@ -98,16 +98,17 @@ _KINDS: dict[str, type[Event]] = {
 
 def to_dict(event: Event) -> dict[str, Any]:
     """Return ``event`` as a JSON-ready dictionary whose key ``event`` names its kind; NaN becomes None."""
-    return {"event": type(event).__name__, **json_ready(dataclasses.asdict(event))}
+    fields = {name: json_ready(value) for name, value in dataclasses.asdict(event).items()}
+    return {"event": type(event).__name__, **fields}
 
 
 def from_dict(record: dict[str, Any]) -> Event:
     """Return the event that `to_dict` wrote."""
-    fields = _with_nan(record)
+    fields: dict[str, Any] = {name: _with_nan(value) for name, value in record.items()}
     return _KINDS[fields.pop("event")](**fields)
 
 
-def json_ready(value: Any) -> Any:  # noqa: ANN401
+def json_ready(value: object) -> object:
     """Return a value in which None stands for every number that is not finite, since JSON has none."""
     if isinstance(value, dict):
         return {key: json_ready(item) for key, item in value.items()}
@@ -116,7 +117,7 @@ def json_ready(value: Any) -> Any:  # noqa: ANN401
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def _with_nan(value: Any) -> Any:  # noqa: ANN401
+def _with_nan(value: object) -> object:
     """Return what `json_ready` made of a record, NaN for None."""
     if isinstance(value, dict):
         return {key: _with_nan(item) for key, item in value.items()}
@@ -147,3 +148,14 @@ def translated(
         said = translate(event)
         if said is not None:
             yield said
+
+
+def collecting(work: Generator[Event, None, Result], failed: list[Failed]) -> Generator[Event, None, Result]:
+    """Run ``work`` inside other work, pass on every event, and add what failed to ``failed``."""
+
+    def noted(event: Event) -> Event:
+        if isinstance(event, Failed):
+            failed.append(event)
+        return event
+
+    return (yield from translated(work, noted))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from napari_amil.core.cohort.readers import read_cohort
 from napari_amil.core.cohort.smear import SynthSettings
 from napari_amil.core.cohort.synth import SynthCohortSettings, write_synthetic_cohort
 from napari_amil.core.errors import CohortError, SettingsError
-from napari_amil.core.events import EpochReport, Step, Warned, drain
+from napari_amil.core.events import EpochReport, Failed, Step, Warned, drain
 from napari_amil.core.pipeline.cohorts import cohort_source, open_source
 from napari_amil.core.pipeline.fields import Recipe
 from napari_amil.core.pipeline.runs import Protocol, train_run
@@ -121,6 +122,18 @@ def test_a_finished_training_is_taken_over(cohort: Path, tmp_path: Path) -> None
     assert load_bundle(out / "bundle.safetensors").card["results"]["accuracy"] == metrics["accuracy"]
     events = _run(cohort, out, Protocol(n_folds=3), settings)[1]
     assert not any(isinstance(event, Step) for event in events)
+
+
+def test_what_failed_is_said_again_where_a_training_is_taken_over(cohort: Path, tmp_path: Path) -> None:
+    copied = Path(shutil.copytree(cohort.parent, tmp_path / "cohort"))
+    broken = sorted(copied.rglob("*.png"))[0]
+    broken.write_text("no image")
+    told = []
+    for _ in range(2):
+        events = _run(copied / cohort.name, tmp_path / "run", Protocol(hold_out_fold=2))[1]
+        told.append([event for event in events if isinstance(event, Failed)])
+    assert broken.relative_to(copied).as_posix() in {failed.source for failed in told[0]}
+    assert told[1] == told[0]
 
 
 def test_a_run_of_other_settings_is_left_alone(cohort: Path, tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from scipy.sparse.csgraph import connected_components
 
 from napari_amil.core.bundle import starter_path
 from napari_amil.core.errors import AmilError
-from napari_amil.core.events import Event, Failed, Step, Warned, translated
+from napari_amil.core.events import Event, Failed, Step, Warned, collecting, translated
 from napari_amil.core.exchange.project import Project, read_project, read_project_card, write_project
 from napari_amil.core.pipeline.cohorts import Source
 from napari_amil.core.pipeline.fields import Recipe
@@ -79,7 +79,7 @@ def scoring_project(
         bags = tuple(bag for unit in portion for bag in unit.bags)
         part = replace(source, cohort=replace(source.cohort, bags=bags))
         failed: list[Failed] = []
-        work = _told(score_source(part, recipe), (before, total), said, failed)
+        work = _told(collecting(score_source(part, recipe), failed), before, total, said)
         try:
             scored = yield from work
         except AmilError:  # no bag of this portion is left; a `Failed` has said why
@@ -166,14 +166,11 @@ def _portions(units: list[_Unit]) -> Iterator[list[_Unit]]:
 
 
 def _told(
-    work: Generator[Event, None, Scored], place: tuple[int, int], said: set[str], failed: list[Failed]
+    work: Generator[Event, None, Scored], before: int, total: int, said: set[str]
 ) -> Generator[Event, None, Scored]:
-    """Pass on the events of one portion: steps counted over all, the same warning once; note what failed."""
-    before, total = place
+    """Pass on the events of one portion: steps counted over all, the same warning once."""
 
     def of_all(event: Event) -> Event | None:
-        if isinstance(event, Failed):
-            failed.append(event)
         if isinstance(event, Step):
             last = event.done >= event.total
             return None if last else replace(event, done=before + event.done, total=total)

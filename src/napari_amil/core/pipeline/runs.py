@@ -24,8 +24,10 @@ from napari_amil.core.events import (
     STOP_FILE,
     EpochReport,
     Event,
+    Failed,
     TrainingBegan,
     Warned,
+    collecting,
     to_dict,
 )
 from napari_amil.core.exchange.tables import load_table, write_table
@@ -256,8 +258,11 @@ def _trained(
     done = _finished(out, made_from)
     if done is not None:
         yield Warned(f"The training in '{out.name}' was finished before and is taken over.")
-        return metrics or done
-    work = train_scorer(train, recipe, out / _CHECKPOINT, stop)
+        yield from (Failed(*line) for line in done.get("failed", ()))
+        known = {name: math.nan if value is None else value for name, value in done["results"].items()}
+        return metrics or known
+    failed: list[Failed] = []
+    work = collecting(train_scorer(train, recipe, out / _CHECKPOINT, stop), failed)
     bundle = yield from logged(work, out) if out != stop.parent else work
     metrics = metrics or {}
     if metrics:
@@ -265,23 +270,25 @@ def _trained(
     if test is not None:
         n_patients = len({bag.patient for bag in test.cohort})
         bundle = bundle.with_card(held_out=f"{n_patients} patients who were left out of the training")
-        scored, metrics = yield from _test(bundle, test, recipe, out)
+        scored, metrics = yield from collecting(_test(bundle, test, recipe, out), failed)
         if out == stop.parent:
             _write_test(scored, bundle.need_scorer().classes, out)
+    if failed:
+        bundle = bundle.with_card(failed=[[one.source, one.reason] for one in failed])
     save_bundle(bundle.with_card(results=metrics, made_from=made_from), out / "bundle.safetensors")
     write_json(metrics, out / "metrics.json")
     return metrics
 
 
-def _finished(out: Path, made_from: str) -> dict[str, float] | None:
-    """Return the metrics of a training in ``out`` that was not stopped and made from the same; else None."""
+def _finished(out: Path, made_from: str) -> dict[str, Any] | None:
+    """Return the card of a training in ``out`` that was not stopped and made from the same; else None."""
     try:
-        card = read_card(out / "bundle.safetensors")["card"]
+        card: dict[str, Any] = read_card(out / "bundle.safetensors")["card"]
     except AmilError:
         return None
     if card.get("made_from") != made_from or "stopped" in card["scorer"]:
         return None
-    return {name: math.nan if value is None else value for name, value in card["results"].items()}
+    return card
 
 
 def _test(

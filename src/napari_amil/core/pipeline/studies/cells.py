@@ -17,7 +17,7 @@ from napari_amil.core.cohort.copies import content_hash
 from napari_amil.core.errors import AmilError
 from napari_amil.core.evaluation.ablation import digest
 from napari_amil.core.evaluation.comparison import Truth
-from napari_amil.core.events import Event, Failed, translated
+from napari_amil.core.events import Event, Failed, collecting
 from napari_amil.core.exchange.project import BOX
 from napari_amil.core.exchange.tables import load_table, write_table
 from napari_amil.core.mil.batch import BagArrays
@@ -133,12 +133,7 @@ def gather_cells(
         return
     per_cell = measured_instances if measured else field_instances
     failed: list[Failed] = []
-
-    def kept(event: Event) -> Event:
-        failed.extend([event] if isinstance(event, Failed) else [])
-        return event
-
-    gathered: Gathered = yield from translated(gather(source, recipe, per_cell), kept)
+    gathered: Gathered = yield from collecting(gather(source, recipe, per_cell), failed)
     gathered = without_cut_cells(gathered)
     partial = folder.with_name(folder.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)

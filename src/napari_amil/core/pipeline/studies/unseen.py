@@ -127,9 +127,8 @@ def _draw(cells: pd.DataFrame, name: str, source: Source, folder: Path) -> None:
     shown = cells.assign(label=cells["label"].where(cells["label"] != name, f"{name} (unseen)"))
     classes = [f"{name} (unseen)" if label == name else label for label in cohort.classes]
     scores = ["anomaly", "attention_x_n", "morph_distance"]
-    save_figure(
-        draw_distributions(shown, classes, cohort.control, scores), folder / f"scores-{file_name(name)}"
-    )
+    of_class = file_name(name)
+    save_figure(draw_distributions(shown, classes, cohort.control, scores), folder / f"scores-{of_class}")
     odd, usual = odd_and_usual(cells, name, cohort.control)
     groups = {
         "control bags": usual & (cells["label"] == cohort.control).to_numpy(),
@@ -141,9 +140,7 @@ def _draw(cells: pd.DataFrame, name: str, source: Source, folder: Path) -> None:
         for title, rows in groups.items()
         if rows.any()
     }
-    save_figure(
-        draw_against_control(values, cell_areas(cells, odd, usual)), folder / f"unseen-{file_name(name)}"
-    )
+    save_figure(draw_against_control(values, cell_areas(cells, odd, usual)), folder / f"unseen-{of_class}")
 
 
 def _sheet(cells: pd.DataFrame, source: Source, name: str) -> Generator[Event, None, Image]:
