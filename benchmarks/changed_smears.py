@@ -9,7 +9,7 @@ from scipy.ndimage import gaussian_filter
 from skimage.color import hsv2rgb, rgb2hsv
 from skimage.transform import resize
 
-from napari_amil.core.types import Image
+from napari_amil.core.base.types import Image
 
 _PLATEAU = 0.12  # optical density from which on a cell counts as wholly there
 _RIM_PX = (1.2, 4.0)  # the rim lies between these two blurs

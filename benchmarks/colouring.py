@@ -23,8 +23,8 @@ import pandas as pd
 from napari.layers import Image, Points, Shapes
 from qtpy.QtWidgets import QApplication
 
+from napari_amil.core.base.types import Cells
 from napari_amil.core.detection.select import Candidates
-from napari_amil.core.types import Cells
 from napari_amil.plugin.colour.colours import ColourScale
 from napari_amil.plugin.layers.boxes import make_boxes, update_boxes
 from napari_amil.plugin.layers.layers import make_layer, set_scores, show_scale

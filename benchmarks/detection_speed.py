@@ -28,15 +28,15 @@ import numpy as np
 import torch
 from torchvision.models.detection import MaskRCNN, maskrcnn_resnet50_fpn
 
-from napari_amil.core.bundle import load_bundle
+from napari_amil.core.base.events import drain
+from napari_amil.core.base.settings import DetectionSettings
+from napari_amil.core.base.types import Image
 from napari_amil.core.cohort.synth import SynthSettings, synthetic_smear
 from napari_amil.core.detection.network import build_detector
 from napari_amil.core.detection.predict import find_candidates
-from napari_amil.core.events import drain
 from napari_amil.core.images.normalise import normalise
 from napari_amil.core.images.read import read_image
-from napari_amil.core.settings import DetectionSettings
-from napari_amil.core.types import Image
+from napari_amil.core.model.bundle import load_bundle
 
 OURS = "napari-amil"
 AS_BUILT = "torchvision, as built"

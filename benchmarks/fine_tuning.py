@@ -23,10 +23,10 @@ from scipy.optimize import linear_sum_assignment
 from skimage.transform import rescale
 
 from benchmarks.changed_smears import unstained
-from napari_amil.core.events import drain
+from napari_amil.core.base.events import drain
+from napari_amil.core.base.types import Cells, Image
 from napari_amil.core.exchange.coco import write_coco
 from napari_amil.core.pipeline import Recipe, detect_field, load_bundle, pick_device, read_image
-from napari_amil.core.types import Cells, Image
 
 SCALE = 0.6
 FOCUS_PX, NOISE = 2.0, 0.03

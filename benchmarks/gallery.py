@@ -28,9 +28,9 @@ from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QApplication
 from skimage.io import imsave
 
+from napari_amil.core.base.types import box_outline
 from napari_amil.core.exchange.project import Project, write_project
-from napari_amil.core.types import box_outline
-from napari_amil.plugin.gallery import GalleryPanel
+from napari_amil.plugin.panels.gallery import GalleryPanel
 
 N_MEASUREMENTS = 50
 PAGES = 20

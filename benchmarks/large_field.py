@@ -24,8 +24,8 @@ import tifffile
 import torch
 from numpy.typing import NDArray
 
+from napari_amil.core.base.events import drain
 from napari_amil.core.cohort.synth import SynthSettings, synthetic_smear
-from napari_amil.core.events import drain
 from napari_amil.core.pipeline import Recipe, detect_images, load_bundle
 
 _BLOCK_PX = 1250

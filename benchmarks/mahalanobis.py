@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from napari_amil.core.anomaly.gaussian import LatentGaussian
-from napari_amil.core.settings import ModelSettings
+from napari_amil.core.base.settings import ModelSettings
 
 OURS = "napari-amil, float64"
 PRODUCT = "matrix product, float64"

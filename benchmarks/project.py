@@ -30,14 +30,14 @@ from napari.components import ViewerModel
 from PIL import Image
 from qtpy.QtWidgets import QApplication
 
+from napari_amil.core.base.types import box_outline
 from napari_amil.core.exchange.project import Project, write_project
-from napari_amil.core.types import box_outline
-from napari_amil.plugin.cohort import CohortPanel
 from napari_amil.plugin.cohorts.project import open_project_of
-from napari_amil.plugin.embedding_map import EmbeddingMap
-from napari_amil.plugin.explore import ExplorePanel
 from napari_amil.plugin.layers.layers import cell_layers
 from napari_amil.plugin.layers.selection import CellKey, selection_of
+from napari_amil.plugin.panels.cohort import CohortPanel
+from napari_amil.plugin.panels.embedding_map import EmbeddingMap
+from napari_amil.plugin.panels.explore import ExplorePanel
 from napari_amil.plugin.window.work import Worker
 
 WANTED = {"open": 3.0, "colour": 0.3, "lasso": 1.0, "select": 1.0}

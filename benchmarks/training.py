@@ -34,18 +34,18 @@ from scipy.spatial.distance import mahalanobis
 from sklearn.mixture import GaussianMixture
 from torch import Tensor
 
-from napari_amil.core.bundle import load_bundle
+from napari_amil.core.base.events import EpochReport, drain
+from napari_amil.core.base.presets import preset
+from napari_amil.core.base.settings import RunSettings
 from napari_amil.core.cohort.folds import split
 from napari_amil.core.cohort.readers import read_cohort
 from napari_amil.core.cohort.synth import SynthCohortSettings, write_synthetic_cohort
-from napari_amil.core.events import EpochReport, drain
+from napari_amil.core.instances.cohorts import cohort_source, gather
+from napari_amil.core.instances.fields import Recipe, field_instances
 from napari_amil.core.mil.batch import BagArrays, RaggedBatch
 from napari_amil.core.mil.loss import amil_loss, sic_weight
 from napari_amil.core.mil.model import AmilModel
-from napari_amil.core.pipeline.cohorts import cohort_source, gather
-from napari_amil.core.pipeline.fields import Recipe, field_instances
-from napari_amil.core.presets import preset
-from napari_amil.core.settings import RunSettings
+from napari_amil.core.model.bundle import load_bundle
 from napari_amil.core.training.loop import fit_model
 
 CPU = torch.device("cpu")

@@ -28,10 +28,10 @@ from napari.components import ViewerModel
 from qtpy.QtCore import QEventLoop, QTimer
 from qtpy.QtWidgets import QApplication
 
+from napari_amil.core.base.events import PROCESS_FILE
+from napari_amil.core.base.settings import RunSettings
 from napari_amil.core.cohort.synth import SynthCohortSettings, write_synthetic_cohort
-from napari_amil.core.events import PROCESS_FILE
-from napari_amil.core.settings import RunSettings
-from napari_amil.plugin.train import TrainPanel
+from napari_amil.plugin.panels.train import TrainPanel
 from napari_amil.plugin.training.plans import Plan
 from napari_amil.plugin.training.process import find_process
 from napari_amil.plugin.training.run_registry import RunRegistry

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import napari_amil
 import napari_amil.core
-from napari_amil.core.presets import preset_table
+from napari_amil.core.base.presets import preset_table
 
 project = "napari-amil"
 author = "napari-amil contributors"

@@ -17,8 +17,8 @@ import numpy as np
 import pandas as pd
 from PIL import Image as PillowImage
 
+from napari_amil.core.base.events import drain
 from napari_amil.core.evaluation.contact_sheet import contact_sheet, cut
-from napari_amil.core.events import drain
 from napari_amil.core.pipeline import Recipe, load_bundle, open_source, pick_device, read_image, score_source
 
 _TARGET = Path(__file__).parent / "images" / "diseases.jpg"

@@ -16,10 +16,10 @@ import numpy as np
 from PIL import Image as PillowImage
 from PIL import ImageDraw
 
+from napari_amil.core.base.events import drain
+from napari_amil.core.base.types import Cells, Image
 from napari_amil.core.evaluation.contact_sheet import contact_sheet
-from napari_amil.core.events import drain
 from napari_amil.core.pipeline import Recipe, detect_field, load_bundle, pick_device, read_image
-from napari_amil.core.types import Cells, Image
 
 FIELDS = (
     *(f"he/sampleA00{number}.JPG" for number in ("01", "10", "20", "30")),

@@ -16,7 +16,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from napari_amil.core.bundle import load_bundle, save_bundle
+from napari_amil.core.model.bundle import load_bundle, save_bundle
 
 HELD_OUT = "2"
 DETECTOR_STEPS = "2000"

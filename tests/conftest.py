@@ -9,7 +9,7 @@ import pytest
 import torch
 import torchvision  # noqa: F401 - importing it after a viewer exists crashes where Mesa draws: before all tests
 
-from napari_amil.core.device import seed_everything
+from napari_amil.core.base.device import seed_everything
 
 DATA_VARIABLE = "NAPARI_AMIL_DATA"
 

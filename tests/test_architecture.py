@@ -20,35 +20,29 @@ SOURCE = ROOT / "src"
 PACKAGE = "napari_amil"
 
 LADDER: tuple[frozenset[str], ...] = (
-    frozenset({"core.errors"}),
-    frozenset(
-        {"core.events", "core.settings", "core.device", "core.tensorfile", "core.optional", "core.headings"}
-    ),
-    frozenset({"core.presets"}),
-    frozenset({"core.types"}),
+    frozenset({"core.base"}),
     frozenset({"core.images"}),
     frozenset({"core.cohort"}),
     frozenset({"core.detection", "core.morphology", "core.mil", "core.anomaly"}),
-    frozenset({"core.bundle", "core.store"}),
+    frozenset({"core.model"}),
     frozenset({"core.training"}),
     frozenset({"core.evaluation", "core.exchange"}),
+    frozenset({"core.instances"}),
+    frozenset({"core.studies"}),
+    frozenset({"core.report"}),
     frozenset({"core.pipeline"}),
-    frozenset({"core.cluster"}),
     frozenset({"cli", "worker", "plugin"}),
 )
 """From the lowest step to the highest; a file imports only from lower steps and from its own name."""
 
-EVERYWHERE = frozenset(
-    {"core.types", "core.settings", "core.events", "core.errors", "core.headings", "core.cohort.samples"}
-)
+EVERYWHERE = frozenset({"core.base", "core.cohort.samples"})
 DOORS = {
-    "cli": EVERYWHERE | {"core.pipeline", "core.cluster"},
+    "cli": EVERYWHERE | {"core.pipeline"},
     "worker": EVERYWHERE | {"core.pipeline"},
     "plugin": EVERYWHERE
     | {
         "core.detection.select",
         "core.exchange.cell_files",
-        "core.exchange.files",
         "core.exchange.geojson",
         "core.exchange.labels",
         "core.exchange.project",
@@ -59,7 +53,7 @@ DOORS = {
 THE_DOOR = "core.pipeline"
 """The one package that gathers names of others: what plugin, command line and worker call."""
 
-OPTIONAL_IMPORTERS: frozenset[str] = frozenset({"core.optional"})
+OPTIONAL_IMPORTERS: frozenset[str] = frozenset({"core.base.optional"})
 """Files with the one function that imports an optional dependency and names the extra to install."""
 
 MAX_FILE_LINES = 400
@@ -174,7 +168,8 @@ def test_no_files_import_each_other_in_a_circle() -> None:
 @pytest.mark.parametrize("module", [m for m in LADDERED if m.id.split(".")[0] in DOORS])
 def test_the_rooms_reach_core_only_through_its_doors(module: Module) -> None:
     doors = DOORS[module.name.split(".")[0]]
-    assert {edge for edge in _edges(module) if edge.startswith("core.")} <= doors
+    reached = {edge for edge in _edges(module) if edge.startswith("core.")}
+    assert {edge for edge in reached if not any(f"{edge}.".startswith(f"{door}.") for door in doors)} == set()
 
 
 @pytest.mark.parametrize("module", [m for m in NAMED if m.id.split(".")[0] in {PACKAGE, "core"}])

@@ -17,14 +17,14 @@ import pytest
 import tifffile
 
 from napari_amil.cli import main
+from napari_amil.core.base.presets import preset
+from napari_amil.core.base.settings import RunSettings
 from napari_amil.core.cohort.synth import (
     SynthCohortSettings,
     SynthSettings,
     synthetic_smear,
     write_synthetic_cohort,
 )
-from napari_amil.core.presets import preset
-from napari_amil.core.settings import RunSettings
 
 ALL = [
     "check",

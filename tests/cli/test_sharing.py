@@ -11,8 +11,8 @@ import pytest
 from typer.testing import CliRunner
 
 from napari_amil.cli import app
+from napari_amil.core.base.errors import AmilError
 from napari_amil.core.cohort.synth import SynthCohortSettings, write_synthetic_cohort
-from napari_amil.core.errors import AmilError
 from napari_amil.core.exchange.project import read_project
 
 

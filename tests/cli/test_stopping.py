@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from napari_amil.core.bundle import load_bundle
 from napari_amil.core.cohort.synth import SynthCohortSettings, write_synthetic_cohort
+from napari_amil.core.model.bundle import load_bundle
 
 SLOW_EPOCHS = """
 model: {measurement_columns: 0, bag_heads: 1, latent_dim: 4, width: 8, orientations: 1}

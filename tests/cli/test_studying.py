@@ -10,8 +10,8 @@ import pytest
 from typer.testing import CliRunner
 
 from napari_amil.cli import app
+from napari_amil.core.base.errors import AmilError
 from napari_amil.core.cohort.synth import SynthCohortSettings, write_synthetic_cohort
-from napari_amil.core.errors import AmilError
 
 TINY = """
 model: {latent_dim: 4, attention_dim: 4, width: 4, orientations: 1, measurement_columns: 1, bag_heads: 1}

@@ -10,11 +10,12 @@ from napari_amil.core.anomaly.bootstrap import ControlMoments
 from napari_amil.core.anomaly.calibration import Calibration
 from napari_amil.core.anomaly.gaussian import LatentGaussian
 from napari_amil.core.anomaly.novelty import Novelty
-from napari_amil.core.bundle import Bundle, Scorer
+from napari_amil.core.base.settings import DetectionSettings, ModelSettings, RunSettings, SelectionSettings
 from napari_amil.core.detection.network import build_detector
+from napari_amil.core.instances.fields import Recipe
 from napari_amil.core.mil.model import AmilModel
-from napari_amil.core.pipeline.fields import Recipe
-from napari_amil.core.settings import DetectionSettings, ModelSettings, RunSettings, SelectionSettings
+from napari_amil.core.model.bundle import Bundle
+from napari_amil.core.model.scorer import Scorer
 
 
 def random_scorer(settings: ModelSettings, classes: tuple[str, ...], in_channels: int = 3) -> Scorer:

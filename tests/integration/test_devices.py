@@ -10,19 +10,19 @@ import pandas as pd
 import pytest
 import torch
 
-from napari_amil.core.bundle import load_bundle
+from napari_amil.core.base.events import EpochReport, drain
+from napari_amil.core.base.presets import preset
+from napari_amil.core.base.settings import DetectorTrainingSettings, RunSettings
 from napari_amil.core.cohort.controls import read_controls
 from napari_amil.core.cohort.synth import SynthCohortSettings, synthetic_smear, write_synthetic_cohort
 from napari_amil.core.detection.train import first_annotation, train_detector
-from napari_amil.core.events import EpochReport, drain
 from napari_amil.core.images.normalise import normalise
 from napari_amil.core.mil.batch import BagArrays
+from napari_amil.core.model.bundle import load_bundle
 from napari_amil.core.pipeline import Recipe, cohort_source, open_source, score_source, train_run
 from napari_amil.core.pipeline.calibrate import calibrate
 from napari_amil.core.pipeline.evaluate import delete_cells
 from napari_amil.core.pipeline.runs import Protocol
-from napari_amil.core.presets import preset
-from napari_amil.core.settings import DetectorTrainingSettings, RunSettings
 from napari_amil.core.training.loop import fit_model
 
 BRIEF = {"cell_epochs": 1, "max_epochs": 2, "views": 1, "refit_every": 1, "calibration_folds": 0}

@@ -19,9 +19,9 @@ from qtpy.QtCore import QSettings
 from qtpy.QtWidgets import QApplication
 from skimage.io import imsave
 
+from napari_amil.core.base.types import Cells
 from napari_amil.core.detection.select import Candidates
 from napari_amil.core.exchange.project import Project, write_project
-from napari_amil.core.types import Cells
 from napari_amil.plugin.layers import care as _care
 from napari_amil.plugin.layers import layers as _layers
 from napari_amil.plugin.layers.rows import CellRecord

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from skimage.io import imread
 
-from napari_amil.core.errors import AmilError
+from napari_amil.core.base.errors import AmilError
 from napari_amil.plugin import demo
 from napari_amil.plugin import samples as _samples
 from napari_amil.plugin.window import display as _display

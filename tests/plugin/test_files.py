@@ -16,10 +16,10 @@ from napari.plugins import _npe2
 from napari.utils.notifications import notification_manager
 from pytestqt.qtbot import QtBot
 
-from napari_amil.core.errors import AmilError
+from napari_amil.core.base.errors import AmilError
+from napari_amil.core.base.settings import SelectionSettings
+from napari_amil.core.base.types import Cells
 from napari_amil.core.exchange.coco import write_coco
-from napari_amil.core.settings import SelectionSettings
-from napari_amil.core.types import Cells
 from napari_amil.plugin import readers as _readers
 from napari_amil.plugin import writers as _writers
 from napari_amil.plugin.colour.colours import CellStyle, ColourScale

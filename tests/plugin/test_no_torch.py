@@ -16,15 +16,15 @@ from qtpy.QtWidgets import QApplication
 from napari.components import ViewerModel
 from napari_amil.plugin.samples import synthetic_smear
 from napari_amil.plugin.window.work import Worker
-from napari_amil.plugin.bag import BagPanel
-from napari_amil.plugin.cell_card import CellCard
-from napari_amil.plugin.detect import DetectPanel
-from napari_amil.plugin.gallery import GalleryPanel
-from napari_amil.plugin.score import ScorePanel
+from napari_amil.plugin.panels.bag import BagPanel
+from napari_amil.plugin.panels.cell_card import CellCard
+from napari_amil.plugin.panels.detect import DetectPanel
+from napari_amil.plugin.panels.gallery import GalleryPanel
+from napari_amil.plugin.panels.score import ScorePanel
 from napari_amil.plugin.training.run_registry import RunRegistry
-from napari_amil.plugin.arrange import ArrangePanel
-from napari_amil.plugin.calibrate import CalibratePanel
-from napari_amil.plugin.train import TrainPanel
+from napari_amil.plugin.panels.arrange import ArrangePanel
+from napari_amil.plugin.panels.calibrate import CalibratePanel
+from napari_amil.plugin.panels.train import TrainPanel
 application = QApplication([])
 viewer = ViewerModel()
 pixels, attributes, _ = synthetic_smear()[0]

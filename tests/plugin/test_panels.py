@@ -28,22 +28,22 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_amil.plugin.arrange import ArrangePanel
-from napari_amil.plugin.bag import BagPanel
-from napari_amil.plugin.calibrate import CalibratePanel
-from napari_amil.plugin.cell_card import CellCard
-from napari_amil.plugin.cohort import CohortPanel
-from napari_amil.plugin.correct import CorrectPanel
-from napari_amil.plugin.detect import DetectPanel
-from napari_amil.plugin.embedding_map import EmbeddingMap
-from napari_amil.plugin.explore import ExplorePanel
-from napari_amil.plugin.gallery import GalleryPanel
 from napari_amil.plugin.layers.care import look_after
 from napari_amil.plugin.layers.selection import selection_of
-from napari_amil.plugin.score import ScorePanel
-from napari_amil.plugin.train import TrainPanel
+from napari_amil.plugin.panels.arrange import ArrangePanel
+from napari_amil.plugin.panels.bag import BagPanel
+from napari_amil.plugin.panels.calibrate import CalibratePanel
+from napari_amil.plugin.panels.cell_card import CellCard
+from napari_amil.plugin.panels.cohort import CohortPanel
+from napari_amil.plugin.panels.correct import CorrectPanel
+from napari_amil.plugin.panels.detect import DetectPanel
+from napari_amil.plugin.panels.embedding_map import EmbeddingMap
+from napari_amil.plugin.panels.explore import ExplorePanel
+from napari_amil.plugin.panels.gallery import GalleryPanel
+from napari_amil.plugin.panels.score import ScorePanel
+from napari_amil.plugin.panels.train import TrainPanel
+from napari_amil.plugin.panels.tune_detector import TuneDetectorPanel
 from napari_amil.plugin.training.run_registry import RunRegistry
-from napari_amil.plugin.tune_detector import TuneDetectorPanel
 from napari_amil.plugin.window.forms import Folded
 from napari_amil.plugin.window.remembered import remember_first
 from napari_amil.plugin.window.work import Worker

@@ -14,7 +14,7 @@ from napari.layers import Shapes
 from pytestqt.qtbot import QtBot
 
 import napari_amil.plugin
-from napari_amil.core.types import Cells
+from napari_amil.core.base.types import Cells
 from napari_amil.plugin.cohorts.cell_table import open_cells
 from napari_amil.plugin.colour.overview import row_under
 from napari_amil.plugin.layers.layers import cells_of, show_cells

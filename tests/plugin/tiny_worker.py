@@ -14,7 +14,7 @@ from scipy import ndimage
 from skimage.filters import threshold_otsu
 from skimage.measure import find_contours
 
-from napari_amil.core.types import Cells
+from napari_amil.core.base.types import Cells
 
 CLASSES = ("control", "thalassemia", "sickle cell")
 

@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from napari_amil.core.base.types import Cells
 from napari_amil.core.cohort.synth import SynthCohortSettings, synthetic_smear, write_synthetic_cohort
-from napari_amil.core.types import Cells
 from napari_amil.worker.serving import serve
 
 

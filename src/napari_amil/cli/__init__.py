@@ -9,7 +9,7 @@ import typer
 from napari_amil import __version__
 from napari_amil.cli import cohorts, detecting, looking, scoring, sharing, studying, training
 from napari_amil.cli.console import UNUSABLE
-from napari_amil.core.errors import AmilError
+from napari_amil.core.base.errors import AmilError
 
 app = typer.Typer(
     name="napari-amil",

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 import lazy_loader
 
 if TYPE_CHECKING:
-    from napari_amil.core import events, pipeline
+    from napari_amil.core import pipeline
+    from napari_amil.core.base import events
 else:
-    events = lazy_loader.load("napari_amil.core.events", suppress_warning=True)
+    events = lazy_loader.load("napari_amil.core.base.events", suppress_warning=True)
     pipeline = lazy_loader.load("napari_amil.core.pipeline", suppress_warning=True)
 
 __all__ = ["events", "pipeline"]

@@ -10,7 +10,7 @@ import typer
 
 from napari_amil.cli.console import EventStyle, Out, Style, Talk
 from napari_amil.cli.lazy import pipeline
-from napari_amil.core.errors import AmilError
+from napari_amil.core.base.errors import AmilError
 
 ScoredFolder = Annotated[
     Path, typer.Argument(help="Folder that 'score' or 'evaluate' wrote.", show_default=False)

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import lazy_loader
 
-from napari_amil.core.errors import AmilError
+from napari_amil.core.base.errors import AmilError
 from napari_amil.plugin.window.display import has_display, some_display
 
 window = lazy_loader.load("napari_amil.plugin.window.demo_window", suppress_warning=True)

@@ -10,7 +10,7 @@ import napari
 import numpy as np
 import pandas as pd
 
-from napari_amil.core.errors import AmilError
+from napari_amil.core.base.errors import AmilError
 from napari_amil.core.exchange.cell_files import CellTable, read_cells
 from napari_amil.core.exchange.geojson import read_own
 from napari_amil.plugin.colour.colours import UNSCORED_RGBA

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from napari_amil.core.base.types import Image
 from napari_amil.core.cohort import samples
-from napari_amil.core.types import Image
 
 LayerData = tuple[Image, dict[str, Any], str]
 

@@ -11,7 +11,7 @@ from napari.utils.notifications import show_info, show_warning
 from napari_builtins.io import napari_write_shapes, write_layer_data_with_plugins
 from numpy.typing import NDArray
 
-from napari_amil.core.errors import AmilError
+from napari_amil.core.base.errors import AmilError
 from napari_amil.core.exchange.cell_files import write_cell_table
 from napari_amil.core.exchange.geojson import write_geojson
 from napari_amil.plugin.layers.journal import Journal

@@ -6,7 +6,7 @@ import dataclasses
 from pathlib import Path
 
 from napari_amil.core import pipeline
-from napari_amil.core.events import Step
+from napari_amil.core.base.events import Step
 from napari_amil.worker.request import Answer, Request, recipe_of
 
 

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from napari_amil.core import pipeline
-from napari_amil.core.events import Event
-from napari_amil.core.settings import RunSettings
-from napari_amil.core.types import Image
+from napari_amil.core.base.events import Event
+from napari_amil.core.base.settings import RunSettings
+from napari_amil.core.base.types import Image
 
 Request = dict[str, Any]
 Answer = Generator[Event, None, dict[str, Any]]

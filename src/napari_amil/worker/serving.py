@@ -7,8 +7,8 @@ import time
 from collections.abc import Callable
 from typing import Any, TextIO
 
-from napari_amil.core.errors import AmilError
-from napari_amil.core.events import Event, Step, drain, to_dict
+from napari_amil.core.base.errors import AmilError
+from napari_amil.core.base.events import Event, Step, drain, to_dict
 from napari_amil.worker import cohorts, smears, trainings
 from napari_amil.worker.request import Job
 

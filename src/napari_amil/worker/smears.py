@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from napari_amil.core import pipeline
-from napari_amil.core.events import Step
-from napari_amil.core.types import Cells
+from napari_amil.core.base.events import Step
+from napari_amil.core.base.types import Cells
 from napari_amil.worker.request import Answer, Request, arrays_of, bundle_path, field_of, recipe_of
 
 

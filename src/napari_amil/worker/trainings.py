@@ -7,8 +7,8 @@ from functools import partial
 from pathlib import Path
 
 from napari_amil.core import pipeline
-from napari_amil.core.settings import RunSettings
-from napari_amil.core.types import Cells
+from napari_amil.core.base.settings import RunSettings
+from napari_amil.core.base.types import Cells
 from napari_amil.worker.request import Answer, Request, arrays_of, bundle_path, image_of
 
 

@@ -8,7 +8,7 @@ import torch
 
 from napari_amil.core.anomaly.bootstrap import N_REFITS, ControlMoments
 from napari_amil.core.anomaly.gaussian import LatentGaussian
-from napari_amil.core.settings import ModelSettings
+from napari_amil.core.base.settings import ModelSettings
 
 K, N_PATIENTS, N_CELLS = 4, 12, 60
 SETTINGS = ModelSettings(latent_dim=K, shrinkage="none", roundness=0.3)

@@ -8,8 +8,8 @@ import torch
 
 from napari_amil.core.anomaly.calibration import Calibration, cross_fit, parts_of_patients, q_value
 from napari_amil.core.anomaly.gaussian import LatentGaussian
-from napari_amil.core.errors import AmilError
-from napari_amil.core.settings import ModelSettings
+from napari_amil.core.base.errors import AmilError
+from napari_amil.core.base.settings import ModelSettings
 
 CONTROL = Calibration(torch.tensor([4.0, 1.0, 3.0, 2.0]))
 PLAIN = ModelSettings(shrinkage="none", roundness=0.0)

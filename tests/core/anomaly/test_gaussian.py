@@ -11,8 +11,8 @@ from sklearn.covariance import LedoitWolf
 from sklearn.mixture import GaussianMixture
 
 from napari_amil.core.anomaly.gaussian import LatentGaussian
-from napari_amil.core.errors import AmilError
-from napari_amil.core.settings import ModelSettings
+from napari_amil.core.base.errors import AmilError
+from napari_amil.core.base.settings import ModelSettings
 
 PLAIN = ModelSettings(shrinkage="none", roundness=0.0)
 SHRUNK = ModelSettings(shrinkage="ledoit-wolf", roundness=0.0)

@@ -14,8 +14,8 @@ from sklearn.mixture import BayesianGaussianMixture, GaussianMixture
 from napari_amil.core.anomaly.calibration import cross_fit, parts_of_patients
 from napari_amil.core.anomaly.gaussian import LatentGaussian
 from napari_amil.core.anomaly.mixture import fit_mixture
-from napari_amil.core.errors import AmilError
-from napari_amil.core.settings import ModelSettings
+from napari_amil.core.base.errors import AmilError
+from napari_amil.core.base.settings import ModelSettings
 
 
 def settings(**changes: object) -> ModelSettings:

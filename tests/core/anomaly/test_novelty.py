@@ -9,8 +9,8 @@ from scipy import stats
 
 from napari_amil.core.anomaly.calibration import Calibration
 from napari_amil.core.anomaly.novelty import Novelty, verdict
-from napari_amil.core.settings import VerdictSettings
-from napari_amil.core.types import ABSTAIN, UNSEEN
+from napari_amil.core.base.settings import VerdictSettings
+from napari_amil.core.base.types import ABSTAIN, UNSEEN
 
 K, N_CELLS = 5, 20
 CENTRES = {0: torch.zeros(K), 1: torch.tensor([6.0, 0, 0, 0, 0]), 2: torch.tensor([0, 6.0, 0, 0, 0])}

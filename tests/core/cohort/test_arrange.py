@@ -9,10 +9,10 @@ import pandas as pd
 import PIL.Image
 import pytest
 
+from napari_amil.core.base.errors import CohortError
+from napari_amil.core.base.events import Step, drain
 from napari_amil.core.cohort.arrange import Placed, arranging
 from napari_amil.core.cohort.readers import read_cohort
-from napari_amil.core.errors import CohortError
-from napari_amil.core.events import Step, drain
 
 
 @pytest.fixture

@@ -9,8 +9,8 @@ import numpy as np
 import PIL.Image
 import pytest
 
+from napari_amil.core.base.types import Bag, Cells, Cohort
 from napari_amil.core.cohort.checks import check_cohort
-from napari_amil.core.types import Bag, Cells, Cohort
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from napari_amil.core.base.types import Bag, Cohort
 from napari_amil.core.cohort.confounding import (
     colours_of,
     confounded_colours,
@@ -16,7 +17,6 @@ from napari_amil.core.cohort.confounding import (
     confounded_sizes,
 )
 from napari_amil.core.cohort.smear import SynthSettings, synthetic_smear
-from napari_amil.core.types import Bag, Cohort
 
 
 def cohort(n_patients: int, value: Callable[[int], str], kind: str = "acquisition") -> Cohort:

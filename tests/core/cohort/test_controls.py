@@ -8,8 +8,8 @@ import numpy as np
 import PIL.Image
 import pytest
 
+from napari_amil.core.base.errors import CohortError
 from napari_amil.core.cohort.controls import read_controls
-from napari_amil.core.errors import CohortError
 
 
 def images(root: Path, *names: str) -> Path:

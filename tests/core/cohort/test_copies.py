@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from napari_amil.core.base.types import Bag, Cells, Cohort
 from napari_amil.core.cohort.copies import file_digests, leave_out_copies
-from napari_amil.core.types import Bag, Cells, Cohort
 
 
 @pytest.fixture

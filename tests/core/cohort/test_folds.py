@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from napari_amil.core.base.errors import CohortError
+from napari_amil.core.base.types import Bag, Cohort
 from napari_amil.core.cohort.folds import assign_folds, split
-from napari_amil.core.errors import CohortError
-from napari_amil.core.types import Bag, Cohort
 
 
 def cohort_of(patients: list[tuple[str, int]], given_folds: dict[int, int] | None = None) -> Cohort:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from napari_amil.core.base.errors import CohortError
+from napari_amil.core.base.types import Bag, Cells, Cohort
 from napari_amil.core.cohort.levels import at_level
-from napari_amil.core.errors import CohortError
-from napari_amil.core.types import Bag, Cells, Cohort
 
 
 def cells(*corners: int) -> Cells:

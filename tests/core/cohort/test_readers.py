@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from napari_amil.core.base.errors import CohortError
 from napari_amil.core.cohort.readers import read_cohort
-from napari_amil.core.errors import CohortError
 
 HEADER = "bag,patient,label,image,y0,x0,y1,x1"
 

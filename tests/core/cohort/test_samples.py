@@ -17,8 +17,8 @@ import numpy as np
 import PIL.Image
 import pytest
 
+from napari_amil.core.base.errors import ImageError
 from napari_amil.core.cohort import samples
-from napari_amil.core.errors import ImageError
 
 
 class _Quiet(http.server.SimpleHTTPRequestHandler):

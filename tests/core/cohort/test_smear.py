@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from skimage.draw import polygon2mask
 
+from napari_amil.core.base.errors import SettingsError
 from napari_amil.core.cohort.cell_shapes import CELL_TYPES, make_shape
 from napari_amil.core.cohort.smear import SynthSettings, synthetic_smear
-from napari_amil.core.errors import SettingsError
 
 SMALL = SynthSettings(height=240, width=320, n_cells=30)
 

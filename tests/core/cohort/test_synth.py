@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from napari_amil.core.base.errors import CohortError
 from napari_amil.core.cohort.checks import check_cohort
 from napari_amil.core.cohort.readers import read_cohort
 from napari_amil.core.cohort.synth import SynthCohortSettings, SynthSettings, write_synthetic_cohort
-from napari_amil.core.errors import CohortError
 
 
 def test_a_cohort_is_read_back_both_ways(tmp_path: Path) -> None:

@@ -9,9 +9,9 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from napari_amil.core.base.settings import DetectorTrainingSettings
 from napari_amil.core.detection import augment
 from napari_amil.core.detection.augment import AnnotatedField, training_crop
-from napari_amil.core.settings import DetectorTrainingSettings
 
 SETTINGS = DetectorTrainingSettings(crop_px=128)
 

@@ -7,8 +7,8 @@ import math
 import numpy as np
 import pytest
 
+from napari_amil.core.base.types import Cells
 from napari_amil.core.detection.metrics import DetectionCount, count_centres
-from napari_amil.core.types import Cells
 
 
 def cells(*boxes: tuple[float, ...], border: list[bool] | None = None) -> Cells:

@@ -10,11 +10,11 @@ import torch
 from numpy.typing import NDArray
 from torchvision.models.detection import MaskRCNN
 
+from napari_amil.core.base.settings import DetectionSettings, RunSettings, SelectionSettings
+from napari_amil.core.base.types import Cells
 from napari_amil.core.cohort.synth import SyntheticSmear
 from napari_amil.core.detection.precision import average_precision, box_iou, matched
 from napari_amil.core.detection.validation import Validation, ValidationField, counted
-from napari_amil.core.settings import DetectionSettings, RunSettings, SelectionSettings
-from napari_amil.core.types import Cells
 
 GRID = np.array([[y, x, y + 20, x + 20] for y in range(0, 200, 40) for x in range(0, 400, 40)], np.float32)
 

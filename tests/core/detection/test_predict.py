@@ -9,15 +9,15 @@ from numpy.typing import NDArray
 from torchvision.models.detection import MaskRCNN
 from torchvision.ops import box_iou
 
+from napari_amil.core.base.errors import DeviceError
+from napari_amil.core.base.events import Event, Step, Warned, drain
+from napari_amil.core.base.settings import DetectionSettings, NormalisationSettings
 from napari_amil.core.cohort.synth import SyntheticSmear
 from napari_amil.core.detection.outlines import polygon_area
 from napari_amil.core.detection.predict import find_candidates, find_in_view, roi_maps
 from napari_amil.core.detection.select import Candidates
 from napari_amil.core.detection.view import view_field, view_large_field
-from napari_amil.core.errors import DeviceError
-from napari_amil.core.events import Event, Step, Warned, drain
 from napari_amil.core.images.fields import ArrayField
-from napari_amil.core.settings import DetectionSettings, NormalisationSettings
 
 CPU = torch.device("cpu")
 LIMITS = DetectionSettings(max_cells=40, cell_diameter_px=40)

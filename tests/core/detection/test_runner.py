@@ -7,10 +7,10 @@ import torch
 from torch import Tensor
 from torchvision.models.detection import MaskRCNN
 
+from napari_amil.core.base.errors import DeviceError
+from napari_amil.core.base.events import Event, Warned, drain
+from napari_amil.core.base.settings import DetectionSettings
 from napari_amil.core.detection.runner import TileRunner
-from napari_amil.core.errors import DeviceError
-from napari_amil.core.events import Event, Warned, drain
-from napari_amil.core.settings import DetectionSettings
 
 CARD = torch.device("cpu:0")
 """Stands in for a graphics card: another device than ``cpu``, though the same memory."""

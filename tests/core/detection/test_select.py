@@ -7,9 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from napari_amil.core.base.settings import SelectionSettings
+from napari_amil.core.base.types import Cells
 from napari_amil.core.detection.select import Candidates, select
-from napari_amil.core.settings import SelectionSettings
-from napari_amil.core.types import Cells
 
 OPEN = SelectionSettings(min_score=0, max_overlap=1, min_diameter=0, max_diameter=10)
 

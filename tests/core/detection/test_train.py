@@ -12,12 +12,12 @@ import torch
 from numpy.typing import NDArray
 from torchvision.models.detection import MaskRCNN
 
+from napari_amil.core.base.errors import BundleError, CohortError
+from napari_amil.core.base.events import EpochReport, Event, Warned, drain
+from napari_amil.core.base.settings import DetectorTrainingSettings
 from napari_amil.core.detection.augment import AnnotatedField
 from napari_amil.core.detection.network import build_detector
 from napari_amil.core.detection.train import Watch, first_annotation, learning_rate, train_detector
-from napari_amil.core.errors import BundleError, CohortError
-from napari_amil.core.events import EpochReport, Event, Warned, drain
-from napari_amil.core.settings import DetectorTrainingSettings
 
 CPU = torch.device("cpu")
 TINY = DetectorTrainingSettings(steps=4, batch_size=1, crop_px=128, checkpoint_every=2, seed=3)

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from napari_amil.core.base.settings import DetectionSettings, NormalisationSettings
 from napari_amil.core.cohort.synth import SyntheticSmear
 from napari_amil.core.detection.view import view_field, view_large_field
 from napari_amil.core.images.fields import ArrayField
-from napari_amil.core.settings import DetectionSettings, NormalisationSettings
 
 
 def test_a_field_of_the_reference_scale_is_left_alone(normalised: NDArray[np.float32]) -> None:

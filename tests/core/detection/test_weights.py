@@ -9,9 +9,9 @@ import safetensors.torch
 import torch
 from torchvision.models.detection import MaskRCNN
 
+from napari_amil.core.base.errors import BundleError
 from napari_amil.core.detection.network import build_detector
 from napari_amil.core.detection.weights import load_coco_weights
-from napari_amil.core.errors import BundleError
 
 
 def test_foreign_weights_are_refused(tmp_path: Path, detector: MaskRCNN) -> None:

@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from napari_amil.core.errors import SettingsError
+from napari_amil.core.base.errors import SettingsError
+from napari_amil.core.base.presets import PRESETS, preset
+from napari_amil.core.base.settings import RunSettings
 from napari_amil.core.evaluation.ablation import (
     BAG_STAGE,
     GROUPS,
@@ -20,8 +22,6 @@ from napari_amil.core.evaluation.ablation import (
     row_settings,
     with_values,
 )
-from napari_amil.core.presets import PRESETS, preset
-from napari_amil.core.settings import RunSettings
 
 RECOMMENDED = preset("recommended")
 

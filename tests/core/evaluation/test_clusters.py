@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from napari_amil.core.errors import AmilError
+from napari_amil.core.base.errors import AmilError
+from napari_amil.core.base.types import UNSEEN
 from napari_amil.core.evaluation.clusters import (
     NONE,
     Clusters,
@@ -22,7 +23,6 @@ from napari_amil.core.evaluation.clusters import (
     unseen_agreement,
     unusual_cells,
 )
-from napari_amil.core.types import UNSEEN
 
 SETTINGS = ClusterSettings(min_cells=8)
 

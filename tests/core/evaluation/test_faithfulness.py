@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 import torch
 
+from napari_amil.core.base.settings import ModelSettings
 from napari_amil.core.evaluation.faithfulness import (
     RANDOM,
     SHARES,
@@ -17,7 +18,6 @@ from napari_amil.core.evaluation.faithfulness import (
     draw_deletions,
 )
 from napari_amil.core.mil.model import AmilModel
-from napari_amil.core.settings import ModelSettings
 
 CPU = torch.device("cpu")
 

@@ -9,7 +9,7 @@ import pandas as pd
 import PIL.Image
 import pytest
 
-from napari_amil.core.errors import AmilError
+from napari_amil.core.base.errors import AmilError
 from napari_amil.core.evaluation.figures import (
     CONTROL_COLOUR,
     class_colours,

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from napari_amil.core.errors import AmilError
+from napari_amil.core.base.errors import AmilError
 from napari_amil.core.evaluation.groups import cliffs_delta, compare_groups, per_patient
 
 

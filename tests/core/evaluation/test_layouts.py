@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from napari_amil.core.errors import AmilError, MissingExtraError
+from napari_amil.core.base.errors import AmilError, MissingExtraError
 from napari_amil.core.evaluation import layouts
 from napari_amil.core.evaluation.layouts import laid_out_rows, neighbour_plane
 

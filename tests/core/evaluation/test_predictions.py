@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
+from napari_amil.core.base.settings import ModelSettings
 from napari_amil.core.evaluation.predictions import Predictions, cell_scores
 from napari_amil.core.mil.model import AmilModel
-from napari_amil.core.settings import ModelSettings
 
 
 def test_scores_of_cells_follow_from_the_output() -> None:

@@ -6,6 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from napari_amil.core.base.settings import VerdictSettings
+from napari_amil.core.base.types import ABSTAIN, UNSEEN
 from napari_amil.core.evaluation.predictions import Predictions
 from napari_amil.core.evaluation.unseen import (
     UnseenTest,
@@ -14,8 +16,6 @@ from napari_amil.core.evaluation.unseen import (
     unseen_markdown,
     unseen_table,
 )
-from napari_amil.core.settings import VerdictSettings
-from napari_amil.core.types import ABSTAIN, UNSEEN
 
 SETTINGS = VerdictSettings(min_cells=1)
 

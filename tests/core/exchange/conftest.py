@@ -10,8 +10,8 @@ import pandas as pd
 import pytest
 from hypothesis import strategies as st
 
+from napari_amil.core.base.types import Cells, box_outline
 from napari_amil.core.exchange.project import Project
-from napari_amil.core.types import Cells, box_outline
 
 COORDINATES = st.floats(0, 4000, width=32, allow_subnormal=False)
 

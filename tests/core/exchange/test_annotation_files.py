@@ -8,14 +8,14 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from napari_amil.core.errors import AmilError
-from napari_amil.core.events import Event, Failed, Warned, drain
+from napari_amil.core.base.errors import AmilError
+from napari_amil.core.base.events import Event, Failed, Warned, drain
+from napari_amil.core.base.types import Cells
 from napari_amil.core.exchange.annotation import Annotation
 from napari_amil.core.exchange.annotation_files import read_annotations
 from napari_amil.core.exchange.coco import write_coco
 from napari_amil.core.exchange.geojson import write_geojson
 from napari_amil.core.images.read import ImageSource
-from napari_amil.core.types import Cells
 
 CELL = Cells(np.array([[10, 20, 40, 60]], np.float32))
 VOC = (

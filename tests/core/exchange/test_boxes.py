@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from napari_amil.core.errors import AmilError
+from napari_amil.core.base.errors import AmilError
 from napari_amil.core.exchange.boxes import read_boxes
 
 

@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from napari_amil.core.errors import AmilError
+from napari_amil.core.base.errors import AmilError
+from napari_amil.core.base.types import Cells
 from napari_amil.core.exchange.coco import read_coco, write_coco
-from napari_amil.core.types import Cells
 
 IMAGE = {"id": 5, "file_name": "a.jpg", "height": 480, "width": 640}
 

@@ -14,9 +14,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from napari_amil.core.errors import AmilError
+from napari_amil.core.base.errors import AmilError
+from napari_amil.core.base.types import Cells
 from napari_amil.core.exchange.geojson import read_geojson, write_geojson
-from napari_amil.core.types import Cells
 
 SQUARE = [[10, 20], [50, 20], [50, 60], [10, 60], [10, 20]]
 

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from napari_amil.core.errors import AmilError
+from napari_amil.core.base.errors import AmilError
 from napari_amil.core.exchange.h5ad import read_h5ad, write_h5ad
 from napari_amil.core.exchange.project import Project
 

@@ -11,7 +11,7 @@ import tifffile
 from numpy.typing import NDArray
 from skimage.draw import disk, polygon
 
-from napari_amil.core.errors import AmilError
+from napari_amil.core.base.errors import AmilError
 from napari_amil.core.exchange.labels import cells_of_labels, is_label_image, read_label_image
 
 

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from sklearn.decomposition import PCA
 
-from napari_amil.core.errors import AmilError
+from napari_amil.core.base.errors import AmilError
 from napari_amil.core.exchange.project import Project, read_project, write_project
 from napari_amil.core.exchange.tables import load_table
 

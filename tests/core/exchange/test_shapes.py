@@ -9,7 +9,7 @@ import pytest
 from napari.layers import Shapes
 from napari_builtins.io import napari_write_shapes
 
-from napari_amil.core.errors import AmilError
+from napari_amil.core.base.errors import AmilError
 from napari_amil.core.exchange.shapes import read_shapes
 from napari_amil.core.morphology.masks import has_outline
 

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from napari_amil.core.errors import AmilError, MissingExtraError
+from napari_amil.core.base.errors import AmilError, MissingExtraError
+from napari_amil.core.base.optional import EXTRAS, optional
 from napari_amil.core.exchange.tables import load_table, write_table
-from napari_amil.core.optional import EXTRAS, optional
 
 FORMATS = ["csv", pytest.param("parquet", marks=pytest.mark.skipif("not _has_pyarrow()"))]
 

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from napari_amil.core.base.settings import CropSettings
 from napari_amil.core.images.crops import extract_crops
-from napari_amil.core.settings import CropSettings
 
 WHOLE = CropSettings(size_px=64, field=1.6, outside_margin=None)
 

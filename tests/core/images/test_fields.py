@@ -11,7 +11,7 @@ import tifffile
 import zarr
 from numpy.typing import NDArray
 
-from napari_amil.core.errors import ImageError
+from napari_amil.core.base.errors import ImageError
 from napari_amil.core.images import decode, fields
 from napari_amil.core.images.fields import ArrayField, StoredField, is_large, open_field, sample_windows
 from napari_amil.core.images.read import find_images, read_image

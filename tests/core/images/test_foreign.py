@@ -7,14 +7,14 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from napari_amil.core.base.events import drain
+from napari_amil.core.base.settings import DetectionSettings
+from napari_amil.core.base.types import box_outline
 from napari_amil.core.cohort.synth import synthetic_smear
 from napari_amil.core.detection.network import build_detector
 from napari_amil.core.detection.predict import find_candidates
-from napari_amil.core.events import drain
 from napari_amil.core.images.foreign import USUAL, foreign_mask, foreign_share, typical_colour
 from napari_amil.core.images.normalise import normalise
-from napari_amil.core.settings import DetectionSettings
-from napari_amil.core.types import box_outline
 
 _RED, _PURPLE, _INK = (0.80, 0.63, 0.74), (0.50, 0.35, 0.62), (0.20, 0.22, 0.25)
 

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from skimage.draw import disk
 
+from napari_amil.core.base.settings import NormalisationSettings
+from napari_amil.core.base.types import Image
 from napari_amil.core.images.normalise import Appearance, Part, background_sample, normalise
-from napari_amil.core.settings import NormalisationSettings
-from napari_amil.core.types import Image
 
 DENSITY = np.array([0.30, 0.62, 0.40])
 SHOWN = 0.75

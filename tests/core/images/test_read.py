@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from napari_amil.core.errors import ImageError
+from napari_amil.core.base.errors import ImageError
 from napari_amil.core.images import decode
 from napari_amil.core.images.read import ImageSource, find_images, locate, n_pages, natural_key, read_image
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from napari_amil.core.errors import AmilError
+from napari_amil.core.base.errors import AmilError
 from napari_amil.core.mil.batch import BagArrays, RaggedBatch, segment_extreme, segment_softmax, segment_sum
 
 LENGTHS = torch.tensor([2, 1, 3])

@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from napari_amil.core.errors import AmilError
+from napari_amil.core.base.errors import AmilError
+from napari_amil.core.base.settings import ModelSettings
 from napari_amil.core.mil.encoder import (
     AttMilRoiEncoder,
     CropEncoder,
@@ -15,7 +16,6 @@ from napari_amil.core.mil.encoder import (
     build_encoder,
     scale_roi_maps,
 )
-from napari_amil.core.settings import ModelSettings
 
 
 def crops(n: int = 5) -> torch.Tensor:

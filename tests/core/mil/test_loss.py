@@ -8,6 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812
 
+from napari_amil.core.base.settings import ModelSettings
 from napari_amil.core.mil.loss import (
     amil_loss,
     bag_loss,
@@ -18,7 +19,6 @@ from napari_amil.core.mil.loss import (
     sic_weight,
 )
 from napari_amil.core.mil.model import AmilModel, AmilOutput
-from napari_amil.core.settings import ModelSettings
 
 LENGTHS, LABELS = torch.tensor([2, 3]), torch.tensor([1, 0])
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import torch
 
+from napari_amil.core.base.settings import ModelSettings
 from napari_amil.core.mil.memo import EmbeddingMemo
 from napari_amil.core.mil.model import AmilModel, embed_all
-from napari_amil.core.settings import ModelSettings
 
 
 def test_only_equal_inputs_are_recalled() -> None:

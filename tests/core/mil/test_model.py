@@ -5,13 +5,13 @@ from __future__ import annotations
 import pytest
 import torch
 
-from napari_amil.core.errors import AmilError
+from napari_amil.core.base.errors import AmilError
+from napari_amil.core.base.settings import ModelSettings
 from napari_amil.core.mil.batch import RaggedBatch, segment_sum
 from napari_amil.core.mil.heads import LinearStack
 from napari_amil.core.mil.instances import Instances
 from napari_amil.core.mil.loss import amil_loss
 from napari_amil.core.mil.model import AmilModel, embed_all
-from napari_amil.core.settings import ModelSettings
 
 LENGTHS = torch.tensor([3, 1, 4])
 SETTINGS = ModelSettings(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from napari_amil.core.errors import AmilError
+from napari_amil.core.base.errors import AmilError
 from napari_amil.core.mil.attention import Attention
 from napari_amil.core.mil.pooling import STANDARD_RANGE, ScorePooling, Transform
 

@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from napari_amil.core.types import Cells
+from napari_amil.core.base.types import Cells
 
 Floats = NDArray[np.float64]
 RADIUS_PX = 20.0  # of a typical cell

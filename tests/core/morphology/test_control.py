@@ -7,7 +7,7 @@ import pytest
 from scipy.spatial.distance import mahalanobis
 from sklearn.covariance import ledoit_wolf
 
-from napari_amil.core.errors import AmilError
+from napari_amil.core.base.errors import AmilError
 from napari_amil.core.morphology.control import ControlMorphology, left_out_distances
 from napari_amil.core.morphology.measures import NAMES
 from napari_amil.core.morphology.words import morphology_in_words

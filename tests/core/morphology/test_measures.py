@@ -7,11 +7,11 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
+from napari_amil.core.base.types import Cells, box_outline
 from napari_amil.core.cohort.smear import SynthSettings, synthetic_smear
 from napari_amil.core.images.normalise import normalise
 from napari_amil.core.morphology.masks import cell_grid
 from napari_amil.core.morphology.measures import NAMES, OF_PARTS, is_empty, measure
-from napari_amil.core.types import Cells, box_outline
 
 Draw = Callable[..., tuple[np.ndarray, Cells]]
 

@@ -8,11 +8,11 @@ import pandas as pd
 import pytest
 from sklearn.metrics import roc_auc_score
 
+from napari_amil.core.base.types import Cells
 from napari_amil.core.images.foreground import typical_diameter
 from napari_amil.core.images.normalise import normalise
 from napari_amil.core.images.read import read_image
 from napari_amil.core.morphology.measures import NAMES, is_empty, measure
-from napari_amil.core.types import Cells
 
 TELLING = {
     "burr": ("spicules", 1),

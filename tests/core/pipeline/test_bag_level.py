@@ -10,12 +10,12 @@ import PIL.Image
 import pytest
 import torch
 
-from napari_amil.core.bundle import Bundle
-from napari_amil.core.events import drain
-from napari_amil.core.pipeline.cohorts import Gathered, Source, cohort_source, gather
-from napari_amil.core.pipeline.fields import Recipe
-from napari_amil.core.settings import RunSettings
-from napari_amil.core.types import Bag, Cells, Cohort
+from napari_amil.core.base.events import drain
+from napari_amil.core.base.settings import RunSettings
+from napari_amil.core.base.types import Bag, Cells, Cohort
+from napari_amil.core.instances.cohorts import Gathered, Source, cohort_source, gather
+from napari_amil.core.instances.fields import Recipe
+from napari_amil.core.model.bundle import Bundle
 
 CPU = torch.device("cpu")
 

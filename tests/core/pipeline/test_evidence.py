@@ -11,15 +11,15 @@ import torch
 
 from napari_amil.core.anomaly.joint import JointDistance
 from napari_amil.core.anomaly.neighbours import ControlSample
+from napari_amil.core.base.errors import AmilError
+from napari_amil.core.base.events import Step, drain
 from napari_amil.core.cohort.synth import synthetic_smear
-from napari_amil.core.errors import AmilError
 from napari_amil.core.evaluation.faithfulness import N_DRAWS, SHARES
-from napari_amil.core.events import Step, drain
+from napari_amil.core.instances.controls import morphology_columns
+from napari_amil.core.instances.fields import Recipe
 from napari_amil.core.morphology.control import ControlMorphology
 from napari_amil.core.morphology.words import morphology_in_words
-from napari_amil.core.pipeline.controls import morphology_columns
 from napari_amil.core.pipeline.evidence import delete_from_field, field_evidence, nearest_cells
-from napari_amil.core.pipeline.fields import Recipe
 from napari_amil.core.pipeline.score import measured_field, score_bag
 
 Known = tuple[dict[str, np.ndarray], Recipe, pd.DataFrame]

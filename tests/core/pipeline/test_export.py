@@ -13,14 +13,14 @@ import pytest
 import shapely
 from faster_coco_eval import COCO
 
+from napari_amil.core.base.errors import AmilError
+from napari_amil.core.base.events import Failed, drain
+from napari_amil.core.base.types import Cells
 from napari_amil.core.cohort.synth import synthetic_smear
-from napari_amil.core.errors import AmilError
-from napari_amil.core.events import Failed, drain
 from napari_amil.core.exchange.cell_files import read_cells
 from napari_amil.core.exchange.project import Project
 from napari_amil.core.exchange.tables import load_table
 from napari_amil.core.pipeline.export import choose_bags, export_project
-from napari_amil.core.types import Cells
 
 
 @pytest.fixture

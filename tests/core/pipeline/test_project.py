@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from napari_amil.core.base.events import Failed, Step, Warned, drain
 from napari_amil.core.cohort.synth import SynthCohortSettings, write_synthetic_cohort
-from napari_amil.core.events import Failed, Step, Warned, drain
 from napari_amil.core.exchange.project import read_project
+from napari_amil.core.instances.cohorts import Source, open_source
+from napari_amil.core.instances.fields import Recipe
 from napari_amil.core.pipeline import project as portions
-from napari_amil.core.pipeline.cohorts import Source, open_source
-from napari_amil.core.pipeline.fields import Recipe
 from napari_amil.core.pipeline.project import scoring_project
 from napari_amil.core.pipeline.score import score_source
 

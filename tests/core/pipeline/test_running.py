@@ -13,8 +13,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from napari_amil.core.errors import AmilError
-from napari_amil.core.events import EpochReport, Event, Step, drain
+from napari_amil.core.base.errors import AmilError
+from napari_amil.core.base.events import EpochReport, Event, Step, drain
 from napari_amil.core.pipeline.running import living_process, noting, occupying
 
 

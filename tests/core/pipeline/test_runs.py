@@ -11,17 +11,22 @@ import pandas as pd
 import pytest
 import torch
 
-from napari_amil.core.bundle import Bundle, load_bundle
+from napari_amil.core.base.errors import CohortError, SettingsError
+from napari_amil.core.base.events import EpochReport, Failed, Step, Warned, drain
+from napari_amil.core.base.settings import (
+    DetectorTrainingSettings,
+    ModelSettings,
+    RunSettings,
+    TrainingSettings,
+)
 from napari_amil.core.cohort.readers import read_cohort
 from napari_amil.core.cohort.smear import SynthSettings
 from napari_amil.core.cohort.synth import SynthCohortSettings, write_synthetic_cohort
-from napari_amil.core.errors import CohortError, SettingsError
-from napari_amil.core.events import EpochReport, Failed, Step, Warned, drain
-from napari_amil.core.pipeline.cohorts import cohort_source, open_source
-from napari_amil.core.pipeline.fields import Recipe
+from napari_amil.core.instances.cohorts import cohort_source, open_source
+from napari_amil.core.instances.fields import Recipe
+from napari_amil.core.model.bundle import Bundle, load_bundle
 from napari_amil.core.pipeline.runs import Protocol, train_run
 from napari_amil.core.pipeline.train_detector import start_detector, train_detector_on, training_images
-from napari_amil.core.settings import DetectorTrainingSettings, ModelSettings, RunSettings, TrainingSettings
 
 TINY = RunSettings(
     model=ModelSettings(latent_dim=8, attention_dim=4, width=4),

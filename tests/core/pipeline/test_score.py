@@ -8,14 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from napari_amil.core.base.errors import AmilError
+from napari_amil.core.base.events import Failed, Warned, drain
+from napari_amil.core.base.types import UNSEEN
 from napari_amil.core.cohort.synth import SynthCohortSettings, synthetic_smear, write_synthetic_cohort
-from napari_amil.core.errors import AmilError
-from napari_amil.core.events import Failed, Warned, drain
-from napari_amil.core.pipeline.cohorts import open_source
+from napari_amil.core.instances.cohorts import open_source
+from napari_amil.core.instances.fields import Recipe
 from napari_amil.core.pipeline.evaluate import evaluate_scored, name_unknown_labels
-from napari_amil.core.pipeline.fields import Recipe
 from napari_amil.core.pipeline.score import measured_field, score_bag, score_source
-from napari_amil.core.types import UNSEEN
 
 
 def test_contributions_and_bias_add_up_to_the_logit(recipe: Recipe) -> None:

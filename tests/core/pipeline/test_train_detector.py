@@ -13,14 +13,17 @@ import pytest
 import torch
 from skimage.draw import polygon
 
-from napari_amil.core.bundle import Bundle, load_bundle
+from napari_amil.core.base.errors import CohortError
+from napari_amil.core.base.events import Event, Failed, Warned, drain
+from napari_amil.core.base.settings import DetectorTrainingSettings
+from napari_amil.core.base.types import Cells
 from napari_amil.core.cohort.synth import SynthSettings, synthetic_smear
-from napari_amil.core.errors import CohortError
-from napari_amil.core.events import Event, Failed, Warned, drain
 from napari_amil.core.exchange.annotation import Annotation
 from napari_amil.core.exchange.coco import write_coco
 from napari_amil.core.exchange.geojson import read_geojson
 from napari_amil.core.images.read import ImageSource, read_image
+from napari_amil.core.instances.fields import Recipe
+from napari_amil.core.model.bundle import Bundle, load_bundle
 from napari_amil.core.pipeline.annotated import Annotated, open_annotated, patient_of, validation_images
 from napari_amil.core.pipeline.detector_run import (
     Corrected,
@@ -28,10 +31,7 @@ from napari_amil.core.pipeline.detector_run import (
     detector_run,
     writing_annotated,
 )
-from napari_amil.core.pipeline.fields import Recipe
 from napari_amil.core.pipeline.train_detector import FineTuned, start_detector
-from napari_amil.core.settings import DetectorTrainingSettings
-from napari_amil.core.types import Cells
 
 BRIEF = DetectorTrainingSettings(steps=2, batch_size=1, crop_px=128, checkpoint_every=1, validation_share=0.5)
 

@@ -6,8 +6,8 @@ from collections.abc import Generator
 
 import torch
 
-from napari_amil.core.errors import AmilError
-from napari_amil.core.events import Event, Step
+from napari_amil.core.base.errors import AmilError
+from napari_amil.core.base.events import Event, Step
 
 
 def fail(device: torch.device, at_rank: int) -> Generator[Event, None, None]:

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
+from napari_amil.core.base.presets import preset
 from napari_amil.core.mil.batch import BagArrays
 from napari_amil.core.mil.instances import Instances
-from napari_amil.core.presets import preset
 from napari_amil.core.training.bags import encoder_step, score_bags
 from napari_amil.core.training.engine import Engine
 from napari_amil.core.training.state import TrainingState

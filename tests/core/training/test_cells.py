@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
+from napari_amil.core.base.settings import TrainingSettings
 from napari_amil.core.mil.batch import BagArrays
-from napari_amil.core.settings import TrainingSettings
 from napari_amil.core.training.cells import LabelledCells
 
 ROWS = tuple(np.array(rows) for rows in ([0, 1, 2, 3], [3, 4], [5, 4]))

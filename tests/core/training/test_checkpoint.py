@@ -8,7 +8,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from napari_amil.core.errors import BundleError
+from napari_amil.core.base.errors import BundleError
 from napari_amil.core.training.checkpoint import (
     flatten_optimiser,
     read_checkpoint,

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 import torch
 
-from napari_amil.core.errors import AmilError, DeviceError, MissingExtraError
-from napari_amil.core.events import EpochReport, drain
+from napari_amil.core.base.errors import AmilError, DeviceError, MissingExtraError
+from napari_amil.core.base.events import EpochReport, drain
+from napari_amil.core.base.presets import preset
+from napari_amil.core.base.settings import RunSettings
 from napari_amil.core.mil.batch import BagArrays
-from napari_amil.core.presets import preset
-from napari_amil.core.settings import RunSettings
 from napari_amil.core.training.bags import score_bags
 from napari_amil.core.training.engine import Engine, FabricEngine, check_compute, start_fabric
 from napari_amil.core.training.loop import FittedModel, fit_model

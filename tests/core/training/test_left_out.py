@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 import torch
 
-from napari_amil.core.events import EpochReport, Event, Step, Warned, drain
+from napari_amil.core.base.events import EpochReport, Event, Step, Warned, drain
+from napari_amil.core.base.settings import ModelSettings, RunSettings, TrainingSettings
 from napari_amil.core.mil.batch import BagArrays
 from napari_amil.core.mil.model import embed_all
 from napari_amil.core.morphology.control import ControlMorphology
 from napari_amil.core.morphology.measures import NAMES
-from napari_amil.core.settings import ModelSettings, RunSettings, TrainingSettings
 from napari_amil.core.training.left_out import fit_reference
 from napari_amil.core.training.loop import FittedModel, fit_model
 from napari_amil.core.training.reference import Reference

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 import torch
 
-from napari_amil.core.errors import AmilError, BundleError
-from napari_amil.core.events import EpochReport, Event, Step, Warned, drain
+from napari_amil.core.base.errors import AmilError, BundleError
+from napari_amil.core.base.events import EpochReport, Event, Step, Warned, drain
+from napari_amil.core.base.presets import preset
+from napari_amil.core.base.settings import ModelSettings, RunSettings, TrainingSettings
 from napari_amil.core.mil.batch import BagArrays
-from napari_amil.core.presets import preset
-from napari_amil.core.settings import ModelSettings, RunSettings, TrainingSettings
 from napari_amil.core.training.bags import CellViews, score_bags, validate
 from napari_amil.core.training.loop import FittedModel, _n_augmented, fit_model
 from napari_amil.core.training.state import TrainingState

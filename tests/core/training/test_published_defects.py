@@ -14,22 +14,23 @@ from sklearn.metrics import average_precision_score
 from torch import nn
 
 from napari_amil.core.anomaly.calibration import Calibration
-from napari_amil.core.bundle import Bundle, Scorer, load_bundle, save_bundle
-from napari_amil.core.errors import AmilError
+from napari_amil.core.base.errors import AmilError
+from napari_amil.core.base.events import EpochReport, Failed, drain
+from napari_amil.core.base.presets import preset
+from napari_amil.core.base.settings import RunSettings
+from napari_amil.core.base.types import Bag, Cells, Cohort
 from napari_amil.core.evaluation.metrics import bag_metrics
-from napari_amil.core.events import EpochReport, Failed, drain
+from napari_amil.core.instances.cohorts import cohort_source, gather
+from napari_amil.core.instances.fields import Recipe
 from napari_amil.core.mil.batch import BagArrays
 from napari_amil.core.mil.encoder import scale_roi_maps
 from napari_amil.core.mil.model import embed_all
-from napari_amil.core.pipeline.cohorts import cohort_source, gather
-from napari_amil.core.pipeline.fields import Recipe
-from napari_amil.core.presets import preset
-from napari_amil.core.settings import RunSettings
+from napari_amil.core.model.bundle import Bundle, load_bundle, save_bundle
+from napari_amil.core.model.scorer import Scorer
 from napari_amil.core.training.bags import score_bags
 from napari_amil.core.training.checkpoint import read_checkpoint
 from napari_amil.core.training.loop import FittedModel, fit_model
 from napari_amil.core.training.state import TrainingState
-from napari_amil.core.types import Bag, Cells, Cohort
 
 CPU = torch.device("cpu")
 NAMES = (("control", "ill"), "control")

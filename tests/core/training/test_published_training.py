@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from napari_amil.core.events import EpochReport, drain
+from napari_amil.core.base.events import EpochReport, drain
+from napari_amil.core.base.presets import preset
+from napari_amil.core.base.settings import RunSettings
 from napari_amil.core.mil.batch import BagArrays
-from napari_amil.core.presets import preset
-from napari_amil.core.settings import RunSettings
 from napari_amil.core.training.bags import encoder_step
 from napari_amil.core.training.loop import FittedModel, fit_model
 from napari_amil.core.training.state import TrainingState

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from napari_amil.core.anomaly.bootstrap import drawn_patients
-from napari_amil.core.events import Event, Warned, drain
+from napari_amil.core.base.events import Event, Warned, drain
 from napari_amil.core.morphology.control import ControlMorphology, left_out_distances
 from napari_amil.core.morphology.measures import NAMES
 from napari_amil.core.training.reference import ControlCells

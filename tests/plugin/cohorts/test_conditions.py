@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from napari_amil.core.errors import AmilError
+from napari_amil.core.base.errors import AmilError
 from napari_amil.plugin.cohorts.conditions import Condition, fulfilled, parse_conditions
 
 TABLE = pd.DataFrame(

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from PIL import Image as Picture
 
-from napari_amil.core.errors import AmilError
+from napari_amil.core.base.errors import AmilError
 from napari_amil.plugin.cohorts.scored_folder import file_of, find_images_of, read_scored_folder
 
 

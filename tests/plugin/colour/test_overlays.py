@@ -12,7 +12,7 @@ from napari.components import ViewerModel
 from napari.layers import Image, Shapes
 from pytestqt.qtbot import QtBot
 
-from napari_amil.core.types import Cells
+from napari_amil.core.base.types import Cells
 from napari_amil.plugin.colour import overlays as _overlays
 from napari_amil.plugin.colour.colours import CellStyle, ColourScale
 from napari_amil.plugin.colour.heatmap import make_field, smooth_field

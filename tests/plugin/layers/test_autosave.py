@@ -12,7 +12,7 @@ from napari.components import ViewerModel
 from napari.layers import Shapes
 from pytestqt.qtbot import QtBot
 
-from napari_amil.core.types import Cells
+from napari_amil.core.base.types import Cells
 from napari_amil.plugin.layers import autosave as _autosave
 from napari_amil.plugin.layers import layers as _layers
 from napari_amil.plugin.layers.autosave import Autosave, content_key

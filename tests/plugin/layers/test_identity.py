@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from napari.layers import Image, Layer, Shapes
 
-from napari_amil.core.types import Cells
+from napari_amil.core.base.types import Cells
 from napari_amil.plugin import readers as _readers
 from napari_amil.plugin import writers as _writers
 from napari_amil.plugin.colour.colours import ColourScale

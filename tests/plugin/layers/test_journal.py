@@ -13,8 +13,8 @@ from napari.components import ViewerModel
 from napari.layers import Image, Shapes
 from napari.layers.shapes import _shapes_mouse_bindings as mouse
 
-from napari_amil.core.settings import SelectionSettings
-from napari_amil.core.types import Cells
+from napari_amil.core.base.settings import SelectionSettings
+from napari_amil.core.base.types import Cells
 from napari_amil.plugin.colour.colours import default_scale
 from napari_amil.plugin.layers import layers as _layers
 from napari_amil.plugin.layers import rows as _rows

@@ -8,7 +8,7 @@ import pytest
 from napari.components import ViewerModel
 from napari.layers import Image
 
-from napari_amil.core.errors import ImageError
+from napari_amil.core.base.errors import ImageError
 from napari_amil.core.images.read import read_image
 from napari_amil.plugin.layers import planes as _planes
 from napari_amil.plugin.layers.planes import shown_plane

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from napari.layers import Image, Shapes
 
-from napari_amil.core.types import Cells
+from napari_amil.core.base.types import Cells
 from napari_amil.plugin.colour.colours import UNSCORED_RGBA, default_scale
 from napari_amil.plugin.layers import layers as _layers
 from napari_amil.plugin.layers import rows as _rows

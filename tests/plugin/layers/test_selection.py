@@ -11,7 +11,7 @@ from napari.components import ViewerModel
 from napari.layers import Image, Shapes
 from pytestqt.qtbot import QtBot
 
-from napari_amil.core.types import Cells
+from napari_amil.core.base.types import Cells
 from napari_amil.plugin.layers.selection import (
     BAG,
     CellKey,

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from napari.layers import Image, Shapes
 
-from napari_amil.core.types import Cells
+from napari_amil.core.base.types import Cells
 from napari_amil.plugin.reasons.cell_picture import cell_picture, image_of
 
 Build = Callable[..., Shapes]

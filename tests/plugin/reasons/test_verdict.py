@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from napari_amil.core.types import ABSTAIN, UNSEEN
+from napari_amil.core.base.types import ABSTAIN, UNSEEN
 from napari_amil.plugin.reasons.verdict import summary, verdict_words
 
 BAG = {

@@ -11,9 +11,9 @@ from napari.components import ViewerModel
 from PIL import Image as Picture
 from pytestqt.qtbot import QtBot
 
-from napari_amil.core.errors import AmilError
+from napari_amil.core.base.errors import AmilError
+from napari_amil.core.base.types import Cells
 from napari_amil.core.exchange.geojson import write_geojson
-from napari_amil.core.types import Cells
 from napari_amil.plugin.training.comparison import NEW_COLOUR, OLD_COLOUR, show_comparison
 from napari_amil.plugin.training.detector_results import DetectorResults, image_words, verdict_words
 

@@ -11,7 +11,7 @@ from pytestqt.qtbot import QtBot
 from qtpy.QtCore import QMimeData, QPointF, Qt, QUrl
 from qtpy.QtGui import QDropEvent
 
-from napari_amil.core.settings import RunSettings
+from napari_amil.core.base.settings import RunSettings
 from napari_amil.plugin.training.cohort_preview import CohortPreview
 from napari_amil.plugin.training.prepare import PreparePage
 from napari_amil.plugin.training.problems import ProblemList

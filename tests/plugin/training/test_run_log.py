@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from napari_amil.core.events import (
+from napari_amil.core.base.events import (
     ControlDistances,
     Ended,
     EpochReport,
@@ -17,7 +17,7 @@ from napari_amil.core.events import (
     Warned,
     to_dict,
 )
-from napari_amil.core.settings import RunSettings
+from napari_amil.core.base.settings import RunSettings
 from napari_amil.plugin.training.run_log import RunLog
 from napari_amil.plugin.training.time_left import duration, seconds_left
 

@@ -14,9 +14,9 @@ import pytest
 from napari.components import ViewerModel
 from pytestqt.qtbot import QtBot
 
-from napari_amil.core.errors import AmilError
-from napari_amil.core.events import Ended, EpochReport, Step, TrainingBegan, to_dict
-from napari_amil.core.settings import DetectorTrainingSettings, RunSettings
+from napari_amil.core.base.errors import AmilError
+from napari_amil.core.base.events import Ended, EpochReport, Step, TrainingBegan, to_dict
+from napari_amil.core.base.settings import DetectorTrainingSettings, RunSettings
 from napari_amil.plugin.training import runs as _runs
 from napari_amil.plugin.training.plans import DetectorPlan, Plan, RowPlan
 from napari_amil.plugin.training.run_folder import fresh_folder

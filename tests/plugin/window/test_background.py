@@ -10,7 +10,7 @@ import pytest
 from pytestqt.qtbot import QtBot
 from qtpy.QtCore import QCoreApplication, QEvent, QObject
 
-from napari_amil.core.errors import AmilError
+from napari_amil.core.base.errors import AmilError
 from napari_amil.plugin.window.background import Background
 
 

@@ -11,8 +11,8 @@ from qtpy.QtCore import QEvent
 from qtpy.QtWidgets import QApplication, QWidget
 
 from napari_amil.plugin.colour.overlays import overlays_of
-from napari_amil.plugin.detect import DetectPanel
-from napari_amil.plugin.score import ScorePanel
+from napari_amil.plugin.panels.detect import DetectPanel
+from napari_amil.plugin.panels.score import ScorePanel
 from napari_amil.plugin.window.work import Worker
 
 

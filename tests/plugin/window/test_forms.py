@@ -6,8 +6,8 @@ from qtpy.QtCore import QPoint, QPointF, Qt
 from qtpy.QtGui import QWheelEvent
 from qtpy.QtWidgets import QApplication, QCheckBox, QComboBox, QDoubleSpinBox, QLineEdit, QSpinBox
 
-from napari_amil.core import settings as stages
-from napari_amil.core.errors import SettingsError
+from napari_amil.core.base import settings as stages
+from napari_amil.core.base.errors import SettingsError
 from napari_amil.plugin.window.forms import SettingsForm
 
 STAGES = [

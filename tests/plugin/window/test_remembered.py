@@ -9,12 +9,12 @@ from napari.layers import Image, Shapes
 from pytestqt.qtbot import QtBot
 from qtpy.QtWidgets import QComboBox, QFileDialog, QWidget
 
-from napari_amil.plugin.cell_card import CellCard
 from napari_amil.plugin.colour.colour_choice import ColourChoice
 from napari_amil.plugin.colour.colours import CellStyle
 from napari_amil.plugin.colour.scales import scales_of
-from napari_amil.plugin.gallery import GalleryPanel
 from napari_amil.plugin.layers.layers import set_scores
+from napari_amil.plugin.panels.cell_card import CellCard
+from napari_amil.plugin.panels.gallery import GalleryPanel
 from napari_amil.plugin.window.model_choice import ModelChoice
 from napari_amil.plugin.window.path_choice import PathChoice, ask_path
 from napari_amil.plugin.window.remembered import (

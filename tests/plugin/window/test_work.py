@@ -11,7 +11,7 @@ import psutil
 import pytest
 from pytestqt.qtbot import QtBot
 
-from napari_amil.core.events import Failed, Step
+from napari_amil.core.base.events import Failed, Step
 from napari_amil.plugin.window.job import JobBar
 from napari_amil.plugin.window.work import Task, Worker
 

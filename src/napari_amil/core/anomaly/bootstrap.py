@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from napari_amil.core.anomaly.gaussian import LatentGaussian
 from napari_amil.core.anomaly.mixture import REGULARISATION
 from napari_amil.core.anomaly.patients import patient_codes
-from napari_amil.core.settings import ModelSettings
+from napari_amil.core.base.settings import ModelSettings
 
 N_REFITS = 100
 """How often all that control cells tell is fitted anew, to patients drawn with replacement."""

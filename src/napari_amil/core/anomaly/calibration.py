@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 from napari_amil.core.anomaly.gaussian import LatentGaussian
 from napari_amil.core.anomaly.patients import Floats, PatientEffects, patient_codes
-from napari_amil.core.errors import AmilError
-from napari_amil.core.settings import ModelSettings
+from napari_amil.core.base.errors import AmilError
+from napari_amil.core.base.settings import ModelSettings
 
 _PATIENTS_TO_COUNT = 3
 """Patients whose cells are enough to count; rarer scores are judged by the model of how patients differ.

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from napari_amil.core.anomaly.mixture import Floats, Mixture, fit_mixture
-from napari_amil.core.errors import AmilError
-from napari_amil.core.settings import ModelSettings
+from napari_amil.core.base.errors import AmilError
+from napari_amil.core.base.settings import ModelSettings
 
 CELLS_PER_DIMENSION = 10
 """Below this many control cells per dimension the sample covariance is not trusted."""

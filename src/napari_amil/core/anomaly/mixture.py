@@ -11,8 +11,8 @@ from sklearn.covariance import ledoit_wolf_shrinkage
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.mixture import BayesianGaussianMixture, GaussianMixture
 
-from napari_amil.core.errors import AmilError
-from napari_amil.core.settings import ModelSettings
+from napari_amil.core.base.errors import AmilError
+from napari_amil.core.base.settings import ModelSettings
 
 Floats = NDArray[np.float64]
 

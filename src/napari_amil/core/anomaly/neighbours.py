@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image as PillowImage
 from torch import Tensor
 
-from napari_amil.core.types import Image
+from napari_amil.core.base.types import Image
 
 MOST_CONTROLS = 500
 """Control cells that are kept; as many of each patient as can be."""

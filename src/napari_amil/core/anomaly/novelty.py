@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from napari_amil.core.anomaly.calibration import Calibration
 from napari_amil.core.anomaly.mixture import REGULARISATION
 from napari_amil.core.anomaly.patients import Floats
-from napari_amil.core.settings import VerdictSettings
-from napari_amil.core.types import ABSTAIN, UNSEEN
+from napari_amil.core.base.settings import VerdictSettings
+from napari_amil.core.base.types import ABSTAIN, UNSEEN
 
 TOP_SHARE = 0.2
 """Share of the cells of a bag, the most anomalous ones, that stand for it."""

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from napari_amil.core.errors import CohortError
-from napari_amil.core.events import Events, Step
+from napari_amil.core.base.errors import CohortError
+from napari_amil.core.base.events import Events, Step
 
 TABLE = "images.csv"
 """Name of the table that says where each image of the cohort came from."""

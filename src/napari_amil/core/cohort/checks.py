@@ -8,6 +8,9 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from napari_amil.core.base.errors import ImageError, MissingExtraError
+from napari_amil.core.base.events import Events, Step, drain
+from napari_amil.core.base.types import Bag, Cohort
 from napari_amil.core.cohort.confounding import (
     Floats,
     colours_of,
@@ -17,11 +20,8 @@ from napari_amil.core.cohort.confounding import (
 )
 from napari_amil.core.cohort.folds import patients_of
 from napari_amil.core.cohort.problems import Problem, enumerate_names
-from napari_amil.core.errors import ImageError, MissingExtraError
-from napari_amil.core.events import Events, Step, drain
 from napari_amil.core.images.fields import open_field, sampled_pixels
 from napari_amil.core.images.read import locate
-from napari_amil.core.types import Bag, Cohort
 
 MIN_PATIENTS = 3
 """Patients of a class below which three folds cannot each hold one."""

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pandas as pd
 
+from napari_amil.core.base.errors import CohortError
+from napari_amil.core.base.types import Bag
 from napari_amil.core.cohort.tables import read_table
-from napari_amil.core.errors import CohortError
-from napari_amil.core.types import Bag
 
 ACQUISITION = ("site", "center", "centre", "hospital", "scanner", "microscope", "camera", "stain", "batch")
 """Columns of any table that say how a sample was taken; they are held against the label, never learned."""

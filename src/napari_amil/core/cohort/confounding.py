@@ -14,9 +14,9 @@ from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.metrics import confusion_matrix
 from sklearn.model_selection import StratifiedKFold, cross_val_predict
 
+from napari_amil.core.base.types import Bag, Cohort, Image
 from napari_amil.core.cohort.problems import Problem
 from napari_amil.core.images.normalise import background_sample
-from napari_amil.core.types import Bag, Cohort, Image
 
 _EQUAL_P = 0.05  # a column that tells the class of every patient is refused where chance does not explain it
 _STRONG = 0.5  # Cramér's V from which a weaker bond is told

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path, PurePosixPath
 
+from napari_amil.core.base.errors import CohortError
+from napari_amil.core.base.types import Bag, Cohort
 from napari_amil.core.cohort.readers import read_cohort
-from napari_amil.core.errors import CohortError
 from napari_amil.core.images.read import find_images
-from napari_amil.core.types import Bag, Cohort
 
 _LAYOUTS = "<patient>/<image>, <patient>/<sample>/<image> or <class>/<patient>/..."
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from napari_amil.core.types import Bag, Cohort
+from napari_amil.core.base.types import Bag, Cohort
 
 Place = tuple[Path, int]
 """File and page of an image."""

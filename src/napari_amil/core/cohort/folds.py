@@ -8,8 +8,8 @@ from itertools import islice
 
 import numpy as np
 
-from napari_amil.core.errors import CohortError
-from napari_amil.core.types import Bag, Cohort
+from napari_amil.core.base.errors import CohortError
+from napari_amil.core.base.types import Bag, Cohort
 
 
 def assign_folds(cohort: Cohort, n_folds: int, seed: int) -> Cohort:

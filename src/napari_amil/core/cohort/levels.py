@@ -9,9 +9,9 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_amil.core.base.errors import CohortError
+from napari_amil.core.base.types import CELL_COLUMNS, Bag, Cells, Cohort
 from napari_amil.core.cohort.folds import patients_of
-from napari_amil.core.errors import CohortError
-from napari_amil.core.types import CELL_COLUMNS, Bag, Cells, Cohort
 
 Level = Literal["sample", "image", "patient"]
 

@@ -9,11 +9,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from napari_amil.core.base.errors import CohortError, ImageError
+from napari_amil.core.base.types import Bag, Cells, Cohort
 from napari_amil.core.cohort.clinical import acquisition_columns, add_clinical
 from napari_amil.core.cohort.tables import read_table
-from napari_amil.core.errors import CohortError, ImageError
 from napari_amil.core.images.read import find_images, natural_key
-from napari_amil.core.types import Bag, Cells, Cohort
 
 REQUIRED = ("bag", "patient", "label", "image", "y0", "x0", "y1", "x1")
 """Columns that a cell list must have."""

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pooch
 
+from napari_amil.core.base.errors import ImageError
+from napari_amil.core.base.types import Image
 from napari_amil.core.cohort.smear import SyntheticSmear, synthetic_smear
-from napari_amil.core.errors import ImageError
 from napari_amil.core.images.read import read_image
-from napari_amil.core.types import Image
 
 DATA_VARIABLE = "NAPARI_AMIL_DATA"
 """Environment variable that names a folder with local copies of public data."""

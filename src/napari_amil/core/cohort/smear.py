@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 from pydantic import Field
 from skimage.filters import gaussian
 
+from napari_amil.core.base.errors import SettingsError
+from napari_amil.core.base.settings import Settings
+from napari_amil.core.base.types import Cells, Image
 from napari_amil.core.cohort.cell_shapes import ANGLES, CELL_TYPES, CellShape, make_shape
-from napari_amil.core.errors import SettingsError
-from napari_amil.core.settings import Settings
-from napari_amil.core.types import Cells, Image
 
 _CELL_DENSITY = np.array([0.27, 0.60, 0.38])  # optical density of a normal rim in red, green, blue
 _PLATELET_DENSITY = np.array([0.75, 1.15, 0.45])

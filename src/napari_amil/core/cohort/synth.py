@@ -11,11 +11,11 @@ import pandas as pd
 import PIL.Image
 from pydantic import Field
 
+from napari_amil.core.base.errors import CohortError
+from napari_amil.core.base.events import Events, Step, drain
+from napari_amil.core.base.settings import Settings
+from napari_amil.core.base.types import Cells
 from napari_amil.core.cohort.smear import SyntheticSmear, SynthSettings, synthetic_smear
-from napari_amil.core.errors import CohortError
-from napari_amil.core.events import Events, Step, drain
-from napari_amil.core.settings import Settings
-from napari_amil.core.types import Cells
 
 __all__ = [
     "CELL_LIST",

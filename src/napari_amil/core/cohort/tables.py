@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from napari_amil.core.errors import CohortError
+from napari_amil.core.base.errors import CohortError
 
 
 def read_table(path: Path) -> pd.DataFrame:

@@ -10,11 +10,11 @@ from scipy import ndimage
 from skimage.draw import polygon
 from skimage.measure import regionprops
 
+from napari_amil.core.base.types import Cells, is_box
 from napari_amil.core.detection.augment import AnnotatedField
 from napari_amil.core.detection.bootstrap import annotate
 from napari_amil.core.detection.view import view_field
 from napari_amil.core.images.foreground import foreground_mask
-from napari_amil.core.types import Cells, is_box
 
 _BOX_AGREES = 0.8  # intersection over union from which a classical outline is believed to be that of a box
 _RIM_PX = 3  # at the network's scale: what lies this close to an annotated cell belongs to it

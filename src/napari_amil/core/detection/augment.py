@@ -12,7 +12,7 @@ from scipy import ndimage
 from torch import Tensor
 from torch.nn import functional
 
-from napari_amil.core.settings import DetectorTrainingSettings
+from napari_amil.core.base.settings import DetectorTrainingSettings
 
 _SMALLEST_PART = 0.3  # of a cell's area must be inside a crop, else the cell is no target
 _MOST_STRETCH = 0.25  # natural logarithm of the factor by which one axis grows and the other shrinks

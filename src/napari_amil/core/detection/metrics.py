@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
-from napari_amil.core.types import Cells
+from napari_amil.core.base.types import Cells
 
 
 @dataclass(frozen=True)

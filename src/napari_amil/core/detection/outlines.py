@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from skimage.draw import polygon
 from skimage.measure import find_contours
 
-from napari_amil.core.types import box_outline
+from napari_amil.core.base.types import box_outline
 
 _MOST_POINTS = 32  # of an outline; a soft mask of 28 x 28 knows no finer one
 _MIN_OVERLAP_SHARE = 0.02  # of the smaller cell; below it two outlines merely touch

@@ -13,7 +13,7 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 from scipy.optimize import linear_sum_assignment
 
-from napari_amil.core.types import Cells
+from napari_amil.core.base.types import Cells
 
 Pair = tuple[Cells, Cells]
 """The annotated cells of an image, and those that were found in it, with their scores."""

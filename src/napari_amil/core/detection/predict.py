@@ -13,6 +13,10 @@ from torch import Tensor
 from torchvision.models.detection import MaskRCNN
 from torchvision.ops import nms
 
+from napari_amil.core.base.errors import DeviceError
+from napari_amil.core.base.events import Event, Step, Warned
+from napari_amil.core.base.settings import DetectionSettings
+from napari_amil.core.base.types import Cells
 from napari_amil.core.detection.network import ROI_SIZE
 from napari_amil.core.detection.outlines import mask_outline, polygon_area
 from napari_amil.core.detection.runner import OUT_OF_MEMORY, Raw, TileRunner
@@ -28,12 +32,8 @@ from napari_amil.core.detection.tiles import (
     tiles,
 )
 from napari_amil.core.detection.view import Tile, View, view_field
-from napari_amil.core.errors import DeviceError
-from napari_amil.core.events import Event, Step, Warned
 from napari_amil.core.images.foreground import REFERENCE_DIAMETER_PX
 from napari_amil.core.images.foreign import foreign_share
-from napari_amil.core.settings import DetectionSettings
-from napari_amil.core.types import Cells
 
 _TILE_PX = DetectionSettings().tile_px
 _BORDER_PX = 2.0  # a box this close to the border of the image is cut by it, at the coarser of both scales

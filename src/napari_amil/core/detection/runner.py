@@ -9,10 +9,10 @@ from torch import Tensor
 from torchvision.models.detection import MaskRCNN
 from torchvision.models.detection.image_list import ImageList
 
+from napari_amil.core.base.errors import DeviceError
+from napari_amil.core.base.events import Event, Warned
+from napari_amil.core.base.settings import DetectionSettings
 from napari_amil.core.detection.tiles import batch_of
-from napari_amil.core.errors import DeviceError
-from napari_amil.core.events import Event, Warned
-from napari_amil.core.settings import DetectionSettings
 
 OUT_OF_MEMORY = "The device ran out of memory; lower 'tile_px' or choose --device cpu."
 _CPU = torch.device("cpu")

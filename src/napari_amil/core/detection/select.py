@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_amil.core.base.settings import SelectionSettings
+from napari_amil.core.base.types import Cells
 from napari_amil.core.detection.outlines import shared_area
-from napari_amil.core.settings import SelectionSettings
-from napari_amil.core.types import Cells
 
 
 @dataclass(frozen=True, eq=False)

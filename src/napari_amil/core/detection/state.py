@@ -15,10 +15,10 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 from torchvision.models.detection import MaskRCNN
 
+from napari_amil.core.base.errors import BundleError
+from napari_amil.core.base.settings import DetectorTrainingSettings
+from napari_amil.core.base.tensorfile import write_tensors
 from napari_amil.core.detection.augment import AnnotatedField
-from napari_amil.core.errors import BundleError
-from napari_amil.core.settings import DetectorTrainingSettings
-from napari_amil.core.tensorfile import write_tensors
 
 
 @dataclass

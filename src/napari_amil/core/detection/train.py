@@ -15,16 +15,16 @@ from skimage.transform import rescale
 from torch import Tensor, nn
 from torchvision.models.detection import MaskRCNN
 
+from napari_amil.core.base.device import seed_everything
+from napari_amil.core.base.errors import CohortError
+from napari_amil.core.base.events import EpochReport, Event, Step, Warned
+from napari_amil.core.base.settings import DetectorTrainingSettings
 from napari_amil.core.detection.augment import AnnotatedField, training_crop
 from napari_amil.core.detection.bootstrap import annotate
 from napari_amil.core.detection.losses import box_and_mask_losses
 from napari_amil.core.detection.network import build_detector, detection_losses
 from napari_amil.core.detection.state import TrainingState, fingerprint
-from napari_amil.core.device import seed_everything
-from napari_amil.core.errors import CohortError
-from napari_amil.core.events import EpochReport, Event, Step, Warned
 from napari_amil.core.images.foreground import REFERENCE_DIAMETER_PX, network_scale, typical_diameter
-from napari_amil.core.settings import DetectorTrainingSettings
 
 _WARMUP_STEPS = 200
 _GRADIENT_NORM = 5.0

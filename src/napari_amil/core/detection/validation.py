@@ -10,11 +10,11 @@ import torch
 from numpy.typing import NDArray
 from torchvision.models.detection import MaskRCNN
 
+from napari_amil.core.base.events import drain
+from napari_amil.core.base.settings import RunSettings
+from napari_amil.core.base.types import Cells
 from napari_amil.core.detection.precision import Pair, average_precision, matched
 from napari_amil.core.detection.predict import find_candidates
-from napari_amil.core.events import drain
-from napari_amil.core.settings import RunSettings
-from napari_amil.core.types import Cells
 
 
 @dataclass(frozen=True, eq=False)

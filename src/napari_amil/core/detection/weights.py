@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torchvision.models.detection import MaskRCNN
 
-from napari_amil.core.errors import BundleError
+from napari_amil.core.base.errors import BundleError
 
 _LEAST_FITTING = 200  # tensors of the backbone that a file must bring along
 

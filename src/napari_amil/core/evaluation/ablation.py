@@ -11,9 +11,9 @@ from typing import Any
 
 import yaml
 
-from napari_amil.core.errors import SettingsError
-from napari_amil.core.presets import preset
-from napari_amil.core.settings import RunSettings
+from napari_amil.core.base.errors import SettingsError
+from napari_amil.core.base.presets import preset
+from napari_amil.core.base.settings import RunSettings
 
 REFERENCE = "recommended"
 """The row that the others are compared with, and the preset that the rows below it start from."""

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from sklearn.decomposition import PCA
 from sklearn.mixture import GaussianMixture
 
-from napari_amil.core.errors import AmilError
+from napari_amil.core.base.errors import AmilError
+from napari_amil.core.base.types import ANOMALOUS_Q, UNSEEN
 from napari_amil.core.evaluation.metrics import NORMAL
-from napari_amil.core.types import ANOMALOUS_Q, UNSEEN
 
 PLACE = ["image", "y0", "x0", "y1", "x1"]
 """Columns that tell one cell from another; a cell may be in several bags."""

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image as PillowImage
 from PIL import ImageDraw, ImageFont
 
-from napari_amil.core.types import Image
+from napari_amil.core.base.types import Image
 
 _MARGIN_PX = 8
 _CAPTION_PX = 13  # height of the letters of a caption

@@ -12,8 +12,8 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from torch import Tensor
 
+from napari_amil.core.base.events import Event, Step, drain
 from napari_amil.core.evaluation.figures import COLOURS, CONTROL_COLOUR, panels
-from napari_amil.core.events import Event, Step, drain
 from napari_amil.core.mil.model import AmilModel
 
 SHARES = np.array([0.0, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9])

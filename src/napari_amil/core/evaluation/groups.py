@@ -9,7 +9,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import stats
 
-from napari_amil.core.errors import AmilError
+from napari_amil.core.base.errors import AmilError
 
 _RESAMPLES = 9999
 _LEAST_PATIENTS = 2

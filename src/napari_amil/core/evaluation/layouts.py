@@ -8,8 +8,8 @@ from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE
 from sklearn.neighbors import KNeighborsRegressor
 
-from napari_amil.core.errors import AmilError
-from napari_amil.core.optional import optional
+from napari_amil.core.base.errors import AmilError
+from napari_amil.core.base.optional import optional
 
 LAYOUTS = ("tsne", "umap")
 """Layouts that are worked out on demand."""

@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 
 from napari_amil.core.anomaly.calibration import q_value
 from napari_amil.core.anomaly.novelty import verdict
+from napari_amil.core.base.settings import VerdictSettings
+from napari_amil.core.base.types import ABSTAIN, ANOMALOUS_Q, UNSEEN
 from napari_amil.core.evaluation.intervals import nan_mean
 from napari_amil.core.evaluation.markdown import figure_of, markdown_table
 from napari_amil.core.evaluation.metrics import NORMAL, area_under_roc
 from napari_amil.core.evaluation.predictions import Predictions
-from napari_amil.core.settings import VerdictSettings
-from napari_amil.core.types import ABSTAIN, ANOMALOUS_Q, UNSEEN
 
 SCORES = ("anomaly", "attention_x_n", "pool_weight", "latent_distance", "morph_distance")
 """Scores of cells that are compared, as far as there are any."""

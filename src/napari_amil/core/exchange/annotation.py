@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_amil.core.errors import AmilError
+from napari_amil.core.base.errors import AmilError
+from napari_amil.core.base.types import CELL_COLUMNS, Cells, box_outline
 from napari_amil.core.morphology.masks import has_outline
-from napari_amil.core.types import CELL_COLUMNS, Cells, box_outline
 
 _BORDER_PX = 2.0  # a box this close to the border of the image is cut by it, as detected cells have it
 

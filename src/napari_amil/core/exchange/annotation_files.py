@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Generator, Iterator, Mapping
 from pathlib import Path, PurePosixPath
 
-from napari_amil.core.errors import AmilError
-from napari_amil.core.events import Event, Failed, Step, Warned
+from napari_amil.core.base.errors import AmilError
+from napari_amil.core.base.events import Event, Failed, Step, Warned
+from napari_amil.core.base.files import read_json
 from napari_amil.core.exchange.annotation import Annotation
 from napari_amil.core.exchange.boxes import read_boxes
 from napari_amil.core.exchange.coco import read_coco
-from napari_amil.core.exchange.files import read_json
 from napari_amil.core.exchange.geojson import read_geojson
 from napari_amil.core.exchange.labels import (
     ENDINGS,

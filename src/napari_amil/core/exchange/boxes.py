@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from napari_amil.core.errors import AmilError
+from napari_amil.core.base.errors import AmilError
+from napari_amil.core.base.types import CELL_COLUMNS, Cells
 from napari_amil.core.exchange.annotation import Annotation
 from napari_amil.core.exchange.polygons import fill_ids
 from napari_amil.core.exchange.tables import FLAG_COLUMNS, load_table
-from napari_amil.core.types import CELL_COLUMNS, Cells
 
 _BOX = ["y0", "x0", "y1", "x1"]
 _CONVENTIONS = (

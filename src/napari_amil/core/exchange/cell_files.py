@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from napari_amil.core.errors import AmilError
+from napari_amil.core.base.errors import AmilError
+from napari_amil.core.base.files import read_json
+from napari_amil.core.base.types import Cells, box_outline
 from napari_amil.core.exchange.coco import read_coco
-from napari_amil.core.exchange.files import read_json
 from napari_amil.core.exchange.geojson import read_geojson
 from napari_amil.core.exchange.polygons import fill_ids, from_wkt, to_wkt
 from napari_amil.core.exchange.tables import load_table, write_table
-from napari_amil.core.types import Cells, box_outline
 
 OUTLINE = "outline"
 """Column with the outline as well-known text."""

@@ -10,10 +10,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from napari_amil.core.errors import AmilError
-from napari_amil.core.exchange.files import read_json, write_json
+from napari_amil.core.base.errors import AmilError
+from napari_amil.core.base.files import read_json, write_json
+from napari_amil.core.base.types import Cells, box_outline
 from napari_amil.core.exchange.polygons import area, bounds, fill_ids, outline_of, ring, still_fits
-from napari_amil.core.types import Cells, box_outline
 
 CATEGORIES = [{"id": 1, "name": "cell", "supercategory": ""}]
 _FLAGS = ("touches_border", "overlaps")

@@ -11,11 +11,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from napari_amil.core.errors import AmilError
-from napari_amil.core.exchange.files import replacing
+from napari_amil.core.base.errors import AmilError
+from napari_amil.core.base.files import replacing
+from napari_amil.core.base.optional import optional
+from napari_amil.core.base.types import box_outline
 from napari_amil.core.exchange.project import BOX, Project
-from napari_amil.core.optional import optional
-from napari_amil.core.types import box_outline
 
 _CARD = "napari_amil"
 

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from skimage.measure import find_contours
 
-from napari_amil.core.errors import AmilError
+from napari_amil.core.base.errors import AmilError
+from napari_amil.core.base.types import Cells
 from napari_amil.core.exchange.polygons import area
-from napari_amil.core.types import Cells
 
 SUFFIXES = (".png", ".tif", ".tiff")
 ENDINGS = ("_labels", "_label", "_masks", "_mask", "_cp_masks")

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_amil.core.types import box_outline
+from napari_amil.core.base.types import box_outline
 
 _WKT = re.compile(r"\s*POLYGON\s*\(\s*\(([^()]*)\)", re.IGNORECASE)
 _SLACK_PX = 1.0  # an outline that leaves its stored box by more was redrawn in another program

@@ -11,12 +11,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from napari_amil.core.errors import AmilError
+from napari_amil.core.base.errors import AmilError
+from napari_amil.core.base.files import read_json, replacing
+from napari_amil.core.base.types import CELL_COLUMNS, Cells
 from napari_amil.core.exchange.columns import table_arrays, table_from_arrays
-from napari_amil.core.exchange.files import read_json, replacing
 from napari_amil.core.exchange.polygons import fill_ids
 from napari_amil.core.exchange.tables import load_table, write_table
-from napari_amil.core.types import CELL_COLUMNS, Cells
 
 FORMAT = "napari-amil project"
 FORMAT_VERSION = 1

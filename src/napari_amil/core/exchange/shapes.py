@@ -8,10 +8,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from napari_amil.core.base.errors import AmilError
+from napari_amil.core.base.types import Cells, box_outline
 from napari_amil.core.cohort.tables import read_table
-from napari_amil.core.errors import AmilError
 from napari_amil.core.exchange.polygons import area
-from napari_amil.core.types import Cells, box_outline
 
 COLUMNS = frozenset({"index", "shape-type", "vertex-index", "axis-0", "axis-1"})
 """What the header of such a table has at least."""

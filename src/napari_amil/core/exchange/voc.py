@@ -8,8 +8,8 @@ from xml.etree import ElementTree
 
 import numpy as np
 
-from napari_amil.core.errors import AmilError
-from napari_amil.core.types import Cells
+from napari_amil.core.base.errors import AmilError
+from napari_amil.core.base.types import Cells
 
 _SIDES = ("ymin", "xmin", "ymax", "xmax")
 

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torchvision.ops import roi_align
 
-from napari_amil.core.settings import CropSettings
+from napari_amil.core.base.settings import CropSettings
 
 _CROPS_AT_ONCE = 1024  # bounds the memory of the resampling
 _MARGIN_PX = 2  # background around the field, so that no sample is clamped to its outermost pixel

@@ -16,7 +16,7 @@ import PIL.Image
 import tifffile
 from numpy.typing import NDArray
 
-from napari_amil.core.types import Image
+from napari_amil.core.base.types import Image
 
 MAX_PIXELS = 80_000_000
 """Largest field in pixels, about 9,000 x 9,000; larger ones are read window by window or refused."""

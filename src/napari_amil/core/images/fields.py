@@ -12,12 +12,12 @@ import numpy as np
 import tifffile
 from numpy.typing import NDArray
 
-from napari_amil.core.errors import ImageError, MissingExtraError
+from napari_amil.core.base.errors import ImageError, MissingExtraError
+from napari_amil.core.base.optional import optional
+from napari_amil.core.base.types import Image
 from napari_amil.core.images import decode
 from napari_amil.core.images.pixel_size import tiff_pixel_um, zarr_pixel_um
 from napari_amil.core.images.read import broken_sentence, check_page, is_tiff, is_zarr, read_image
-from napari_amil.core.optional import optional
-from napari_amil.core.types import Image
 
 WHOLE_PX = 12_000_000
 """A field with at most this many pixels is treated in one piece, a larger one tile by tile."""

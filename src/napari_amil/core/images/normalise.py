@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from skimage.filters import threshold_otsu
 
-from napari_amil.core.settings import NormalisationSettings
-from napari_amil.core.types import Image
+from napari_amil.core.base.settings import NormalisationSettings
+from napari_amil.core.base.types import Image
 
 _SAMPLE_STEP = 4  # pixels; background and stain are estimated on every fourth pixel of a row and column
 _DENSITY_SHOWN = 0.75  # share of the optical density kept in the result, so that dark cells do not clip

@@ -17,9 +17,9 @@ from pathlib import Path, PurePath
 
 import tifffile
 
-from napari_amil.core.errors import ImageError
+from napari_amil.core.base.errors import ImageError
+from napari_amil.core.base.types import Image
 from napari_amil.core.images import decode
-from napari_amil.core.types import Image
 
 EXTENSIONS = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff"})
 """Extensions of image files, in lower case."""

@@ -9,9 +9,9 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - the usual name
 from torch import Tensor, nn
 
-from napari_amil.core.errors import AmilError
+from napari_amil.core.base.errors import AmilError
+from napari_amil.core.base.settings import ModelSettings
 from napari_amil.core.mil.batch import segment_extreme
-from napari_amil.core.settings import ModelSettings
 
 MOST_DEVIATIONS = 5.0
 """Deviations from control cells beyond which a measurement says no more."""

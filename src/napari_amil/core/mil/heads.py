@@ -10,10 +10,10 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from napari_amil.core.base.settings import ModelSettings
 from napari_amil.core.mil.attention import Attention
 from napari_amil.core.mil.batch import segment_of, segment_sum
 from napari_amil.core.mil.pooling import ScorePooling
-from napari_amil.core.settings import ModelSettings
 
 
 class LinearStack(nn.Module):

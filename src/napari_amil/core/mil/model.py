@@ -9,13 +9,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from napari_amil.core.errors import AmilError
+from napari_amil.core.base.errors import AmilError
+from napari_amil.core.base.settings import ModelSettings
 from napari_amil.core.mil.batch import RaggedBatch, check_lengths
 from napari_amil.core.mil.encoder import MeasurementEncoder, build_encoder
 from napari_amil.core.mil.heads import BagHead, HeadOutput, SicHead
 from napari_amil.core.mil.instances import Instances
 from napari_amil.core.mil.memo import EmbeddingMemo
-from napari_amil.core.settings import ModelSettings
 
 
 @dataclass(frozen=True, eq=False)

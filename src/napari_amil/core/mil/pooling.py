@@ -7,7 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from napari_amil.core.errors import AmilError
+from napari_amil.core.base.errors import AmilError
 from napari_amil.core.mil.batch import segment_extreme, segment_of, segment_softmax
 
 Pooling = Literal["attention", "anomaly", "both"]

@@ -12,7 +12,7 @@ from scipy.special import ndtri
 from sklearn.covariance import ledoit_wolf
 from torch import Tensor, nn
 
-from napari_amil.core.errors import AmilError
+from napari_amil.core.base.errors import AmilError
 from napari_amil.core.morphology.measures import NAMES, is_empty
 
 _STAINED = frozenset({"blueness"})

@@ -10,10 +10,10 @@ from scipy import ndimage
 from skimage.draw import polygon
 from skimage.segmentation import watershed
 
+from napari_amil.core.base.settings import CropSettings
+from napari_amil.core.base.types import Cells, is_box
 from napari_amil.core.images.crops import extract_crops
 from napari_amil.core.images.foreign import crossed
-from napari_amil.core.settings import CropSettings
-from napari_amil.core.types import Cells, is_box
 
 GRID = CropSettings(size_px=96, field=2.4, outside_margin=None)
 """Window of a cell: 2.4 typical diameters, 40 grid pixels per diameter."""

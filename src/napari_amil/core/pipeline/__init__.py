@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
-from napari_amil.core.bundle import Bundle, load_bundle, read_card, save_bundle, starter_path
+from napari_amil.core.base.device import pick_device, seed_everything
+from napari_amil.core.base.outputs import environment, failure_table, make_folder, write_json, write_text
+from napari_amil.core.base.presets import PRESETS, preset, preset_table
+from napari_amil.core.base.settings import DetectorTrainingSettings, RunSettings
 from napari_amil.core.cohort.arrange import Placed, arranging
 from napari_amil.core.cohort.checks import checking
 from napari_amil.core.cohort.controls import read_controls
 from napari_amil.core.cohort.folds import assign_folds
+from napari_amil.core.cohort.overview import (
+    bag_table,
+    class_names,
+    clinical_columns,
+    device_names,
+    guess_control,
+)
 from napari_amil.core.cohort.problems import Problem
 from napari_amil.core.cohort.readers import read_cohort
 from napari_amil.core.cohort.synth import SynthCohortSettings, writing_synthetic_cohort
 from napari_amil.core.detection.select import Candidates, select
-from napari_amil.core.device import pick_device, seed_everything
 from napari_amil.core.evaluation.ablation import ROWS, named_rows, read_rows
 from napari_amil.core.evaluation.clusters import ClusterSettings
 from napari_amil.core.evaluation.figures import save_figure
@@ -19,12 +28,23 @@ from napari_amil.core.exchange.project import Project, read_project, write_proje
 from napari_amil.core.exchange.tables import write_table
 from napari_amil.core.images.fields import Field, as_field, open_field
 from napari_amil.core.images.read import find_images, read_image
+from napari_amil.core.instances.cohorts import (
+    Gathered,
+    Source,
+    cohort_source,
+    gather,
+    open_source,
+    sources_by_fold,
+)
+from napari_amil.core.instances.controls import morphology_columns, nearest_controls
+from napari_amil.core.instances.drift import differs, drift_sentences
+from napari_amil.core.instances.fields import Recipe, detect_field, detect_in, recipe_for
+from napari_amil.core.instances.given import give_cells, with_outlines
+from napari_amil.core.instances.guards import guarding, sources_without_copies
+from napari_amil.core.model.bundle import Bundle, load_bundle, read_card, save_bundle, starter_path
 from napari_amil.core.morphology.words import morphology_in_words
 from napari_amil.core.pipeline.annotated import open_annotated
 from napari_amil.core.pipeline.calibrate import calibrate
-from napari_amil.core.pipeline.candidates import CANDIDATES, Candidate, name_cluster
-from napari_amil.core.pipeline.cohorts import Gathered, Source, cohort_source, gather, open_source
-from napari_amil.core.pipeline.controls import morphology_columns, nearest_controls
 from napari_amil.core.pipeline.detect import cell_table, detect_images, write_detections
 from napari_amil.core.pipeline.detector_run import (
     Corrected,
@@ -33,7 +53,6 @@ from napari_amil.core.pipeline.detector_run import (
     writing_annotated,
 )
 from napari_amil.core.pipeline.diagnose import diagnose
-from napari_amil.core.pipeline.drift import differs, drift_sentences
 from napari_amil.core.pipeline.estimate import Estimate, estimating
 from napari_amil.core.pipeline.evaluate import (
     delete_cells,
@@ -42,7 +61,21 @@ from napari_amil.core.pipeline.evaluate import (
     name_unknown_labels,
 )
 from napari_amil.core.pipeline.evidence import delete_from_field, field_evidence, nearest_cells
-from napari_amil.core.pipeline.explore import (
+from napari_amil.core.pipeline.export import FORMATS, choose_bags, export_project
+from napari_amil.core.pipeline.project import project_of, scoring_project
+from napari_amil.core.pipeline.running import in_run_folder
+from napari_amil.core.pipeline.runs import STOP, Protocol, train_run
+from napari_amil.core.pipeline.score import Scored, measured_field, score_bag, score_source
+from napari_amil.core.pipeline.train import train_scorer
+from napari_amil.core.pipeline.train_detector import (
+    start_detector,
+    train_detector_on,
+    training_images,
+)
+from napari_amil.core.report.report import write_reports
+from napari_amil.core.studies.ablate import ablate, ablation_rows, study_reference
+from napari_amil.core.studies.candidates import CANDIDATES, Candidate, name_cluster
+from napari_amil.core.studies.explore import (
     EXPLORATION,
     Exploration,
     compare_project,
@@ -52,34 +85,8 @@ from napari_amil.core.pipeline.explore import (
     read_exploration,
     write_map,
 )
-from napari_amil.core.pipeline.export import FORMATS, choose_bags, export_project
-from napari_amil.core.pipeline.fields import Recipe, detect_field, detect_in, recipe_for
-from napari_amil.core.pipeline.given import give_cells, with_outlines
-from napari_amil.core.pipeline.guards import guarding, sources_without_copies
-from napari_amil.core.pipeline.outputs import environment, failure_table, make_folder, write_json, write_text
-from napari_amil.core.pipeline.overview import (
-    bag_table,
-    class_names,
-    clinical_columns,
-    device_names,
-    guess_control,
-)
-from napari_amil.core.pipeline.project import project_of, scoring_project
-from napari_amil.core.pipeline.report import write_reports
-from napari_amil.core.pipeline.running import in_run_folder
-from napari_amil.core.pipeline.runs import STOP, Protocol, train_run
-from napari_amil.core.pipeline.score import Scored, measured_field, score_bag, score_source
-from napari_amil.core.pipeline.studies.ablate import ablate, ablation_rows, study_reference
-from napari_amil.core.pipeline.studies.plan import StudyProtocol
-from napari_amil.core.pipeline.studies.unseen import unseen
-from napari_amil.core.pipeline.train import sources_by_fold, train_scorer
-from napari_amil.core.pipeline.train_detector import (
-    start_detector,
-    train_detector_on,
-    training_images,
-)
-from napari_amil.core.presets import PRESETS, preset, preset_table
-from napari_amil.core.settings import DetectorTrainingSettings, RunSettings
+from napari_amil.core.studies.plan import StudyProtocol
+from napari_amil.core.studies.unseen import unseen
 
 __all__ = [
     "CANDIDATES",

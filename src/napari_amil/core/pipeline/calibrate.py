@@ -17,19 +17,19 @@ from napari_amil.core.anomaly.bootstrap import ControlMoments
 from napari_amil.core.anomaly.calibration import Calibration, cross_fit, parts_of_patients
 from napari_amil.core.anomaly.gaussian import LatentGaussian
 from napari_amil.core.anomaly.novelty import Novelty
-from napari_amil.core.bundle import Bundle, Scorer
-from napari_amil.core.errors import CohortError
-from napari_amil.core.events import Event, Warned
+from napari_amil.core.base.errors import CohortError
+from napari_amil.core.base.events import Event, Warned
+from napari_amil.core.base.settings import RunSettings
+from napari_amil.core.instances.cohorts import Gathered, Source, cohort_hash, gather, without_cut_cells
+from napari_amil.core.instances.controls import control_sample
+from napari_amil.core.instances.drift import FieldNotes, drift
+from napari_amil.core.instances.fields import Recipe, measured_instances
+from napari_amil.core.instances.focus import focus_of
 from napari_amil.core.mil.batch import BagArrays
 from napari_amil.core.mil.instances import measurements_of
 from napari_amil.core.mil.model import embed_all
-from napari_amil.core.pipeline.cohorts import Gathered, Source, gather, without_cut_cells
-from napari_amil.core.pipeline.controls import control_sample
-from napari_amil.core.pipeline.drift import FieldNotes, drift
-from napari_amil.core.pipeline.fields import Recipe, measured_instances
-from napari_amil.core.pipeline.focus import focus_of
-from napari_amil.core.pipeline.train import cohort_hash
-from napari_amil.core.settings import RunSettings
+from napari_amil.core.model.bundle import Bundle
+from napari_amil.core.model.scorer import Scorer
 from napari_amil.core.training.reference import ControlCells
 from napari_amil.core.training.units import independent_units
 

@@ -7,15 +7,15 @@ from pathlib import Path
 
 import pandas as pd
 
-from napari_amil.core.errors import AmilError
-from napari_amil.core.events import Event, Failed, Step
+from napari_amil.core.base.errors import AmilError
+from napari_amil.core.base.events import Event, Failed, Step
+from napari_amil.core.base.types import Cells
 from napari_amil.core.exchange.coco import write_coco
 from napari_amil.core.exchange.geojson import write_geojson
 from napari_amil.core.exchange.tables import write_table
 from napari_amil.core.images.fields import is_large, open_field
 from napari_amil.core.images.read import find_images
-from napari_amil.core.pipeline.fields import Recipe, detect_in, recipe_for, without_steps
-from napari_amil.core.types import Cells
+from napari_amil.core.instances.fields import Recipe, detect_in, recipe_for, without_steps
 
 Found = dict[str, tuple[tuple[int, int], Cells]]
 """``image name -> ((height, width), cells)``"""

@@ -9,19 +9,19 @@ from pathlib import Path
 import pandas as pd
 import tifffile
 
-from napari_amil.core.bundle import save_bundle
-from napari_amil.core.errors import CohortError
-from napari_amil.core.events import Event, Step
-from napari_amil.core.exchange.files import replacing
+from napari_amil.core.base.errors import CohortError
+from napari_amil.core.base.events import Event, Step
+from napari_amil.core.base.files import replacing
+from napari_amil.core.base.outputs import environment, make_folder, write_json, write_text
+from napari_amil.core.base.settings import DetectorTrainingSettings
+from napari_amil.core.base.types import Cells, Image
 from napari_amil.core.exchange.geojson import write_geojson
 from napari_amil.core.exchange.tables import write_table
+from napari_amil.core.instances.fields import Recipe
+from napari_amil.core.model.bundle import save_bundle
 from napari_amil.core.pipeline.annotated import PATIENTS, Annotated, open_annotated, validation_images
-from napari_amil.core.pipeline.fields import Recipe
-from napari_amil.core.pipeline.outputs import environment, make_folder, write_json, write_text
 from napari_amil.core.pipeline.running import in_run_folder
 from napari_amil.core.pipeline.train_detector import FineTuned, fine_tune_detector
-from napari_amil.core.settings import DetectorTrainingSettings
-from napari_amil.core.types import Cells, Image
 
 _FORBIDDEN = set('/\\:*?"<>|#')
 

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import torch
 
-from napari_amil.core.bundle import load_bundle, starter_path
+from napari_amil.core.base.events import drain
+from napari_amil.core.base.outputs import environment
 from napari_amil.core.cohort.synth import synthetic_smear
-from napari_amil.core.events import drain
-from napari_amil.core.pipeline.fields import Recipe, detect_field
-from napari_amil.core.pipeline.outputs import environment
+from napari_amil.core.instances.fields import Recipe, detect_field
+from napari_amil.core.model.bundle import load_bundle, starter_path
 from napari_amil.core.pipeline.score import measured_field, score_bag
 
 

@@ -10,11 +10,11 @@ from itertools import pairwise
 
 import psutil
 
-from napari_amil.core.events import EpochReport, Event, Step
-from napari_amil.core.pipeline.cohorts import Gathered, Source, gather, without_cut_cells
-from napari_amil.core.pipeline.fields import Recipe, measured_instances
+from napari_amil.core.base.events import EpochReport, Event, Step
+from napari_amil.core.base.settings import RunSettings
+from napari_amil.core.instances.cohorts import Gathered, Source, gather, without_cut_cells
+from napari_amil.core.instances.fields import Recipe, measured_instances
 from napari_amil.core.pipeline.train import as_arrays
-from napari_amil.core.settings import RunSettings
 from napari_amil.core.training.loop import fit_model
 
 _IMAGES_PER_CLASS = 2

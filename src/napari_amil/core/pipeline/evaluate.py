@@ -11,15 +11,15 @@ import torch
 from matplotlib.figure import Figure
 from sklearn.metrics import confusion_matrix
 
-from napari_amil.core.errors import BundleError
+from napari_amil.core.base.errors import BundleError
+from napari_amil.core.base.events import Event, Step, Warned
 from napari_amil.core.evaluation.faithfulness import BagCells, deletion, deletion_metrics, draw_deletions
 from napari_amil.core.evaluation.figures import draw_confusions, draw_curves
 from napari_amil.core.evaluation.metrics import bag_metrics, cell_metrics
 from napari_amil.core.evaluation.null import null_metrics
 from napari_amil.core.evaluation.reliability import draw_reliability
 from napari_amil.core.evaluation.score_figures import draw_distributions
-from napari_amil.core.events import Event, Step, Warned
-from napari_amil.core.pipeline.fields import Recipe
+from napari_amil.core.instances.fields import Recipe
 from napari_amil.core.pipeline.score import Scored
 
 CELL_SCORES = ("anomaly", "latent_distance", "morph_distance", "attention_x_n", "pool_weight")

@@ -7,15 +7,15 @@ from pathlib import Path
 
 import pandas as pd
 
-from napari_amil.core.errors import AmilError
-from napari_amil.core.events import Event, Failed, Step
+from napari_amil.core.base.errors import AmilError
+from napari_amil.core.base.events import Event, Failed, Step
+from napari_amil.core.base.types import Cells
 from napari_amil.core.exchange.coco import write_coco
 from napari_amil.core.exchange.geojson import write_geojson
 from napari_amil.core.exchange.h5ad import write_h5ad
 from napari_amil.core.exchange.project import Project
 from napari_amil.core.exchange.tables import write_table
 from napari_amil.core.images.fields import open_field
-from napari_amil.core.types import Cells
 
 FORMATS = ("csv", "parquet", "geojson", "coco", "h5ad")
 """What `export_project` writes."""

@@ -9,15 +9,15 @@ from typing import Any
 
 from torchvision.models.detection import MaskRCNN
 
+from napari_amil.core.base.events import Event, Step
+from napari_amil.core.base.files import write_json
+from napari_amil.core.base.types import Cells
 from napari_amil.core.detection.precision import matched
 from napari_amil.core.detection.predict import find_candidates
 from napari_amil.core.detection.validation import ValidationField
-from napari_amil.core.events import Event, Step
-from napari_amil.core.exchange.files import write_json
 from napari_amil.core.exchange.geojson import write_geojson
 from napari_amil.core.images.read import ImageSource
-from napari_amil.core.pipeline.fields import Recipe, without_steps
-from napari_amil.core.types import Cells
+from napari_amil.core.instances.fields import Recipe, without_steps
 
 HELD_OUT = "held-out.json"
 """Name of the file in the run folder of a detector that lists its held-out images."""

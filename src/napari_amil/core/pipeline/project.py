@@ -15,15 +15,15 @@ import pandas as pd
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from napari_amil.core.bundle import starter_path
-from napari_amil.core.errors import AmilError
-from napari_amil.core.events import Event, Failed, Step, Warned, collecting, translated
+from napari_amil.core.base.errors import AmilError
+from napari_amil.core.base.events import Event, Failed, Step, Warned, collecting, translated
+from napari_amil.core.base.outputs import environment
+from napari_amil.core.base.types import Bag
 from napari_amil.core.exchange.project import Project, read_project, read_project_card, write_project
-from napari_amil.core.pipeline.cohorts import Source
-from napari_amil.core.pipeline.fields import Recipe
-from napari_amil.core.pipeline.outputs import environment
+from napari_amil.core.instances.cohorts import Source
+from napari_amil.core.instances.fields import Recipe
+from napari_amil.core.model.bundle import starter_path
 from napari_amil.core.pipeline.score import Scored, score_source
-from napari_amil.core.types import Bag
 
 WORK = "parts"
 _IMAGES_A_PORTION = 2

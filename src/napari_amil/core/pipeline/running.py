@@ -12,8 +12,8 @@ from typing import IO, TypeVar
 
 import psutil
 
-from napari_amil.core.errors import AmilError
-from napari_amil.core.events import (
+from napari_amil.core.base.errors import AmilError
+from napari_amil.core.base.events import (
     EVENTS_FILE,
     PAUSE_FILE,
     PROCESS_FILE,
@@ -23,7 +23,7 @@ from napari_amil.core.events import (
     Step,
     to_dict,
 )
-from napari_amil.core.pipeline.outputs import write_json
+from napari_amil.core.base.outputs import write_json
 
 Result = TypeVar("Result")
 _SECONDS_BETWEEN_STEPS = 1.0

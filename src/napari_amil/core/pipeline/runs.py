@@ -13,13 +13,8 @@ from typing import Any
 
 import pandas as pd
 
-from napari_amil.core.bundle import Bundle, load_bundle, read_card, save_bundle
-from napari_amil.core.cohort.checks import PartOf, fold_of
-from napari_amil.core.cohort.folds import assign_folds
-from napari_amil.core.errors import AmilError, SettingsError
-from napari_amil.core.evaluation.ablation import digest
-from napari_amil.core.evaluation.figures import save_figure
-from napari_amil.core.events import (
+from napari_amil.core.base.errors import AmilError, SettingsError
+from napari_amil.core.base.events import (
     EVENTS_FILE,
     STOP_FILE,
     EpochReport,
@@ -30,18 +25,23 @@ from napari_amil.core.events import (
     collecting,
     to_dict,
 )
+from napari_amil.core.base.outputs import environment, make_folder, write_json, write_text
+from napari_amil.core.base.settings import RunSettings
+from napari_amil.core.base.types import Bag
+from napari_amil.core.cohort.checks import PartOf, fold_of
+from napari_amil.core.cohort.folds import assign_folds
+from napari_amil.core.evaluation.ablation import digest
+from napari_amil.core.evaluation.figures import save_figure
 from napari_amil.core.exchange.tables import load_table, write_table
-from napari_amil.core.pipeline.cohorts import Source
+from napari_amil.core.instances.cohorts import Source
+from napari_amil.core.instances.fields import Recipe
+from napari_amil.core.instances.guards import guarding, sources_without_copies
+from napari_amil.core.model.bundle import Bundle, load_bundle, read_card, save_bundle
 from napari_amil.core.pipeline.evaluate import draw_evaluation, evaluate_scored
-from napari_amil.core.pipeline.fields import Recipe
-from napari_amil.core.pipeline.guards import guarding, sources_without_copies
-from napari_amil.core.pipeline.outputs import environment, make_folder, write_json, write_text
 from napari_amil.core.pipeline.project import described
 from napari_amil.core.pipeline.running import in_run_folder
 from napari_amil.core.pipeline.score import Scored, score_source
 from napari_amil.core.pipeline.train import train_scorer
-from napari_amil.core.settings import RunSettings
-from napari_amil.core.types import Bag
 
 _CHECKPOINT = "checkpoint.safetensors"
 STOP = STOP_FILE

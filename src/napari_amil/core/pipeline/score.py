@@ -14,17 +14,17 @@ from numpy.typing import NDArray
 
 from napari_amil.core.anomaly.calibration import q_value
 from napari_amil.core.anomaly.novelty import verdict
-from napari_amil.core.bundle import Scorer
-from napari_amil.core.errors import AmilError
-from napari_amil.core.events import Event, Failed, Step, Warned
+from napari_amil.core.base.errors import AmilError
+from napari_amil.core.base.events import Event, Failed, Step, Warned
+from napari_amil.core.base.types import ANOMALOUS_Q, Bag, BagScore, Cells, CellScores, Image
 from napari_amil.core.images.fields import Field
+from napari_amil.core.instances.blocks import Seen
+from napari_amil.core.instances.cohorts import Gathered, Source, gather
+from napari_amil.core.instances.controls import morphology_columns
+from napari_amil.core.instances.fields import Recipe, in_order, instance_blocks, see
 from napari_amil.core.mil.instances import measurements_of
 from napari_amil.core.mil.model import AmilOutput, embed_all
-from napari_amil.core.pipeline.blocks import Seen
-from napari_amil.core.pipeline.cohorts import Gathered, Source, gather
-from napari_amil.core.pipeline.controls import morphology_columns
-from napari_amil.core.pipeline.fields import Recipe, in_order, instance_blocks, see
-from napari_amil.core.types import ANOMALOUS_Q, Bag, BagScore, Cells, CellScores, Image
+from napari_amil.core.model.scorer import Scorer
 
 
 @dataclass(frozen=True, eq=False)

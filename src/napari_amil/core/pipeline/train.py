@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Generator
 from dataclasses import replace
@@ -11,16 +10,16 @@ from typing import Any
 
 import numpy as np
 
-from napari_amil.core.bundle import INTENDED_USE, Bundle, Scorer
-from napari_amil.core.cohort.folds import split
-from napari_amil.core.events import Event
+from napari_amil.core.base.events import Event
+from napari_amil.core.instances.cohorts import Gathered, Source, cohort_hash, gather, without_cut_cells
+from napari_amil.core.instances.controls import control_sample
+from napari_amil.core.instances.drift import FieldNotes
+from napari_amil.core.instances.fields import Recipe, measured_instances
+from napari_amil.core.instances.focus import focus_of
 from napari_amil.core.mil.batch import BagArrays
 from napari_amil.core.mil.instances import measurements_of, pixels_of, sizes_of
-from napari_amil.core.pipeline.cohorts import Gathered, Source, gather, without_cut_cells
-from napari_amil.core.pipeline.controls import control_sample
-from napari_amil.core.pipeline.drift import FieldNotes
-from napari_amil.core.pipeline.fields import Recipe, measured_instances
-from napari_amil.core.pipeline.focus import focus_of
+from napari_amil.core.model.bundle import INTENDED_USE, Bundle
+from napari_amil.core.model.scorer import Scorer
 from napari_amil.core.training.left_out import fit_reference
 from napari_amil.core.training.loop import FittedModel, fit_model
 from napari_amil.core.training.reference import Reference
@@ -126,25 +125,3 @@ def _calibration_card(usual: Reference) -> dict[str, Any]:
         "patient_spread": None if effects is None else round(effects.spread, 4),
         "held_out_over_in_sample": round(calibration.center / float(calibration.in_sample), 4),
     }
-
-
-def cohort_hash(gathered: Gathered) -> str:
-    """Return a short hash of which cells of which images made up which bags."""
-    digest = hashlib.sha256()
-    for bag in gathered.cohort:
-        digest.update(f"{bag.bag}\0{bag.patient}\0{bag.label}".encode())
-        for image, cells in bag.cells.items():
-            digest.update(image.encode() + cells.boxes.tobytes())
-    return digest.hexdigest()[:16]
-
-
-def sources_by_fold(source: Source, held_out_fold: int) -> tuple[Source, Source]:
-    """Return training and test part of a source whose bags have folds.
-
-    Raises
-    ------
-    CohortError
-        If a bag has no fold, or one of the two parts would be empty.
-    """
-    train, test = split(source.cohort, held_out_fold)
-    return replace(source, cohort=train), replace(source, cohort=test)

@@ -11,27 +11,27 @@ from typing import Any
 
 import numpy as np
 
-from napari_amil.core.bundle import INTENDED_USE, Bundle, load_bundle
+from napari_amil.core.base.errors import AmilError, CohortError
+from napari_amil.core.base.events import Event, Failed, Step, Warned
+from napari_amil.core.base.outputs import write_json
+from napari_amil.core.base.settings import DetectorTrainingSettings, RunSettings
+from napari_amil.core.base.types import Image
 from napari_amil.core.detection.annotated import annotated_field
 from napari_amil.core.detection.augment import AnnotatedField
 from napari_amil.core.detection.network import build_detector
 from napari_amil.core.detection.train import TrainedDetector, Watch, first_annotation, train_detector
 from napari_amil.core.detection.validation import Validation, ValidationField
 from napari_amil.core.detection.weights import load_coco_weights
-from napari_amil.core.errors import AmilError, CohortError
-from napari_amil.core.events import Event, Failed, Step, Warned
 from napari_amil.core.exchange.annotation import Annotation
 from napari_amil.core.exchange.tables import write_table
 from napari_amil.core.images.normalise import normalise
 from napari_amil.core.images.read import read_image
+from napari_amil.core.instances.cohorts import Source
+from napari_amil.core.instances.fields import Recipe
+from napari_amil.core.model.bundle import INTENDED_USE, Bundle, load_bundle
 from napari_amil.core.pipeline.annotated import Annotated, validation_images
-from napari_amil.core.pipeline.cohorts import Source
-from napari_amil.core.pipeline.fields import Recipe
 from napari_amil.core.pipeline.held_out import HeldOut, write_held_out
-from napari_amil.core.pipeline.outputs import write_json
 from napari_amil.core.pipeline.runs import STOP
-from napari_amil.core.settings import DetectorTrainingSettings, RunSettings
-from napari_amil.core.types import Image
 
 _OF_SCORER = ("scorer", "calibration")  # entries of a card that stay true with another detector
 COCO = "coco:"

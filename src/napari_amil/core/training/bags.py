@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from napari_amil.core.anomaly.gaussian import LatentGaussian
-from napari_amil.core.errors import AmilError
+from napari_amil.core.base.errors import AmilError
 from napari_amil.core.mil.batch import BagArrays, segment_of
 from napari_amil.core.mil.loss import amil_loss, bag_loss, hypersphere_loss
 from napari_amil.core.mil.model import AmilModel, AmilOutput, embed_all

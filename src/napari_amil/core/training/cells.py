@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from napari_amil.core.base.settings import TrainingSettings
 from napari_amil.core.mil.batch import BagArrays
 from napari_amil.core.mil.loss import control_share, hypersphere_loss, sic_loss
-from napari_amil.core.settings import TrainingSettings
 from napari_amil.core.training.state import TrainingState
 
 

@@ -10,8 +10,8 @@ import safetensors
 import torch
 from torch import Tensor
 
-from napari_amil.core.errors import BundleError
-from napari_amil.core.tensorfile import write_tensors
+from napari_amil.core.base.errors import BundleError
+from napari_amil.core.base.tensorfile import write_tensors
 
 FORMAT = "napari-amil checkpoint 1"
 

@@ -14,11 +14,11 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from napari_amil.core.errors import DeviceError
+from napari_amil.core.base.errors import DeviceError
+from napari_amil.core.base.optional import optional
+from napari_amil.core.base.settings import TrainingSettings
 from napari_amil.core.mil.instances import Instances
 from napari_amil.core.mil.model import AmilModel
-from napari_amil.core.optional import optional
-from napari_amil.core.settings import TrainingSettings
 
 T = TypeVar("T")
 Losses = Callable[[], tuple[Tensor, ...]]

@@ -15,11 +15,11 @@ from napari_amil.core.anomaly.bootstrap import ControlMoments
 from napari_amil.core.anomaly.calibration import Calibration
 from napari_amil.core.anomaly.gaussian import LatentGaussian
 from napari_amil.core.anomaly.novelty import Novelty
-from napari_amil.core.events import EpochReport, Event, Result, Step, translated
+from napari_amil.core.base.events import EpochReport, Event, Result, Step, translated
+from napari_amil.core.base.settings import RunSettings
 from napari_amil.core.mil.batch import BagArrays
 from napari_amil.core.mil.instances import sizes_of
 from napari_amil.core.mil.model import AmilModel, embed_all
-from napari_amil.core.settings import RunSettings
 from napari_amil.core.training.loop import FittedModel, fit_encoder, fit_model
 from napari_amil.core.training.reference import ControlCells, Reference
 from napari_amil.core.training.units import deal_units

@@ -17,9 +17,9 @@ from typing import Any
 import torch
 import torch.distributed
 
-from napari_amil.core.errors import AmilError
-from napari_amil.core.events import Event
-from napari_amil.core.settings import TrainingSettings
+from napari_amil.core.base.errors import AmilError
+from napari_amil.core.base.events import Event
+from napari_amil.core.base.settings import TrainingSettings
 from napari_amil.core.training.engine import check_compute
 
 _WAIT_S = 0.5

@@ -15,12 +15,12 @@ from napari_amil.core.anomaly.calibration import Calibration, parts_of_patients
 from napari_amil.core.anomaly.joint import JointDistance, anomaly_of
 from napari_amil.core.anomaly.novelty import Novelty
 from napari_amil.core.anomaly.patients import patient_codes
-from napari_amil.core.errors import AmilError
-from napari_amil.core.events import Event, Warned
+from napari_amil.core.base.errors import AmilError
+from napari_amil.core.base.events import Event, Warned
+from napari_amil.core.base.settings import RunSettings
 from napari_amil.core.mil.batch import BagArrays
 from napari_amil.core.morphology.bootstrap import MorphologyRefits
 from napari_amil.core.morphology.control import ControlMorphology, left_out_distances, whole_cells
-from napari_amil.core.settings import RunSettings
 from napari_amil.core.training.loop import FittedModel
 
 

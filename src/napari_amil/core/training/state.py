@@ -14,13 +14,13 @@ from torch import Tensor
 
 from napari_amil.core.anomaly.calibration import cross_fit, parts_of_patients
 from napari_amil.core.anomaly.gaussian import LatentGaussian
-from napari_amil.core.errors import BundleError
-from napari_amil.core.events import ControlDistances, EpochReport
+from napari_amil.core.base.errors import BundleError
+from napari_amil.core.base.events import ControlDistances, EpochReport
+from napari_amil.core.base.settings import RunSettings
 from napari_amil.core.mil.batch import BagArrays
 from napari_amil.core.mil.instances import Instances, sizes_of
 from napari_amil.core.mil.memo import EmbeddingMemo
 from napari_amil.core.mil.model import AmilModel, embed_all
-from napari_amil.core.settings import RunSettings
 from napari_amil.core.training.augment import augment
 from napari_amil.core.training.checkpoint import (
     flatten_optimiser,

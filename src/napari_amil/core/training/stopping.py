@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from napari_amil.core.settings import TrainingSettings
+from napari_amil.core.base.settings import TrainingSettings
 
 
 def is_enough(bag_losses: Sequence[float], settings: TrainingSettings) -> bool:

@@ -10,7 +10,7 @@ from qtpy.QtCore import QAbstractTableModel, QModelIndex, QObject, QSortFilterPr
 from qtpy.QtGui import QFont
 from qtpy.QtWidgets import QAbstractItemView, QTableView
 
-from napari_amil.core.headings import HEADINGS, heading, shown
+from napari_amil.core.base.headings import HEADINGS, heading, shown
 
 GROUPS = {"Every sample": None, "By patient": "patient", "By label": "label", "By verdict": "verdict"}
 """How rows can be put together."""

@@ -9,7 +9,7 @@ from qtpy.QtCore import QTimer, Signal
 from qtpy.QtGui import QColor
 from qtpy.QtWidgets import QVBoxLayout, QWidget
 
-from napari_amil.core.errors import AmilError
+from napari_amil.core.base.errors import AmilError
 from napari_amil.plugin.cohorts.fields import field_of_file, window_of
 from napari_amil.plugin.cohorts.project import open_project_of
 from napari_amil.plugin.cohorts.scored_folder import typical_side_px

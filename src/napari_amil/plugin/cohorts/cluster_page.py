@@ -18,7 +18,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_amil.core.errors import AmilError
+from napari_amil.core.base.errors import AmilError
 from napari_amil.plugin.cohorts.bag_table import BagFilter, BagModel, fit_height, row_view
 from napari_amil.plugin.cohorts.cell_strip import CellStrip
 from napari_amil.plugin.cohorts.clusters import FoundClusters, read_clusters

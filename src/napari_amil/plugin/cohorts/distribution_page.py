@@ -14,8 +14,8 @@ from napari.components import ViewerModel
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QComboBox, QFileDialog, QFormLayout, QPushButton, QScrollArea, QVBoxLayout, QWidget
 
-from napari_amil.core.errors import AmilError
-from napari_amil.core.exchange.files import replacing
+from napari_amil.core.base.errors import AmilError
+from napari_amil.core.base.files import replacing
 from napari_amil.plugin.cohorts.distributions import Distributions, Look, draw
 from napari_amil.plugin.cohorts.project import open_project_of
 from napari_amil.plugin.colour.colours import score_columns

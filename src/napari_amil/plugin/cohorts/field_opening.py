@@ -10,9 +10,9 @@ from napari.components import ViewerModel
 from napari.layers import Image, Layer, Shapes
 from numpy.typing import NDArray
 
+from napari_amil.core.base.errors import AmilError
+from napari_amil.core.base.types import Cells
 from napari_amil.core.detection.select import Candidates
-from napari_amil.core.errors import AmilError
-from napari_amil.core.types import Cells
 from napari_amil.plugin.cohorts.fields import UNREADABLE, field_of_file
 from napari_amil.plugin.cohorts.scored_folder import file_of, typical_side_px
 from napari_amil.plugin.colour.colours import ColourScale

@@ -17,8 +17,8 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_amil.core.errors import AmilError
-from napari_amil.core.types import ANOMALOUS_Q
+from napari_amil.core.base.errors import AmilError
+from napari_amil.core.base.types import ANOMALOUS_Q
 from napari_amil.plugin.cohorts.cell_table import CellTable
 from napari_amil.plugin.cohorts.conditions import fulfilled, parse_conditions
 from napari_amil.plugin.window.forms import Folded

@@ -7,7 +7,7 @@ from napari.components import ViewerModel
 from qtpy.QtCore import QModelIndex, Qt, Signal
 from qtpy.QtWidgets import QLabel, QVBoxLayout, QWidget
 
-from napari_amil.core.errors import AmilError
+from napari_amil.core.base.errors import AmilError
 from napari_amil.plugin.cohorts.bag_table import BagFilter, BagModel, row_view
 from napari_amil.plugin.cohorts.cell_strip import CellStrip
 from napari_amil.plugin.cohorts.project import open_project_of

@@ -18,10 +18,10 @@ from PIL import Image as PillowImage
 from PIL import UnidentifiedImageError
 from qtpy.QtCore import QCoreApplication, QObject, Signal
 
+from napari_amil.core.base.errors import AmilError
+from napari_amil.core.base.types import Cells
 from napari_amil.core.detection.select import Candidates
-from napari_amil.core.errors import AmilError
 from napari_amil.core.exchange.project import Project, read_project
-from napari_amil.core.types import Cells
 from napari_amil.plugin.colour.colours import CellStyle, ColourScale, default_scale, score_columns
 from napari_amil.plugin.colour.map_colours import with_kinds
 from napari_amil.plugin.layers.layers import make_layer, set_scores, show_scale

@@ -13,8 +13,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from napari_amil.core.errors import AmilError
-from napari_amil.core.exchange.files import read_json
+from napari_amil.core.base.errors import AmilError
+from napari_amil.core.base.files import read_json
 from napari_amil.core.exchange.project import BAGS, CARD, CELLS, Project, read_project
 
 _NEEDED = ("image", "cell_id", "y0", "x0", "y1", "x1")

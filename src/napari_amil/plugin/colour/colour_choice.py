@@ -19,7 +19,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_amil.core.types import ANOMALOUS_Q
+from napari_amil.core.base.types import ANOMALOUS_Q
 from napari_amil.plugin.colour.colours import (
     DIVERGING_MAPS,
     SEQUENTIAL_MAPS,

@@ -11,7 +11,7 @@ from qtpy.QtCore import QPointF, QRectF, QSize, Qt
 from qtpy.QtGui import QBrush, QColor, QFontMetricsF, QLinearGradient, QPainter, QPaintEvent, QPen, QPolygonF
 from qtpy.QtWidgets import QSizePolicy, QWidget
 
-from napari_amil.core.types import ANOMALOUS_Q
+from napari_amil.core.base.types import ANOMALOUS_Q
 from napari_amil.plugin.colour.colours import UNSCORED_RGBA, ColourScale, map_colours
 from napari_amil.plugin.window.theme import Palette, mixed, painter_font, palette
 

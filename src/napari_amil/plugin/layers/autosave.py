@@ -19,7 +19,7 @@ from napari.layers import Image, Layer, Shapes
 from napari.utils.notifications import show_warning
 from qtpy.QtCore import QObject, QTimer, Signal
 
-from napari_amil.core.errors import AmilError
+from napari_amil.core.base.errors import AmilError
 from napari_amil.core.exchange.geojson import read_own
 from napari_amil.plugin.layers.journal import Journal, journal_of
 from napari_amil.plugin.layers.layers import cell_layers

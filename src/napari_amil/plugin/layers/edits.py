@@ -9,7 +9,7 @@ import pandas as pd
 from napari.layers import Shapes
 from numpy.typing import NDArray
 
-from napari_amil.core.types import ANOMALOUS_Q
+from napari_amil.core.base.types import ANOMALOUS_Q
 from napari_amil.plugin.layers.layers import need_record, with_scores
 from napari_amil.plugin.layers.rows import CELL_TYPE, CellRecord, complete, score_names, write_features
 

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from napari.layers import Labels, Shapes
 
+from napari_amil.core.base.errors import AmilError
 from napari_amil.core.detection.select import Candidates
-from napari_amil.core.errors import AmilError
 from napari_amil.core.exchange.labels import cells_of_labels
 from napari_amil.plugin.layers.layers import make_layer
 from napari_amil.plugin.layers.planes import Plane

@@ -10,7 +10,7 @@ import pandas as pd
 from napari.layers import Image, Shapes
 from numpy.typing import NDArray
 
-from napari_amil.core.types import Cells
+from napari_amil.core.base.types import Cells
 from napari_amil.plugin.colour.colours import UNSCORED_RGBA, ColourScale
 from napari_amil.plugin.layers.journal import keep
 from napari_amil.plugin.layers.rows import (

@@ -12,7 +12,7 @@ from napari.components import ViewerModel
 from napari.layers import Image
 from numpy.typing import NDArray
 
-from napari_amil.core.errors import ImageError
+from napari_amil.core.base.errors import ImageError
 from napari_amil.plugin.layers.rows import CellRecord
 
 MIN_SIDE_PX = 32

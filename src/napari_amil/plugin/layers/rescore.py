@@ -11,9 +11,9 @@ import pandas as pd
 from napari.components import ViewerModel
 from napari.layers import Image, Shapes
 
-from napari_amil.core.errors import AmilError
-from napari_amil.core.settings import RunSettings
-from napari_amil.core.types import Cells
+from napari_amil.core.base.errors import AmilError
+from napari_amil.core.base.settings import RunSettings
+from napari_amil.core.base.types import Cells
 from napari_amil.plugin.layers.edits import unscored_rows
 from napari_amil.plugin.layers.layers import cells_of, need_record, set_scores
 from napari_amil.plugin.layers.planes import shown_plane

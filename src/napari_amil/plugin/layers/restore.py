@@ -6,7 +6,7 @@ from datetime import datetime
 
 from qtpy.QtWidgets import QHBoxLayout, QPushButton, QVBoxLayout, QWidget
 
-from napari_amil.core.errors import AmilError
+from napari_amil.core.base.errors import AmilError
 from napari_amil.plugin.layers.autosave import Autosave
 from napari_amil.plugin.window.theme import wrapped
 

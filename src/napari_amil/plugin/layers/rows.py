@@ -15,9 +15,9 @@ from napari.layers import Shapes
 from napari.utils.events import Event
 from numpy.typing import NDArray
 
+from napari_amil.core.base.settings import DetectionSettings, SelectionSettings
+from napari_amil.core.base.types import CELL_COLUMNS, Cells
 from napari_amil.core.detection.select import Candidates
-from napari_amil.core.settings import DetectionSettings, SelectionSettings
-from napari_amil.core.types import CELL_COLUMNS, Cells
 from napari_amil.plugin.colour.colours import ColourScale
 from napari_amil.plugin.layers.paint import paint
 

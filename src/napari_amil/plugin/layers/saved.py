@@ -11,10 +11,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from napari_amil.core.base.errors import AmilError
+from napari_amil.core.base.settings import DetectionSettings, SelectionSettings
+from napari_amil.core.base.types import Cells
 from napari_amil.core.detection.select import Candidates
-from napari_amil.core.errors import AmilError
-from napari_amil.core.settings import DetectionSettings, SelectionSettings
-from napari_amil.core.types import Cells
 from napari_amil.plugin.colour.colours import UNSCORED_RGBA, CellStyle, ColourScale
 from napari_amil.plugin.layers.rows import RECORD, CellRecord
 

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from napari_amil.core.settings import SelectionSettings
+from napari_amil.core.base.settings import SelectionSettings
 from napari_amil.plugin.layers.rows import CELL_TYPE, score_names
 
 

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from napari_amil.core.settings import VerdictSettings
-from napari_amil.core.types import ABSTAIN, ANOMALOUS_Q, UNSEEN
+from napari_amil.core.base.settings import VerdictSettings
+from napari_amil.core.base.types import ABSTAIN, ANOMALOUS_Q, UNSEEN
 from napari_amil.plugin.reasons.words import per_cent
 
 RESEARCH = "For research only."

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from napari_amil.core.types import ANOMALOUS_Q
+from napari_amil.core.base.types import ANOMALOUS_Q
 
 _TITLES = {
     "anomaly_percentile": "Unusualness in %",

@@ -11,9 +11,9 @@ from napari.components import ViewerModel
 from napari.layers import Layer, Shapes
 from numpy.typing import NDArray
 
-from napari_amil.core.errors import AmilError
+from napari_amil.core.base.errors import AmilError
+from napari_amil.core.base.types import Cells
 from napari_amil.core.exchange.geojson import read_geojson
-from napari_amil.core.types import Cells
 from napari_amil.plugin.cohorts.fields import UNREADABLE, field_of_file
 from napari_amil.plugin.layers.rows import PIXEL_EDGE
 from napari_amil.plugin.layers.triangulation import fastest_triangulation

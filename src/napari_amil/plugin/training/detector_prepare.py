@@ -20,9 +20,9 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_amil.core.errors import AmilError
-from napari_amil.core.events import Failed
-from napari_amil.core.settings import DetectorTrainingSettings
+from napari_amil.core.base.errors import AmilError
+from napari_amil.core.base.events import Failed
+from napari_amil.core.base.settings import DetectorTrainingSettings
 from napari_amil.plugin.training.annotation_list import AnnotationList, write_layer
 from napari_amil.plugin.training.annotation_words import hold_out_words, refusal, weak_points
 from napari_amil.plugin.training.plans import DetectorPlan

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from napari_amil.core.errors import AmilError
-from napari_amil.core.settings import DetectorTrainingSettings, RunSettings
+from napari_amil.core.base.errors import AmilError
+from napari_amil.core.base.settings import DetectorTrainingSettings, RunSettings
 
 ABLATION_RUNS = 3
 """How often each fold is trained for a row of the ablation, with other seeds."""

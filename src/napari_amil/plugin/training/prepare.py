@@ -19,8 +19,8 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_amil.core.errors import AmilError
-from napari_amil.core.events import Step
+from napari_amil.core.base.errors import AmilError
+from napari_amil.core.base.events import Step
 from napari_amil.plugin.training.cohort_preview import CohortPreview
 from napari_amil.plugin.training.plans import Plan
 from napari_amil.plugin.training.problems import ProblemList

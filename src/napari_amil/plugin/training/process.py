@@ -7,7 +7,7 @@ from pathlib import Path
 
 import psutil
 
-from napari_amil.core.errors import AmilError
+from napari_amil.core.base.errors import AmilError
 
 NICE = 5
 """How far a training stands back behind the window."""

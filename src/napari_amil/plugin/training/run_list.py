@@ -17,8 +17,8 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_amil.core.errors import AmilError
-from napari_amil.core.events import EVENTS_FILE
+from napari_amil.core.base.errors import AmilError
+from napari_amil.core.base.events import EVENTS_FILE
 from napari_amil.plugin.training.run_registry import RunRegistry
 from napari_amil.plugin.training.run_view import RunView
 from napari_amil.plugin.training.run_words import progress

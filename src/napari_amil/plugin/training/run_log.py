@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from napari_amil.core.events import (
+from napari_amil.core.base.events import (
     EVENTS_FILE,
     ControlDistances,
     Ended,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QTabWidget, QVBoxLayout, QWidget
 
-from napari_amil.core.errors import AmilError
+from napari_amil.core.base.errors import AmilError
 from napari_amil.plugin.training.detector_prepare import DetectorPage
 from napari_amil.plugin.training.plans import DetectorPlan, Plan
 from napari_amil.plugin.training.prepare import PreparePage

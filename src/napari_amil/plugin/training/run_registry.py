@@ -7,7 +7,7 @@ from pathlib import Path
 
 from qtpy.QtCore import QStandardPaths
 
-from napari_amil.core.errors import AmilError
+from napari_amil.core.base.errors import AmilError
 
 _FILE = "runs.json"
 

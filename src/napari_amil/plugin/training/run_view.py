@@ -17,8 +17,8 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_amil.core.errors import AmilError
-from napari_amil.core.settings import RunSettings
+from napari_amil.core.base.errors import AmilError
+from napari_amil.core.base.settings import RunSettings
 from napari_amil.plugin.training.curves import Curves
 from napari_amil.plugin.training.detector_curves import DetectorCurves
 from napari_amil.plugin.training.detector_results import DetectorResults

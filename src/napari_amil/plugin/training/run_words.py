@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from napari_amil.core.settings import RunSettings
+from napari_amil.core.base.settings import RunSettings
 from napari_amil.plugin.training.run_log import RunLog, TrainingLog
 from napari_amil.plugin.training.runs import ABLATION, DETECTOR, Run, Status
 from napari_amil.plugin.training.time_left import duration, seconds_left

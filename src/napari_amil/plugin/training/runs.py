@@ -14,8 +14,8 @@ from typing import Any
 
 from qtpy.QtCore import QFile, QProcess
 
-from napari_amil.core.errors import AmilError
-from napari_amil.core.events import EVENTS_FILE, PAUSE_FILE, PROCESS_FILE, STOP_FILE, Ended, to_dict
+from napari_amil.core.base.errors import AmilError
+from napari_amil.core.base.events import EVENTS_FILE, PAUSE_FILE, PROCESS_FILE, STOP_FILE, Ended, to_dict
 from napari_amil.plugin.training.plans import Wanted, command_line
 from napari_amil.plugin.training.process import find_process, kill_tree, stand_back, write_process
 from napari_amil.plugin.training.run_log import RunLog

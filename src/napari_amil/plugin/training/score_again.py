@@ -9,8 +9,8 @@ from napari.layers import Shapes
 from qtpy.QtCore import QObject, QTimer, Signal
 from qtpy.QtWidgets import QApplication, QWidget
 
-from napari_amil.core.errors import AmilError
-from napari_amil.plugin.score import ScorePanel
+from napari_amil.core.base.errors import AmilError
+from napari_amil.plugin.panels.score import ScorePanel
 
 _WATCH_MS = 100
 _TITLES = {"ScorePanel": "Score cells", "DetectPanel": "Detect cells", "TrainPanel": "Train a model"}

@@ -6,7 +6,7 @@ import math
 from itertools import pairwise
 from statistics import median
 
-from napari_amil.core.settings import RunSettings
+from napari_amil.core.base.settings import RunSettings
 from napari_amil.plugin.training.run_log import RunLog, TrainingLog
 
 _RECENT = 8

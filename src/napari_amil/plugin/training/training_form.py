@@ -7,7 +7,7 @@ from typing import Any
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QComboBox, QFormLayout, QLabel, QVBoxLayout, QWidget
 
-from napari_amil.core.settings import ModelSettings, RunSettings, TrainingSettings
+from napari_amil.core.base.settings import ModelSettings, RunSettings, TrainingSettings
 from napari_amil.plugin.window.forms import Folded, SettingsForm
 
 _SHOWN = {"max_epochs": "Epochs over bags", "cell_epochs": "Epochs over cells"}

@@ -11,7 +11,7 @@ from typing import Any
 from qtpy.compat import isalive
 from qtpy.QtCore import QObject, Signal
 
-from napari_amil.core.errors import AmilError
+from napari_amil.core.base.errors import AmilError
 
 _is_alive: Callable[[QObject], bool] = isalive
 

@@ -11,7 +11,7 @@ from napari.layers import Shapes
 from qtpy.QtCore import QObject, Qt, QTimer
 from qtpy.QtWidgets import QApplication, QDockWidget, QMainWindow
 
-from napari_amil.core.errors import AmilError
+from napari_amil.core.base.errors import AmilError
 from napari_amil.plugin import samples as _samples
 from napari_amil.plugin.layers.selection import keys_of, selection_of
 from napari_amil.plugin.reasons.words import describe

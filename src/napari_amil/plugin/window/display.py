@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import IO
 
-from napari_amil.core.errors import AmilError
+from napari_amil.core.base.errors import AmilError
 
 _START_S = 20.0
 _WITHOUT_OPENGL = {"offscreen", "minimal", "vnc"}

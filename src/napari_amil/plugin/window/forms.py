@@ -8,7 +8,7 @@ from typing import Generic, TypeVar
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QCheckBox, QFormLayout, QLabel, QToolButton, QVBoxLayout, QWidget
 
-from napari_amil.core.settings import Settings
+from napari_amil.core.base.settings import Settings
 from napari_amil.plugin.window.editors import Editor, make_editor
 
 S = TypeVar("S", bound=Settings)

@@ -10,7 +10,7 @@ from typing import Any
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QProgressBar, QPushButton, QVBoxLayout, QWidget
 
-from napari_amil.core.events import Failed, Step
+from napari_amil.core.base.events import Failed, Step
 from napari_amil.plugin.window.background import Background
 from napari_amil.plugin.window.theme import wrapped
 from napari_amil.plugin.window.work import Task

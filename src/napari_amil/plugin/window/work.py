@@ -18,7 +18,7 @@ from typing import Any
 
 from qtpy.QtCore import QCoreApplication, QObject, QProcess, QProcessEnvironment, QTimer, Signal
 
-from napari_amil.core.events import Failed, Step, Warned, from_dict
+from napari_amil.core.base.events import Failed, Step, Warned, from_dict
 
 COMMAND = (sys.executable, "-m", "napari_amil.worker")
 _STDERR_KEPT = 8000

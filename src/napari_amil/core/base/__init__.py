@@ -1,0 +1,1 @@
+"""Errors, events, settings, types and files: what every other package may use."""

@@ -1,0 +1,38 @@
+"""Choose the device once; seed everything."""
+
+from __future__ import annotations
+
+import random
+
+import numpy as np
+import torch
+
+from napari_amil.core.base.errors import DeviceError
+
+
+def pick_device(wanted: str = "auto") -> torch.device:
+    """Return the torch device for ``auto``, ``cpu``, ``cuda`` or ``mps``.
+
+    ``auto`` takes CUDA, then MPS, then the CPU.
+
+    Raises
+    ------
+    DeviceError
+        If the wanted device is not present.
+    """
+    present = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if wanted == "auto":
+        return torch.device(next(name for name, here in present.items() if here))
+    if wanted not in present:
+        raise DeviceError(f"There is no device called '{wanted}'; choose auto, cpu, cuda or mps.")
+    if not present[wanted]:
+        found = ", ".join(name for name, here in present.items() if here)
+        raise DeviceError(f"No '{wanted}' device was found here (found: {found}); choose auto.")
+    return torch.device(wanted)
+
+
+def seed_everything(seed: int) -> None:
+    """Seed Python, NumPy and torch on all devices."""
+    random.seed(seed)
+    np.random.seed(seed % 2**32)  # noqa: NPY002 - libraries below us may use the global state
+    torch.manual_seed(seed)

@@ -1,0 +1,32 @@
+"""Import what not everybody installs, or say which extra brings it."""
+
+from __future__ import annotations
+
+import importlib
+from types import ModuleType
+
+from napari_amil.core.base.errors import MissingExtraError
+
+EXTRAS = {
+    "anndata": "h5ad",
+    "lightning_fabric": "fabric",
+    "pyarrow": "parquet",
+    "umap": "umap",
+    "weasyprint": "pdf",
+    "zarr": "large",
+}
+"""Which extra of this program installs an optional package."""
+
+
+def optional(package: str) -> ModuleType:
+    """Return an optional package.
+
+    Raises
+    ------
+    MissingExtraError
+        Naming the extra to install.
+    """
+    try:
+        return importlib.import_module(package)
+    except ImportError as error:
+        raise MissingExtraError(package, EXTRAS[package]) from error

@@ -1,0 +1,1 @@
+"""From images and cohorts to instances: cells found, measured and cropped."""

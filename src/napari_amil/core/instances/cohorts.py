@@ -1,0 +1,267 @@
+"""Many bags: every image is read once, every cell is looked at once, one bad image stops nothing."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_amil.core.base.errors import AmilError, ImageError
+from napari_amil.core.base.events import Event, Failed, Step
+from napari_amil.core.base.types import Bag, Cells, Cohort
+from napari_amil.core.cohort.folds import split
+from napari_amil.core.cohort.levels import at_level
+from napari_amil.core.cohort.readers import read_cohort
+from napari_amil.core.images.fields import Field, is_large, open_field
+from napari_amil.core.images.read import ImageSource, find_images, locate
+from napari_amil.core.instances.blocks import Seen
+from napari_amil.core.instances.fields import Recipe, detect_seen, recipe_for, see, without_steps
+
+PerCell = Callable[[Seen, Cells, Recipe], NDArray[Any] | Generator[Event, None, NDArray[Any]]]
+"""Turns the cells of one field into one row of values each, at once or saying how far it is."""
+
+
+@dataclass(frozen=True, eq=False)
+class Source:
+    """Bags, and where their images lie.
+
+    Parameters
+    ----------
+    cohort
+        The bags; those without cells are detected on the way.
+    files
+        ``image name -> (path, page)``.
+    """
+
+    cohort: Cohort
+    files: dict[str, tuple[Path, int]]
+
+
+@dataclass(frozen=True, eq=False)
+class Gathered:
+    """The cells of a cohort, each once, with one row of values.
+
+    Parameters
+    ----------
+    cohort
+        The bags that hold a cell, now with their cells.
+    values
+        ``(n_cells, ...)`` what was wanted of each cell.
+    rows
+        For each bag the rows of ``values``: images in the order of ``bag.cells``.
+    """
+
+    cohort: Cohort
+    values: NDArray[Any]
+    rows: tuple[NDArray[np.int64], ...]
+
+    @property
+    def images(self) -> NDArray[np.str_]:
+        """Image of each stored cell, ``(n_cells,)``."""
+        names = np.full(len(self.values), "", dtype=object)
+        for bag, rows in zip(self.cohort, self.rows, strict=True):
+            names[rows] = np.repeat(list(bag.cells), [len(cells) for cells in bag.cells.values()])
+        return names.astype(np.str_)
+
+    @property
+    def boxes(self) -> NDArray[np.float32]:
+        """Box of each stored cell, ``(n_cells, 4)``."""
+        boxes = np.full((len(self.values), 4), np.nan, dtype=np.float32)
+        for bag, rows in zip(self.cohort, self.rows, strict=True):
+            boxes[rows] = np.concatenate([cells.boxes for cells in bag.cells.values()])
+        return boxes
+
+
+def open_source(inputs: Sequence[Path], control: str) -> Source:
+    """Return the bags of a cohort, or one bag per image where the inputs are loose images.
+
+    One ``.csv`` file is a cell list; one folder whose images all lie two or three folders deep is a
+    folder cohort; anything else is loose images. There need be no control among the bags.
+    """
+    if len(inputs) == 1 and inputs[0].suffix.lower() == ".csv":
+        return cohort_source(read_cohort(inputs[0], control, to_score=True))
+    found = find_images(inputs)
+    if len(inputs) == 1 and inputs[0].is_dir() and all(source.name.count("/") in {2, 3} for source in found):
+        return cohort_source(read_cohort(inputs[0], control, to_score=True))
+    bags = tuple(Bag(source.name, source.name, (source.name,)) for source in found)
+    return Source(Cohort(".", bags, (control,), control), _files(found))
+
+
+def cohort_source(cohort: Cohort) -> Source:
+    """Return the source of a cohort whose image names are relative to its root."""
+    names = dict.fromkeys(image for bag in cohort for image in bag.images)  # a set has no lasting order
+    return Source(cohort, {name: locate(Path(cohort.root), name) for name in names})
+
+
+def _files(sources: Sequence[ImageSource]) -> dict[str, tuple[Path, int]]:
+    return {source.name: (source.path, source.page) for source in sources}
+
+
+def gather(source: Source, recipe: Recipe, per_cell: PerCell) -> Generator[Event, None, Gathered]:
+    """Apply ``per_cell`` to every cell of every image; yield a `Step` per image.
+
+    The bags of the source are samples; those of the result are what the settings call a bag.
+    An image that cannot be used gives a `Failed` and its bag goes on without it; a bag that ends
+    without a cell gives a `Failed` and is left out.
+
+    Raises
+    ------
+    AmilError
+        If no bag is left.
+    """
+    cohort = at_level(source.cohort, recipe.settings.bag_level)
+    images = sorted({image for bag in cohort for image in bag.images}, key=list(source.files).index)
+    bags, places = list(cohort), _places(cohort)
+    parts: list[NDArray[Any]] = []
+    rows: dict[str, dict[str, NDArray[np.int64]]] = {bag.bag: {} for bag in bags}
+    found: dict[str, dict[str, Cells]] = {bag.bag: {} for bag in bags}
+    n_rows = 0
+    for number, image in enumerate(images):
+        yield Step("images", number, len(images), image)
+        try:
+            given, owners = places[image]
+            cells, values = yield from _of_image(image, source.files[image], given, (recipe, per_cell))
+            if given is None:
+                owners = [(bag, cells, np.arange(len(cells))) for bag, _, _ in owners]
+            parts.append(values)
+        except AmilError as error:
+            yield Failed(image, str(error))
+            continue
+        for bag, own, index in owners:
+            rows[bag][image], found[bag][image] = index + n_rows, own
+        n_rows += len(cells)
+    yield Step("images", len(images), len(images), "All images read")
+    kept = [bag.with_cells(found[bag.bag]) for bag in bags if sum(map(len, found[bag.bag].values()))]
+    lost = {bag.bag for bag in bags if bag.images != (bag.bag,)} - {bag.bag for bag in kept}
+    for name in sorted(lost):
+        yield Failed(name, f"The bag '{name}' is left out, since none of its images gave a cell.")
+    if not kept:
+        raise AmilError("No image could be used, so there is nothing to do; the reasons are listed above.")
+    bag_rows = tuple(np.concatenate(list(rows[bag.bag].values())) for bag in kept)
+    return Gathered(replace(cohort, bags=tuple(kept)), np.concatenate(parts), bag_rows)
+
+
+def without_cut_cells(gathered: Gathered) -> Gathered:
+    """Return the bags without cells that the border of an image cuts: half a cell is unlike any whole one.
+
+    Raises
+    ------
+    AmilError
+        If no bag keeps a cell.
+    """
+    bags, rows = [], []
+    for bag, own in zip(gathered.cohort, gathered.rows, strict=True):
+        whole = {image: ~cells.touches_border for image, cells in bag.cells.items()}
+        kept = own[np.concatenate(list(whole.values()))]
+        if len(kept):
+            cells = {image: cells.take(whole[image]) for image, cells in bag.cells.items()}
+            types = {image: names[whole[image]] for image, names in bag.cell_type.items()}
+            bags.append(replace(bag, cells=cells, cell_type=types))
+            rows.append(kept)
+    if not bags:
+        raise AmilError(
+            "The border of its image cuts every cell, so there is nothing to do; use larger fields."
+        )
+    return replace(gathered, cohort=replace(gathered.cohort, bags=tuple(bags)), rows=tuple(rows))
+
+
+Owners = list[tuple[str, Cells, NDArray[np.int64]]]
+"""Which bags hold cells of an image: name, their cells, and which of the image's cells these are."""
+
+
+def _places(cohort: Cohort) -> dict[str, tuple[Cells | None, Owners]]:
+    """Return for each image its distinct cells, None where they must be detected, and who holds them."""
+    owners: dict[str, Owners] = {}
+    for bag in cohort:
+        for image in bag.images:
+            own = bag.cells.get(image, Cells(np.zeros((0, 4), np.float32)))
+            owners.setdefault(image, []).append((bag.bag, own, np.zeros(0, np.int64)))
+    places: dict[str, tuple[Cells | None, Owners]] = {}
+    for image, holders in owners.items():
+        distinct, index = _distinct([own for _, own, _ in holders])
+        if not len(distinct):
+            places[image] = None, holders
+            continue
+        ends = np.cumsum([len(own) for _, own, _ in holders])[:-1]
+        parts = np.split(index, ends)
+        places[image] = distinct, [(b, own, i) for (b, own, _), i in zip(holders, parts, strict=True)]
+    return places
+
+
+def _distinct(parts: Sequence[Cells]) -> tuple[Cells, NDArray[np.int64]]:
+    """Return cells that differ in box or outline, and which of them each given cell is."""
+    boxes = np.concatenate([part.boxes for part in parts])
+    outlines = [outline for part in parts for outline in part.outlines]
+    numbers: dict[bytes, int] = {}
+    drawn = [numbers.setdefault(outline.tobytes(), len(numbers)) for outline in outlines]
+    keys = np.column_stack([boxes.astype(np.float64), drawn])
+    _, first, index = np.unique(keys, axis=0, return_index=True, return_inverse=True)
+    cut = np.concatenate([part.touches_border for part in parts])
+    cells = Cells(boxes[first], tuple(outlines[row] for row in first), touches_border=cut[first])
+    return cells, index.ravel().astype(np.int64)
+
+
+def _of_image(
+    image: str, place: tuple[Path, int], given: Cells | None, work: tuple[Recipe, PerCell]
+) -> Generator[Event, None, tuple[Cells, NDArray[Any]]]:
+    """Return the cells of an image, found where none are given, and what is wanted of each."""
+    recipe, per_cell = work
+    with open_field(*place) as field:
+        here = yield from recipe_for(recipe, place[0], image)
+        if given is not None:
+            _check_boxes(image, given, field)
+        if given is None:
+            here.bundle.need_detector()
+        seen, large = see(field, here), is_large(field.shape)
+        cells = given
+        if cells is None:
+            candidates = yield from without_steps(detect_seen(seen, here), image, but_keep=large)
+            cells = candidates.select(here.settings.selection)
+        if not len(cells):
+            raise ImageError(
+                f"No cell was found in '{image}'; check that it is a smear, or lower the threshold."
+            )
+        values = per_cell(seen, cells, here)
+        if isinstance(values, Generator):
+            values = yield from without_steps(values, image, but_keep=large)
+        return cells, values
+
+
+def _check_boxes(image: str, cells: Cells, field: Field) -> None:
+    """Refuse boxes that lie outside their image."""
+    height, width = field.shape
+    outside = (
+        (cells.boxes[:, 0] >= height) | (cells.boxes[:, 1] >= width) | (cells.boxes[:, 2:] <= 0).any(axis=1)
+    )
+    if outside.any():
+        raise ImageError(
+            f"{int(outside.sum())} boxes of '{image}' lie outside its {width} x {height} pixels; "
+            "check that the table belongs to these images."
+        )
+
+
+def cohort_hash(gathered: Gathered) -> str:
+    """Return a short hash of which cells of which images made up which bags."""
+    digest = hashlib.sha256()
+    for bag in gathered.cohort:
+        digest.update(f"{bag.bag}\0{bag.patient}\0{bag.label}".encode())
+        for image, cells in bag.cells.items():
+            digest.update(image.encode() + cells.boxes.tobytes())
+    return digest.hexdigest()[:16]
+
+
+def sources_by_fold(source: Source, held_out_fold: int) -> tuple[Source, Source]:
+    """Return training and test part of a source whose bags have folds.
+
+    Raises
+    ------
+    CohortError
+        If a bag has no fold, or one of the two parts would be empty.
+    """
+    train, test = split(source.cohort, held_out_fold)
+    return replace(source, cohort=train), replace(source, cohort=test)

@@ -1,0 +1,136 @@
+"""How far some control smears lie from those that a model was trained on, in a few sentences."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from napari_amil.core.base.types import Cells
+from napari_amil.core.images.fields import sampled_pixels
+from napari_amil.core.images.normalise import stain_density
+from napari_amil.core.instances.blocks import Seen
+from napari_amil.core.instances.fields import Recipe
+from napari_amil.core.model.scorer import Scorer
+
+_USUAL_SHARE = 0.05
+_CLEAR_SHARE = 0.10  # share of p < 0.05 among controls from which on the old p-values mislead
+_CLEAR_FACTOR = 1.5  # on their distances
+_CLEAR_DEVIATION = 2.0  # deviations between the fields of the training
+_MEASURES = {"density": "density", "diameter": "diameter_px", "focus": "focus"}
+"""What is compared of fields, and what it is called in the card of a bundle."""
+
+
+class FieldNotes:
+    """Notes stain and cell size of every field on the way through a `gather`.
+
+    Parameters
+    ----------
+    per_cell
+        What is wanted of each cell.
+    """
+
+    def __init__(self, per_cell: Callable[[Seen, Cells, Recipe], NDArray[Any]]) -> None:
+        self.per_cell = per_cell
+        self.fields: list[tuple[float, float]] = []
+
+    def __call__(self, seen: Seen, cells: Cells, recipe: Recipe) -> NDArray[Any]:
+        """Return what is wanted of the cells of one field."""
+        values = self.per_cell(seen, cells, recipe)
+        sides = cells.boxes[:, 2:] - cells.boxes[:, :2]
+        diameter = float(np.median(np.sqrt(sides.prod(axis=1))))
+        self.fields.append((float(stain_density(sampled_pixels(seen.field))[1]), diameter))
+        return values
+
+    def summary(self) -> dict[str, list[float]]:
+        """Return median and deviation over the fields of ``density`` (optical, green) and ``diameter_px``."""
+        values = np.array(self.fields)
+        centre, spread = np.median(values, axis=0), values.std(axis=0)
+        names = ("density", "diameter_px")
+        return {n: [float(m), float(s)] for n, m, s in zip(names, centre, spread, strict=True)}
+
+
+def drift(
+    scorer: Scorer,
+    cells: tuple[Tensor, NDArray[Any]],
+    fields: Mapping[str, list[float]],
+    trained: Mapping[str, list[float]] | None,
+) -> dict[str, float]:
+    """Return how control cells and their fields differ from those of the training.
+
+    Parameters
+    ----------
+    scorer
+        The model as it was.
+    cells
+        Embeddings ``(n, n_views, k)`` and measurements ``(n, n_measurements)`` of the control cells.
+    fields, trained
+        `FieldNotes.summary` of their fields, and of those of the training.
+
+    Returns
+    -------
+    dict
+        ``share_p05``: share of the cells with p < 0.05 in the model as it was (0.05 if nothing differs);
+        ``distance``, ``density``, ``diameter``, ``focus``: factors on their distances, stain, size and
+        sharpness; and ``density_deviations``, ``diameter_deviations``, ``focus_deviations``: the same in
+        deviations between the fields of the training. NaN where the bundle does not tell.
+    """
+    latents, measurements = cells
+    anomaly = scorer.anomaly(scorer.gaussian.distance(latents).numpy(), measurements)
+    found = {
+        "share_p05": float((scorer.calibration.p_value(anomaly) < _USUAL_SHARE).mean()),
+        "distance": float(anomaly.mean()) / scorer.calibration.center,
+    }
+    for name, key in _MEASURES.items():
+        centre, spread = (trained or {}).get(key, [float("nan")] * 2)
+        here = fields.get(key, [float("nan")])[0]
+        found[name] = here / centre
+        found[f"{name}_deviations"] = (here - centre) / max(spread, 1e-9)
+    return found
+
+
+def drift_sentences(found: Mapping[str, float]) -> list[str]:
+    """Return what `drift` found, and what it means."""
+    told = [
+        f"In the model as it was, {found['share_p05']:.0%} of these control cells have p < 0.05 (5% would be "
+        f"usual), and their distances are {found['distance']:.2f} times those of its own controls."
+    ]
+    if np.isfinite(found["density"]):
+        told.append(
+            f"Stain: {found['density']:.2f} times the optical density of the training's fields "
+            f"({found['density_deviations']:+.1f} deviations between those). "
+            f"Size: {found['diameter']:.2f} times as many pixels across "
+            f"({found['diameter_deviations']:+.1f} deviations). Both are evened out before scoring."
+        )
+    told.append(_focus_sentence(found))
+    if differs(found):
+        told.append("They differ clearly: score smears of this kind with the calibrated model only.")
+    else:
+        told.append("They resemble the controls of the training.")
+    return told
+
+
+def differs(found: Mapping[str, float]) -> bool:
+    """Tell whether control cells differ clearly from those of the training."""
+    fields_apart = max(abs(np.nan_to_num(found[f"{name}_deviations"])) for name in _MEASURES)
+    cells_apart = max(found["distance"], 1 / found["distance"])
+    return bool(
+        found["share_p05"] > _CLEAR_SHARE or cells_apart > _CLEAR_FACTOR or fields_apart > _CLEAR_DEVIATION
+    )
+
+
+def _focus_sentence(found: Mapping[str, float]) -> str:
+    """Return how sharp these controls are beside those of the training."""
+    if not np.isfinite(found["focus"]):
+        return "Focus: not known for this model, which brings no pictures of its control cells."
+    apart = found["focus_deviations"]
+    told = (
+        f"Focus: edges {found['focus']:.2f} times as sharp as those of the training's control cells "
+        f"({apart:+.1f} deviations between its images). "
+    )
+    if apart < -_CLEAR_DEVIATION:
+        return f"{told}These smears are blurred, which nothing evens out: focus anew before a cell is judged."
+    return f"{told}Focus is not evened out before scoring."

@@ -1,0 +1,190 @@
+"""One field: from pixels to cells, and from cells to what the encoder sees."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from napari_amil.core.base.events import Event, Result, Step, Warned, translated
+from napari_amil.core.base.settings import RunSettings
+from napari_amil.core.base.types import Cells, Image
+from napari_amil.core.detection.predict import find_in_view, roi_maps
+from napari_amil.core.detection.select import Candidates
+from napari_amil.core.detection.view import View, view_of
+from napari_amil.core.images.crops import extract_crops
+from napari_amil.core.images.fields import Field, as_field, pixel_um_of
+from napari_amil.core.images.foreground import REFERENCE_DIAMETER_PX
+from napari_amil.core.instances.blocks import Seen, blocks
+from napari_amil.core.instances.neighbours import among_neighbours
+from napari_amil.core.mil.encoder import scale_roi_maps
+from napari_amil.core.mil.instances import with_measurements
+from napari_amil.core.model.bundle import Bundle
+from napari_amil.core.morphology.masks import GRID
+from napari_amil.core.morphology.measures import measure
+
+
+@dataclass(frozen=True, eq=False)
+class Recipe:
+    """What turns a field into cells and instances: a bundle, the user's settings and a device.
+
+    Normalisation, crops, the model and what makes a bag are always those of the bundle: its tensors
+    were trained with them. Detection and selection are the user's.
+    """
+
+    bundle: Bundle
+    settings: RunSettings
+    device: torch.device
+
+    @classmethod
+    def of(cls, bundle: Bundle, settings: RunSettings | None, device: torch.device) -> Recipe:
+        """Return the recipe, with the bundle's own settings where tensors depend on them."""
+        trained = bundle.settings
+        fixed = {name: getattr(trained, name) for name in ("normalisation", "crop", "model", "bag_level")}
+        if bundle.scorer is not None:
+            bundle.scorer.model.to(device)
+        return cls.for_training(bundle, (settings or trained).model_copy(update=fixed), device)
+
+    @classmethod
+    def for_training(cls, bundle: Bundle, settings: RunSettings, device: torch.device) -> Recipe:
+        """Return the recipe of a training: the detector is the bundle's, every setting the user's."""
+        if bundle.detector is not None:
+            bundle.detector.to(device, memory_format=torch.channels_last)
+        return cls(bundle, settings, device)
+
+    def at_pixel_size(self, pixel_um: float | None) -> Recipe:
+        """Return the recipe for images whose pixels have this side in micrometres, None if not known.
+
+        A cell diameter in micrometres becomes one in pixels; one that is set in pixels stays.
+        """
+        wanted = self.settings.detection
+        if wanted.cell_diameter_um is None or wanted.cell_diameter_px or not pixel_um:
+            return self
+        known = wanted.model_copy(update={"cell_diameter_px": wanted.cell_diameter_um / pixel_um})
+        return replace(self, settings=self.settings.model_copy(update={"detection": known}))
+
+
+def recipe_for(recipe: Recipe, path: Path, image: str) -> Generator[Event, None, Recipe]:
+    """Return the recipe for the image in a file, whose pixel size counts if the settings need it."""
+    wanted = recipe.settings.detection
+    if wanted.cell_diameter_um is None or wanted.cell_diameter_px:
+        return recipe
+    pixel_um = pixel_um_of(path)
+    if pixel_um is None:
+        yield Warned(
+            f"{image}: the file does not say how large a pixel is, so that the cell diameter is estimated; "
+            "set 'cell_diameter_px' to give it."
+        )
+    return recipe.at_pixel_size(pixel_um)
+
+
+def detect_field(image: Image, recipe: Recipe) -> Generator[Event, None, Candidates]:
+    """Find every candidate cell of one field ``(height, width, 3)``: the expensive step."""
+    return (yield from detect_in(as_field(image), recipe))
+
+
+def detect_in(field: Field, recipe: Recipe) -> Generator[Event, None, Candidates]:
+    """Find every candidate cell of a field of any size; a large one is read tile by tile."""
+    recipe.bundle.need_detector()
+    yield Step("normalise", 0, 1, "Evening out background and stain")
+    return (yield from detect_seen(see(field, recipe), recipe))
+
+
+def detect_seen(seen: Seen, recipe: Recipe) -> Generator[Event, None, Candidates]:
+    """Find every candidate cell of a field that has been normalised."""
+    detector = recipe.bundle.need_detector()
+    return (yield from find_in_view(detector, seen.view, recipe.settings.detection, recipe.device))
+
+
+def see(image: Image | Field | Seen, recipe: Recipe) -> Seen:
+    """Return an image or field of any size normalised, its cells at the scale of the networks."""
+    if isinstance(image, Seen):
+        return image
+    field, settings = as_field(image), recipe.settings
+    return Seen(field, view_of(field, settings.detection, settings.normalisation))
+
+
+def without_steps(
+    work: Generator[Event, None, Result], image: str, but_keep: bool = False
+) -> Generator[Event, None, Result]:
+    """Run the work on one image among many; pass on warnings, with its name, and no steps.
+
+    ``but_keep`` passes on the steps too, for an image that takes long.
+    """
+
+    def named(event: Event) -> Event | None:
+        if isinstance(event, Warned):
+            return Warned(f"{image}: {event.message}")
+        return event if but_keep else None
+
+    return (yield from translated(work, named))
+
+
+def field_instances(image: Image | Field | Seen, cells: Cells, recipe: Recipe) -> NDArray[Any]:
+    """Return what the encoder sees of each cell.
+
+    Returns
+    -------
+    ``(n_cells, 3, size, size)`` uint8 crops, or ``(n_cells, channels, 14, 14)`` float16 RoI maps,
+    as the model of the recipe wants them; with measurements where it embeds these too
+    (`napari_amil.core.mil.instances.with_measurements`).
+    """
+    measured = recipe.settings.model.measured
+    return in_order(list(instance_blocks(see(image, recipe), cells, recipe, measured=measured)))
+
+
+def measured_instances(image: Image | Field | Seen, cells: Cells, recipe: Recipe) -> NDArray[Any]:
+    """Return what the encoder sees of each cell, and its measurements, whether or not it embeds these."""
+    return in_order(list(instance_blocks(see(image, recipe), cells, recipe, measured=True)))
+
+
+def instance_blocks(
+    seen: Seen, cells: Cells, recipe: Recipe, *, measured: bool
+) -> Iterator[tuple[NDArray[np.int64], NDArray[Any]]]:
+    """Yield which cells these are, and what the encoder sees of them (`field_instances`), block by block.
+
+    Of a large field only the pixels around the cells of one block are in memory; the RoI maps of all its
+    cells are, 25 kB each, since they may be scaled over the field.
+    """
+    settings, view = recipe.settings, seen.view
+    if measured:
+        cells = among_neighbours(seen, cells, recipe.bundle, settings)
+    maps = _roi_maps(view, cells, recipe) if settings.model.instance == "roi" else None
+    if maps is not None and not measured:
+        yield np.arange(len(cells)), maps
+        return
+    crop_px = REFERENCE_DIAMETER_PX / view.scale
+    reach_px = max(settings.crop.field * crop_px, GRID.field * view.diameter_px) / 2
+    for block in blocks(view, cells, reach_px):
+        if maps is None:
+            crops = extract_crops(block.normalised, block.cells.boxes, crop_px, settings.crop)
+            pixels = np.asarray((crops * 255).round(), dtype=np.uint8)
+        else:
+            pixels = maps[block.rows]
+        if measured:
+            pixels = with_measurements(pixels, measure(block.normalised, block.cells, view.diameter_px))
+        yield block.rows, pixels
+
+
+def in_order(found: Sequence[tuple[NDArray[np.int64], NDArray[Any]]]) -> NDArray[Any]:
+    """Return the values of the cells of all blocks in the order of the cells."""
+    if len(found) == 1:
+        return found[0][1]
+    rows, values = (np.concatenate(column) for column in zip(*found, strict=True))
+    return np.asarray(values[np.argsort(rows)])
+
+
+def _roi_maps(view: View, cells: Cells, recipe: Recipe) -> NDArray[Any]:
+    """Return RoI maps, scaled to -1..1 over the field if the model wants that."""
+    tile_px = recipe.settings.detection.tile_px
+    maps = torch.from_numpy(
+        roi_maps(recipe.bundle.need_detector(), view, cells.boxes, recipe.device, tile_px)
+    )
+    if recipe.settings.model.roi_scaling:
+        maps = scale_roi_maps(maps, torch.zeros(len(maps), dtype=torch.int64))
+    return np.asarray(maps.to(torch.float16).numpy())

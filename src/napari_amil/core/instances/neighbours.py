@@ -1,0 +1,40 @@
+"""Boxes that somebody listed get the outlines of the cells in them, and those that lie around."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from napari_amil.core.base.events import drain
+from napari_amil.core.base.settings import RunSettings
+from napari_amil.core.base.types import Cells
+from napari_amil.core.detection.precision import box_iou
+from napari_amil.core.detection.predict import find_in_view
+from napari_amil.core.images.fields import is_large
+from napari_amil.core.instances.blocks import Seen
+from napari_amil.core.model.bundle import Bundle
+from napari_amil.core.morphology.masks import has_outline
+
+_SAME_CELL = 0.5  # intersection over union of boxes
+
+
+def among_neighbours(seen: Seen, cells: Cells, bundle: Bundle, settings: RunSettings) -> Cells:
+    """Return listed boxes with the outlines of the cells found in them, and all other cells as `others`.
+
+    A list seldom holds all cells of a field, and where two overlap, neither can be measured without
+    the other. Boxes in which no cell is found, and cells of which any has an outline, stay as they are,
+    as do all where there is no detector or the field does not fit into memory.
+    """
+    if bundle.detector is None or has_outline(cells).any() or is_large(seen.view.shape):
+        return cells
+    device = next(bundle.detector.parameters()).device
+    candidates = drain(find_in_view(bundle.detector, seen.view, settings.detection, device))
+    found = candidates.select(settings.selection)
+    if not len(found):
+        return cells
+    shared = box_iou(cells.boxes, found.boxes)
+    best = np.where(shared.max(axis=1) >= _SAME_CELL, shared.argmax(axis=1), -1)
+    drawn = [found.outlines[i] if i >= 0 else own for i, own in zip(best, cells.outlines, strict=True)]
+    rest = (found.outlines[i] for i in np.setdiff1d(np.arange(len(found)), best))
+    return replace(cells, outlines=tuple(drawn), others=(*cells.others, *rest))

@@ -1,0 +1,1 @@
+"""Model files (bundles) and the scorer inside them."""

@@ -1,0 +1,1 @@
+"""Reports of samples as HTML pages."""

@@ -1,0 +1,251 @@
+"""A scored folder to what is novel in it: clusters, their cells, candidate classes for a next training."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from PIL import Image as PillowImage
+
+from napari_amil.core.base.errors import AmilError
+from napari_amil.core.base.events import Event, Step
+from napari_amil.core.base.files import replacing
+from napari_amil.core.base.types import ANOMALOUS_Q, Image
+from napari_amil.core.evaluation.clusters import (
+    NONE,
+    PLACE,
+    Clusters,
+    ClusterSettings,
+    cell_features,
+    cluster_table,
+    find_clusters,
+    looked_at,
+    main_components,
+    patient_table,
+    truth_table,
+    unseen_agreement,
+    unusual_cells,
+)
+from napari_amil.core.evaluation.figures import COLOURS, panels, save_figure
+from napari_amil.core.evaluation.groups import compare_groups, per_patient
+from napari_amil.core.evaluation.layouts import neighbour_plane, plane
+from napari_amil.core.exchange.project import Project
+from napari_amil.core.exchange.tables import load_table, write_table
+from napari_amil.core.studies.pictures import Fields, cell_sheet, distance_caption
+
+EXPLORATION = "exploration"
+"""Folder in that of a project for what was found in it."""
+_N_SHOWN = 32
+_KEY = ["bag", "image", "cell_id"]
+
+
+@dataclass(frozen=True, eq=False)
+class Exploration:
+    """What is novel in a scored cohort.
+
+    Parameters
+    ----------
+    table
+        One line per cluster (`cluster_table`).
+    patients
+        Share of the cells of each patient in each cluster.
+    clusters
+        Of every cell.
+    """
+
+    table: pd.DataFrame
+    patients: pd.DataFrame
+    clusters: Clusters
+
+
+def explore_project(
+    project: Project, settings: ClusterSettings, out: Path, *, pictures: bool = True
+) -> Generator[Event, None, Exploration]:
+    """Find clusters of unusual cells and write them into ``out``.
+
+    ``clusters.csv`` has a line per cluster, ``patients.csv`` their size in each patient, ``cells.csv`` the
+    cluster and the place on the map of every cell, ``bags.csv`` the bags, the most novel first;
+    ``figures`` the map and, for each cluster, the cells in its middle side by side.
+
+    Parameters
+    ----------
+    pictures
+        Draw the figures, for which the images are read.
+
+    Raises
+    ------
+    AmilError
+        If too few cells are unusual, or a file cannot be written.
+    """
+    yield Step("explore", 0, 1, "Looking for clusters")
+    chosen = looked_at(project.cells, project.bags, project.classes, settings)
+    features = cell_features(project.cells, project.embeddings, chosen)
+    clusters = find_clusters(project.cells, features, chosen, settings.min_cells)
+    clusters = replace(clusters, place=plane(project.embeddings))
+    components = main_components(features, chosen)
+    table = cluster_table(project.cells, project.bags, clusters, project.classes, components)
+    patients = patient_table(project.cells, project.bags, clusters)
+    placed = project.cells[["bag", "cell_id", *PLACE]].assign(
+        cluster=clusters.label,
+        centre_distance=clusters.distance,
+        map_x=clusters.place[:, 0],
+        map_y=clusters.place[:, 1],
+    )
+    write_table(table, out / "clusters.csv")
+    write_table(patients, out / "patients.csv")
+    write_table(placed, out / "cells.csv")
+    write_table(project.bags.sort_values("novelty_p", kind="stable"), out / "bags.csv")
+    if pictures:
+        yield from _draw(project, clusters, out / "figures")
+    return Exploration(table, patients, clusters)
+
+
+def _draw(project: Project, clusters: Clusters, folder: Path) -> Generator[Event, None, None]:
+    """Write the map and the cells of every cluster."""
+    save_figure(_map(clusters), folder / "map")
+    fields = Fields(project)
+    for number, cluster in enumerate(clusters.numbers):
+        yield Step("explore", number, len(clusters.numbers), f"Cells of cluster {cluster}")
+        sheet = yield from cluster_sheet(project, clusters, cluster, fields)
+        if sheet is not None:
+            with replacing(folder / f"cluster-{cluster}.png") as partial:
+                PillowImage.fromarray(sheet).save(partial, format="PNG")
+
+
+def read_exploration(project: Project, folder: Path) -> Exploration:
+    """Return what `explore_project` wrote into ``folder``.
+
+    Raises
+    ------
+    AmilError
+        If there is nothing, or it was found in other cells than those of the project.
+    """
+    if not (folder / "cells.csv").exists():
+        raise AmilError(f"'{folder}' holds no clusters; find them first.")
+    cells = load_table(folder / "cells.csv")
+    known = cells[_KEY].astype({"bag": str, "image": str})
+    own = project.cells[_KEY].astype({"bag": str, "image": str})
+    if not np.array_equal(known.to_numpy(object), own.to_numpy(object)):
+        raise AmilError(f"The clusters in '{folder}' are of other cells; find them again.")
+    place = cells[["map_x", "map_y"]].to_numpy(np.float64)
+    clusters = Clusters(
+        cells["cluster"].to_numpy(np.int64), place, cells["centre_distance"].to_numpy(np.float64)
+    )
+    return Exploration(load_table(folder / "clusters.csv"), load_table(folder / "patients.csv"), clusters)
+
+
+def find_exploration(project: Project, folder: Path) -> Exploration | None:
+    """Return what was found in a project in ``folder``; None if nothing was, or in other cells."""
+    try:
+        return read_exploration(project, folder / EXPLORATION)
+    except AmilError:
+        return None
+
+
+def write_map(project: Project, path: Path, layout: str = "tsne") -> None:
+    """Write the places ``(n_cells, 2)`` of all cells by t-SNE or UMAP as ``.npy``.
+
+    Of more than 20,000 cells the usual ones are thinned before they are laid out, unusual ones never.
+
+    Raises
+    ------
+    AmilError
+        As `neighbour_plane`.
+    """
+    rare = unusual_cells(project.cells, ClusterSettings())
+    place = neighbour_plane(project.embeddings, rare, layout)
+    with replacing(path) as partial, partial.open("wb") as stream:
+        np.save(stream, place.astype(np.float32), allow_pickle=False)
+
+
+def compare_with_truth(
+    project: Project, found: Exploration, truth: str, unseen: str | None, out: Path
+) -> pd.DataFrame:
+    """Write how the clusters agree with the true types of cells into ``truth.csv``, and return it.
+
+    Parameters
+    ----------
+    truth
+        Column with the true types.
+    unseen
+        A class that the training never saw: then its abnormal types are looked for.
+
+    Raises
+    ------
+    AmilError
+        If the types are not known, or no bag is of this class.
+    """
+    labels = project.cells["bag"].map(project.bags.set_index("bag")["label"])
+    if unseen is None:
+        table = truth_table(project.cells, found.clusters, truth)
+    else:
+        table = unseen_agreement(project.cells, labels, found.clusters, truth, unseen)
+    write_table(table, out / "truth.csv")
+    return table
+
+
+def compare_project(project: Project, found: Exploration | None, groups: Path, out: Path) -> pd.DataFrame:
+    """Compare two groups of patients by the table ``groups`` (``patient`` or ``bag``, and ``group``).
+
+    The group that the table names first is the first: a positive effect means that the other has more.
+
+    Compared are the share of cells with q < 0.05, the mean anomaly and, where clusters were found, the share
+    of cells in each. Writes ``groups.csv`` and ``groups-patients.csv``.
+
+    Raises
+    ------
+    AmilError
+        If the table lacks a column, or does not part the patients into two groups.
+    """
+    table = load_table(groups)
+    key = next((name for name in ("bag", "patient") if name in table), None)
+    if key is None or "group" not in table:
+        raise AmilError(f"'{groups}' needs a column 'patient' or 'bag', and a column 'group'.")
+    if table[key].duplicated().any():
+        raise AmilError(f"'{groups}' names the same {key} twice; for before and after give bags instead.")
+    patient = project.cells["bag"].map(project.bags.set_index("bag")["patient"])
+    of = project.cells["bag"] if key == "bag" else patient
+    group = of.map(dict(zip(table[key].astype(str), table["group"].astype(str), strict=True)))
+    values = {
+        "anomalous_fraction": (project.cells["anomaly_q"] < ANOMALOUS_Q).where(
+            project.cells["anomaly"].notna()
+        ),
+        "anomaly": project.cells["anomaly"],
+    }
+    if found is not None:
+        values |= {f"cluster_{n}": found.clusters.label == n for n in found.clusters.numbers}
+    each = per_patient(pd.DataFrame(values), patient, group, list(values))
+    order = list(dict.fromkeys(table["group"].astype(str)))
+    compared = compare_groups(each, list(values), order)
+    write_table(each, out / "groups-patients.csv")
+    write_table(compared, out / "groups.csv")
+    return compared
+
+
+def cluster_sheet(
+    project: Project, clusters: Clusters, cluster: int, fields: Fields, most: int = _N_SHOWN
+) -> Generator[Event, None, Image | None]:
+    """Return the cells in the middle of a cluster side by side; None where no field can be read."""
+    own = project.cells[clusters.label == cluster].drop_duplicates(PLACE)
+    middle = own.index[np.argsort(clusters.distance[own.index], kind="stable")][:most].to_numpy()
+    title = f"Cluster {cluster}: {len(own)} cells, those in its middle first"
+    return (yield from cell_sheet(project, fields, middle, title, distance_caption))
+
+
+def _map(clusters: Clusters) -> Figure:
+    """Return the first two principal components of all cells, clusters in colour and drawn last."""
+    figure, axes = panels(1, 1, (7.0, 5.4))
+    ax = axes[0, 0]
+    rest = clusters.label == NONE
+    ax.scatter(*clusters.place[rest].T, s=4, c="#BBBBBB", linewidths=0, rasterized=True, label="no cluster")
+    for number in clusters.numbers:
+        own = clusters.label == number
+        colour = COLOURS[(number - 1) % len(COLOURS)]
+        ax.scatter(*clusters.place[own].T, s=12, c=colour, linewidths=0, label=f"cluster {number}")
+    ax.set(xlabel="first principal component", ylabel="second principal component")
+    ax.legend(fontsize=8, frameon=False, loc="best")
+    return figure

@@ -1,0 +1,165 @@
+"""Trials one after the other or in several processes, and how long they will take."""
+
+from __future__ import annotations
+
+import os
+import queue
+import signal
+import time
+from collections import defaultdict
+from collections.abc import Callable, Generator, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from contextlib import contextmanager
+from multiprocessing import active_children, get_context
+from typing import Any
+
+import numpy as np
+import torch
+
+from napari_amil.core.base.events import EpochReport, Event, Failed, Step, Warned
+from napari_amil.core.studies.trials import ENCODER, Group, Said, Unit, work_on
+
+_TOLD = frozenset({"calibration", "embedding"})
+"""Stages of a training that are slow and have no epochs."""
+_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+
+
+def running(groups: Sequence[Group], n_jobs: int, device: str) -> Generator[Event, None, None]:
+    """Do the work in ``n_jobs`` processes; yield how far it is and when it will be over.
+
+    With one job it is done in this process. When the generator is closed or interrupted the
+    processes end; what was written stays, and is not done again.
+    """
+    progress = _Progress(groups, n_jobs)
+    yield progress.step("")
+    source = _in_turn(groups, device) if n_jobs == 1 else _in_parallel(groups, n_jobs, device)
+    for number, said in source:
+        yield from progress.heard(number, said)
+
+
+def _in_turn(groups: Sequence[Group], device: str) -> Iterator[tuple[int, Said]]:
+    for number, group in enumerate(groups):
+        for said in work_on(group, device):
+            yield number, said
+
+
+def _in_parallel(groups: Sequence[Group], n_jobs: int, device: str) -> Iterator[tuple[int, Said]]:
+    """Yield what the processes say, with the number of the group."""
+    context = get_context("spawn")
+    before = set(active_children())
+    heard = context.Queue()
+    with _one_thread_each():
+        pool = ProcessPoolExecutor(n_jobs, context, _begin, (heard,))
+        waiting: set[Future[None]] = {pool.submit(_work, *item, device) for item in enumerate(groups)}
+    try:
+        while waiting or not heard.empty():
+            try:
+                yield heard.get(timeout=0.2)
+            except queue.Empty:
+                done = {future for future in waiting if future.done()}
+                waiting -= done
+                for future in done:
+                    future.result()
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+        for process in set(active_children()) - before:
+            process.terminate()
+
+
+@contextmanager
+def _one_thread_each() -> Iterator[None]:
+    """Let processes that start here compute with one thread each."""
+    before = {name: os.environ.get(name) for name in _THREADS}
+    os.environ.update(dict.fromkeys(_THREADS, "1"))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+_say: Callable[[tuple[int, Said]], None]
+
+
+def _begin(heard: Any) -> None:  # noqa: ANN401 - a queue of a context has no public type
+    """Prepare a process: one thread, deaf to Ctrl-C, which its parent handles."""
+    global _say
+    _say = heard.put
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    torch.set_num_threads(1)
+
+
+def _work(number: int, group: Group, device: str) -> None:
+    """Work on a group and tell the parent; end when nobody listens any more."""
+    parent = os.getppid()
+    for said in work_on(group, device):
+        if os.getppid() != parent:
+            os._exit(1)  # the parent was killed
+        if not isinstance(said, Step) or said.stage in _TOLD:
+            _say((number, said))
+
+
+class _Progress:
+    """Counts what is done, and estimates what is left from what it took."""
+
+    def __init__(self, groups: Sequence[Group], n_jobs: int) -> None:
+        self.left: dict[str, int] = defaultdict(int)
+        for group in groups:
+            for kind in group.units():
+                self.left[kind] += 1
+        self.total = sum(self.left.values())
+        self.done = 0
+        self.n_jobs = n_jobs
+        self.seconds: dict[str, list[float]] = defaultdict(list)
+        self.began: dict[int, float] = {}
+        self.now: dict[int, str] = {}
+        self.warned: set[str] = set()
+
+    def heard(self, number: int, said: Said) -> Iterator[Event]:
+        """Yield what is to be passed on."""
+        if isinstance(said, Unit) and not said.done:
+            self.began[number], self.now[number] = time.monotonic(), said.label
+            yield self.step(said.label)
+        elif isinstance(said, Unit):
+            self.seconds[said.kind].append(time.monotonic() - self.began[number])
+            self._count(said.kind)
+            yield self.step(said.label)
+        elif isinstance(said, EpochReport):
+            of_all = "" if self.now[number].startswith(ENCODER) else f" of {said.n_epochs}"
+            yield self.step(f"{self.now[number]}, epoch {said.epoch + 1}{of_all}")
+        elif isinstance(said, Step) and said.stage in _TOLD:
+            yield self.step(f"{self.now[number]}: {said.message}" if said.message else self.now[number])
+        elif isinstance(said, Failed):
+            self._count(said.source.partition(",")[0])
+            yield said
+        elif isinstance(said, Warned):
+            text = "".join(letter for letter in said.message if not letter.isdigit())
+            if text not in self.warned:  # said once, not again with the numbers of every fold
+                self.warned.add(text)
+                yield said
+
+    def step(self, message: str) -> Step:
+        """Return the step, with the time that is left."""
+        return Step("study", self.done, self.total, "; ".join(filter(None, (message, self._remaining()))))
+
+    def _count(self, kind: str) -> None:
+        self.done += 1
+        self.left[kind] -= 1
+
+    def _remaining(self) -> str:
+        """Return the estimated time left in words; nothing before the first piece is done."""
+        known = [value for values in self.seconds.values() for value in values]
+        if not known or self.done == self.total:
+            return ""
+        usual = float(np.mean(known))
+        seconds = sum(
+            n * (float(np.mean(self.seconds[kind])) if self.seconds.get(kind) else usual)
+            for kind, n in self.left.items()
+        )
+        minutes = round(seconds / self.n_jobs / 60)
+        return (
+            f"about {minutes // 60} h {minutes % 60:02d} min left" if minutes else "less than a minute left"
+        )

@@ -1,0 +1,116 @@
+"""Cells of a scored folder to look at: each field is read once while it is needed."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Generator
+from typing import TypeVar
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from PIL import Image as PillowImage
+
+from napari_amil.core.base.errors import AmilError
+from napari_amil.core.base.events import Event, Failed
+from napari_amil.core.base.types import Image
+from napari_amil.core.evaluation.contact_sheet import contact_sheet, cut
+from napari_amil.core.exchange.project import BOX, Project
+from napari_amil.core.images.fields import ArrayField, Field, is_large, open_field
+
+_SIDE_PX, _COLUMNS, _FIELD_OF_CELL = 96, 8, 1.5
+_KEPT = 24  # fields in memory
+
+Result = TypeVar("Result")
+
+
+class Fields:
+    """The fields of a project, a few of them kept; one that cannot be read is said once and left out.
+
+    Of a field too large to be treated in one piece only the wanted cells are read.
+    """
+
+    def __init__(self, project: Project) -> None:
+        self._project = project
+        self._kept: OrderedDict[str, ArrayField] = OrderedDict()
+        self._lost: set[str] = set()
+
+    def read(self, image: str) -> Generator[Event, None, Image | None]:
+        """Return a field, or None where it cannot be read or is too large for one picture."""
+        found = yield from self._using(image, lambda field: None if is_large(field.shape) else _whole(field))
+        return found
+
+    def cut(
+        self, image: str, boxes: NDArray[np.floating], sides_px: NDArray[np.integer]
+    ) -> Generator[Event, None, list[Image] | None]:
+        """Return the squares around some boxes ``(n, 4)`` of a field, None where it cannot be read."""
+
+        def squares(field: Field) -> list[Image]:
+            return [_cut(field, box, int(side)) for box, side in zip(boxes, sides_px, strict=True)]
+
+        found = yield from self._using(image, squares)
+        return found
+
+    def _using(self, image: str, look: Callable[[Field], Result]) -> Generator[Event, None, Result | None]:
+        """Return what ``look`` makes of a field."""
+        if image in self._lost:
+            return None
+        if image in self._kept:
+            self._kept.move_to_end(image)
+            return look(self._kept[image])
+        try:
+            with open_field(*self._project.image_file(image)) as field:
+                if isinstance(field, ArrayField) and not is_large(field.shape):
+                    self._kept[image] = field
+                    while len(self._kept) > _KEPT:
+                        self._kept.popitem(last=False)
+                return look(field)
+        except AmilError as error:
+            yield Failed(image, str(error))
+            self._lost.add(image)
+            return None
+
+
+def _whole(field: Field) -> Image:
+    height, width = field.shape
+    return field.window(slice(0, height), slice(0, width))
+
+
+def _cut(field: Field, box: NDArray[np.floating], side_px: int) -> Image:
+    """Return a square around a box of a field (`cut`), of which no more than that is read."""
+    limits = np.array(field.shape)
+    first = np.clip(np.floor((box[:2] + box[2:] - side_px) / 2) - 1, 0, limits - 1).astype(int)
+    last = np.clip(first + side_px + 3, 1, limits)
+    part = field.window(slice(int(first[0]), int(last[0])), slice(int(first[1]), int(last[1])))
+    return cut(part, box - np.tile(first, 2), side_px)
+
+
+def most_unusual(cells: pd.DataFrame, most: int) -> NDArray[np.int64]:
+    """Return the rows of the most anomalous cells, the most anomalous first, each cell once."""
+    scored = cells[cells["anomaly"].notna()].sort_values("anomaly", ascending=False, kind="stable")
+    return np.asarray(scored.drop_duplicates(["image", *BOX]).index[:most], dtype=np.int64)
+
+
+def cell_sheet(
+    project: Project, fields: Fields, rows: NDArray[np.int64], title: str, caption: Callable[[pd.Series], str]
+) -> Generator[Event, None, Image | None]:
+    """Return some cells side by side in the order of ``rows``; None where no field can be read."""
+    shown: dict[int, tuple[Image, str]] = {}
+    chosen = project.cells.iloc[rows]
+    for image, part in chosen.groupby("image", sort=False):
+        boxes = part[BOX].to_numpy(dtype=np.float64)
+        sides = np.rint(_FIELD_OF_CELL * (boxes[:, 2:] - boxes[:, :2]).max(axis=1)).astype(int)
+        squares = yield from fields.cut(str(image), boxes, sides)
+        for square, (row, cell) in zip(squares or [], part.iterrows(), strict=False):
+            crop = PillowImage.fromarray(square).resize((_SIDE_PX, _SIDE_PX))
+            shown[row] = np.asarray(crop), caption(cell)
+    ordered = [shown[row] for row in chosen.index if row in shown]
+    if not ordered:
+        return None
+    return contact_sheet([crop for crop, _ in ordered], [text for _, text in ordered], _COLUMNS, title)
+
+
+def distance_caption(cell: pd.Series) -> str:
+    """Return the distance of a cell and, where it is known, its type."""
+    kind = cell.get("cell_type")
+    return f"d = {cell['anomaly']:.1f}" + (f"\n{kind}" if isinstance(kind, str) and kind else "")

@@ -1,0 +1,1 @@
+"""Panels of the window; each is a dock widget of the manifest."""

@@ -1,0 +1,136 @@
+"""The Calibrate panel: refer a model to your own control smears, hear how they differ, score again."""
+
+from __future__ import annotations
+
+import re
+import time
+from pathlib import Path
+from typing import Any
+
+from napari.components import ViewerModel
+from napari.layers import Shapes
+from napari.viewer import Viewer
+from qtpy.QtCore import Signal
+from qtpy.QtWidgets import QFormLayout, QPushButton, QWidget
+
+from napari_amil.core.base.errors import AmilError
+from napari_amil.plugin.layers.rows import record_of
+from napari_amil.plugin.panels.score import ScorePanel
+from napari_amil.plugin.training.problems import ProblemList
+from napari_amil.plugin.training.run_registry import user_folder
+from napari_amil.plugin.training.score_again import Rescoring, panels_in_use
+from napari_amil.plugin.window.follow import scrolling
+from napari_amil.plugin.window.job import JobBar
+from napari_amil.plugin.window.model_choice import ModelChoice
+from napari_amil.plugin.window.path_choice import PathChoice
+from napari_amil.plugin.window.theme import wrapped
+from napari_amil.plugin.window.work import Worker, shared_worker
+
+_INTRODUCTION = (
+    "Percentiles and p-values say how unusual a cell is among control cells. With controls of your own "
+    "microscope and stain they mean what they say. The network stays as it is; nothing is trained."
+)
+
+
+class CalibratePanel(QWidget):
+    """Controls, model, Calibrate; then what differs, and the button that scores all open images anew."""
+
+    calibrated = Signal(str)
+    """The path of the calibrated model."""
+    rescored = Signal(int)
+    """How many images were scored with it."""
+
+    def __init__(self, napari_viewer: Viewer, worker: Worker | None = None) -> None:
+        super().__init__()
+        # napari hands a proxy to panels, through which one layer is never the same object twice
+        self._viewer: ViewerModel = getattr(napari_viewer, "__wrapped__", napari_viewer)
+        self._worker = worker if worker is not None else shared_worker()
+        self._model: str | None = None
+        self._build()
+        self.job.wanted.connect(self.run)
+        self.job.finished.connect(self._on_finished)
+        self.use.clicked.connect(self.rescore)
+
+    def _build(self) -> None:
+        self.controls = PathChoice("Choose a folder of control smears", "drop a folder", "Cell lists (*.csv)")
+        self.controls.setToolTip(
+            "<patient>/<image>, or images alone; at least 50 whole cells, better 300 of five patients."
+        )
+        self.model = ModelChoice(self._worker)
+        self.job = JobBar("Calibrate", "Fit the control Gaussian and the p-values anew to these smears.")
+        self.drift = ProblemList()
+        self.drift.setAccessibleName("How these controls differ from those of the training")
+        self.use = QPushButton("Score all open images with it")
+        self.use.setToolTip(
+            "Choose the calibrated model in the Score panel and score every cell layer again."
+        )
+        self.use.setEnabled(False)
+        self.said = wrapped()
+        layout = scrolling(self)
+        rows = QFormLayout()
+        rows.addRow("Controls", self.controls)
+        rows.addRow("Model", self.model)
+        layout.addWidget(wrapped(_INTRODUCTION))
+        layout.addLayout(rows)
+        for widget in (self.job, self.drift, self.use, self.said):
+            layout.addWidget(widget)
+        layout.addStretch(1)
+
+    def run(self) -> None:
+        """Send the controls to the worker; the model is written among the user's own files."""
+        folder = self.controls.value()
+        if folder is None:
+            self.job.say("Choose the folder of your control smears first.", "error")
+            return
+        self.drift.clear()
+        self.use.setEnabled(False)
+        task = self._worker.start(
+            "calibrate",
+            controls=str(folder.absolute()),
+            bundle=self.model.value(),
+            target=str(_target(folder)),
+            device="auto",
+        )
+        self.job.follow(task)
+
+    def rescore(self) -> None:
+        """Score every cell layer that has scores with the calibrated model."""
+        if self._model is None:
+            return
+        try:
+            panel = panels_in_use(self, self._viewer, ScorePanel)[0]
+        except AmilError as error:
+            self.said.setText(str(error))
+            return
+        panel.model.setValue(self._model)
+        layers = [layer for layer in self._viewer.layers if isinstance(layer, Shapes) and record_of(layer)]
+        self.use.setEnabled(False)
+        self.said.setText(f"Scoring {len(layers)} images …" if layers else "No cells are open.")
+        rescoring = Rescoring(panel, layers, self)
+        rescoring.finished.connect(self._on_rescored)
+        rescoring.start()
+
+    def _on_finished(self, result: dict[str, Any]) -> None:
+        self._model = result["bundle"]
+        problems = [
+            {"severity": "warning" if result["differs"] else "", "message": sentence, "kind": "drift"}
+            for sentence in result["sentences"]
+        ]
+        self.drift.show_problems(problems)
+        self.use.setEnabled(True)
+        self.said.setText(f"The calibrated model is {self._model}")
+        self.calibrated.emit(self._model)
+
+    def _on_rescored(self, n_scored: int, failures: str) -> None:
+        self.use.setEnabled(True)
+        told = f"{n_scored} images are scored against your controls."
+        if not n_scored and not failures:
+            told = "No cells are open; the Score panel will use this model for those that you find."
+        self.said.setText(f"{told} {failures}".strip())
+        self.rescored.emit(n_scored)
+
+
+def _target(controls: Path) -> Path:
+    """Return where the calibrated model goes: a file of its own for each day."""
+    name = re.sub(r"[^\w-]+", "-", controls.absolute().stem) or "controls"
+    return user_folder() / "models" / f"{name}-{time.strftime('%Y-%m-%d-%H%M%S')}.safetensors"

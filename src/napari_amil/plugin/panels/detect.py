@@ -1,0 +1,276 @@
+"""The Detect panel: finds the cells of the shown image, and re-filters them while a slider moves."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+from weakref import WeakSet
+
+import numpy as np
+from napari.components import ViewerModel
+from napari.layers import Image, Shapes
+from napari.viewer import Viewer
+from qtpy.QtCore import QTimer, Signal
+from qtpy.QtWidgets import QFormLayout, QPushButton, QWidget
+
+from napari_amil.core.base.errors import AmilError
+from napari_amil.core.base.settings import DetectionSettings, RunSettings, SelectionSettings
+from napari_amil.core.base.types import Cells
+from napari_amil.core.detection.select import Candidates
+from napari_amil.plugin.layers.care import look_after
+from napari_amil.plugin.layers.companions import lie_on
+from napari_amil.plugin.layers.existing import ExistingShapes
+from napari_amil.plugin.layers.layers import adopt_layer, cell_layers, make_layer, need_record, show_cells
+from napari_amil.plugin.layers.planes import shown_plane
+from napari_amil.plugin.layers.restore import RestoreBar
+from napari_amil.plugin.layers.rows import CellRecord, record_of
+from napari_amil.plugin.window.follow import LayerCombo, hear, scrolling
+from napari_amil.plugin.window.forms import SettingsForm
+from napari_amil.plugin.window.job import JobBar
+from napari_amil.plugin.window.model_choice import ModelChoice
+from napari_amil.plugin.window.theme import sized, wrapped
+from napari_amil.plugin.window.work import Worker, shared_worker
+
+_SETTLE_MS = 40
+_SCORE_PANEL = ("napari-amil", "Score cells")
+_WHAT_IT_DOES = "Outlines every cell of the image. The picture itself is not changed."
+_WELCOME = (
+    "Nothing is open yet: drag a smear (PNG, JPEG, TIFF) into the window, or choose File > Open Sample > "
+    "AMIL blood smears. Then press Find cells."
+)
+_LIVE = {
+    "min_score": "Certainty from",
+    "min_diameter": "Diameter from",
+    "max_diameter": "Diameter to",
+    "max_overlap": "Overlap up to",
+    "keep_border": "Keep cells cut by the border",
+}
+_FOLDED = {
+    "cell_diameter_px": "Cell diameter (pixels)",
+    "cell_diameter_um": "Cell diameter (µm)",
+    "max_foreign": "Foreign colour up to",
+    "max_cells": "Most cells",
+    "candidate_score": "Candidates from",
+    "candidate_overlap": "Same cell from",
+    "tile_px": "Tile",
+    "tiles_at_once": "Tiles at once",
+}
+
+
+class DetectPanel(QWidget):
+    """Image, Find cells, how many were found, and the sliders that decide which of them count."""
+
+    detected = Signal(object)
+    """The new cell layer, after every detection."""
+    errored = Signal(str)
+
+    def __init__(self, napari_viewer: Viewer, worker: Worker | None = None) -> None:
+        super().__init__()
+        # napari hands a proxy to panels, through which one layer is never the same object twice
+        viewer: ViewerModel = getattr(napari_viewer, "__wrapped__", napari_viewer)
+        self._viewer = viewer
+        self._worker = worker if worker is not None else shared_worker()
+        self._layer: Shapes | None = None
+        self._heard: WeakSet[Shapes] = WeakSet()
+        self._settle = QTimer(self)
+        self._settle.setSingleShot(True)
+        self._settle.setInterval(_SETTLE_MS)
+        self._settle.timeout.connect(self._select_again)
+        self._care = look_after(viewer)
+        self._build()
+        hear(self, viewer.layers.selection.events.active, self._on_active_changed)
+        hear(self, viewer.layers.events.removed, self._on_layer_removed)
+        self.selection.valueChanged.connect(self._settle.start)
+        self.job.wanted.connect(self.run)
+        self.next.clicked.connect(self._open_score_panel)
+        self.existing.wanted.connect(self.take_over)
+        self.existing.combo.layerChanged.connect(self._show_count)
+        self.image.layerChanged.connect(self._show_count)
+        self.job.finished.connect(self._on_finished)
+        self.job.errored.connect(self.errored)
+        self._on_active_changed()
+
+    def _build(self) -> None:
+        self.image = LayerCombo(self._viewer, lambda layer: isinstance(layer, Image), "open an image first")
+        self.image.setAccessibleName("Image")
+        self.job = JobBar("Find cells", "Find every cell of the shown image and draw its outline.")
+        self.count = sized(wrapped(), 1.7, bold=True)
+        self.detail = wrapped()
+        self.existing = ExistingShapes(self._viewer)
+        self.selection = SettingsForm(SelectionSettings, _LIVE)
+        self.settings = SettingsForm(DetectionSettings, {}, _FOLDED)
+        self.model = ModelChoice(self._worker)
+        self.settings.more.body.addWidget(self.model)
+        layout = scrolling(self)
+        choice = QFormLayout()
+        choice.addRow("Image", self.image)
+        self.unsaved = RestoreBar(self._care.autosave)
+        layout.addLayout(choice)
+        layout.addWidget(self.unsaved)
+        layout.addWidget(self.job)
+        layout.addWidget(self.existing)
+        self.next = QPushButton("Next: score these cells")
+        self.next.setToolTip("Open the Score panel, which says how unusual every cell is.")
+        for widget in (self.count, self.detail, self.selection, self.settings, self.next):
+            layout.addWidget(widget)
+        layout.addStretch(1)
+
+    def run(self) -> None:
+        """Send the shown plane to the worker; the cells appear when it has answered."""
+        if self.job.is_running:
+            return
+        image = self.image.layer()
+        try:
+            if image is None:
+                raise AmilError("There is no image yet: drag one into the window, or File > Open Sample.")
+            plane = shown_plane(self._viewer, image)
+            settings = RunSettings(detection=self.settings.value(), selection=self.selection.value())
+            folder = self._worker.new_folder()
+            path = plane.write(folder)
+        except (AmilError, OSError) as error:
+            self.job.say(str(error), "error")
+            self.errored.emit(str(error))
+            return
+        task = self._worker.start(
+            "detect",
+            image=str(path),
+            source=image.source.path,
+            out=str(folder),
+            settings=settings.model_dump(mode="json"),
+            bundle=self.model.value(),
+            device="auto",
+        )
+        record = plane.record()
+        record.detection, record.selection = settings.detection, settings.selection
+        self.job.follow(task, partial(_build, record, image))
+
+    def take_over(self) -> None:
+        """Make the chosen Shapes layer of the user into cells of the shown image."""
+        layer, image = self.existing.combo.layer(), self.image.layer()
+        try:
+            if image is None:
+                raise AmilError("There is no image below these shapes; open the image first.")
+            plane = shown_plane(self._viewer, image)
+            if layer.ndim != len(plane.place) + 2:
+                raise AmilError(
+                    f"The layer '{layer.name}' has other axes than the image; draw on a new layer."
+                )
+        except AmilError as error:
+            self.job.say(str(error), "error")
+            return
+        adopt_layer(layer, plane.record())
+        self._care.adopt(layer)
+        layer.events.name()  # every choice of layers looks again
+        self._viewer.layers.selection.active = layer
+        self._on_active_changed()
+        self.detected.emit(layer)
+
+    def _on_finished(self, built: tuple[Shapes, Image]) -> None:
+        layer, image = built
+        if image not in self._viewer.layers:
+            self.job.say("The image was closed meanwhile, so that its cells are not shown.", "warning")
+            return
+        record = need_record(layer)
+        lie_on(layer, image)  # which may have been moved meanwhile
+        self._retire(record)
+        self._layer, sliders = layer, self.selection.value()
+        self._viewer.add_layer(layer)
+        if sliders != record.selection:
+            self.selection.setValue(sliders)  # one moved meanwhile
+        self._show_count()
+        self.detected.emit(layer)
+
+    def _retire(self, record: CellRecord) -> None:
+        """Remove the earlier cells of the same plane; work done by hand is kept, but hidden."""
+        for layer in cell_layers(self._viewer.layers):
+            other = record_of(layer)
+            if other is None or (other.image_id, other.place) != (record.image_id, record.place):
+                continue
+            if other.is_touched(layer.features):
+                layer.visible = False
+                layer.name = f"{layer.name} (earlier, changed by hand)"
+                self.job.say(
+                    "Your changes by hand stay in the earlier layer, which is now hidden.", "warning"
+                )
+            else:
+                self._viewer.layers.remove(layer)
+
+    def _select_again(self) -> None:
+        """Apply the sliders to the candidates that were kept; needs no network."""
+        record = record_of(self._layer) if self._layer is not None else None
+        if self._layer is None or record is None or not _can_select(record):
+            return
+        record.selection = self.selection.value()
+        show_cells(self._layer, record.candidates.select(record.selection))
+        self._show_count()
+
+    def _on_active_changed(self, _: object = None) -> None:
+        """The sliders act on the cell layer that the user selects."""
+        layer = self._viewer.layers.selection.active
+        record = record_of(layer) if layer is not None else None
+        if record is not None:
+            self._layer = layer
+            if layer not in self._heard:
+                hear(self, layer.events.features, self._on_features_changed)
+                self._heard.add(layer)
+            self._load_selection(record)
+        self._show_count()
+
+    def _load_selection(self, record: CellRecord) -> None:
+        if record.selection is not None:
+            self.selection.blockSignals(True)
+            self.selection.setValue(record.selection)
+            self.selection.blockSignals(False)
+
+    def _on_layer_removed(self, _: object) -> None:
+        if self._layer is not None and self._layer not in self._viewer.layers:
+            self._layer = None
+        self._show_count()
+
+    def _on_features_changed(self, _: object) -> None:
+        record = record_of(self._layer) if self._layer is not None else None
+        if record is not None and not self._settle.isActive():
+            self._load_selection(record)  # an undone slider goes back, too
+        self._show_count()
+
+    def _open_score_panel(self) -> None:
+        window = getattr(self._viewer, "window", None)
+        if window is not None:
+            dock, _ = window.add_plugin_dock_widget(*_SCORE_PANEL, tabify=True)
+            dock.raise_()
+
+    def _show_count(self) -> None:
+        record = record_of(self._layer) if self._layer is not None else None
+        self.count.setVisible(record is not None)
+        self.next.setVisible(record is not None and hasattr(self._viewer, "window"))
+        self.selection.setEnabled(record is not None and _can_select(record))
+        self.existing.setVisible(self.existing.combo.layer() is not None)
+        if self._layer is None or record is None:
+            has_image = self.image.layer() is not None
+            self.detail.setText(_WHAT_IT_DOES if has_image else _WELCOME)
+            return
+        n_cells = self._layer.nshapes
+        self.count.setText(f"{n_cells:,} cell{'' if n_cells == 1 else 's'}")
+        if not _can_select(record):
+            self.detail.setText("Drawn by hand or taken over; the sliders act on cells that were found here.")
+            return
+        text = f"of {len(record.known):,} candidates"
+        if np.isfinite(record.candidates.diameter_px):
+            text += f"; a typical one is {record.candidates.diameter_px:.0f} pixels wide"
+        self.detail.setText(text + ". The sliders act at once.")
+
+
+def _build(record: CellRecord, image: Image, result: dict[str, Any]) -> tuple[Shapes, Image]:
+    """Return the layer of the cells that the worker found; in a thread, since many outlines take a while."""
+    with np.load(Path(result["candidates"])) as arrays:
+        candidates = Cells.from_arrays(dict(arrays))
+    record.candidates = Candidates.of(candidates, float(result["diameter_px"]))
+    assert record.selection is not None
+    return make_layer(record.candidates.select(record.selection), record, image), image
+
+
+def _can_select(record: CellRecord) -> bool:
+    """Tell whether the sliders can decide: cells of a file or a label image have no candidates or scores."""
+    found = np.isfinite(record.known.detection_score).any()
+    return bool(found) and bool(np.isfinite(record.candidates.diameter_px))

@@ -1,0 +1,325 @@
+"""The Gallery panel: the cells of all open images or of a whole scored cohort, in the order of any score."""
+
+from __future__ import annotations
+
+import numpy as np
+from napari.components import ViewerModel
+from napari.layers import Image, Shapes
+from napari.viewer import Viewer
+from numpy.typing import NDArray
+from qtpy.QtCore import Qt, QTimer, Signal
+from qtpy.QtGui import QColor
+from qtpy.QtWidgets import QHBoxLayout, QLabel, QSlider, QVBoxLayout, QWidget
+
+from napari_amil.core.base.errors import AmilError
+from napari_amil.plugin.cohorts.cell_table import CellTable, cohort_cells, no_cells, open_cells
+from napari_amil.plugin.cohorts.field_opening import bring_forward, find_same_cell, open_field
+from napari_amil.plugin.cohorts.gallery_filter import GalleryFilter
+from napari_amil.plugin.cohorts.gallery_order import GalleryOrder, caption, sorting
+from napari_amil.plugin.cohorts.gallery_source import GallerySource
+from napari_amil.plugin.cohorts.project import open_project_of
+from napari_amil.plugin.cohorts.scored_folder import ScoredFolder
+from napari_amil.plugin.cohorts.thumbnail_grid import SIZES_PX, ThumbnailGrid, Tile
+from napari_amil.plugin.cohorts.thumbnails import Crop, Thumbnails
+from napari_amil.plugin.colour.colours import UNSCORED_RGBA, ColourScale
+from napari_amil.plugin.colour.scales import scales_of
+from napari_amil.plugin.layers.layers import need_record
+from napari_amil.plugin.layers.rows import BOX_COLUMNS
+from napari_amil.plugin.layers.selection import CellKey, fly_to, selection_of
+from napari_amil.plugin.reasons.words import describe
+from napari_amil.plugin.window.background import Background
+from napari_amil.plugin.window.follow import hear
+from napari_amil.plugin.window.remembered import remember, remembered
+from napari_amil.plugin.window.theme import wrapped
+
+_SETTLE_MS = 300
+_SIDE = "gallery/side_px"
+_FIRST_SIDE_PX = 72
+"""Three beside each other in a panel of 300 pixels."""
+_NO_CELLS = "No cell yet: find and score cells in an open image, or choose a scored folder above."
+_NONE_LEFT = "No cell passes the filter."
+
+
+class GalleryPanel(QWidget):
+    """Source, order and filter above a grid of thumbnails, in step with the selection of every view."""
+
+    filled = Signal(int)
+    """The number of cells in the gallery, after every change of it."""
+    errored = Signal(str)
+
+    def __init__(self, napari_viewer: Viewer) -> None:
+        super().__init__()
+        viewer: ViewerModel = getattr(napari_viewer, "__wrapped__", napari_viewer)
+        self._viewer = viewer
+        self._selection = selection_of(viewer)
+        self._scales = scales_of(viewer)
+        self._cells: CellTable = no_cells()
+        self._scored: ScoredFolder | None = None
+        self._shown: NDArray[np.intp] = np.zeros(0, dtype=np.intp)
+        self._values: NDArray[np.float64] = np.zeros(0)
+        self._scale: ColourScale | None = None
+        self._is_telling = False
+        self._wanted: list[Crop] = []
+        self.thumbnails = Thumbnails(self)
+        self.reading = Background(self)
+        self._build()
+        self._connect()
+        self._watch_layers()
+        self.refresh()
+        self._state = open_project_of(viewer)
+        self._state.changed.connect(self._on_project_opened)
+        if self._state.folder is not None:  # a whole cohort is looked at; the open images are in the menu
+            self.source.setValue(self._state.folder)
+
+    def _build(self) -> None:
+        self.source = GallerySource()
+        self.order = GalleryOrder()
+        self.filter = GalleryFilter()
+        self.grid = ThumbnailGrid(self._tile, self._say, self._viewer.theme)
+        self.count = QLabel()
+        self.notice = wrapped()
+        self.notice.hide()
+        self.side = QSlider(Qt.Orientation.Horizontal)
+        self.side.setRange(*SIZES_PX)
+        self.side.setValue(remembered(_SIDE, _FIRST_SIDE_PX))
+        self.grid.set_side(self.side.value())
+        self.side.setMaximumWidth(110)
+        self.side.setToolTip("Size of the thumbnails (Ctrl and the mouse wheel do the same).")
+        self.side.setAccessibleName("Size of the thumbnails")
+        foot = QHBoxLayout()
+        foot.addWidget(self.count, 1)
+        foot.addWidget(self.side)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(10, 8, 10, 8)
+        layout.setSpacing(4)
+        for widget in (self.source, self.order, self.filter, self.notice):
+            layout.addWidget(widget)
+        layout.addWidget(self.grid, 1)
+        layout.addLayout(foot)
+        self.setMinimumWidth(290)
+
+    def _connect(self) -> None:
+        self._soon, self._paint_ended = QTimer(self), QTimer(self)
+        for timer, pause, slot in (
+            (self._soon, _SETTLE_MS, self.refresh),
+            (self._paint_ended, 0, self._on_paint_ended),
+        ):
+            timer.setSingleShot(True)
+            timer.setInterval(pause)
+            timer.timeout.connect(slot)
+        self.source.valueChanged.connect(self._on_source_changed)
+        self.source.imagesChanged.connect(self.refresh)
+        self.order.valueChanged.connect(self._on_rules_changed)
+        self.filter.valueChanged.connect(self._on_rules_changed)
+        self.side.valueChanged.connect(self._on_side_changed)
+        self.grid.sizeChanged.connect(self.side.setValue)
+        self.grid.chosen.connect(self._on_chosen)
+        self.grid.opened.connect(self.show_cell)
+        self.thumbnails.arrived.connect(self.grid.repaint_tiles)
+        self.reading.finished.connect(self._on_read)
+        self.reading.errored.connect(self._on_read_errored)
+        self._selection.changed.connect(self._on_selection_changed)
+        self._selection.currentChanged.connect(self._on_selection_changed)
+        self._scales.changed.connect(self._on_scale_changed)
+        hear(self, self._viewer.events.theme, self._on_theme_changed)
+
+    def _on_project_opened(self) -> None:
+        """Show the cells of the cohort that another panel has opened, where none are shown."""
+        if self._state.folder is not None and not len(self._cells):
+            self.source.setValue(self._state.folder)
+
+    def _watch_layers(self) -> None:
+        hear(self, self._viewer.layers.events.inserted, self._on_inserted)
+        hear(self, self._viewer.layers.events.removed, self._on_layers_changed)
+        for layer in self._viewer.layers:
+            self._watch(layer)
+
+    def _watch(self, layer: object) -> None:
+        if isinstance(layer, Shapes):
+            hear(self, layer.events.features, self._on_layers_changed)
+            hear(self, layer.events.data, self._on_layers_changed)
+
+    def _on_inserted(self, event: object) -> None:
+        layer = event.value  # type: ignore[attr-defined]
+        self._watch(layer)
+        if isinstance(layer, Shapes | Image):
+            self._on_layers_changed()
+
+    def _on_layers_changed(self, _: object = None) -> None:
+        if self.source.value() is None:
+            self._soon.start()
+
+    def refresh(self) -> None:
+        """Show the cells as they are now."""
+        self._soon.stop()
+        self.thumbnails.clear_lost()
+        if self.source.value() is None:
+            self._fill(open_cells(self._viewer.layers), keep_place=True)
+        elif self._scored is not None:
+            self._fill(cohort_cells(self._scored, self.source.images()))
+
+    def _on_source_changed(self) -> None:
+        self.notice.hide()
+        self.reading.forget()
+        self._scored = None
+        folder = self.source.value()
+        if folder is None:
+            self.refresh()
+            return
+        self.grid.empty_text = f"Reading {folder} …"
+        self._fill(no_cells())
+        self.reading.start(self.source.reader())
+
+    def _on_read(self, found: tuple[ScoredFolder, CellTable]) -> None:
+        self._scored, cells = found
+        self.source.show_images(self._scored.images, asked=True)
+        self._fill(cells)
+
+    def _on_read_errored(self, message: str) -> None:
+        self._tell(message)
+        self.grid.empty_text = _NO_CELLS
+        self.grid.repaint_tiles()
+
+    def _tell(self, problem: str) -> None:
+        self.notice.setText(problem)
+        self.notice.setVisible(bool(problem))
+        if problem:
+            self.errored.emit(problem)
+
+    def _fill(self, cells: CellTable, *, keep_place: bool = False) -> None:
+        self._cells = cells
+        self.order.offer(cells.scores)
+        self.filter.offer(cells)
+        self._arrange(keep_place=keep_place)
+
+    def _arrange(self, *, keep_place: bool = False) -> None:
+        """Filter and sort anew."""
+        keep = self.filter.keeps(self._cells.table)
+        column, highest_first = self.order.value()
+        self._values = self._cells.values(column)
+        kept = np.flatnonzero(keep)
+        self._shown = kept[
+            sorting(column, self._values[kept], self._cells.values("anomaly")[kept], highest_first)
+        ]
+        self._recolour()
+        total = len(self._cells)
+        n_shown = len(self._shown)
+        self.count.setText(f"{n_shown:,} of {total:,} cells" if n_shown < total else f"{total:,} cells")
+        if not self.reading_folder:
+            self.grid.empty_text = _NONE_LEFT if total else _NO_CELLS
+        self.grid.set_count(n_shown, keep_place=keep_place)
+        self._show_selection(reveal=not keep_place)
+        self.filled.emit(n_shown)
+
+    def _on_rules_changed(self) -> None:
+        self._arrange()
+
+    @property
+    def reading_folder(self) -> bool:
+        """Tell whether the table of a scored folder is still being read."""
+        return self.source.value() is not None and self._scored is None
+
+    def _recolour(self) -> None:
+        column, _ = self.order.value()
+        self._scale = self.order.scale(self._scales, self._values) if column else None
+
+    def _on_scale_changed(self, _: object) -> None:
+        self._recolour()
+        self.grid.repaint_tiles()
+
+    def _tile(self, position: int) -> Tile:
+        row = int(self._shown[position])
+        column, _ = self.order.value()
+        value = self._values[row : row + 1]
+        rgba = self._scale.rgba(value)[0] if self._scale is not None else UNSCORED_RGBA
+        text, colour = caption(column, float(value[0])), QColor.fromRgbF(*rgba)
+        crop = self._cells.crop(row)
+        if crop is None:
+            return Tile(None, text, colour, "no image")
+        picture = self.thumbnails.get(crop)
+        if picture is None and self.thumbnails.is_lost(crop):
+            return Tile(None, text, colour, "unreadable")
+        if picture is None:
+            self._wanted.append(crop)
+            self._paint_ended.start()
+        return Tile(picture, text, colour)
+
+    def _on_paint_ended(self) -> None:
+        self.thumbnails.want(self._wanted)
+        self._wanted = []
+
+    def _say(self, position: int) -> str:
+        """Return what is known about the cell at a position of the grid."""
+        row = int(self._shown[position])
+        values = self._cells.table.iloc[row].to_dict()
+        return "\n".join([*describe(values), str(values["image"])])
+
+    def key_at(self, position: int) -> CellKey:
+        """Return which cell lies at a position of the grid."""
+        return self._cells.key(int(self._shown[position]))
+
+    def _on_chosen(self) -> None:
+        self._is_telling = True
+        try:
+            keys = [self.key_at(position) for position in self.grid.positions()]
+            current = self.key_at(self.grid.current) if self.grid.current >= 0 else None
+            self._selection.choose(keys, current if current in keys else None)
+        finally:
+            self._is_telling = False
+
+    def _on_selection_changed(self, _: object = None) -> None:
+        if not self._is_telling:
+            self._show_selection(reveal=True)
+
+    def _show_selection(self, *, reveal: bool) -> None:
+        keys = self._selection.keys
+        current = self._selection.current
+        rows = self._cells.rows_of(keys)
+        place_of = np.full(len(self._cells), -1, dtype=np.intp)
+        place_of[self._shown] = np.arange(len(self._shown))
+        positions = place_of[rows]
+        looked_at = self._cells.rows_of([current]) if current is not None else []
+        place = int(place_of[looked_at[0]]) if looked_at else -1
+        self.grid.show_chosen(positions[positions >= 0], place, reveal=reveal)
+
+    def show_cell(self, position: int) -> None:
+        """Fly to the cell at a position of the grid; the image of a cohort is opened if it is not open."""
+        row = int(self._shown[position])
+        key = self._cells.key(row)
+        box = self._cells.table.iloc[row][list(BOX_COLUMNS)].to_numpy(float)
+        try:
+            found = find_same_cell(self._viewer, key, box)
+            if found is None and self._scored is not None:
+                self._open(self._scored, row)
+                found = find_same_cell(self._viewer, key, box)
+        except AmilError as error:
+            self._tell(str(error))
+            return
+        self.notice.hide()
+        if found is not None:
+            bring_forward(self._viewer, found[0])
+            fly_to(self._viewer, *found)
+            chosen = self._selection.keys
+            self._selection.choose(chosen if key in chosen else [key], key)
+
+    def _open(self, scored: ScoredFolder, row: int) -> None:
+        images = self.source.images()
+        if images is None:
+            raise AmilError("The images of this cohort were not found; choose their folder above.")
+        cells, image = self._cells.table, self._cells.table["image"].iloc[row]
+        here = cells[(cells["image"] == image).to_numpy()]
+        bag = None
+        if "bag" in cells:
+            name = str(cells["bag"].iloc[row])
+            here, bag = here[here["bag"] == name], scored.verdict_of(name, str(image))
+        scale = self._scales.current or self.order.scale(self._scales, self._values)
+        here = here.drop_duplicates("cell_id")
+        layer = open_field(self._viewer, images, here, scored.outlines_of(here.index), scale)
+        need_record(layer).bag = bag
+
+    def _on_side_changed(self, side: int) -> None:
+        self.grid.set_side(side)
+        remember(_SIDE, side)
+
+    def _on_theme_changed(self, _: object) -> None:
+        self.grid.set_theme(self._viewer.theme)

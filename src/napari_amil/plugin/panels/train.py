@@ -1,0 +1,88 @@
+"""The Train panel: prepare a training, follow the runs, use what they made."""
+
+from __future__ import annotations
+
+from itertools import count
+
+from napari.components import ViewerModel
+from napari.viewer import Viewer
+from qtpy.QtCore import QCoreApplication
+
+from napari_amil.core.base.errors import AmilError
+from napari_amil.plugin.panels.score import ScorePanel
+from napari_amil.plugin.training.plans import RowPlan
+from napari_amil.plugin.training.prepare import PreparePage
+from napari_amil.plugin.training.run_list import RunList
+from napari_amil.plugin.training.run_pages import RunPages
+from napari_amil.plugin.training.run_registry import RunRegistry
+from napari_amil.plugin.training.runs import Run
+from napari_amil.plugin.training.score_again import panels_in_use
+from napari_amil.plugin.window.work import Worker
+
+
+class TrainPanel(RunPages):
+    """Two pages: what is to be trained, and the runs.
+
+    Parameters
+    ----------
+    napari_viewer
+        The window's viewer.
+    worker
+        Child process that reads and checks cohorts; the panel's own if not given.
+    registry
+        Which runs there are; the user's own list if not given.
+    """
+
+    def __init__(
+        self, napari_viewer: Viewer, worker: Worker | None = None, registry: RunRegistry | None = None
+    ) -> None:
+        super().__init__()
+        # napari hands a proxy to panels, through which one layer is never the same object twice
+        viewer: ViewerModel = getattr(napari_viewer, "__wrapped__", napari_viewer)
+        self._viewer = viewer
+        self.prepare: PreparePage = PreparePage(worker if worker is not None else self._own_worker())
+        self.runs = RunList(viewer, registry or RunRegistry())
+        self._lay_out()
+        self.runs.modelWanted.connect(self.use_model)
+        self.runs.view.rowWanted.connect(self.add_row)
+
+    def add_row(self, run: Run) -> None:
+        """Start the training's row of the ablation table as a run of its own."""
+        folder = run.folder
+        out = next(
+            path for n in count(1) if not (path := folder.with_name(f"{folder.name}-row-{n}")).exists()
+        )
+        try:
+            row = Run.of(RowPlan(folder, tuple(run.arguments()), out))
+            row.start()
+        except AmilError as error:
+            self.runs.say(str(error))
+            return
+        self.runs.add(row)
+        self.started.emit(row)
+
+    def use_model(self, path: str) -> None:
+        """Choose a model in every Score panel, opening one if there is none."""
+        try:
+            panels = panels_in_use(self, self._viewer, ScorePanel)
+        except AmilError as error:
+            self.runs.say(str(error))
+            return
+        for panel in panels:
+            panel.model.setValue(path)
+        self.runs.say("The Score panel uses this model now.")
+
+    def _on_page_changed(self, page: int) -> None:
+        super()._on_page_changed(page)
+        if self.pages.currentWidget() is self.prepare:
+            self.prepare.propose_folder()
+
+    def _own_worker(self) -> Worker:
+        """Return a child process that ends with the panel, or with the application."""
+        worker = Worker()
+        self.destroyed.connect(lambda: worker.close())
+        application = QCoreApplication.instance()
+        if application is not None:
+            application.aboutToQuit.connect(worker.close)
+        worker.warm_up()
+        return worker

@@ -1,0 +1,78 @@
+"""The panel that fine-tunes the detector: annotate, train, compare old and new, accept or go back."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from napari.components import ViewerModel
+from napari.viewer import Viewer
+
+from napari_amil.core.base.errors import AmilError
+from napari_amil.plugin.panels.detect import DetectPanel
+from napari_amil.plugin.panels.score import ScorePanel
+from napari_amil.plugin.training.comparison import end_comparison, show_comparison
+from napari_amil.plugin.training.detector_prepare import DetectorPage
+from napari_amil.plugin.training.run_list import RunList
+from napari_amil.plugin.training.run_pages import RunPages
+from napari_amil.plugin.training.run_registry import RunRegistry
+from napari_amil.plugin.training.runs import DETECTOR
+from napari_amil.plugin.training.score_again import open_panels, panels_in_use
+from napari_amil.plugin.window.work import Worker, shared_worker
+
+_EMPTY = "No run yet: choose what to learn from under Prepare and press Start fine-tuning."
+
+
+class TuneDetectorPanel(RunPages):
+    """Two pages: what is learned from, and the runs with their comparison.
+
+    Parameters
+    ----------
+    napari_viewer
+        The window's viewer.
+    worker
+        Child process that reads and writes annotated folders; the window's own if not given.
+    registry
+        Which runs there are; the user's own list if not given.
+    """
+
+    def __init__(
+        self, napari_viewer: Viewer, worker: Worker | None = None, registry: RunRegistry | None = None
+    ) -> None:
+        super().__init__()
+        # napari hands a proxy to panels, through which one layer is never the same object twice
+        self._viewer: ViewerModel = getattr(napari_viewer, "__wrapped__", napari_viewer)
+        self.prepare = DetectorPage(self._viewer, worker if worker is not None else shared_worker())
+        self.runs = RunList(self._viewer, registry or RunRegistry(), frozenset({DETECTOR}), _EMPTY)
+        self._lay_out()
+        self.runs.view.detectorWanted.connect(self.use_detector)
+        self.runs.view.compareWanted.connect(self.compare)
+
+    def compare(self, entry: dict[str, Any]) -> None:
+        """Show a held-out image with what old and new find."""
+        try:
+            show_comparison(self._viewer, entry)
+        except AmilError as error:
+            self.runs.say(str(error))
+            return
+        self.runs.say(
+            "Broad vermilion: found by the old detector; thin blue: by the new. Green, hidden: annotated."
+        )
+
+    def use_detector(self, path: str | None) -> None:
+        """Choose the model at ``path`` (None: the starter) in the Detect panels and open Score panels."""
+        try:
+            detecting = panels_in_use(self, self._viewer, DetectPanel)
+        except AmilError as error:
+            self.runs.say(str(error))
+            return
+        scoring = open_panels(self, ScorePanel)
+        for choice in [panel.model for panel in detecting] + [panel.model for panel in scoring]:
+            choice.setValue(path)
+        end_comparison(self._viewer)
+        told = "the old detector again" if path == self._old() else "the new detector now"
+        where = "The Detect and Score panels use" if scoring else "The Detect panel uses"
+        self.runs.say(f"{where} {told}.")
+
+    def _old(self) -> str | None:
+        run = self.runs.chosen()
+        return run.start_model() if run is not None else None

@@ -1,0 +1,178 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.backend_bases import MouseEvent
+from napari.components import ViewerModel
+from PIL import Image as PillowImage
+from pytestqt.qtbot import QtBot
+from qtpy.QtCore import Qt
+
+from napari_amil.core.exchange.project import note_in_card
+from napari_amil.plugin.cohorts.project import open_project_of
+from napari_amil.plugin.layers.layers import cell_layers
+from napari_amil.plugin.layers.selection import CellKey, selection_of
+from napari_amil.plugin.panels.embedding_map import EmbeddingMap
+from napari_amil.plugin.panels.explore import ExplorePanel
+from napari_amil.plugin.window.work import Worker
+
+Done = Callable[..., Any]
+WAIT_MS = 30_000
+
+
+@pytest.fixture
+def panel(qtbot: QtBot, viewer: ViewerModel, worker: Worker) -> ExplorePanel:
+    panel = ExplorePanel(viewer, worker)
+    qtbot.addWidget(panel)
+    return panel
+
+
+@pytest.fixture
+def full(panel: ExplorePanel, scored: Path, viewer: ViewerModel, done: Done) -> ExplorePanel:
+    done(open_project_of(viewer).changed, lambda: panel.open_folder(str(scored)))
+    return panel
+
+
+@pytest.fixture
+def found(full: ExplorePanel, done: Done) -> ExplorePanel:
+    done(full.clusters.found, full.clusters.job.button.click)
+    return full
+
+
+def column(page: Any, name: str) -> list[str]:
+    place = list(page.model.table.columns).index(name)
+    return [page.rows.index(row, place).data() for row in range(page.rows.rowCount())]
+
+
+def press(page: Any, row: int) -> None:
+    page.view.setCurrentIndex(page.rows.index(row, 0))
+    page.view.clicked.emit(page.rows.index(row, 0))
+
+
+def test_a_panel_without_results_says_what_to_do(panel: ExplorePanel, tmp_path: Path, done: Done) -> None:
+    assert "open the folder" in panel.summary.text()
+    assert panel.pages.isHidden()
+    panel.clusters.run()
+    assert not panel.clusters.job.is_running
+    done(panel.errored, lambda: panel.open_folder(str(tmp_path)))
+    assert "no scored folder" in panel.summary.text()
+
+
+def test_clusters_are_rows_and_a_click_shows_their_cells_everywhere(
+    found: ExplorePanel, viewer: ViewerModel, worker: Worker, qtbot: QtBot
+) -> None:
+    chart = EmbeddingMap(viewer, worker)
+    qtbot.addWidget(chart)
+    page = found.clusters
+    assert column(page, "cluster") == ["1", "2"]
+    assert column(page, "nearest_distance") == ["2.5", "0.5"]
+    assert column(page, "anomaly") == ["13", "2"]
+    assert page.view.minimumHeight() == page.view.maximumHeight() < 5 * page.view.rowHeight(0)
+    press(page, 0)
+    cells = {CellKey(f"{n}.png", 3, f"bag {n}") for n in range(3)}
+    assert selection_of(viewer).keys == cells
+    assert selection_of(viewer).current == CellKey("2.png", 3, "bag 2")  # the one in the middle
+    assert [layer.metadata["bag"] for layer in cell_layers(viewer.layers)] == ["bag 2"]
+    assert chart.selected_rows().tolist() == [2, 7, 12]
+    assert page.cells.rows.tolist() == [12, 7, 2]
+    assert "q: 2 (20% of all), p: 1 (20% of all)." in page.detail.text()
+    page.cells.grid.resize(300, 200)
+    page.cells.grid.grab()
+    qtbot.waitUntil(lambda: page.cells._tile(0).picture is not None, timeout=WAIT_MS)
+    page.cells.grid._choose(1, Qt.KeyboardModifier.NoModifier)
+    assert selection_of(viewer).keys == {CellKey("1.png", 3, "bag 1")}
+
+
+def test_clusters_of_other_cells_are_not_shown(
+    found: ExplorePanel, scored: Path, viewer: ViewerModel, done: Done
+) -> None:
+    changed = open_project_of(viewer).changed
+    done(changed, lambda: found.open_folder(str(scored)))
+    assert column(found.clusters, "cluster") == ["1", "2"]  # they are kept with the project
+    path = scored / "exploration" / "cells.csv"
+    cells = pd.read_csv(path)
+    cells.loc[3, "cell_id"] = 99
+    cells.to_csv(path, index=False)
+    done(changed, lambda: found.open_folder(str(scored)))
+    assert found.clusters.view.isHidden()
+
+
+def test_a_cluster_gets_a_name(found: ExplorePanel, done: Done) -> None:
+    page = found.clusters
+    page.name_cluster()
+    assert "write a name" in page.naming.notice.text()
+    press(page, 1)
+    page.name.setText("burr cells")
+    done(page.naming.finished, page.naming.button.click)
+    assert "'burr cells'" in page.naming.notice.text()
+    assert "Train a model" in page.naming.notice.text()
+    assert column(page, "candidate") == ["-", "burr cells"]
+    assert page.chosen() == 2
+
+
+def test_the_most_novel_come_first(full: ExplorePanel, viewer: ViewerModel) -> None:
+    page = full.novelty
+    full.pages.setCurrentWidget(page)
+    assert column(page, "bag") == ["bag 2", "bag 1", "bag 0"]
+    anomaly = open_project_of(viewer).project.cells["anomaly"].to_numpy()
+    assert anomaly[page.cells.rows].tolist() == [23, 13, 3, 2, 2, 2, 1, 1, 1, 1, 1, 1]
+    press(page, 1)
+    assert page.cells.rows.tolist() == [7, 6, 5, 8]
+    assert selection_of(viewer).current == CellKey("1.png", 3, "bag 1")
+
+
+def test_two_groups_are_compared(full: ExplorePanel, done: Done, tmp_path: Path) -> None:
+    page = full.compare
+    assert page.by.currentText() == "Label"
+    assert [page.first.currentText(), page.second.currentText()] == ["control", "ill"]
+    done(page.job.finished, page.job.button.click)
+    assert column(page, "statistic") == ["distance from control"]
+    assert column(page, "cliffs_delta") == ["1"]
+    assert page.said.text().startswith("1: control and 2: ill; patients are compared between the groups.")
+    page.second.setCurrentText("control")
+    page.run()
+    assert "two different groups" in page.job.notice.text()
+    page.by.setCurrentText("a table of mine")
+    page.run()
+    assert "Choose the table" in page.job.notice.text()
+
+
+def test_distributions_have_a_row_per_group_a_band_and_are_saved(
+    full: ExplorePanel, viewer: ViewerModel, tmp_path: Path
+) -> None:
+    page = full.distributions
+    full.pages.setCurrentWidget(page)
+    page.score.setCurrentIndex(page.score.findData("anomaly"))
+    assert page.shown.names == ("control", "ill", "unknown")
+    assert page.shown.counts == (4, 4, 4)  # the unscored cells are left out
+    assert page.shown.medians == (1.5, 1.5, 1.5)
+    assert page.shown.band == pytest.approx(np.percentile([1, 2, 3, 1], [5, 95]))
+    assert all(share.sum() == pytest.approx(1) for share in page.shown.shares)
+    page.canvas.resize(300, 300)
+    page.canvas.draw()
+    middle = page._axes[1].transAxes.transform((0.5, 0.5))
+    page.canvas.callbacks.process(
+        "button_press_event", MouseEvent("button_press_event", page.canvas, *middle, button=1)
+    )
+    assert selection_of(viewer).keys == {CellKey("1.png", n, "bag 1") for n in range(1, 6)}
+    page.by.setCurrentText("Patient")
+    assert page.shown.names == ("q", "p")
+    for name in ("d.png", "d.svg"):
+        page.save_figure(str(tmp_path / name))
+    assert PillowImage.open(tmp_path / "d.png").getpixel((2, 2))[:3] == (255, 255, 255)
+    assert "<svg" in (tmp_path / "d.svg").read_text(encoding="utf-8")
+    page.save_figure(str(tmp_path / "d.xyz"))
+    assert "cannot be written" in page.said.text()
+
+
+def test_candidates_of_the_project_file_are_shown(
+    found: ExplorePanel, scored: Path, viewer: ViewerModel, done: Done
+) -> None:
+    note_in_card(scored, candidates={"targets": {"cluster": 1, "n_cells": 3, "n_bags": 1}})
+    done(open_project_of(viewer).changed, lambda: found.open_folder(str(scored)))
+    assert column(found.clusters, "candidate") == ["targets", "-"]
