@@ -187,7 +187,7 @@ def test_the_starter_bundle_is_small_complete_and_says_what_it_is() -> None:
 
 
 def test_the_readme_says_what_the_starter_bundle_reached() -> None:
-    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    readme = (Path(__file__).parents[3] / "README.md").read_text(encoding="utf-8")
     results = read_card(starter_path())["card"]["results"]
     found, scores = results["detection"], results["scores"]
     assert f"| {100 * found['recall']:.1f} % of {found['n']:,} |" in readme
