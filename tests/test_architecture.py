@@ -35,6 +35,20 @@ LADDER: tuple[frozenset[str], ...] = (
 )
 """From the lowest step to the highest; a file imports only from lower steps and from its own name."""
 
+INNER_LADDERS: dict[str, tuple[frozenset[str], ...]] = {
+    "core.pipeline": (
+        frozenset({"annotated", "calibrate", "detect", "evidence", "export", "held_out", "running"}),
+        frozenset({"score", "train"}),
+        frozenset({"diagnose", "estimate", "evaluate", "project"}),
+        frozenset({"runs"}),
+        frozenset({"train_detector"}),
+        frozenset({"detector_run"}),
+    ),
+}
+"""Steps inside a package, by its name, from the lowest to the highest; its own ``__init__`` is on top.
+
+Each name is a file, or a folder, of which the files may import each other."""
+
 EVERYWHERE = frozenset({"core.base", "core.cohort.samples"})
 DOORS = {
     "cli": EVERYWHERE | {"core.pipeline"},
@@ -131,9 +145,9 @@ def _edges(module: Module) -> set[str]:
     return edges - {module.name}
 
 
-def _step(name: str) -> tuple[int, str]:
+def _step(name: str, ladder: tuple[frozenset[str], ...]) -> tuple[int, str]:
     """Return the number of the step that a file stands on, and the name that stands there."""
-    for number, step in enumerate(LADDER):
+    for number, step in enumerate(ladder):
         for unit in step:
             if name == unit or name.startswith(unit + "."):
                 return number, unit
@@ -142,19 +156,45 @@ def _step(name: str) -> tuple[int, str]:
     )
 
 
+def _upward(name: str, edges: set[str], ladder: tuple[frozenset[str], ...]) -> list[str]:
+    """Return those of the imported files that stand on the file's own step or above it."""
+    here, unit = _step(name, ladder)
+    steps = {edge: _step(edge, ladder) for edge in edges}
+    return [edge for edge, (there, other) in steps.items() if other != unit and there >= here]
+
+
 NAMED = [pytest.param(module, id=name or PACKAGE) for name, module in MODULES.items()]
 LADDERED = [pytest.param(module, id=name) for name, module in MODULES.items() if name not in {"", "core"}]
 
 
 @pytest.mark.parametrize("module", LADDERED)
 def test_a_file_imports_only_from_lower_steps(module: Module) -> None:
-    here, unit = _step(module.name)
-    upward = []
-    for edge in _edges(module) - {"", "core"}:
-        there, other = _step(edge)
-        if other != unit and there >= here:
-            upward.append(edge)
+    upward = _upward(module.name, _edges(module) - {"", "core"}, LADDER)
     assert upward == [], f"{module.name} imports from its own step or above"
+
+
+INNER = [
+    pytest.param(package, module, id=name)
+    for package in INNER_LADDERS
+    for name, module in MODULES.items()
+    if name.startswith(package + ".")
+]
+
+
+@pytest.mark.parametrize(("package", "module"), INNER)
+def test_a_file_imports_only_from_lower_steps_of_its_package(package: str, module: Module) -> None:
+    inside = package + "."
+    edges = {edge.removeprefix(inside) for edge in _edges(module) if edge.startswith(inside)}
+    assert package not in _edges(module), f"{module.name} imports the package that gathers it"
+    upward = _upward(module.name.removeprefix(inside), edges, INNER_LADDERS[package])
+    assert upward == [], f"{module.name} imports from its own step or above"
+
+
+@pytest.mark.parametrize("package", INNER_LADDERS)
+def test_every_name_on_an_inner_ladder_is_a_file(package: str) -> None:
+    listed = [f"{package}.{name}" for step in INNER_LADDERS[package] for name in step]
+    assert [name for name in listed if name not in MODULES] == []
+    assert len(listed) == len(set(listed))
 
 
 def test_no_files_import_each_other_in_a_circle() -> None:
