@@ -126,9 +126,9 @@ def by_network(recipe: Recipe) -> Finder:
 def conditions(bundle: Path | None) -> dict[str, tuple[Finder, Change, float]]:
     """Return finder, change of the image and scale of every row of the table."""
     device, loaded = pick_device("auto"), load_bundle(bundle)
-    network = by_network(Recipe.of(loaded, None, device))
+    network = by_network(Recipe.from_bundle(loaded, None, device))
     small = RunSettings(detection=DetectionSettings(tile_px=_SMALL_TILE_PX))
-    in_tiles = by_network(Recipe.of(loaded, small, device))
+    in_tiles = by_network(Recipe.from_bundle(loaded, small, device))
 
     def unchanged(image: Image) -> Image:
         return image

@@ -75,7 +75,7 @@ def main() -> None:
     table = table[table["exhaustive"] == 1]
     numbers = sorted(int(Path(name).stem) for name in table["image"].unique())
     slide = np.cumsum(np.diff(numbers, prepend=numbers[0]) > SLIDE_GAP)
-    recipe = Recipe.of(load_bundle(None), None, pick_device("auto"))
+    recipe = Recipe.from_bundle(load_bundle(None), None, pick_device("auto"))
     rng, found, patients = np.random.default_rng(0), {}, []
     (chosen.out / "images").mkdir(parents=True, exist_ok=True)
     for number, whose in zip(numbers, slide.tolist(), strict=True):

@@ -55,7 +55,7 @@ def write_field(path: Path, side: int) -> None:
 def search(path: Path, bundle: Path | None, threads: int) -> dict[str, float]:
     """Find the cells of a field and return seconds, cells and the peak of this process's memory."""
     torch.set_num_threads(threads)
-    recipe = Recipe.of(load_bundle(bundle), None, torch.device("cpu"))
+    recipe = Recipe.from_bundle(load_bundle(bundle), None, torch.device("cpu"))
     wall, processor = time.perf_counter(), time.process_time()
     ((_, cells),) = drain(detect_images([path], recipe)).values()
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _BYTES_PER_UNIT

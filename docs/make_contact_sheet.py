@@ -30,7 +30,7 @@ def scored_cells(data: Path, bundle: Path | None, tables: Path | None) -> pd.Dat
     """Return the scored cells of every disease field; the image column is relative to ``diseases``."""
     if tables:
         return pd.read_csv(tables / "cells.csv")
-    recipe = Recipe.of(load_bundle(bundle), None, pick_device("auto"))
+    recipe = Recipe.from_bundle(load_bundle(bundle), None, pick_device("auto"))
     return drain(score_source(open_source([data / "diseases"], "control"), recipe)).cells
 
 

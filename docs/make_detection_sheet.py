@@ -66,7 +66,7 @@ def main() -> None:
     parser.add_argument("--bundle", type=Path)
     parser.add_argument("--fields", type=Path)
     chosen = parser.parse_args()
-    recipe = Recipe.of(load_bundle(chosen.bundle), None, pick_device("auto"))
+    recipe = Recipe.from_bundle(load_bundle(chosen.bundle), None, pick_device("auto"))
     pictures, captions = [], []
     for name in FIELDS:
         image = read_image(chosen.data / "diseases" / name)

@@ -37,7 +37,7 @@ _ASK_MS = 250
 
 def annotated_fields(data: Path, out: Path) -> Path:
     """Write the hard fields with their cells beside them."""
-    recipe = Recipe.of(load_bundle(None), None, pick_device("cpu"))
+    recipe = Recipe.from_bundle(load_bundle(None), None, pick_device("cpu"))
     rng = np.random.default_rng(0)
     out.mkdir(parents=True)
     for number in NUMBERS:

@@ -12,7 +12,7 @@ from napari_amil.core.anomaly.gaussian import LatentGaussian
 from napari_amil.core.anomaly.novelty import Novelty
 from napari_amil.core.base.settings import DetectionSettings, ModelSettings, RunSettings, SelectionSettings
 from napari_amil.core.detection.network import build_detector
-from napari_amil.core.instances.fields import Recipe
+from napari_amil.core.instances.extract import Recipe
 from napari_amil.core.mil.model import AmilModel
 from napari_amil.core.model.bundle import Bundle
 from napari_amil.core.model.scorer import Scorer
@@ -53,4 +53,4 @@ def small_bundle() -> Bundle:
 @pytest.fixture
 def recipe(small_bundle: Bundle) -> Recipe:
     """The small bundle on the CPU with its own settings."""
-    return Recipe.of(small_bundle, None, torch.device("cpu"))
+    return Recipe.from_bundle(small_bundle, None, torch.device("cpu"))

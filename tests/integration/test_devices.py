@@ -13,7 +13,7 @@ import torch
 from napari_amil.core.base.events import EpochReport, drain
 from napari_amil.core.base.presets import preset
 from napari_amil.core.base.settings import DetectorTrainingSettings, RunSettings
-from napari_amil.core.cohort.controls import read_controls
+from napari_amil.core.cohort.control_folder import read_controls
 from napari_amil.core.cohort.synth import SynthCohortSettings, synthetic_smear, write_synthetic_cohort
 from napari_amil.core.detection.train import first_annotation, train_detector
 from napari_amil.core.images.normalise import normalise
@@ -106,7 +106,7 @@ def test_cells_are_found_scored_and_explained(cohort: Path, pretend: Any) -> Non
     images = open_source(sorted(cohort.parent.glob("*/*/*/*.png"))[:2], "control")
 
     def scored(device: torch.device) -> list[pd.DataFrame]:
-        recipe = Recipe.of(load_bundle(), None, device)
+        recipe = Recipe.from_bundle(load_bundle(), None, device)
         found = drain(score_source(images, recipe))
         return [found.bags, found.cells, drain(delete_cells(found, recipe)).table]
 
@@ -121,7 +121,7 @@ def test_a_model_is_calibrated(cohort: Path, pretend: Any) -> None:
     controls = cohort_source(read_controls(cohort, "control"))
 
     def distances(device: torch.device) -> torch.Tensor:
-        found = drain(calibrate(controls, Recipe.of(load_bundle(), None, device)))
+        found = drain(calibrate(controls, Recipe.from_bundle(load_bundle(), None, device)))
         return found.bundle.need_scorer().calibration.distances
 
     expected = distances(CPU)

@@ -29,7 +29,7 @@ HELD_OUT = 2
 
 @pytest.fixture(scope="module")
 def starter() -> Recipe:
-    return Recipe.of(load_bundle(), None, torch.device("cpu"))
+    return Recipe.from_bundle(load_bundle(), None, torch.device("cpu"))
 
 
 def test_cells_of_held_out_slides_are_found(chula: Path, starter: Recipe) -> None:

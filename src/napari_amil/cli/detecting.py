@@ -71,7 +71,7 @@ def detect(
     talk = Talk(style)
     loaded = pipeline.load_bundle(bundle)
     run = pipeline.RunSettings.from_yaml(settings_file) if settings_file else None
-    recipe = pipeline.Recipe.of(loaded, run, pipeline.pick_device(device))
+    recipe = pipeline.Recipe.from_bundle(loaded, run, pipeline.pick_device(device))
     found = talk.follow(pipeline.detect_images(images, recipe))
     written = pipeline.write_detections(found, pipeline.make_folder(out), format_)
     n_cells = sum(len(cells) for _, cells in found.values())

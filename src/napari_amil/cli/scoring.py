@@ -51,7 +51,7 @@ def score(
     run = loaded.settings
     if settings_file:
         run = pipeline.RunSettings.from_yaml(settings_file, run)
-    recipe = pipeline.Recipe.of(loaded, run, pipeline.pick_device(device))
+    recipe = pipeline.Recipe.from_bundle(loaded, run, pipeline.pick_device(device))
     source = pipeline.open_source(inputs, run.control)
     if cells is not None:
         source = talk.follow(pipeline.give_cells(source, cells, recipe, tuple(classes or ())))
@@ -76,7 +76,7 @@ def evaluate(
     """
     talk = Talk(style)
     loaded = pipeline.load_bundle(bundle)
-    recipe = pipeline.Recipe.of(loaded, None, pipeline.pick_device(device))
+    recipe = pipeline.Recipe.from_bundle(loaded, None, pipeline.pick_device(device))
     found = pipeline.read_cohort(cohort, loaded.settings.control, to_score=True)
     source = pipeline.cohort_source(found)
     pipeline.make_folder(out)
@@ -119,7 +119,7 @@ def calibrate(
     talk = Talk(style)
     loaded = pipeline.load_bundle(bundle)
     run = pipeline.RunSettings.from_yaml(settings_file, loaded.settings) if settings_file else None
-    recipe = pipeline.Recipe.of(loaded, run, pipeline.pick_device(device))
+    recipe = pipeline.Recipe.from_bundle(loaded, run, pipeline.pick_device(device))
     source = pipeline.cohort_source(pipeline.read_controls(controls, control or loaded.settings.control))
     calibrated = talk.follow(pipeline.calibrate(source, recipe))
     target = out / "bundle.safetensors" if out.is_dir() else out

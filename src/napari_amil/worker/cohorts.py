@@ -14,7 +14,7 @@ def score_cohort(request: Request) -> Answer:
     """Score the bags of ``inputs`` that the folder ``out`` does not hold yet."""
     recipe = recipe_of(request)
     if not request.get("settings"):
-        recipe = pipeline.Recipe.of(recipe.bundle, None, recipe.device)
+        recipe = pipeline.Recipe.from_bundle(recipe.bundle, None, recipe.device)
     source = pipeline.open_source([Path(name) for name in request["inputs"]], recipe.settings.control)
     out = pipeline.make_folder(Path(request["out"]))
     bundle = Path(request["bundle"]) if request.get("bundle") else None

@@ -31,7 +31,7 @@ def recipe_of(request: Request) -> pipeline.Recipe:
     device = pipeline.pick_device(request.get("device", "auto"))
     path = bundle_path(request)
     written = path.stat().st_mtime if path.exists() else 0.0  # a file that is written anew is read anew
-    return pipeline.Recipe.of(_bundle(path, written), settings, device)
+    return pipeline.Recipe.from_bundle(_bundle(path, written), settings, device)
 
 
 def bundle_path(request: Request) -> Path:

@@ -63,7 +63,7 @@ def calibrate(request: Request) -> Answer:
     """Refer a model to the smears in ``controls`` and write it to ``target``; say how they differ."""
     path = bundle_path(request)
     bundle = pipeline.load_bundle(path)
-    recipe = pipeline.Recipe.of(bundle, None, pipeline.pick_device(request.get("device", "auto")))
+    recipe = pipeline.Recipe.from_bundle(bundle, None, pipeline.pick_device(request.get("device", "auto")))
     found = pipeline.read_controls(Path(request["controls"]), bundle.settings.control)
     calibrated = yield from pipeline.calibrate(pipeline.cohort_source(found), recipe)
     target = Path(request["target"])

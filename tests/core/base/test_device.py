@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from napari_amil.core.base.device import pick_device, seed_everything
+from napari_amil.core.base.device import device_names, pick_device, seed_everything
 from napari_amil.core.base.errors import DeviceError
 
 
@@ -52,3 +52,7 @@ def test_a_seed_makes_everything_repeat(seed: int) -> None:
     assert draws() == first
     seed_everything(seed + 1)
     assert draws() != first
+
+
+def test_the_processor_is_always_a_device() -> None:
+    assert device_names()["cpu"].startswith("Processor")

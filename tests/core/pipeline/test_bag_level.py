@@ -13,8 +13,8 @@ import torch
 from napari_amil.core.base.events import drain
 from napari_amil.core.base.settings import RunSettings
 from napari_amil.core.base.types import Bag, Cells, Cohort
-from napari_amil.core.instances.cohorts import Gathered, Source, cohort_source, gather
-from napari_amil.core.instances.fields import Recipe
+from napari_amil.core.instances.extract import Recipe
+from napari_amil.core.instances.gather import Gathered, Source, cohort_source, gather
 from napari_amil.core.model.bundle import Bundle
 
 CPU = torch.device("cpu")
@@ -58,4 +58,4 @@ def test_every_bag_has_its_cells(level: str, expected: dict[str, list[int]], sou
 
 def test_a_bundle_is_used_with_the_bags_it_was_trained_on(small_bundle: Bundle) -> None:
     trained = replace(small_bundle, settings=small_bundle.settings.changed({"bag_level": "patient"}))
-    assert Recipe.of(trained, RunSettings(bag_level="image"), CPU).settings.bag_level == "patient"
+    assert Recipe.from_bundle(trained, RunSettings(bag_level="image"), CPU).settings.bag_level == "patient"

@@ -15,12 +15,12 @@ from skimage.io import imread, imsave
 from napari_amil.core.anomaly.neighbours import ControlSample
 from napari_amil.core.base.errors import CohortError
 from napari_amil.core.base.events import Warned, drain
-from napari_amil.core.cohort.controls import read_controls
+from napari_amil.core.cohort.control_folder import read_controls
 from napari_amil.core.cohort.synth import SynthCohortSettings, write_synthetic_cohort
-from napari_amil.core.instances.cohorts import Source, cohort_source
 from napari_amil.core.instances.drift import differs, drift_sentences
-from napari_amil.core.instances.fields import Recipe
+from napari_amil.core.instances.extract import Recipe
 from napari_amil.core.instances.focus import focus_of, sharpness
+from napari_amil.core.instances.gather import Source, cohort_source
 from napari_amil.core.model.bundle import load_bundle, save_bundle
 from napari_amil.core.pipeline.calibrate import Calibrated, calibrate
 from napari_amil.core.pipeline.score import score_source

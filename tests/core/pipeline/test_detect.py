@@ -12,7 +12,7 @@ from napari_amil.core.base.events import Event, Failed, Step, Warned, drain
 from napari_amil.core.base.settings import DetectionSettings
 from napari_amil.core.cohort.synth import SyntheticSmear, SynthSettings, synthetic_smear
 from napari_amil.core.images import fields
-from napari_amil.core.instances.fields import Recipe, recipe_for
+from napari_amil.core.instances.extract import Recipe, recipe_for
 from napari_amil.core.model.bundle import Bundle
 from napari_amil.core.pipeline.detect import cell_table, detect_images
 

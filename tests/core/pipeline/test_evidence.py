@@ -15,8 +15,8 @@ from napari_amil.core.base.errors import AmilError
 from napari_amil.core.base.events import Step, drain
 from napari_amil.core.cohort.synth import synthetic_smear
 from napari_amil.core.evaluation.faithfulness import N_DRAWS, SHARES
-from napari_amil.core.instances.controls import morphology_columns
-from napari_amil.core.instances.fields import Recipe
+from napari_amil.core.instances.control_cells import morphology_columns
+from napari_amil.core.instances.extract import Recipe
 from napari_amil.core.morphology.control import ControlMorphology
 from napari_amil.core.morphology.words import morphology_in_words
 from napari_amil.core.pipeline.evidence import delete_from_field, field_evidence, nearest_cells

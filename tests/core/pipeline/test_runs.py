@@ -22,8 +22,8 @@ from napari_amil.core.base.settings import (
 from napari_amil.core.cohort.readers import read_cohort
 from napari_amil.core.cohort.smear import SynthSettings
 from napari_amil.core.cohort.synth import SynthCohortSettings, write_synthetic_cohort
-from napari_amil.core.instances.cohorts import cohort_source, open_source
-from napari_amil.core.instances.fields import Recipe
+from napari_amil.core.instances.extract import Recipe
+from napari_amil.core.instances.gather import cohort_source, open_source
 from napari_amil.core.model.bundle import Bundle, load_bundle
 from napari_amil.core.pipeline.runs import Protocol, train_run
 from napari_amil.core.pipeline.train_detector import start_detector, train_detector_on, training_images
@@ -182,7 +182,7 @@ def test_a_detector_is_trained_from_images_alone(cohort: Path, tmp_path: Path) -
     assert bundle.card["detector"]["n_cells"] > 10
     assert bundle.scorer is None
     begun = start_detector("starter", TINY)
-    recipe = Recipe.of(begun, None, torch.device("cpu"))
+    recipe = Recipe.from_bundle(begun, None, torch.device("cpu"))
     kept = drain(train_detector_on(few, recipe, settings, tmp_path / "further.safetensors"))
     assert kept.scorer is begun.scorer
     assert kept.card["detector"]["settings"]["steps"] == 2

@@ -22,7 +22,7 @@ from napari_amil.core.exchange.annotation import Annotation
 from napari_amil.core.exchange.coco import write_coco
 from napari_amil.core.exchange.geojson import read_geojson
 from napari_amil.core.images.read import ImageSource, read_image
-from napari_amil.core.instances.fields import Recipe
+from napari_amil.core.instances.extract import Recipe
 from napari_amil.core.model.bundle import Bundle, load_bundle
 from napari_amil.core.pipeline.annotated import Annotated, open_annotated, patient_of, validation_images
 from napari_amil.core.pipeline.detector_run import (

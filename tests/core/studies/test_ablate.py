@@ -13,8 +13,8 @@ from napari_amil.core.base.events import Event, Step, drain
 from napari_amil.core.base.settings import RunSettings
 from napari_amil.core.evaluation.ablation import ROWS, encoder_stage
 from napari_amil.core.evaluation.predictions import predict
-from napari_amil.core.instances.cohorts import Source
-from napari_amil.core.instances.fields import Recipe
+from napari_amil.core.instances.extract import Recipe
+from napari_amil.core.instances.gather import Source
 from napari_amil.core.studies.ablate import Ablation, ablate, ablation_rows, study_reference
 from napari_amil.core.studies.cells import open_cells
 from napari_amil.core.studies.plan import Plan, StudyProtocol

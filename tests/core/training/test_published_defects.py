@@ -20,8 +20,8 @@ from napari_amil.core.base.presets import preset
 from napari_amil.core.base.settings import RunSettings
 from napari_amil.core.base.types import Bag, Cells, Cohort
 from napari_amil.core.evaluation.metrics import bag_metrics
-from napari_amil.core.instances.cohorts import cohort_source, gather
-from napari_amil.core.instances.fields import Recipe
+from napari_amil.core.instances.extract import Recipe
+from napari_amil.core.instances.gather import cohort_source, gather
 from napari_amil.core.mil.batch import BagArrays
 from napari_amil.core.mil.encoder import scale_roi_maps
 from napari_amil.core.mil.model import embed_all

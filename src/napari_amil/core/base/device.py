@@ -36,3 +36,14 @@ def seed_everything(seed: int) -> None:
     random.seed(seed)
     np.random.seed(seed % 2**32)  # noqa: NPY002 - libraries below us may use the global state
     torch.manual_seed(seed)
+
+
+def device_names() -> dict[str, str]:
+    """Return what there is to compute on: ``name for --device -> name for people``, the best first."""
+    found = {}
+    if torch.cuda.is_available():
+        memory = torch.cuda.get_device_properties(0).total_memory / 2**30
+        found["cuda"] = f"{torch.cuda.get_device_name()} ({memory:.0f} GB)"
+    if torch.backends.mps.is_available():
+        found["mps"] = "Apple graphics (MPS)"
+    return found | {"cpu": f"Processor ({torch.get_num_threads()} threads)"}

@@ -1,4 +1,4 @@
-"""A folder cohort from loose images: copies in the layout that everything here reads; originals stay."""
+"""Copy loose images into a folder cohort; the originals stay."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Look for what would make a result of a cohort wrong: leakage, confounding, missing or damaged parts."""
+"""Check a cohort for leakage, confounding, and missing or damaged images."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ PartOf = Callable[[Bag], str | None]
 
 @dataclass(frozen=True)
 class _Seen:
-    """What reading one image showed."""
+    """Size, colours and pixel hash of one image."""
 
     digest: str
     height: int

@@ -1,4 +1,4 @@
-"""Join a clinical table to bags: numbers become numbers, everything else a category."""
+"""Join a clinical table to bags: numeric, categorical and acquisition columns."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from pathlib import Path
 import pandas as pd
 
 from napari_amil.core.base.errors import CohortError
+from napari_amil.core.base.tables import read_table
 from napari_amil.core.base.types import Bag
-from napari_amil.core.cohort.tables import read_table
 
 ACQUISITION = ("site", "center", "centre", "hospital", "scanner", "microscope", "camera", "stain", "batch")
-"""Columns of any table that say how a sample was taken; they are held against the label, never learned."""
+"""Columns of any table that say how a sample was taken; they are tested as confounders, never learned."""
 
 
 def add_clinical(bags: Sequence[Bag], path: Path) -> list[Bag]:

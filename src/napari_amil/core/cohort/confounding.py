@@ -1,4 +1,4 @@
-"""Whether something other than the cells tells the classes apart: site, stain, colour, size of the image."""
+"""Detect confounders: site, stain, colour or image size that predict the class."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ Floats = NDArray[np.float64]
 def confounded_columns(cohort: Cohort) -> Iterator[Problem]:
     """Yield columns of words that tell the class of a patient, such as the site or the stain.
 
-    Every column of `Bag.acquisition` and every categorical one of `Bag.clinical` is held against the
+    Every column of `Bag.acquisition` and every categorical one of `Bag.clinical` is tested against the
     label over patients (chi-squared test, Cramér's V). A column with a value of its own for every
     patient tells nothing and passes.
     """

@@ -1,4 +1,4 @@
-"""Which images are one and the same under different names."""
+"""Find images that are copies of each other; keep copies of test images out of the training."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Deal patients, never single bags, into folds that resemble each other."""
+"""Assign patients to stratified folds; all bags of a patient share one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What may be wrong with a cohort, in a sentence that names the remedy."""
+"""A problem of a cohort: severity, kind, and a sentence with the remedy."""
 
 from __future__ import annotations
 

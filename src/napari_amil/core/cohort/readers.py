@@ -10,9 +10,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from napari_amil.core.base.errors import CohortError, ImageError
+from napari_amil.core.base.tables import read_table
 from napari_amil.core.base.types import Bag, Cells, Cohort
 from napari_amil.core.cohort.clinical import acquisition_columns, add_clinical
-from napari_amil.core.cohort.tables import read_table
 from napari_amil.core.images.read import find_images, natural_key
 
 REQUIRED = ("bag", "patient", "label", "image", "y0", "x0", "y1", "x1")

@@ -1,4 +1,4 @@
-"""Fields to try the program on: a made-up smear, and a real one of the Chula RBC-12 dataset."""
+"""Sample fields: a synthetic smear, and a real one of the Chula RBC-12 dataset."""
 
 from __future__ import annotations
 

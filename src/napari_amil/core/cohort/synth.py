@@ -1,4 +1,4 @@
-"""Make up smears (`smear.py`), and write a cohort of them: a folder of images and a list of their cells."""
+"""Write a synthetic cohort: a folder of smears (`smear.py`) and a list of their cells."""
 
 from __future__ import annotations
 

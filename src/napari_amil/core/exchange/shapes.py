@@ -9,8 +9,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from napari_amil.core.base.errors import AmilError
+from napari_amil.core.base.tables import read_table
 from napari_amil.core.base.types import Cells, box_outline
-from napari_amil.core.cohort.tables import read_table
 from napari_amil.core.exchange.polygons import area
 
 COLUMNS = frozenset({"index", "shape-type", "vertex-index", "axis-0", "axis-1"})

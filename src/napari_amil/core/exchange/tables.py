@@ -10,7 +10,7 @@ import pandas as pd
 from napari_amil.core.base.errors import AmilError
 from napari_amil.core.base.files import replacing
 from napari_amil.core.base.optional import optional
-from napari_amil.core.cohort.tables import read_table
+from napari_amil.core.base.tables import read_table
 
 TEXT_COLUMNS = frozenset(
     {"image", "bag", "patient", "label", "predicted", "verdict", "status", "cell_type", "source", "reason"}

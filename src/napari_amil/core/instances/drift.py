@@ -12,8 +12,8 @@ from torch import Tensor
 from napari_amil.core.base.types import Cells
 from napari_amil.core.images.fields import sampled_pixels
 from napari_amil.core.images.normalise import stain_density
-from napari_amil.core.instances.blocks import Seen
-from napari_amil.core.instances.fields import Recipe
+from napari_amil.core.instances.extract import Recipe
+from napari_amil.core.instances.field_blocks import PreparedField
 from napari_amil.core.model.scorer import Scorer
 
 _USUAL_SHARE = 0.05
@@ -33,11 +33,11 @@ class FieldNotes:
         What is wanted of each cell.
     """
 
-    def __init__(self, per_cell: Callable[[Seen, Cells, Recipe], NDArray[Any]]) -> None:
+    def __init__(self, per_cell: Callable[[PreparedField, Cells, Recipe], NDArray[Any]]) -> None:
         self.per_cell = per_cell
         self.fields: list[tuple[float, float]] = []
 
-    def __call__(self, seen: Seen, cells: Cells, recipe: Recipe) -> NDArray[Any]:
+    def __call__(self, seen: PreparedField, cells: Cells, recipe: Recipe) -> NDArray[Any]:
         """Return what is wanted of the cells of one field."""
         values = self.per_cell(seen, cells, recipe)
         sides = cells.boxes[:, 2:] - cells.boxes[:, :2]

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-from napari_amil.core.base.device import pick_device, seed_everything
+from napari_amil.core.base.device import device_names, pick_device, seed_everything
 from napari_amil.core.base.outputs import environment, failure_table, make_folder, write_json, write_text
 from napari_amil.core.base.presets import PRESETS, preset, preset_table
 from napari_amil.core.base.settings import DetectorTrainingSettings, RunSettings
 from napari_amil.core.cohort.arrange import Placed, arranging
 from napari_amil.core.cohort.checks import checking
-from napari_amil.core.cohort.controls import read_controls
+from napari_amil.core.cohort.control_folder import read_controls
 from napari_amil.core.cohort.folds import assign_folds
-from napari_amil.core.cohort.overview import (
+from napari_amil.core.cohort.problems import Problem
+from napari_amil.core.cohort.readers import read_cohort
+from napari_amil.core.cohort.summary import (
     bag_table,
     class_names,
     clinical_columns,
-    device_names,
     guess_control,
 )
-from napari_amil.core.cohort.problems import Problem
-from napari_amil.core.cohort.readers import read_cohort
 from napari_amil.core.cohort.synth import SynthCohortSettings, writing_synthetic_cohort
 from napari_amil.core.detection.select import Candidates, select
 from napari_amil.core.evaluation.ablation import ROWS, named_rows, read_rows
@@ -28,7 +27,10 @@ from napari_amil.core.exchange.project import Project, read_project, write_proje
 from napari_amil.core.exchange.tables import write_table
 from napari_amil.core.images.fields import Field, as_field, open_field
 from napari_amil.core.images.read import find_images, read_image
-from napari_amil.core.instances.cohorts import (
+from napari_amil.core.instances.control_cells import morphology_columns, nearest_controls
+from napari_amil.core.instances.drift import differs, drift_sentences
+from napari_amil.core.instances.extract import Recipe, detect_field, detect_in, recipe_for
+from napari_amil.core.instances.gather import (
     Gathered,
     Source,
     cohort_source,
@@ -36,11 +38,8 @@ from napari_amil.core.instances.cohorts import (
     open_source,
     sources_by_fold,
 )
-from napari_amil.core.instances.controls import morphology_columns, nearest_controls
-from napari_amil.core.instances.drift import differs, drift_sentences
-from napari_amil.core.instances.fields import Recipe, detect_field, detect_in, recipe_for
-from napari_amil.core.instances.given import give_cells, with_outlines
-from napari_amil.core.instances.guards import guarding, sources_without_copies
+from napari_amil.core.instances.given_cells import give_cells, with_outlines
+from napari_amil.core.instances.leak_guard import guarding, sources_without_copies
 from napari_amil.core.model.bundle import Bundle, load_bundle, read_card, save_bundle, starter_path
 from napari_amil.core.morphology.words import morphology_in_words
 from napari_amil.core.pipeline.annotated import open_annotated

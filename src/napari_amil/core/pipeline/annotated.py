@@ -13,7 +13,7 @@ from scipy.sparse.csgraph import connected_components
 
 from napari_amil.core.base.errors import CohortError
 from napari_amil.core.base.events import Event, Warned
-from napari_amil.core.cohort.tables import read_table
+from napari_amil.core.base.tables import read_table
 from napari_amil.core.exchange.annotation import Annotation
 from napari_amil.core.exchange.annotation_files import read_annotations
 from napari_amil.core.exchange.labels import is_label_image

@@ -20,11 +20,11 @@ from napari_amil.core.anomaly.novelty import Novelty
 from napari_amil.core.base.errors import CohortError
 from napari_amil.core.base.events import Event, Warned
 from napari_amil.core.base.settings import RunSettings
-from napari_amil.core.instances.cohorts import Gathered, Source, cohort_hash, gather, without_cut_cells
-from napari_amil.core.instances.controls import control_sample
+from napari_amil.core.instances.control_cells import control_sample
 from napari_amil.core.instances.drift import FieldNotes, drift
-from napari_amil.core.instances.fields import Recipe, measured_instances
+from napari_amil.core.instances.extract import Recipe, measured_instances
 from napari_amil.core.instances.focus import focus_of
+from napari_amil.core.instances.gather import Gathered, Source, cohort_hash, gather, without_cut_cells
 from napari_amil.core.mil.batch import BagArrays
 from napari_amil.core.mil.instances import measurements_of
 from napari_amil.core.mil.model import embed_all

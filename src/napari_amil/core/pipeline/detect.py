@@ -15,7 +15,7 @@ from napari_amil.core.exchange.geojson import write_geojson
 from napari_amil.core.exchange.tables import write_table
 from napari_amil.core.images.fields import is_large, open_field
 from napari_amil.core.images.read import find_images
-from napari_amil.core.instances.fields import Recipe, detect_in, recipe_for, without_steps
+from napari_amil.core.instances.extract import Recipe, detect_in, recipe_for, without_steps
 
 Found = dict[str, tuple[tuple[int, int], Cells]]
 """``image name -> ((height, width), cells)``"""

@@ -17,7 +17,7 @@ from napari_amil.core.base.settings import DetectorTrainingSettings
 from napari_amil.core.base.types import Cells, Image
 from napari_amil.core.exchange.geojson import write_geojson
 from napari_amil.core.exchange.tables import write_table
-from napari_amil.core.instances.fields import Recipe
+from napari_amil.core.instances.extract import Recipe
 from napari_amil.core.model.bundle import save_bundle
 from napari_amil.core.pipeline.annotated import PATIENTS, Annotated, open_annotated, validation_images
 from napari_amil.core.pipeline.running import in_run_folder

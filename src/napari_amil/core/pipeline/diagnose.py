@@ -10,7 +10,7 @@ import torch
 from napari_amil.core.base.events import drain
 from napari_amil.core.base.outputs import environment
 from napari_amil.core.cohort.synth import synthetic_smear
-from napari_amil.core.instances.fields import Recipe, detect_field
+from napari_amil.core.instances.extract import Recipe, detect_field
 from napari_amil.core.model.bundle import load_bundle, starter_path
 from napari_amil.core.pipeline.score import measured_field, score_bag
 
@@ -27,7 +27,7 @@ def diagnose(bundle_path: Path | None) -> dict[str, str]:
     cuda = torch.cuda.get_device_name() if torch.cuda.is_available() else "none"
     facts |= {"cuda": cuda, "mps": "yes" if torch.backends.mps.is_available() else "none"}
     facts |= {"threads": str(torch.get_num_threads()), "bundle": str(bundle_path or starter_path())}
-    recipe = Recipe.of(load_bundle(bundle_path), None, torch.device("cpu"))
+    recipe = Recipe.from_bundle(load_bundle(bundle_path), None, torch.device("cpu"))
     smear = synthetic_smear(0)
     started = time.perf_counter()
     cells = drain(detect_field(smear.image, recipe)).select(recipe.settings.selection)

@@ -19,7 +19,7 @@ from napari_amil.core.evaluation.metrics import bag_metrics, cell_metrics
 from napari_amil.core.evaluation.null import null_metrics
 from napari_amil.core.evaluation.reliability import draw_reliability
 from napari_amil.core.evaluation.score_figures import draw_distributions
-from napari_amil.core.instances.fields import Recipe
+from napari_amil.core.instances.extract import Recipe
 from napari_amil.core.pipeline.score import Scored
 
 CELL_SCORES = ("anomaly", "latent_distance", "morph_distance", "attention_x_n", "pool_weight")

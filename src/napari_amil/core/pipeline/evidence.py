@@ -15,7 +15,7 @@ from napari_amil.core.anomaly.neighbours import ControlSample
 from napari_amil.core.base.errors import AmilError
 from napari_amil.core.base.events import Event
 from napari_amil.core.evaluation.faithfulness import SHARES, BagCells, deleting
-from napari_amil.core.instances.fields import Recipe
+from napari_amil.core.instances.extract import Recipe
 from napari_amil.core.model.scorer import Scorer
 from napari_amil.core.morphology.words import morphology_in_words
 

@@ -17,7 +17,7 @@ from napari_amil.core.detection.predict import find_candidates
 from napari_amil.core.detection.validation import ValidationField
 from napari_amil.core.exchange.geojson import write_geojson
 from napari_amil.core.images.read import ImageSource
-from napari_amil.core.instances.fields import Recipe, without_steps
+from napari_amil.core.instances.extract import Recipe, without_steps
 
 HELD_OUT = "held-out.json"
 """Name of the file in the run folder of a detector that lists its held-out images."""

@@ -20,8 +20,8 @@ from napari_amil.core.base.events import Event, Failed, Step, Warned, collecting
 from napari_amil.core.base.outputs import environment
 from napari_amil.core.base.types import Bag
 from napari_amil.core.exchange.project import Project, read_project, read_project_card, write_project
-from napari_amil.core.instances.cohorts import Source
-from napari_amil.core.instances.fields import Recipe
+from napari_amil.core.instances.extract import Recipe
+from napari_amil.core.instances.gather import Source
 from napari_amil.core.model.bundle import starter_path
 from napari_amil.core.pipeline.score import Scored, score_source
 

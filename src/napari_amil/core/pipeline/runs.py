@@ -33,9 +33,9 @@ from napari_amil.core.cohort.folds import assign_folds
 from napari_amil.core.evaluation.ablation import digest
 from napari_amil.core.evaluation.figures import save_figure
 from napari_amil.core.exchange.tables import load_table, write_table
-from napari_amil.core.instances.cohorts import Source
-from napari_amil.core.instances.fields import Recipe
-from napari_amil.core.instances.guards import guarding, sources_without_copies
+from napari_amil.core.instances.extract import Recipe
+from napari_amil.core.instances.gather import Source
+from napari_amil.core.instances.leak_guard import guarding, sources_without_copies
 from napari_amil.core.model.bundle import Bundle, load_bundle, read_card, save_bundle
 from napari_amil.core.pipeline.evaluate import draw_evaluation, evaluate_scored
 from napari_amil.core.pipeline.project import described
@@ -295,7 +295,7 @@ def _test(
     bundle: Bundle, test: Source, recipe: Recipe, out: Path
 ) -> Generator[Event, None, tuple[Scored, dict[str, float]]]:
     """Score the test bags, write their tables and return these and the metrics."""
-    scored = yield from score_source(test, Recipe.of(bundle, recipe.settings, recipe.device))
+    scored = yield from score_source(test, Recipe.from_bundle(bundle, recipe.settings, recipe.device))
     write_table(scored.cells, out / "cells.csv")
     write_table(scored.bags, out / "bags.csv")
     return scored, evaluate_scored(scored, bundle.need_scorer().classes)

@@ -18,10 +18,10 @@ from napari_amil.core.base.errors import AmilError
 from napari_amil.core.base.events import Event, Failed, Step, Warned
 from napari_amil.core.base.types import ANOMALOUS_Q, Bag, BagScore, Cells, CellScores, Image
 from napari_amil.core.images.fields import Field
-from napari_amil.core.instances.blocks import Seen
-from napari_amil.core.instances.cohorts import Gathered, Source, gather
-from napari_amil.core.instances.controls import morphology_columns
-from napari_amil.core.instances.fields import Recipe, in_order, instance_blocks, see
+from napari_amil.core.instances.control_cells import morphology_columns
+from napari_amil.core.instances.extract import Recipe, in_order, instance_blocks, prepare
+from napari_amil.core.instances.field_blocks import PreparedField
+from napari_amil.core.instances.gather import Gathered, Source, gather
 from napari_amil.core.mil.instances import measurements_of
 from napari_amil.core.mil.model import AmilOutput, embed_all
 from napari_amil.core.model.scorer import Scorer
@@ -54,7 +54,7 @@ class Scored:
 
 
 def measured_field(
-    image: Image | Field | Seen, cells: Cells, recipe: Recipe
+    image: Image | Field | PreparedField, cells: Cells, recipe: Recipe
 ) -> Generator[Event, None, NDArray[Any]]:
     """Return what is known of each cell of one field before it is scored; yield a `Step` per further block.
 
@@ -65,7 +65,7 @@ def measured_field(
     """
     model = recipe.bundle.need_scorer().model
     parts, n_done = [], 0
-    for rows, seen in instance_blocks(see(image, recipe), cells, recipe, measured=True):
+    for rows, seen in instance_blocks(prepare(image, recipe), cells, recipe, measured=True):
         latents = embed_all(model, seen, recipe.device).numpy()
         measured = measurements_of(seen)
         fields = [

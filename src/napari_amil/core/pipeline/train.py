@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 
 from napari_amil.core.base.events import Event
-from napari_amil.core.instances.cohorts import Gathered, Source, cohort_hash, gather, without_cut_cells
-from napari_amil.core.instances.controls import control_sample
+from napari_amil.core.instances.control_cells import control_sample
 from napari_amil.core.instances.drift import FieldNotes
-from napari_amil.core.instances.fields import Recipe, measured_instances
+from napari_amil.core.instances.extract import Recipe, measured_instances
 from napari_amil.core.instances.focus import focus_of
+from napari_amil.core.instances.gather import Gathered, Source, cohort_hash, gather, without_cut_cells
 from napari_amil.core.mil.batch import BagArrays
 from napari_amil.core.mil.instances import measurements_of, pixels_of, sizes_of
 from napari_amil.core.model.bundle import INTENDED_USE, Bundle

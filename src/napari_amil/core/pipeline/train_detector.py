@@ -26,8 +26,8 @@ from napari_amil.core.exchange.annotation import Annotation
 from napari_amil.core.exchange.tables import write_table
 from napari_amil.core.images.normalise import normalise
 from napari_amil.core.images.read import read_image
-from napari_amil.core.instances.cohorts import Source
-from napari_amil.core.instances.fields import Recipe
+from napari_amil.core.instances.extract import Recipe
+from napari_amil.core.instances.gather import Source
 from napari_amil.core.model.bundle import INTENDED_USE, Bundle, load_bundle
 from napari_amil.core.pipeline.annotated import Annotated, validation_images
 from napari_amil.core.pipeline.held_out import HeldOut, write_held_out

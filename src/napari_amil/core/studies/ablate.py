@@ -17,8 +17,8 @@ from napari_amil.core.evaluation.ablation import REFERENCE, Change, row_settings
 from napari_amil.core.evaluation.comparison import RunResult, Truth, ablation_table, markdown
 from napari_amil.core.evaluation.figures import draw_auprc, draw_confusions, draw_rows, save_figure
 from napari_amil.core.exchange.tables import write_table
-from napari_amil.core.instances.cohorts import Source
-from napari_amil.core.instances.fields import Recipe
+from napari_amil.core.instances.extract import Recipe
+from napari_amil.core.instances.gather import Source
 from napari_amil.core.studies.jobs import running
 from napari_amil.core.studies.plan import Plan, StudyProtocol
 from napari_amil.core.studies.trials import Trial

@@ -23,8 +23,8 @@ from napari_amil.core.evaluation.ablation import digest
 from napari_amil.core.evaluation.comparison import Truth
 from napari_amil.core.exchange.project import BOX
 from napari_amil.core.exchange.tables import load_table, write_table
-from napari_amil.core.instances.cohorts import Gathered, Source, gather, without_cut_cells
-from napari_amil.core.instances.fields import Recipe, field_instances, measured_instances
+from napari_amil.core.instances.extract import Recipe, field_instances, measured_instances
+from napari_amil.core.instances.gather import Gathered, Source, gather, without_cut_cells
 from napari_amil.core.mil.batch import BagArrays
 from napari_amil.core.mil.instances import measurements_of, pixels_of
 from napari_amil.core.morphology.measures import NAMES

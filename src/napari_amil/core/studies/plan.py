@@ -14,16 +14,16 @@ from napari_amil.core.base.errors import AmilError, CohortError, SettingsError
 from napari_amil.core.base.events import Event, Warned
 from napari_amil.core.base.settings import RunSettings
 from napari_amil.core.base.types import Cohort
+from napari_amil.core.cohort.bag_level import at_level
 from napari_amil.core.cohort.checks import fold_of
 from napari_amil.core.cohort.copies import leave_out_copies
 from napari_amil.core.cohort.folds import assign_folds, split
-from napari_amil.core.cohort.levels import at_level
 from napari_amil.core.cohort.problems import enumerate_names
 from napari_amil.core.evaluation.ablation import digest, encoder_stage
 from napari_amil.core.evaluation.comparison import Truth
-from napari_amil.core.instances.cohorts import Source
-from napari_amil.core.instances.fields import Recipe
-from napari_amil.core.instances.guards import guarding
+from napari_amil.core.instances.extract import Recipe
+from napari_amil.core.instances.gather import Source
+from napari_amil.core.instances.leak_guard import guarding
 from napari_amil.core.studies.cells import StudyCells, cells_folder, gather_cells, open_cells
 from napari_amil.core.studies.trials import Group, Trial
 

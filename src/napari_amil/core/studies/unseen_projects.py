@@ -17,7 +17,7 @@ from napari_amil.core.base.types import box_outline
 from napari_amil.core.evaluation.clusters import ClusterSettings
 from napari_amil.core.evaluation.unseen import UnseenTest
 from napari_amil.core.exchange.project import BOX, Project, write_project
-from napari_amil.core.instances.controls import morphology_columns
+from napari_amil.core.instances.control_cells import morphology_columns
 from napari_amil.core.mil.instances import sizes_of
 from napari_amil.core.mil.model import AmilModel, embed_all
 from napari_amil.core.morphology.control import ControlMorphology

@@ -1,4 +1,4 @@
-"""What is looked at before a training starts, so that hours of work don't end in a number that is wrong."""
+"""Refuse leaking or confounded cohorts before a training starts; drop copies of test images."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from napari_amil.core.base.types import Cohort
 from napari_amil.core.cohort.checks import PartOf, leaking_patients, quick_problems
 from napari_amil.core.cohort.copies import leave_out_copies
 from napari_amil.core.cohort.problems import Kind, enumerate_names
-from napari_amil.core.instances.cohorts import Source, sources_by_fold
+from napari_amil.core.instances.gather import Source, sources_by_fold
 
 
 def guarding(

@@ -1,4 +1,4 @@
-"""Many bags: every image is read once, every cell is looked at once, one bad image stops nothing."""
+"""Apply a function to the cells of every image of a cohort; unreadable images are skipped."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from numpy.typing import NDArray
 from napari_amil.core.base.errors import AmilError, ImageError
 from napari_amil.core.base.events import Event, Failed, Step
 from napari_amil.core.base.types import Bag, Cells, Cohort
+from napari_amil.core.cohort.bag_level import at_level
 from napari_amil.core.cohort.folds import split
-from napari_amil.core.cohort.levels import at_level
 from napari_amil.core.cohort.readers import read_cohort
 from napari_amil.core.images.fields import Field, is_large, open_field
 from napari_amil.core.images.read import ImageSource, find_images, locate
-from napari_amil.core.instances.blocks import Seen
-from napari_amil.core.instances.fields import Recipe, detect_seen, recipe_for, see, without_steps
+from napari_amil.core.instances.extract import Recipe, detect_prepared, prepare, recipe_for, without_steps
+from napari_amil.core.instances.field_blocks import PreparedField
 
-PerCell = Callable[[Seen, Cells, Recipe], NDArray[Any] | Generator[Event, None, NDArray[Any]]]
+PerCell = Callable[[PreparedField, Cells, Recipe], NDArray[Any] | Generator[Event, None, NDArray[Any]]]
 """Turns the cells of one field into one row of values each, at once or saying how far it is."""
 
 
@@ -217,10 +217,10 @@ def _of_image(
             _check_boxes(image, given, field)
         if given is None:
             here.bundle.need_detector()
-        seen, large = see(field, here), is_large(field.shape)
+        seen, large = prepare(field, here), is_large(field.shape)
         cells = given
         if cells is None:
-            candidates = yield from without_steps(detect_seen(seen, here), image, but_keep=large)
+            candidates = yield from without_steps(detect_prepared(seen, here), image, but_keep=large)
             cells = candidates.select(here.settings.selection)
         if not len(cells):
             raise ImageError(

@@ -9,7 +9,7 @@ import PIL.Image
 import pytest
 
 from napari_amil.core.base.errors import CohortError
-from napari_amil.core.cohort.controls import read_controls
+from napari_amil.core.cohort.control_folder import read_controls
 
 
 def images(root: Path, *names: str) -> Path:

@@ -19,10 +19,10 @@ from napari_amil.core.detection.view import view_large_field
 from napari_amil.core.images import decode, fields
 from napari_amil.core.images.fields import ArrayField
 from napari_amil.core.instances import blocks
-from napari_amil.core.instances.blocks import Seen
-from napari_amil.core.instances.cohorts import open_source
-from napari_amil.core.instances.fields import Recipe, in_order, instance_blocks
-from napari_amil.core.instances.given import give_cells
+from napari_amil.core.instances.extract import Recipe, in_order, instance_blocks
+from napari_amil.core.instances.field_blocks import PreparedField
+from napari_amil.core.instances.gather import open_source
+from napari_amil.core.instances.given_cells import give_cells
 from napari_amil.core.mil.instances import measurements_of, pixels_of
 from napari_amil.core.pipeline.project import project_of
 from napari_amil.core.pipeline.score import Scored, score_source
@@ -69,7 +69,7 @@ def test_crops_and_measurements_do_not_depend_on_the_blocks(
 ) -> None:
     field = ArrayField(smear.image)
     settings = recipe.settings
-    seen = Seen(field, view_large_field(field, settings.detection, settings.normalisation))
+    seen = PreparedField(field, view_large_field(field, settings.detection, settings.normalisation))
     parts = list(instance_blocks(seen, smear.cells, recipe, measured=True))
     monkeypatch.setattr(fields, "WHOLE_PX", 10**9)
     ((rows, whole),) = instance_blocks(seen, smear.cells, recipe, measured=True)

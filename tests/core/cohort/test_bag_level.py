@@ -7,7 +7,7 @@ import pytest
 
 from napari_amil.core.base.errors import CohortError
 from napari_amil.core.base.types import Bag, Cells, Cohort
-from napari_amil.core.cohort.levels import at_level
+from napari_amil.core.cohort.bag_level import at_level
 
 
 def cells(*corners: int) -> Cells:

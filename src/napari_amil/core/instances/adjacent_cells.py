@@ -1,4 +1,4 @@
-"""Boxes that somebody listed get the outlines of the cells in them, and those that lie around."""
+"""Refine given boxes to outlines; add the adjacent cells that may overlap them."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from napari_amil.core.base.types import Cells
 from napari_amil.core.detection.precision import box_iou
 from napari_amil.core.detection.predict import find_in_view
 from napari_amil.core.images.fields import is_large
-from napari_amil.core.instances.blocks import Seen
+from napari_amil.core.instances.field_blocks import PreparedField
 from napari_amil.core.model.bundle import Bundle
 from napari_amil.core.morphology.masks import has_outline
 
 _SAME_CELL = 0.5  # intersection over union of boxes
 
 
-def among_neighbours(seen: Seen, cells: Cells, bundle: Bundle, settings: RunSettings) -> Cells:
+def with_adjacent_cells(seen: PreparedField, cells: Cells, bundle: Bundle, settings: RunSettings) -> Cells:
     """Return listed boxes with the outlines of the cells found in them, and all other cells as `others`.
 
     A list seldom holds all cells of a field, and where two overlap, neither can be measured without

@@ -14,9 +14,9 @@ from napari_amil.core.base.errors import CohortError, SettingsError
 from napari_amil.core.base.events import Event, Warned, drain
 from napari_amil.core.base.settings import ModelSettings, RunSettings
 from napari_amil.core.base.types import Bag, Cells, Cohort
-from napari_amil.core.instances.cohorts import Source, cohort_source
-from napari_amil.core.instances.fields import Recipe
-from napari_amil.core.instances.guards import guarding, sources_without_copies
+from napari_amil.core.instances.extract import Recipe
+from napari_amil.core.instances.gather import Source, cohort_source
+from napari_amil.core.instances.leak_guard import guarding, sources_without_copies
 from napari_amil.core.model.bundle import Bundle
 from napari_amil.core.pipeline.runs import Protocol, train_run
 

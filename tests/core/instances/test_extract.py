@@ -15,7 +15,7 @@ from napari_amil.core.base.settings import (
 )
 from napari_amil.core.base.types import Cells
 from napari_amil.core.cohort.synth import SyntheticSmear, synthetic_smear
-from napari_amil.core.instances.fields import Recipe, detect_field, field_instances, without_steps
+from napari_amil.core.instances.extract import Recipe, detect_field, field_instances, without_steps
 from napari_amil.core.model.bundle import Bundle
 
 
@@ -30,7 +30,7 @@ def test_the_user_may_change_detection_but_not_what_tensors_depend_on(small_bund
         model=ModelSettings(latent_dim=99),
         normalisation=NormalisationSettings(illumination_order=0),
     )
-    recipe = Recipe.of(small_bundle, wanted, torch.device("cpu"))
+    recipe = Recipe.from_bundle(small_bundle, wanted, torch.device("cpu"))
     assert recipe.settings.detection.max_cells == 7
     assert recipe.settings.model == small_bundle.settings.model
     assert recipe.settings.normalisation == small_bundle.settings.normalisation

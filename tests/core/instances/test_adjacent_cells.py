@@ -12,8 +12,8 @@ from napari_amil.core.base.events import drain
 from napari_amil.core.base.types import Cells
 from napari_amil.core.cohort.synth import SyntheticSmear, SynthSettings, synthetic_smear
 from napari_amil.core.images import fields
-from napari_amil.core.instances.fields import Recipe, detect_in, measured_instances, see
-from napari_amil.core.instances.neighbours import among_neighbours
+from napari_amil.core.instances.adjacent_cells import with_adjacent_cells
+from napari_amil.core.instances.extract import Recipe, detect_in, measured_instances, prepare
 from napari_amil.core.mil.instances import measurements_of
 from napari_amil.core.model.bundle import load_bundle
 from napari_amil.core.morphology.masks import has_outline
@@ -21,7 +21,7 @@ from napari_amil.core.morphology.masks import has_outline
 
 @pytest.fixture(scope="module")
 def starter() -> Recipe:
-    return Recipe.of(load_bundle(None), None, pick_device("cpu"))
+    return Recipe.from_bundle(load_bundle(None), None, pick_device("cpu"))
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +50,7 @@ def test_a_box_without_a_cell_stays_a_box_and_all_cells_lie_around(
     smear: SyntheticSmear, starter: Recipe, found: Cells
 ) -> None:
     listed = Cells(np.array([[2, 2, 9, 9], found.boxes[0]], np.float32))
-    drawn = among_neighbours(see(smear.image, starter), listed, starter.bundle, starter.settings)
+    drawn = with_adjacent_cells(prepare(smear.image, starter), listed, starter.bundle, starter.settings)
     assert has_outline(drawn).tolist() == [False, True]
     np.testing.assert_array_equal(drawn.boxes, listed.boxes)
     np.testing.assert_array_equal(drawn.outlines[1], found.outlines[0])
@@ -60,10 +60,10 @@ def test_a_box_without_a_cell_stays_a_box_and_all_cells_lie_around(
 def test_cells_with_outlines_and_large_fields_are_not_searched(
     smear: SyntheticSmear, starter: Recipe, found: Cells, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    seen = see(smear.image, starter)
-    assert among_neighbours(seen, found, starter.bundle, starter.settings) is found
+    seen = prepare(smear.image, starter)
+    assert with_adjacent_cells(seen, found, starter.bundle, starter.settings) is found
     boxes = Cells(found.boxes)
     without = replace(starter.bundle, detector=None)
-    assert among_neighbours(seen, boxes, without, starter.settings) is boxes
+    assert with_adjacent_cells(seen, boxes, without, starter.settings) is boxes
     monkeypatch.setattr(fields, "WHOLE_PX", 1000)
-    assert among_neighbours(seen, boxes, starter.bundle, starter.settings) is boxes
+    assert with_adjacent_cells(seen, boxes, starter.bundle, starter.settings) is boxes

@@ -1,4 +1,4 @@
-"""Cells that somebody else found enter the pipeline as if the detector had found them."""
+"""Give a cohort the cells of another program: boxes, outlines or labels from files."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from napari_amil.core.exchange.annotation_files import read_annotations
 from napari_amil.core.exchange.labels import is_label_image
 from napari_amil.core.images.fields import Field, is_large, open_field
 from napari_amil.core.images.read import ImageSource
-from napari_amil.core.instances.cohorts import Source
-from napari_amil.core.instances.fields import Recipe, see
+from napari_amil.core.instances.extract import Recipe, prepare
+from napari_amil.core.instances.gather import Source
 from napari_amil.core.morphology.masks import has_outline
 
 
@@ -82,7 +82,7 @@ def with_outlines(image: Image | Field, cells: Cells, recipe: Recipe) -> Cells:
     boxed = np.flatnonzero(~has_outline(cells))
     detector = recipe.bundle.detector
     if len(boxed) and detector is not None:
-        view = see(image, recipe).view
+        view = prepare(image, recipe).view
         boxes = cells.boxes[boxed]
         outlines, areas = list(cells.outlines), cells.area_px.copy()
         where = recipe.device, recipe.settings.detection.tile_px

@@ -11,17 +11,16 @@ import torch
 from napari_amil.core.base.errors import CohortError
 from napari_amil.core.base.events import drain
 from napari_amil.core.base.settings import RunSettings
-from napari_amil.core.cohort.overview import (
+from napari_amil.core.cohort.readers import read_cohort
+from napari_amil.core.cohort.summary import (
     bag_table,
     class_names,
     clinical_columns,
-    device_names,
     guess_control,
 )
-from napari_amil.core.cohort.readers import read_cohort
 from napari_amil.core.cohort.synth import SynthCohortSettings, write_synthetic_cohort
-from napari_amil.core.instances.cohorts import open_source
-from napari_amil.core.instances.fields import Recipe
+from napari_amil.core.instances.extract import Recipe
+from napari_amil.core.instances.gather import open_source
 from napari_amil.core.model.bundle import Bundle
 from napari_amil.core.pipeline.estimate import estimating
 
@@ -58,10 +57,6 @@ def test_each_bag_is_a_line(listed: Path) -> None:
     assert (first["bag"], first["fold"], first["images"]) == ("control/p00/s0", 0, 1)
     assert bag_table(read_cohort(listed.parent))["cells"].isna().all()
     assert clinical_columns(read_cohort(listed)) == []
-
-
-def test_the_processor_is_always_a_device() -> None:
-    assert device_names()["cpu"].startswith("Processor")
 
 
 def test_an_estimate_measures_some_cells_and_counts_all(listed: Path) -> None:

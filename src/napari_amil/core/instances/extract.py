@@ -1,4 +1,4 @@
-"""One field: from pixels to cells, and from cells to what the encoder sees."""
+"""Detect the cells of one field, and cut the input of the encoder from its pixels."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from napari_amil.core.detection.view import View, view_of
 from napari_amil.core.images.crops import extract_crops
 from napari_amil.core.images.fields import Field, as_field, pixel_um_of
 from napari_amil.core.images.foreground import REFERENCE_DIAMETER_PX
-from napari_amil.core.instances.blocks import Seen, blocks
-from napari_amil.core.instances.neighbours import among_neighbours
+from napari_amil.core.instances.adjacent_cells import with_adjacent_cells
+from napari_amil.core.instances.field_blocks import PreparedField, split_into_blocks
 from napari_amil.core.mil.encoder import scale_roi_maps
 from napari_amil.core.mil.instances import with_measurements
 from napari_amil.core.model.bundle import Bundle
@@ -42,7 +42,7 @@ class Recipe:
     device: torch.device
 
     @classmethod
-    def of(cls, bundle: Bundle, settings: RunSettings | None, device: torch.device) -> Recipe:
+    def from_bundle(cls, bundle: Bundle, settings: RunSettings | None, device: torch.device) -> Recipe:
         """Return the recipe, with the bundle's own settings where tensors depend on them."""
         trained = bundle.settings
         fixed = {name: getattr(trained, name) for name in ("normalisation", "crop", "model", "bag_level")}
@@ -92,21 +92,21 @@ def detect_in(field: Field, recipe: Recipe) -> Generator[Event, None, Candidates
     """Find every candidate cell of a field of any size; a large one is read tile by tile."""
     recipe.bundle.need_detector()
     yield Step("normalise", 0, 1, "Evening out background and stain")
-    return (yield from detect_seen(see(field, recipe), recipe))
+    return (yield from detect_prepared(prepare(field, recipe), recipe))
 
 
-def detect_seen(seen: Seen, recipe: Recipe) -> Generator[Event, None, Candidates]:
+def detect_prepared(seen: PreparedField, recipe: Recipe) -> Generator[Event, None, Candidates]:
     """Find every candidate cell of a field that has been normalised."""
     detector = recipe.bundle.need_detector()
     return (yield from find_in_view(detector, seen.view, recipe.settings.detection, recipe.device))
 
 
-def see(image: Image | Field | Seen, recipe: Recipe) -> Seen:
+def prepare(image: Image | Field | PreparedField, recipe: Recipe) -> PreparedField:
     """Return an image or field of any size normalised, its cells at the scale of the networks."""
-    if isinstance(image, Seen):
+    if isinstance(image, PreparedField):
         return image
     field, settings = as_field(image), recipe.settings
-    return Seen(field, view_of(field, settings.detection, settings.normalisation))
+    return PreparedField(field, view_of(field, settings.detection, settings.normalisation))
 
 
 def without_steps(
@@ -125,7 +125,7 @@ def without_steps(
     return (yield from translated(work, named))
 
 
-def field_instances(image: Image | Field | Seen, cells: Cells, recipe: Recipe) -> NDArray[Any]:
+def field_instances(image: Image | Field | PreparedField, cells: Cells, recipe: Recipe) -> NDArray[Any]:
     """Return what the encoder sees of each cell.
 
     Returns
@@ -135,16 +135,16 @@ def field_instances(image: Image | Field | Seen, cells: Cells, recipe: Recipe) -
     (`napari_amil.core.mil.instances.with_measurements`).
     """
     measured = recipe.settings.model.measured
-    return in_order(list(instance_blocks(see(image, recipe), cells, recipe, measured=measured)))
+    return in_order(list(instance_blocks(prepare(image, recipe), cells, recipe, measured=measured)))
 
 
-def measured_instances(image: Image | Field | Seen, cells: Cells, recipe: Recipe) -> NDArray[Any]:
+def measured_instances(image: Image | Field | PreparedField, cells: Cells, recipe: Recipe) -> NDArray[Any]:
     """Return what the encoder sees of each cell, and its measurements, whether or not it embeds these."""
-    return in_order(list(instance_blocks(see(image, recipe), cells, recipe, measured=True)))
+    return in_order(list(instance_blocks(prepare(image, recipe), cells, recipe, measured=True)))
 
 
 def instance_blocks(
-    seen: Seen, cells: Cells, recipe: Recipe, *, measured: bool
+    seen: PreparedField, cells: Cells, recipe: Recipe, *, measured: bool
 ) -> Iterator[tuple[NDArray[np.int64], NDArray[Any]]]:
     """Yield which cells these are, and what the encoder sees of them (`field_instances`), block by block.
 
@@ -153,14 +153,14 @@ def instance_blocks(
     """
     settings, view = recipe.settings, seen.view
     if measured:
-        cells = among_neighbours(seen, cells, recipe.bundle, settings)
+        cells = with_adjacent_cells(seen, cells, recipe.bundle, settings)
     maps = _roi_maps(view, cells, recipe) if settings.model.instance == "roi" else None
     if maps is not None and not measured:
         yield np.arange(len(cells)), maps
         return
     crop_px = REFERENCE_DIAMETER_PX / view.scale
     reach_px = max(settings.crop.field * crop_px, GRID.field * view.diameter_px) / 2
-    for block in blocks(view, cells, reach_px):
+    for block in split_into_blocks(view, cells, reach_px):
         if maps is None:
             crops = extract_crops(block.normalised, block.cells.boxes, crop_px, settings.crop)
             pixels = np.asarray((crops * 255).round(), dtype=np.uint8)

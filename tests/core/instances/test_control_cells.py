@@ -11,13 +11,13 @@ import torch
 
 from napari_amil.core.base.events import drain
 from napari_amil.core.cohort.synth import SynthCohortSettings, write_synthetic_cohort
-from napari_amil.core.instances.cohorts import Gathered, cohort_source, gather, open_source
-from napari_amil.core.instances.controls import (
+from napari_amil.core.instances.control_cells import (
     control_sample,
     morphology_columns,
     nearest_controls,
 )
-from napari_amil.core.instances.fields import Recipe, measured_instances
+from napari_amil.core.instances.extract import Recipe, measured_instances
+from napari_amil.core.instances.gather import Gathered, cohort_source, gather, open_source
 from napari_amil.core.mil.batch import BagArrays
 from napari_amil.core.model.bundle import Bundle, load_bundle, save_bundle
 from napari_amil.core.morphology.control import ControlMorphology
@@ -36,7 +36,7 @@ def listed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def recipe(small_bundle: Bundle) -> Recipe:
     """The small bundle without its detector, which has learned nothing: boxes stay boxes."""
-    return Recipe.of(replace(small_bundle, detector=None), None, torch.device("cpu"))
+    return Recipe.from_bundle(replace(small_bundle, detector=None), None, torch.device("cpu"))
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""A folder or a list of control samples alone: whose they are, whatever the layout."""
+"""Read a folder or cell list that holds control samples alone."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The cells of a field block by block, so that memory does not depend on the size of the field."""
+"""Split the cells of a large field into blocks, so that memory does not depend on its size."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ _MARGIN_PX = 2  # so that what is resampled at the edge of a crop lies inside th
 
 
 @dataclass(frozen=True, eq=False)
-class Seen:
-    """A field, and how the networks see it.
+class PreparedField:
+    """A field with its normalised view.
 
     Parameters
     ----------
     field
         Its pixels.
     view
-        The same normalised, with the scale and the diameter of its cells.
+        The normalised pixels, with the scale and the diameter of the cells in pixels.
     """
 
     field: Field
@@ -52,7 +52,7 @@ class Block:
     normalised: NDArray[np.float32]
 
 
-def blocks(view: View, cells: Cells, reach_px: float) -> Iterator[Block]:
+def split_into_blocks(view: View, cells: Cells, reach_px: float) -> Iterator[Block]:
     """Yield the cells of a field: all at once where it fits into memory, else those of each square.
 
     A field without cells gives one block without cells. Blocks follow each other row by row, and those

@@ -19,9 +19,9 @@ from napari_amil.core.base.errors import AmilError
 from napari_amil.core.base.events import Event, Warned, drain
 from napari_amil.core.cohort.synth import SynthSettings, synthetic_smear
 from napari_amil.core.exchange.annotation import _BORDER_PX
-from napari_amil.core.instances.cohorts import open_source
-from napari_amil.core.instances.fields import Recipe
-from napari_amil.core.instances.given import give_cells
+from napari_amil.core.instances.extract import Recipe
+from napari_amil.core.instances.gather import open_source
+from napari_amil.core.instances.given_cells import give_cells
 from napari_amil.core.model.bundle import load_bundle
 from napari_amil.core.pipeline.detect import Found, detect_images, write_detections
 from napari_amil.core.pipeline.score import Scored, score_source
@@ -32,7 +32,7 @@ SCORES = ["anomaly", "attention", "pool_weight", "contribution_control", "morph_
 
 @pytest.fixture(scope="module")
 def starter() -> Recipe:
-    return Recipe.of(load_bundle(None), None, pick_device("cpu"))
+    return Recipe.from_bundle(load_bundle(None), None, pick_device("cpu"))
 
 
 @pytest.fixture(scope="module")

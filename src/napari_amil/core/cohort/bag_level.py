@@ -1,4 +1,4 @@
-"""What makes a bag: a sample, one image of it, or everything of a patient."""
+"""Regroup samples into bags: one per sample, per image or per patient."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is known of control cells beyond their distances: usual measurements, and cells to look at."""
+"""Control cells of a model: their morphology, a sample with pictures, and nearest neighbours among them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from napari_amil.core.anomaly.neighbours import ControlSample, balanced_rows
-from napari_amil.core.instances.cohorts import Gathered
+from napari_amil.core.instances.gather import Gathered
 from napari_amil.core.mil.batch import BagArrays
 from napari_amil.core.mil.instances import Instances, measurements_of
 from napari_amil.core.mil.model import AmilModel, embed_all

@@ -1,15 +1,14 @@
-"""What a cohort holds, before any of its images is read."""
+"""Summaries of a cohort for people, made without reading an image."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import pandas as pd
-import torch
 
 from napari_amil.core.base.errors import CohortError
+from napari_amil.core.base.tables import read_table
 from napari_amil.core.base.types import Cohort
-from napari_amil.core.cohort.tables import read_table
 
 _USUAL_CONTROLS = ("control", "controls", "healthy", "normal", "negative", "hc")
 
@@ -62,14 +61,3 @@ def bag_table(cohort: Cohort) -> pd.DataFrame:
 def clinical_columns(cohort: Cohort) -> list[str]:
     """Return the names of the clinical values that any bag has."""
     return sorted({name for bag in cohort for name in bag.clinical})
-
-
-def device_names() -> dict[str, str]:
-    """Return what there is to compute on: ``name for --device -> name for people``, the best first."""
-    found = {}
-    if torch.cuda.is_available():
-        memory = torch.cuda.get_device_properties(0).total_memory / 2**30
-        found["cuda"] = f"{torch.cuda.get_device_name()} ({memory:.0f} GB)"
-    if torch.backends.mps.is_available():
-        found["mps"] = "Apple graphics (MPS)"
-    return found | {"cpu": f"Processor ({torch.get_num_threads()} threads)"}
