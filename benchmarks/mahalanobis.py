@@ -21,7 +21,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from napari_amil.core.anomaly.gaussian import LatentGaussian
+from napari_amil.core.anomaly.gaussian.mahalanobis import LatentGaussian
 from napari_amil.core.base.settings import ModelSettings
 
 OURS = "napari-amil, float64"

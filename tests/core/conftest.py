@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from napari_amil.core.anomaly.bootstrap import ControlMoments
 from napari_amil.core.anomaly.calibration import Calibration
-from napari_amil.core.anomaly.gaussian import LatentGaussian
-from napari_amil.core.anomaly.novelty import Novelty
+from napari_amil.core.anomaly.gaussian.mahalanobis import LatentGaussian
+from napari_amil.core.anomaly.gaussian.refits import ControlMoments
+from napari_amil.core.anomaly.novelty import BagNovelty
 from napari_amil.core.base.settings import DetectionSettings, ModelSettings, RunSettings, SelectionSettings
 from napari_amil.core.detection.network import build_detector
 from napari_amil.core.instances.extract import Recipe
@@ -27,13 +27,13 @@ def random_scorer(settings: ModelSettings, classes: tuple[str, ...], in_channels
     gaussian = LatentGaussian(k)
     gaussian.fit(latents, settings)
     d = gaussian.distance(latents)
-    novelty = Novelty(len(classes), k)
+    novelty = BagNovelty(len(classes), k)
     novelty.refer_to(latents)
     bags = latents, d, torch.full((20,), 10)
     novelty.fit(*bags, torch.arange(20) % len(classes))
     novelty.calibration = Calibration(novelty.score(*bags), np.repeat(np.arange(10), 2))
     calibration = Calibration(d, patients, float(d.mean()))
-    moments = ControlMoments.of(latents, patients, gaussian)
+    moments = ControlMoments.from_controls(latents, patients, gaussian)
     return Scorer(model, gaussian, calibration, classes, in_channels, 0, moments, novelty)
 
 

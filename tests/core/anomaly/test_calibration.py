@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from napari_amil.core.anomaly.calibration import Calibration, cross_fit, parts_of_patients, q_value
-from napari_amil.core.anomaly.gaussian import LatentGaussian
+from napari_amil.core.anomaly.gaussian.mahalanobis import LatentGaussian
 from napari_amil.core.base.errors import AmilError
 from napari_amil.core.base.settings import ModelSettings
 

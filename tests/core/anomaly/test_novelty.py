@@ -8,7 +8,7 @@ import torch
 from scipy import stats
 
 from napari_amil.core.anomaly.calibration import Calibration
-from napari_amil.core.anomaly.novelty import Novelty, verdict
+from napari_amil.core.anomaly.novelty import BagNovelty, verdict
 from napari_amil.core.base.settings import VerdictSettings
 from napari_amil.core.base.types import ABSTAIN, UNSEEN
 
@@ -29,9 +29,9 @@ def cells(labels: list[int], seed: int = 0) -> tuple[torch.Tensor, torch.Tensor,
     return torch.cat(latents), torch.cat(distances), torch.full((len(labels),), N_CELLS)
 
 
-def fitted(n_bags: int = 20) -> Novelty:
+def fitted(n_bags: int = 20) -> BagNovelty:
     labels = [0, 1, 2] * n_bags
-    novelty = Novelty(3, K)
+    novelty = BagNovelty(3, K)
     novelty.refer_to(torch.randn(500, 2, K))
     novelty.fit(*cells(labels), torch.tensor(labels))
     return novelty
@@ -75,16 +75,16 @@ def test_other_controls_move_the_origin_and_a_bag_moved_with_them_stays_as_it_wa
 
 
 def test_a_class_without_a_bag_is_never_the_nearest_and_tensors_tell_everything() -> None:
-    novelty = Novelty(4, K)
+    novelty = BagNovelty(4, K)
     novelty.refer_to(torch.randn(500, K))
     labels = [0, 1, 2] * 10
     novelty.fit(*cells(labels), torch.tensor(labels))
     assert novelty.score(*cells([0, 3])).isfinite().all()
     novelty.calibration = Calibration(torch.rand(9), list("aabbccdde"))
-    other = Novelty.from_state(novelty.state_dict())
+    other = BagNovelty.from_state(novelty.state_dict())
     np.testing.assert_array_equal(other.p_value(*cells([1])), novelty.p_value(*cells([1])))
     bare = fitted()
-    assert Novelty.from_state(bare.state_dict()).calibration is None
+    assert BagNovelty.from_state(bare.state_dict()).calibration is None
 
 
 @pytest.mark.parametrize(

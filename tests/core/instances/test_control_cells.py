@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from napari_amil.core.anomaly.morphology.statistics import ControlMorphology
 from napari_amil.core.base.events import drain
 from napari_amil.core.cohort.synth import SynthCohortSettings, write_synthetic_cohort
 from napari_amil.core.instances.control_cells import (
@@ -20,7 +21,6 @@ from napari_amil.core.instances.extract import Recipe, measured_instances
 from napari_amil.core.instances.gather import Gathered, cohort_source, gather, open_source
 from napari_amil.core.mil.batch import BagArrays
 from napari_amil.core.model.bundle import Bundle, load_bundle, save_bundle
-from napari_amil.core.morphology.control import ControlMorphology
 from napari_amil.core.morphology.measures import NAMES
 from napari_amil.core.pipeline.evaluate import delete_cells
 from napari_amil.core.pipeline.score import score_source
@@ -55,7 +55,7 @@ def test_measurements_and_deviations_stand_in_the_table_of_cells(
     recipe: Recipe, gathered: Gathered, listed: Path
 ) -> None:
     measured = gathered.values["measurements"].astype(np.float64)
-    usual = ControlMorphology.of(measured)
+    usual = ControlMorphology.fit(measured)
     scored = drain(score_source(open_source([listed], "control"), _with_usual(recipe, usual)))
     control = scored.cells[scored.cells["bag"] == gathered.cohort.bags[0].bag]
     shown = control[[f"morph_{name}" for name in NAMES]].to_numpy()
@@ -113,7 +113,7 @@ def test_the_sample_of_controls_knows_where_its_cells_are(recipe: Recipe, gather
 def test_they_travel_in_the_bundle_and_old_bundles_still_load(
     small_bundle: Bundle, gathered: Gathered, tmp_path: Path
 ) -> None:
-    usual = ControlMorphology.of(gathered.values["measurements"])
+    usual = ControlMorphology.fit(gathered.values["measurements"])
     scorer = replace(small_bundle.need_scorer(), morphology=usual)
     save_bundle(replace(small_bundle, detector=None, scorer=scorer), tmp_path / "with.safetensors")
     loaded = load_bundle(tmp_path / "with.safetensors").need_scorer()

@@ -12,9 +12,11 @@ import safetensors
 import torch
 from safetensors.torch import load_file, save_file
 
-from napari_amil.core.anomaly.bootstrap import ControlMoments, drawn_patients
-from napari_amil.core.anomaly.gaussian import LatentGaussian
+from napari_amil.core.anomaly.gaussian.mahalanobis import LatentGaussian
+from napari_amil.core.anomaly.gaussian.refits import ControlMoments, drawn_patients
 from napari_amil.core.anomaly.joint import JointDistance
+from napari_amil.core.anomaly.morphology.refits import MorphologyRefits
+from napari_amil.core.anomaly.morphology.statistics import ControlMorphology
 from napari_amil.core.base.errors import BundleError
 from napari_amil.core.base.settings import RunSettings
 from napari_amil.core.model.bundle import (
@@ -26,8 +28,6 @@ from napari_amil.core.model.bundle import (
     save_bundle,
     starter_path,
 )
-from napari_amil.core.morphology.bootstrap import MorphologyRefits
-from napari_amil.core.morphology.control import ControlMorphology
 from napari_amil.core.morphology.measures import NAMES
 
 
@@ -83,14 +83,14 @@ def test_the_error_of_an_anomaly_is_that_of_both_its_distances(small_bundle: Bun
     patients = np.repeat(np.arange(5), 30)
     usual = rng.normal(size=(150, len(NAMES))) + rng.normal(size=(5, 1))[patients]
     old, model = small_bundle.need_scorer(), small_bundle.settings.model
-    morphology, drawn = ControlMorphology.of(usual), drawn_patients(5).numpy()
-    refits = MorphologyRefits.of(usual, patients, drawn)
+    morphology, drawn = ControlMorphology.fit(usual), drawn_patients(5).numpy()
+    refits = MorphologyRefits.fit(usual, patients, drawn)
     latents = torch.from_numpy(
         5 + rng.normal(size=(150, 1, 8)) + rng.normal(size=(5, 1, 8))[patients]
     ).float()
     gaussian = LatentGaussian(8)
     gaussian.fit(latents, model)
-    moments = ControlMoments.of(latents, patients, gaussian)
+    moments = ControlMoments.from_controls(latents, patients, gaussian)
     distances = gaussian.distance(latents).double().numpy()
     joint = JointDistance.of(distances, morphology.distance(usual), 0.5)
     scorer = replace(
@@ -105,7 +105,7 @@ def test_the_error_of_an_anomaly_is_that_of_both_its_distances(small_bundle: Bun
         there = LatentGaussian(8)
         there.fit(latents[rows], model)
         return joint.distance(
-            there.distance(z).double().numpy(), ControlMorphology.of(usual[rows]).distance(measured)
+            there.distance(z).double().numpy(), ControlMorphology.fit(usual[rows]).distance(measured)
         )
 
     expected = np.std([refitted(draw) for draw in drawn], axis=0, ddof=1)

@@ -12,7 +12,7 @@ import torch
 from scipy import ndimage
 from skimage.io import imread, imsave
 
-from napari_amil.core.anomaly.neighbours import ControlSample
+from napari_amil.core.anomaly.control_sample import ControlSample
 from napari_amil.core.base.errors import CohortError
 from napari_amil.core.base.events import Warned, drain
 from napari_amil.core.cohort.control_folder import read_controls
@@ -114,7 +114,7 @@ def test_focus_falls_with_blur_and_is_the_same_at_any_contrast() -> None:
     assert soft < 0.3 * sharp
     assert np.isnan(sharpness([np.full((64, 64, 3), 9, np.uint8)])).all()
     crops = np.stack([disc, disc, blurred]).transpose(0, 3, 1, 2)
-    sample = ControlSample.of(torch.zeros(3, 2), np.zeros((3, 4)), ["a", "a", "b"], crops)
+    sample = ControlSample.from_cells(torch.zeros(3, 2), np.zeros((3, 4)), ["a", "a", "b"], crops)
     known = sharpness(sample.thumbnails(range(3)))
     assert focus_of(sample) == pytest.approx([(known[0] + known[2]) / 2, (known[0] - known[2]) / 2], rel=0.01)
     assert focus_of(None) is None

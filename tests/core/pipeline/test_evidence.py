@@ -9,16 +9,16 @@ import pandas as pd
 import pytest
 import torch
 
+from napari_amil.core.anomaly.control_sample import ControlSample
 from napari_amil.core.anomaly.joint import JointDistance
-from napari_amil.core.anomaly.neighbours import ControlSample
+from napari_amil.core.anomaly.morphology.statistics import ControlMorphology
+from napari_amil.core.anomaly.morphology.words import morphology_in_words
 from napari_amil.core.base.errors import AmilError
 from napari_amil.core.base.events import Step, drain
 from napari_amil.core.cohort.synth import synthetic_smear
 from napari_amil.core.evaluation.faithfulness import N_DRAWS, SHARES
 from napari_amil.core.instances.control_cells import morphology_columns
 from napari_amil.core.instances.extract import Recipe
-from napari_amil.core.morphology.control import ControlMorphology
-from napari_amil.core.morphology.words import morphology_in_words
 from napari_amil.core.pipeline.evidence import delete_from_field, field_evidence, nearest_cells
 from napari_amil.core.pipeline.score import measured_field, score_bag
 
@@ -35,8 +35,8 @@ def known(recipe: Recipe) -> Known:
     seen = drain(measured_field(smear.image, cells, recipe))
     scorer = replace(
         recipe.bundle.need_scorer(),
-        morphology=ControlMorphology.of(seen["measurements"]),
-        controls=ControlSample.of(
+        morphology=ControlMorphology.fit(seen["measurements"]),
+        controls=ControlSample.from_cells(
             torch.randn(30, 8),
             np.tile([0.0, 0.0, 9.0, 9.0], (30, 1)),
             [f"{i}.png" for i in range(30)],

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import torch
 
+from napari_amil.core.anomaly.morphology.statistics import ControlMorphology
 from napari_amil.core.base.events import EpochReport, Event, Step, Warned, drain
 from napari_amil.core.base.settings import ModelSettings, RunSettings, TrainingSettings
 from napari_amil.core.mil.batch import BagArrays
 from napari_amil.core.mil.model import embed_all
-from napari_amil.core.morphology.control import ControlMorphology
 from napari_amil.core.morphology.measures import NAMES
 from napari_amil.core.training.left_out import fit_reference
 from napari_amil.core.training.loop import FittedModel, fit_model
@@ -118,11 +118,11 @@ def test_the_anomaly_is_made_of_two_distances_that_were_both_left_out() -> None:
     shapes = np.empty(len(part))
     for number in np.unique(part):
         inside = part == number
-        shapes[inside] = ControlMorphology.of(controls[~inside]).distance(controls[inside])
+        shapes[inside] = ControlMorphology.fit(controls[~inside]).distance(controls[inside])
     assert float(usual.joint.center[1]) == pytest.approx(np.log(shapes).mean())
     assert float(usual.joint.center[0]) == pytest.approx(float(alone.calibration.distances.log().mean()))
     latent = fitted().gaussian.distance(embed_all(fitted().model, bags.cells(np.arange(len(part))), CPU))
-    inside = ControlMorphology.of(controls).distance(controls)
+    inside = ControlMorphology.fit(controls).distance(controls)
     seen = usual.joint.distance(latent.numpy(), inside).mean()
     assert float(usual.calibration.in_sample) == pytest.approx(seen, rel=1e-5)
 

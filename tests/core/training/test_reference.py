@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from napari_amil.core.anomaly.bootstrap import drawn_patients
+from napari_amil.core.anomaly.gaussian.refits import drawn_patients
+from napari_amil.core.anomaly.morphology.statistics import ControlMorphology, left_out_distances
 from napari_amil.core.base.events import Event, Warned, drain
-from napari_amil.core.morphology.control import ControlMorphology, left_out_distances
 from napari_amil.core.morphology.measures import NAMES
 from napari_amil.core.training.reference import ControlCells
 
@@ -26,7 +26,7 @@ def test_the_calibration_ranks_joint_distances_that_were_left_out() -> None:
     outside = left_out_distances(MEASUREMENTS, PART)
     expected = np.sort(usual.joint.distance(DISTANCES.numpy(), outside))
     np.testing.assert_allclose(usual.calibration.distances.numpy(), expected)
-    inside = ControlMorphology.of(MEASUREMENTS).distance(MEASUREMENTS)
+    inside = ControlMorphology.fit(MEASUREMENTS).distance(MEASUREMENTS)
     assert float(usual.calibration.in_sample) == pytest.approx(
         usual.joint.distance(seen.numpy(), inside).mean()
     )
@@ -59,7 +59,7 @@ def test_measurements_are_drawn_with_the_patients_of_the_embeddings() -> None:
     assert usual.refits is not None
     drawn = drawn_patients(4)[0].numpy()
     rows = np.concatenate([np.flatnonzero(number == PART) for number in drawn if number > 0])
-    expected = ControlMorphology.of(MEASUREMENTS[rows]).distance(MEASUREMENTS)
+    expected = ControlMorphology.fit(MEASUREMENTS[rows]).distance(MEASUREMENTS)
     np.testing.assert_allclose(usual.refits.fits[0].distance(MEASUREMENTS), expected, rtol=1e-4)
 
 

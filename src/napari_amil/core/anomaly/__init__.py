@@ -1,1 +1,1 @@
-"""The control Gaussian and its calibration."""
+"""Anomaly models of single cells, their calibration and the novelty of bags."""

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy.stats import false_discovery_control
 from torch import Tensor, nn
 
-from napari_amil.core.anomaly.gaussian import LatentGaussian
+from napari_amil.core.anomaly.gaussian.mahalanobis import LatentGaussian
 from napari_amil.core.anomaly.patients import Floats, PatientEffects, patient_codes
 from napari_amil.core.base.errors import AmilError
 from napari_amil.core.base.settings import ModelSettings

@@ -10,7 +10,7 @@ from sklearn.covariance import ledoit_wolf
 from torch import Tensor, nn
 
 from napari_amil.core.anomaly.calibration import Calibration
-from napari_amil.core.anomaly.mixture import REGULARISATION
+from napari_amil.core.anomaly.gaussian.mixture import REGULARISATION
 from napari_amil.core.anomaly.patients import Floats
 from napari_amil.core.base.settings import VerdictSettings
 from napari_amil.core.base.types import ABSTAIN, UNSEEN
@@ -19,7 +19,7 @@ TOP_SHARE = 0.2
 """Share of the cells of a bag, the most anomalous ones, that stand for it."""
 
 
-class Novelty(nn.Module):
+class BagNovelty(nn.Module):
     """Distance of a bag to the nearest of the known classes, the control class among them.
 
     A bag is represented by the mean embedding of its most anomalous cells: ``x`` is the mean of
@@ -54,7 +54,7 @@ class Novelty(nn.Module):
         self.calibration = calibration
 
     @classmethod
-    def from_state(cls, state: Mapping[str, Tensor]) -> Novelty:
+    def from_state(cls, state: Mapping[str, Tensor]) -> BagNovelty:
         """Return the novelty that a ``state_dict`` describes."""
         prefix = "calibration."
         ranks = {name.removeprefix(prefix): v for name, v in state.items() if name.startswith(prefix)}

@@ -10,12 +10,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from napari_amil.core.anomaly.neighbours import ControlSample, balanced_rows
+from napari_amil.core.anomaly.control_sample import ControlSample, balanced_rows
+from napari_amil.core.anomaly.morphology.statistics import ControlMorphology, whole_cells
 from napari_amil.core.instances.gather import Gathered
 from napari_amil.core.mil.batch import BagArrays
 from napari_amil.core.mil.instances import Instances, measurements_of
 from napari_amil.core.mil.model import AmilModel, embed_all
-from napari_amil.core.morphology.control import ControlMorphology, whole_cells
 from napari_amil.core.morphology.measures import NAMES
 
 
@@ -56,7 +56,7 @@ def control_sample(
     instances = Instances.of(gathered.values[chosen])
     z: Tensor = embed_all(model, instances, device).mean(dim=1)
     pixels = instances.pixels.numpy()
-    return ControlSample.of(
+    return ControlSample.from_cells(
         z,
         gathered.boxes[chosen],
         gathered.images[chosen].tolist(),

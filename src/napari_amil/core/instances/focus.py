@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from napari_amil.core.anomaly.neighbours import ControlSample
+from napari_amil.core.anomaly.control_sample import ControlSample
 from napari_amil.core.base.types import Image
 
 _SIGMA_PX = 1.0  # of the Laplacian of Gaussian: below it lies the noise of camera and JPEG

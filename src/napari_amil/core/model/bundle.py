@@ -13,20 +13,20 @@ import safetensors.torch
 from torch import Tensor
 from torchvision.models.detection import MaskRCNN
 
-from napari_amil.core.anomaly.bootstrap import ControlMoments
 from napari_amil.core.anomaly.calibration import Calibration
-from napari_amil.core.anomaly.gaussian import LatentGaussian
+from napari_amil.core.anomaly.control_sample import ControlSample
+from napari_amil.core.anomaly.gaussian.mahalanobis import LatentGaussian
+from napari_amil.core.anomaly.gaussian.refits import ControlMoments
 from napari_amil.core.anomaly.joint import JointDistance
-from napari_amil.core.anomaly.neighbours import ControlSample
-from napari_amil.core.anomaly.novelty import Novelty
+from napari_amil.core.anomaly.morphology.refits import MorphologyRefits
+from napari_amil.core.anomaly.morphology.statistics import ControlMorphology
+from napari_amil.core.anomaly.novelty import BagNovelty
 from napari_amil.core.base.errors import BundleError
 from napari_amil.core.base.settings import RunSettings
 from napari_amil.core.base.tensorfile import write_tensors
 from napari_amil.core.detection.network import Backbone, build_detector
 from napari_amil.core.mil.model import AmilModel
 from napari_amil.core.model.scorer import Scorer
-from napari_amil.core.morphology.bootstrap import MorphologyRefits
-from napari_amil.core.morphology.control import ControlMorphology
 from napari_amil.core.morphology.measures import NAMES
 
 FORMAT = "napari-amil bundle"
@@ -192,7 +192,7 @@ def _load_scorer(header: dict[str, Any], settings: RunSettings, tensors: dict[st
         classes,
         *sizes,
         ControlMoments.from_state(moments) if moments else None,
-        Novelty.from_state(novelty) if novelty else None,
+        BagNovelty.from_state(novelty) if novelty else None,
         ControlMorphology.from_state(morphology) if morphology and same_measures else None,
         ControlSample.from_state(controls) if controls else None,
         JointDistance.from_state(joint) if joint else None,

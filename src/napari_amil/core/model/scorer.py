@@ -9,16 +9,16 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from napari_amil.core.anomaly.bootstrap import ControlMoments
 from napari_amil.core.anomaly.calibration import Calibration
-from napari_amil.core.anomaly.gaussian import LatentGaussian
+from napari_amil.core.anomaly.control_sample import ControlSample
+from napari_amil.core.anomaly.gaussian.mahalanobis import LatentGaussian
+from napari_amil.core.anomaly.gaussian.refits import ControlMoments
 from napari_amil.core.anomaly.joint import JointDistance
-from napari_amil.core.anomaly.neighbours import ControlSample
-from napari_amil.core.anomaly.novelty import Novelty
+from napari_amil.core.anomaly.morphology.refits import MorphologyRefits
+from napari_amil.core.anomaly.morphology.statistics import ControlMorphology
+from napari_amil.core.anomaly.novelty import BagNovelty
 from napari_amil.core.base.settings import ModelSettings
 from napari_amil.core.mil.model import AmilModel
-from napari_amil.core.morphology.bootstrap import MorphologyRefits
-from napari_amil.core.morphology.control import ControlMorphology
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,7 +38,7 @@ class Scorer:
     in_channels: int
     n_measurements: int = 0
     moments: ControlMoments | None = None
-    novelty: Novelty | None = None
+    novelty: BagNovelty | None = None
     morphology: ControlMorphology | None = None
     controls: ControlSample | None = None
     joint: JointDistance | None = None

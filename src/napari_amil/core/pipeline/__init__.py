@@ -41,7 +41,6 @@ from napari_amil.core.instances.gather import (
 from napari_amil.core.instances.given_cells import give_cells, with_outlines
 from napari_amil.core.instances.leak_guard import guarding, sources_without_copies
 from napari_amil.core.model.bundle import Bundle, load_bundle, read_card, save_bundle, starter_path
-from napari_amil.core.morphology.words import morphology_in_words
 from napari_amil.core.pipeline.annotated import open_annotated
 from napari_amil.core.pipeline.calibrate import calibrate
 from napari_amil.core.pipeline.detect import cell_table, detect_images, write_detections

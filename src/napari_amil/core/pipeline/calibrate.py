@@ -13,10 +13,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from napari_amil.core.anomaly.bootstrap import ControlMoments
 from napari_amil.core.anomaly.calibration import Calibration, cross_fit, parts_of_patients
-from napari_amil.core.anomaly.gaussian import LatentGaussian
-from napari_amil.core.anomaly.novelty import Novelty
+from napari_amil.core.anomaly.gaussian.mahalanobis import LatentGaussian
+from napari_amil.core.anomaly.gaussian.refits import ControlMoments
+from napari_amil.core.anomaly.novelty import BagNovelty
 from napari_amil.core.base.errors import CohortError
 from napari_amil.core.base.events import Event, Warned
 from napari_amil.core.base.settings import RunSettings
@@ -170,7 +170,7 @@ def _renewed(
         model=model,
         gaussian=gaussian,
         calibration=usual.calibration,
-        moments=ControlMoments.of(latents, units, gaussian),
+        moments=ControlMoments.from_controls(latents, units, gaussian),
         novelty=novelty,
         morphology=usual.morphology,
         joint=usual.joint,
@@ -178,7 +178,7 @@ def _renewed(
     )
 
 
-def _add_bags(novelty: Novelty, gaussian: LatentGaussian, latents: Tensor, bags: BagArrays) -> None:
+def _add_bags(novelty: BagNovelty, gaussian: LatentGaussian, latents: Tensor, bags: BagArrays) -> None:
     """Add control bags to the held-out bags among which novelty is ranked, as patients of their own."""
     old = novelty.calibration
     if old is None or old.patients is None:

@@ -11,13 +11,13 @@ import torch
 from numpy.typing import NDArray
 
 from napari_amil.core.anomaly.calibration import Calibration
-from napari_amil.core.anomaly.neighbours import ControlSample
+from napari_amil.core.anomaly.control_sample import ControlSample
+from napari_amil.core.anomaly.morphology.words import morphology_in_words
 from napari_amil.core.base.errors import AmilError
 from napari_amil.core.base.events import Event
 from napari_amil.core.evaluation.faithfulness import SHARES, BagCells, deleting
 from napari_amil.core.instances.extract import Recipe
 from napari_amil.core.model.scorer import Scorer
-from napari_amil.core.morphology.words import morphology_in_words
 
 LEVELS = (50.0, 95.0, 99.0)
 """Percentiles of control cells that a colour bar shows."""

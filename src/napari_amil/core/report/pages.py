@@ -7,12 +7,12 @@ from collections.abc import Generator
 import numpy as np
 import pandas as pd
 
+from napari_amil.core.anomaly.morphology.words import deviations_in_words
 from napari_amil.core.base.events import Event
 from napari_amil.core.base.headings import Heading
 from napari_amil.core.base.types import ANOMALOUS_Q, UNSEEN
 from napari_amil.core.evaluation.score_figures import draw_distributions
 from napari_amil.core.exchange.project import Project
-from napari_amil.core.morphology.words import deviations_in_words
 from napari_amil.core.report.overlay import draw_overlay, figure_uri, picture_uri
 from napari_amil.core.report.page import Page, Picture, Section, bag_sentences
 from napari_amil.core.studies.explore import Exploration, cluster_sheet

@@ -10,6 +10,7 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
+from napari_amil.core.anomaly.morphology.statistics import ControlMorphology
 from napari_amil.core.base.errors import AmilError
 from napari_amil.core.base.events import Event, Warned
 from napari_amil.core.base.outputs import environment, file_name
@@ -20,7 +21,6 @@ from napari_amil.core.exchange.project import BOX, Project, write_project
 from napari_amil.core.instances.control_cells import morphology_columns
 from napari_amil.core.mil.instances import sizes_of
 from napari_amil.core.mil.model import AmilModel, embed_all
-from napari_amil.core.morphology.control import ControlMorphology
 from napari_amil.core.studies.cells import StudyCells
 from napari_amil.core.studies.explore import EXPLORATION, compare_with_truth, explore_project
 from napari_amil.core.studies.plan import Plan
@@ -43,7 +43,7 @@ def unseen_project(plan: Plan, trial: Trial, test: UnseenTest) -> Project:
     cells["anomaly_percentile"] = 100 * (1 - cells["anomaly_p"])
     measured = opened.measurements
     assert measured is not None
-    shapes = morphology_columns(measured[rows], ControlMorphology.of(measured[train]))
+    shapes = morphology_columns(measured[rows], ControlMorphology.fit(measured[train]))
     cells = pd.concat([cells, shapes.drop(columns="morph_distance")], axis=1)
     said = test.bag_table(trial.settings.verdict)
     said.insert(1, "patient", opened.table["patient"].to_numpy()[bags])

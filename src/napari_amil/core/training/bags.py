@@ -11,7 +11,7 @@ import torch.nn.functional as F  # noqa: N812 - the usual name
 from numpy.typing import NDArray
 from torch import Tensor
 
-from napari_amil.core.anomaly.gaussian import LatentGaussian
+from napari_amil.core.anomaly.gaussian.mahalanobis import LatentGaussian
 from napari_amil.core.base.errors import AmilError
 from napari_amil.core.mil.batch import BagArrays, segment_of
 from napari_amil.core.mil.loss import amil_loss, bag_loss, hypersphere_loss

@@ -11,10 +11,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from napari_amil.core.anomaly.bootstrap import ControlMoments
 from napari_amil.core.anomaly.calibration import Calibration
-from napari_amil.core.anomaly.gaussian import LatentGaussian
-from napari_amil.core.anomaly.novelty import Novelty
+from napari_amil.core.anomaly.gaussian.mahalanobis import LatentGaussian
+from napari_amil.core.anomaly.gaussian.refits import ControlMoments
+from napari_amil.core.anomaly.novelty import BagNovelty
 from napari_amil.core.base.events import EpochReport, Event, Result, Step, translated
 from napari_amil.core.base.settings import RunSettings
 from napari_amil.core.mil.batch import BagArrays
@@ -84,7 +84,7 @@ def fit_reference(
     cells = ControlCells(left_out[control], seen, measured, part[control], units[control])
     yield from cells.said_of_boxes()
     reference = yield from cells.reference(settings.model.morphology_weight)
-    moments = ControlMoments.of(whole.latents[position[control]], units[control], fitted.gaussian)
+    moments = ControlMoments.from_controls(whole.latents[position[control]], units[control], fitted.gaussian)
     n_networks = n_parts if n_folds > 1 else 0
     return replace(reference, moments=moments, novelty=whole.novelty, n_networks=n_networks)
 
@@ -106,7 +106,7 @@ class _Look:
     latents: Tensor
     d: Tensor
     position: NDArray[np.int64]
-    novelty: Novelty
+    novelty: BagNovelty
 
     @classmethod
     def of(
@@ -117,7 +117,7 @@ class _Look:
         controls = latents[position[known.control_cells()[0]]]
         gaussian = LatentGaussian(k)
         gaussian.fit(controls, settings.model, settings.training.seed)
-        look = cls(latents, gaussian.distance(latents), position, Novelty(len(known.classes), k))
+        look = cls(latents, gaussian.distance(latents), position, BagNovelty(len(known.classes), k))
         look.novelty.refer_to(controls)
         look.novelty.fit(*look.cells(known), torch.from_numpy(known.labels))
         return look

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from napari_amil.core.anomaly.calibration import cross_fit, parts_of_patients
-from napari_amil.core.anomaly.gaussian import LatentGaussian
+from napari_amil.core.anomaly.gaussian.mahalanobis import LatentGaussian
 from napari_amil.core.base.errors import AmilError
 from napari_amil.core.base.events import EpochReport, Event, Step, Warned
 from napari_amil.core.base.settings import RunSettings
@@ -22,9 +22,9 @@ from napari_amil.core.mil.loss import sic_weight
 from napari_amil.core.mil.model import AmilModel, embed_all
 from napari_amil.core.training.bags import CellViews, encoder_step, pooling_step, validate
 from napari_amil.core.training.cells import LabelledCells, cell_step
-from napari_amil.core.training.holdout import draw_bags, hold_out_patients
 from napari_amil.core.training.ranks import on_ranks
 from napari_amil.core.training.state import TrainedEncoder, TrainingState
+from napari_amil.core.training.validation_split import draw_bags, hold_out_patients
 
 
 @dataclass(frozen=True, eq=False)

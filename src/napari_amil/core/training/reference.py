@@ -10,17 +10,17 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from napari_amil.core.anomaly.bootstrap import ControlMoments, drawn_patients
 from napari_amil.core.anomaly.calibration import Calibration, parts_of_patients
+from napari_amil.core.anomaly.gaussian.refits import ControlMoments, drawn_patients
 from napari_amil.core.anomaly.joint import JointDistance, anomaly_of
-from napari_amil.core.anomaly.novelty import Novelty
+from napari_amil.core.anomaly.morphology.refits import MorphologyRefits
+from napari_amil.core.anomaly.morphology.statistics import ControlMorphology, left_out_distances, whole_cells
+from napari_amil.core.anomaly.novelty import BagNovelty
 from napari_amil.core.anomaly.patients import patient_codes
 from napari_amil.core.base.errors import AmilError
 from napari_amil.core.base.events import Event, Warned
 from napari_amil.core.base.settings import RunSettings
 from napari_amil.core.mil.batch import BagArrays
-from napari_amil.core.morphology.bootstrap import MorphologyRefits
-from napari_amil.core.morphology.control import ControlMorphology, left_out_distances, whole_cells
 from napari_amil.core.training.loop import FittedModel
 
 
@@ -48,7 +48,7 @@ class Reference:
 
     calibration: Calibration
     moments: ControlMoments | None = None
-    novelty: Novelty | None = None
+    novelty: BagNovelty | None = None
     morphology: ControlMorphology | None = None
     joint: JointDistance | None = None
     refits: MorphologyRefits | None = None
@@ -93,7 +93,7 @@ class ControlCells:
         usual, joint, refits = None, None, None
         if cells.measurements is not None:
             try:
-                usual = ControlMorphology.of(cells.measurements)
+                usual = ControlMorphology.fit(cells.measurements)
                 inside = usual.distance(cells.measurements)
                 outside = inside if cells.part is None else left_out_distances(cells.measurements, cells.part)
             except AmilError as error:
@@ -118,7 +118,7 @@ class ControlCells:
             return None
         codes, whole = patient_codes(self.patients), self._whole
         drawn = drawn_patients(int(codes.max()) + 1).numpy()
-        return MorphologyRefits.of(self.measurements[whole], codes[whole], drawn)
+        return MorphologyRefits.fit(self.measurements[whole], codes[whole], drawn)
 
     def said_of_boxes(self) -> Iterator[Warned]:
         """Yield a warning where boxes of control bags hold no whole cell."""

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from napari_amil.core.anomaly.calibration import cross_fit, parts_of_patients
-from napari_amil.core.anomaly.gaussian import LatentGaussian
+from napari_amil.core.anomaly.gaussian.mahalanobis import LatentGaussian
 from napari_amil.core.base.errors import BundleError
 from napari_amil.core.base.events import ControlDistances, EpochReport
 from napari_amil.core.base.settings import RunSettings

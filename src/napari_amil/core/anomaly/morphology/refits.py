@@ -11,8 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from napari_amil.core.anomaly.morphology.statistics import ControlMorphology
 from napari_amil.core.base.errors import AmilError
-from napari_amil.core.morphology.control import ControlMorphology
 
 
 class MorphologyRefits(nn.Module):
@@ -30,7 +30,7 @@ class MorphologyRefits(nn.Module):
             self.register_buffer(name, tensor.float())
 
     @classmethod
-    def of(
+    def fit(
         cls, measurements: NDArray[Any], patients: NDArray[np.int64], drawn: NDArray[np.int64]
     ) -> MorphologyRefits:
         """Return a fit for each draw; one of too few cells is passed over for the fit to all.
@@ -47,15 +47,15 @@ class MorphologyRefits(nn.Module):
         Raises
         ------
         AmilError
-            As `ControlMorphology.of` of all cells.
+            As `ControlMorphology.fit` of all cells.
         """
-        whole = ControlMorphology.of(measurements)
+        whole = ControlMorphology.fit(measurements)
         cells = [np.flatnonzero(patients == patient) for patient in range(drawn.shape[1])]
         fits = []
         for draw in drawn:
             rows = np.concatenate([cells[patient] for patient in draw])
             try:
-                fits.append(ControlMorphology.of(measurements[rows]).state_dict())
+                fits.append(ControlMorphology.fit(measurements[rows]).state_dict())
             except AmilError:
                 fits.append(whole.state_dict())
         return cls({name: torch.stack([fit[name] for fit in fits]) for name in fits[0]})

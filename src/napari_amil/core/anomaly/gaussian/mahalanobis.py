@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from napari_amil.core.anomaly.mixture import Floats, Mixture, fit_mixture
+from napari_amil.core.anomaly.gaussian.mixture import Floats, Mixture, fit_mixture
 from napari_amil.core.base.errors import AmilError
 from napari_amil.core.base.settings import ModelSettings
 

@@ -7,10 +7,10 @@ import pytest
 from scipy.spatial.distance import mahalanobis
 from sklearn.covariance import ledoit_wolf
 
+from napari_amil.core.anomaly.morphology.statistics import ControlMorphology, left_out_distances
+from napari_amil.core.anomaly.morphology.words import morphology_in_words
 from napari_amil.core.base.errors import AmilError
-from napari_amil.core.morphology.control import ControlMorphology, left_out_distances
 from napari_amil.core.morphology.measures import NAMES
-from napari_amil.core.morphology.words import morphology_in_words
 
 N = len(NAMES)
 
@@ -21,7 +21,7 @@ def normal() -> np.ndarray:
 
 
 def test_deviations_of_a_normal_distribution_are_standard_scores(normal: np.ndarray) -> None:
-    z = ControlMorphology.of(normal).deviations(normal)
+    z = ControlMorphology.fit(normal).deviations(normal)
     np.testing.assert_allclose(z, (normal - 3) / 2, atol=0.35)
     assert abs(z.mean()) < 0.02
     assert z.std() == pytest.approx(1.0, abs=0.03)
@@ -29,13 +29,13 @@ def test_deviations_of_a_normal_distribution_are_standard_scores(normal: np.ndar
 
 def test_ninety_five_percent_lie_within_196_however_skewed() -> None:
     skewed = np.random.default_rng(0).lognormal(0.0, 0.5, (4000, N))
-    z = ControlMorphology.of(skewed).deviations(skewed)
+    z = ControlMorphology.fit(skewed).deviations(skewed)
     assert (z > 1.96).mean() == pytest.approx(0.025, abs=0.001)
     assert (z < -1.96).mean() == pytest.approx(0.025, abs=0.001)
 
 
 def test_unknown_stays_unknown(normal: np.ndarray) -> None:
-    control = ControlMorphology.of(normal)
+    control = ControlMorphology.fit(normal)
     row = normal[:1].copy()
     row[0, 0] = np.nan
     assert np.isnan(control.deviations(row)[0, 0])
@@ -44,7 +44,7 @@ def test_unknown_stays_unknown(normal: np.ndarray) -> None:
 
 
 def test_distance_is_that_of_scipy(normal: np.ndarray) -> None:
-    control = ControlMorphology.of(normal)
+    control = ControlMorphology.fit(normal)
     z = control.deviations(normal)
     z[:, NAMES.index("blueness")] = 0
     covariance, _ = ledoit_wolf(z)
@@ -57,24 +57,24 @@ def test_distance_is_that_of_scipy(normal: np.ndarray) -> None:
 def test_a_cell_that_is_left_out_does_not_describe_itself(normal: np.ndarray) -> None:
     part = np.arange(300) % 3
     found = left_out_distances(normal[:300], part)
-    others = ControlMorphology.of(normal[:300][part != 1])
+    others = ControlMorphology.fit(normal[:300][part != 1])
     np.testing.assert_array_equal(found[part == 1], others.distance(normal[:300][part == 1]))
-    assert found.mean() > ControlMorphology.of(normal[:300]).distance(normal[:300]).mean()
+    assert found.mean() > ControlMorphology.fit(normal[:300]).distance(normal[:300]).mean()
 
 
 def test_it_is_saved_and_loaded(normal: np.ndarray) -> None:
-    control, loaded = ControlMorphology.of(normal), ControlMorphology()
+    control, loaded = ControlMorphology.fit(normal), ControlMorphology()
     loaded.load_state_dict(control.state_dict())
     np.testing.assert_array_equal(loaded.distance(normal[:9]), control.distance(normal[:9]))
 
 
 def test_few_control_cells_are_refused(normal: np.ndarray) -> None:
     with pytest.raises(AmilError, match="20 whole control cells or more, not 7"):
-        ControlMorphology.of(normal[:7])
+        ControlMorphology.fit(normal[:7])
 
 
 def test_words_name_the_largest_deviation_first(normal: np.ndarray) -> None:
-    control = ControlMorphology.of(normal)
+    control = ControlMorphology.fit(normal)
     measured = np.full((1, N), 3.0)
     measured[0, [NAMES.index(name) for name in ("aspect_ratio", "pallor_area", "density")]] = 9.0, -1.3, 4.0
     z = control.deviations(measured)[0]
@@ -88,7 +88,7 @@ def test_words_name_the_largest_deviation_first(normal: np.ndarray) -> None:
 
 def test_cells_that_have_as_much_are_not_exceeded(normal: np.ndarray) -> None:
     normal[:, 0] = np.repeat([0.0, 1.0], [3920, 80])  # a spicule of one cell in fifty
-    control, name = ControlMorphology.of(normal), NAMES[0]
+    control, name = ControlMorphology.fit(normal), NAMES[0]
     assert 0.975 < control.share_exceeded(name, 1.0, high=True) <= 0.99  # quantiles in between are not kept
     assert control.share_exceeded(name, 2.0, high=True) == 0.999
     assert 0.01 <= control.share_exceeded(name, 0.0, high=False) <= 0.025 + 1e-9
@@ -96,12 +96,12 @@ def test_cells_that_have_as_much_are_not_exceeded(normal: np.ndarray) -> None:
 
 
 def test_words_of_an_unmeasured_cell_are_none(normal: np.ndarray) -> None:
-    assert morphology_in_words({"cell_id": 1}, ControlMorphology.of(normal)) == []
+    assert morphology_in_words({"cell_id": 1}, ControlMorphology.fit(normal)) == []
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_measurement_has_words_for_little_and_for_much(normal: np.ndarray, name: str) -> None:
-    control = ControlMorphology.of(normal)
+    control = ControlMorphology.fit(normal)
     low, high = (
         morphology_in_words({f"morph_{name}": value, f"morph_{name}_z": z}, control)[0]
         for value, z in ((-3.0, -3.0), (9.0, 3.0))

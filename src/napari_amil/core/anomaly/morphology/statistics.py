@@ -57,7 +57,7 @@ class ControlMorphology(nn.Module):
         self.register_buffer("factor", torch.eye(n, dtype=torch.float64))  # L, L L^T = Sigma^-1
 
     @classmethod
-    def of(cls, measurements: NDArray[Any]) -> ControlMorphology:
+    def fit(cls, measurements: NDArray[Any]) -> ControlMorphology:
         """Return what is usual among control cells ``(n_cells, n_measurements)``; NaN is unknown.
 
         Raises
@@ -132,12 +132,12 @@ def left_out_distances(measurements: NDArray[Any], part: NDArray[Any]) -> Floats
     Raises
     ------
     AmilError
-        As `ControlMorphology.of`.
+        As `ControlMorphology.fit`.
     """
     distance = np.full(len(measurements), np.nan)
     for number in np.unique(part):
         inside = part == number
-        distance[inside] = ControlMorphology.of(measurements[~inside]).distance(measurements[inside])
+        distance[inside] = ControlMorphology.fit(measurements[~inside]).distance(measurements[inside])
     return distance
 
 

@@ -12,8 +12,8 @@ from sklearn.covariance import ledoit_wolf
 from sklearn.mixture import BayesianGaussianMixture, GaussianMixture
 
 from napari_amil.core.anomaly.calibration import cross_fit, parts_of_patients
-from napari_amil.core.anomaly.gaussian import LatentGaussian
-from napari_amil.core.anomaly.mixture import fit_mixture
+from napari_amil.core.anomaly.gaussian.mahalanobis import LatentGaussian
+from napari_amil.core.anomaly.gaussian.mixture import fit_mixture
 from napari_amil.core.base.errors import AmilError
 from napari_amil.core.base.settings import ModelSettings
 
@@ -193,6 +193,6 @@ def test_what_cannot_be_fitted_is_refused() -> None:
 
 
 def test_a_fit_that_did_not_settle_is_said_without_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("napari_amil.core.anomaly.mixture.MAX_ITERATIONS", 1)
+    monkeypatch.setattr("napari_amil.core.anomaly.gaussian.mixture.MAX_ITERATIONS", 1)
     _, note = fit_mixture(two_clouds(), settings(), 0)
     assert note == "The mixture of 2 Gaussians did not settle in 1 iterations; fewer may do."

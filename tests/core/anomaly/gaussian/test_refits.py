@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from napari_amil.core.anomaly.bootstrap import N_REFITS, ControlMoments
-from napari_amil.core.anomaly.gaussian import LatentGaussian
+from napari_amil.core.anomaly.gaussian.mahalanobis import LatentGaussian
+from napari_amil.core.anomaly.gaussian.refits import N_REFITS, ControlMoments
 from napari_amil.core.base.settings import ModelSettings
 
 K, N_PATIENTS, N_CELLS = 4, 12, 60
@@ -30,7 +30,7 @@ def fitted(latents: torch.Tensor, settings: ModelSettings = SETTINGS) -> LatentG
 def test_sums_give_what_a_fit_to_the_cells_gives() -> None:
     latents, patients = controls()
     gaussian = fitted(latents)
-    moments = ControlMoments.of(latents, patients, gaussian)
+    moments = ControlMoments.from_controls(latents, patients, gaussian)
     assert moments is not None
     z = 8 * torch.randn(50, 2, K)
     rng = np.random.default_rng(0)
@@ -48,7 +48,7 @@ def test_sums_give_what_a_fit_to_the_cells_gives() -> None:
 def test_a_cell_has_the_same_distances_alone_and_its_own_nan() -> None:
     latents, patients = controls()
     gaussian = fitted(latents)
-    moments = ControlMoments.of(latents, patients, gaussian)
+    moments = ControlMoments.from_controls(latents, patients, gaussian)
     assert moments is not None
     z = torch.randn(5, 2, K)
     z[2] = torch.nan
@@ -65,7 +65,7 @@ def test_few_cells_far_apart_are_drawn_anew_although_nothing_rounds_their_covari
     plain = ModelSettings(latent_dim=k, shrinkage="none", roundness=0.0)
     gaussian = LatentGaussian(k)
     gaussian.fit(latents, plain)
-    moments = ControlMoments.of(latents, np.arange(100) % 10, gaussian)
+    moments = ControlMoments.from_controls(latents, np.arange(100) % 10, gaussian)
     assert moments is not None
     assert torch.isfinite(moments.distances(latents[:5], gaussian, plain)).all()
 
@@ -73,8 +73,8 @@ def test_few_cells_far_apart_are_drawn_anew_although_nothing_rounds_their_covari
 def test_more_patients_make_a_surer_distance() -> None:
     latents, patients = controls()
     gaussian = fitted(latents)
-    few = ControlMoments.of(latents, patients % 3, gaussian)
-    many = ControlMoments.of(latents, np.arange(len(patients)), gaussian)
+    few = ControlMoments.from_controls(latents, patients % 3, gaussian)
+    many = ControlMoments.from_controls(latents, np.arange(len(patients)), gaussian)
     assert few is not None
     assert many is not None
     z = 8 * torch.randn(30, K)
@@ -84,8 +84,8 @@ def test_more_patients_make_a_surer_distance() -> None:
 
 def test_what_cannot_be_drawn_anew_has_no_error() -> None:
     latents, patients = controls()
-    assert ControlMoments.of(latents, np.zeros(len(patients)), fitted(latents)) is None
+    assert ControlMoments.from_controls(latents, np.zeros(len(patients)), fitted(latents)) is None
     nearest = ModelSettings(latent_dim=K, n_components=2, mixture="min")
-    assert ControlMoments.of(latents, patients, fitted(latents, nearest)) is None
+    assert ControlMoments.from_controls(latents, patients, fitted(latents, nearest)) is None
     whole = ModelSettings(latent_dim=K, n_components=2, mixture="moment")
-    assert ControlMoments.of(latents, patients, fitted(latents, whole)) is not None
+    assert ControlMoments.from_controls(latents, patients, fitted(latents, whole)) is not None

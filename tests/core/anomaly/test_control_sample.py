@@ -7,7 +7,7 @@ import pytest
 import torch
 from scipy.spatial import KDTree
 
-from napari_amil.core.anomaly.neighbours import ControlSample, balanced_rows
+from napari_amil.core.anomaly.control_sample import ControlSample, balanced_rows
 
 
 @pytest.fixture
@@ -16,7 +16,7 @@ def sample() -> ControlSample:
     colours = np.random.default_rng(0).integers(0, 256, (60, 3, 1, 1))
     crops = np.broadcast_to(colours, (60, 3, 16, 16)).astype(np.uint8)
     boxes = np.arange(240, dtype=np.float32).reshape(60, 4)
-    return ControlSample.of(torch.randn(60, 5), boxes, [f"é{i}.png" for i in range(60)], crops)
+    return ControlSample.from_cells(torch.randn(60, 5), boxes, [f"é{i}.png" for i in range(60)], crops)
 
 
 def test_nearest_are_those_of_scipy(sample: ControlSample) -> None:
@@ -50,7 +50,7 @@ def test_it_is_saved_and_loaded(sample: ControlSample) -> None:
 
 
 def test_without_pixels_there_are_no_thumbnails() -> None:
-    sample = ControlSample.of(torch.zeros(2, 3), np.zeros((2, 4)), ["a", "b"], None)
+    sample = ControlSample.from_cells(torch.zeros(2, 3), np.zeros((2, 4)), ["a", "b"], None)
     assert ControlSample.from_state(sample.state_dict()).thumbnails([0]) == []
 
 

@@ -46,7 +46,7 @@ class ControlSample:
         return len(self.z)
 
     @classmethod
-    def of(
+    def from_cells(
         cls, z: Tensor, boxes: NDArray[np.floating], images: Sequence[str], crops: NDArray[np.uint8] | None
     ) -> Self:
         """Return the sample of these cells; ``crops`` are ``(n_controls, 3, size, size)``."""

@@ -9,8 +9,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from napari_amil.core.anomaly.gaussian import LatentGaussian
-from napari_amil.core.anomaly.mixture import REGULARISATION
+from napari_amil.core.anomaly.gaussian.mahalanobis import LatentGaussian
+from napari_amil.core.anomaly.gaussian.mixture import REGULARISATION
 from napari_amil.core.anomaly.patients import patient_codes
 from napari_amil.core.base.settings import ModelSettings
 
@@ -58,7 +58,7 @@ class ControlMoments(nn.Module):
         return moments
 
     @classmethod
-    def of(
+    def from_controls(
         cls, latents: Tensor, patients: Sequence[str] | NDArray[Any], gaussian: LatentGaussian
     ) -> ControlMoments | None:
         """Return the moments of control cells; None where they do not tell the distance.

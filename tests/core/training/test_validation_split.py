@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from napari_amil.core.training.holdout import draw_bags, hold_out_patients
+from napari_amil.core.training.validation_split import draw_bags, hold_out_patients
 
 LABELS = np.array([0] * 12 + [1] * 6 + [2] * 4)
 PATIENTS = (

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from napari_amil.core.morphology.control import ControlMorphology
+from napari_amil.core.anomaly.morphology.statistics import ControlMorphology
 from napari_amil.core.morphology.measures import NAMES
 
 _WORDS: dict[str, tuple[str, str]] = {

@@ -1,0 +1,1 @@
+"""Gaussian of the embeddings of control cells and the distance to it."""
