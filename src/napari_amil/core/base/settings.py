@@ -11,6 +11,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field
 
 from napari_amil.core.base.errors import SettingsError
+from napari_amil.core.base.files import regular_file
 
 
 class Settings(BaseModel):
@@ -338,7 +339,7 @@ class RunSettings(Settings):
     def from_yaml(cls, path: Path, start: RunSettings | None = None) -> RunSettings:
         """Read settings from a YAML file; missing fields stay as in ``start``, or as they are by default."""
         try:
-            values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+            values = yaml.safe_load(regular_file(path, SettingsError).read_text(encoding="utf-8")) or {}
         except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
             raise SettingsError(f"Cannot read the settings file '{path}': {error}.") from error
         return (start or cls()).changed(values) if isinstance(values, dict) else cls.parse(values)

@@ -10,6 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 from napari_amil.core.base.errors import CohortError
+from napari_amil.core.base.files import regular_file
 
 
 def read_table(path: Path) -> pd.DataFrame:
@@ -24,7 +25,7 @@ def read_table(path: Path) -> pd.DataFrame:
         If the file is not readable as UTF-8 text with a header and rows as long as it.
     """
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
+        with regular_file(path, CohortError).open(encoding="utf-8-sig", newline="") as file:
             delimiter = max(",;\t", key=file.readline().count)
             file.seek(0)
             rows = list(csv.reader(file, delimiter=delimiter))

@@ -16,6 +16,7 @@ from torch import Tensor
 from torchvision.models.detection import MaskRCNN
 
 from napari_amil.core.base.errors import BundleError
+from napari_amil.core.base.files import regular_file
 from napari_amil.core.base.settings import DetectorTrainingSettings
 from napari_amil.core.base.tensorfile import write_tensors
 from napari_amil.core.detection.augment import AnnotatedField
@@ -79,7 +80,7 @@ class TrainingState:
             If the file is damaged, or was written by another network, with other settings or images.
         """
         try:
-            with safe_open(path, framework="pt") as stored:
+            with safe_open(regular_file(path, BundleError), framework="pt") as stored:
                 record = json.loads((stored.metadata() or {})["training"])
                 tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118
             self._take(tensors)

@@ -10,6 +10,7 @@ from torch import Tensor
 from torchvision.models.detection import MaskRCNN
 
 from napari_amil.core.base.errors import BundleError
+from napari_amil.core.base.files import regular_file
 
 _LEAST_FITTING = 200  # tensors of the backbone that a file must bring along
 
@@ -42,6 +43,7 @@ def load_coco_weights(model: MaskRCNN, path: Path) -> None:
 
 def _state(path: Path) -> dict[str, Tensor]:
     """Return the tensors of a file by name."""
+    regular_file(path, BundleError)
     try:
         if path.suffix == ".safetensors":
             return dict(safetensors.torch.load_file(path))

@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 
 from napari_amil.core.base.errors import SettingsError
+from napari_amil.core.base.files import regular_file
 from napari_amil.core.base.presets import preset
 from napari_amil.core.base.settings import RunSettings
 
@@ -140,7 +141,7 @@ def read_rows(path: Path) -> dict[str, Change]:
         If the file cannot be read or is not of that form.
     """
     try:
-        found = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+        found = yaml.safe_load(regular_file(path, SettingsError).read_text(encoding="utf-8")) or {}
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise SettingsError(f"Cannot read the rows '{path}': {error}.") from error
     if not isinstance(found, dict) or not all(isinstance(v, dict | None) for v in found.values()):

@@ -12,7 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from napari_amil.core.base.errors import AmilError
-from napari_amil.core.base.files import replacing
+from napari_amil.core.base.files import regular_file, replacing
 from napari_amil.core.base.optional import optional
 from napari_amil.core.base.types import box_outline
 from napari_amil.core.exchange.project import BOX, Project
@@ -65,7 +65,7 @@ def read_h5ad(path: Path) -> Project:
     """
     anndata = optional("anndata")
     try:
-        data = anndata.read_h5ad(path)
+        data = anndata.read_h5ad(regular_file(path))
         card: dict[str, Any] = json.loads(data.uns[_CARD])
         bags = _plain(data.uns["bags"])
     except (OSError, KeyError, ValueError) as error:

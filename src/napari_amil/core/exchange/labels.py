@@ -13,6 +13,7 @@ from scipy import ndimage
 from skimage.measure import find_contours
 
 from napari_amil.core.base.errors import AmilError
+from napari_amil.core.base.files import regular_file
 from napari_amil.core.base.types import Cells
 from napari_amil.core.exchange.polygons import area
 
@@ -61,6 +62,7 @@ def read_label_image(path: Path, page: int = 0) -> NDArray[np.int64]:
 
 def _read(path: Path, page: int) -> NDArray[Any]:
     """Return the numbers of a file as they are stored."""
+    regular_file(path)
     try:
         if path.suffix.lower() in {".tif", ".tiff"}:
             with tifffile.TiffFile(path) as file:

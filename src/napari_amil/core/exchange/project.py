@@ -12,7 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from napari_amil.core.base.errors import AmilError
-from napari_amil.core.base.files import read_json, replacing
+from napari_amil.core.base.files import read_json, regular_file, replacing
 from napari_amil.core.base.types import CELL_COLUMNS, Cells
 from napari_amil.core.exchange.columns import table_arrays, table_from_arrays
 from napari_amil.core.exchange.polygons import fill_ids
@@ -166,7 +166,7 @@ def read_project(folder: Path) -> Project:
     card = read_project_card(folder)
     path = folder / ARRAYS
     try:
-        with np.load(path, allow_pickle=False) as stored:
+        with np.load(regular_file(path), allow_pickle=False) as stored:
             arrays = {name: stored[name] for name in stored.files}
         cells = table_from_arrays(arrays)
         ends = np.cumsum(arrays["outline_sizes"])[:-1]

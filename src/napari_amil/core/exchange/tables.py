@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from napari_amil.core.base.errors import AmilError
-from napari_amil.core.base.files import replacing
+from napari_amil.core.base.files import regular_file, replacing
 from napari_amil.core.base.optional import optional
 from napari_amil.core.base.tables import read_table
 
@@ -55,7 +55,7 @@ def load_table(path: Path) -> pd.DataFrame:
         return pd.DataFrame({name: _typed(text[name]) for name in text.columns}).reset_index(drop=True)
     optional("pyarrow")
     try:
-        return pd.read_parquet(path, engine="pyarrow")
+        return pd.read_parquet(regular_file(path), engine="pyarrow")
     except (OSError, ValueError) as error:
         raise AmilError(f"The table '{path}' cannot be read ({error}); export it again.") from error
 

@@ -9,6 +9,7 @@ from xml.etree import ElementTree
 import numpy as np
 
 from napari_amil.core.base.errors import AmilError
+from napari_amil.core.base.files import regular_file
 from napari_amil.core.base.types import Cells
 
 _SIDES = ("ymin", "xmin", "ymax", "xmax")
@@ -30,7 +31,7 @@ def read_voc(path: Path, classes: Collection[str] = ()) -> Cells:
         If the file is no such XML, or a box has no area.
     """
     try:
-        root = ElementTree.parse(path).getroot()
+        root = ElementTree.parse(regular_file(path)).getroot()
         found = [item for item in root.iter("object") if not classes or item.findtext("name") in classes]
         sides = [[float(item.findtext(f"bndbox/{side}", "")) for side in _SIDES] for item in found]
     except (OSError, ElementTree.ParseError, ValueError) as error:

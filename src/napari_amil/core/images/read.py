@@ -18,6 +18,7 @@ from pathlib import Path, PurePath
 import tifffile
 
 from napari_amil.core.base.errors import ImageError
+from napari_amil.core.base.files import special_kind
 from napari_amil.core.base.types import Image
 from napari_amil.core.images import decode
 
@@ -218,7 +219,10 @@ def is_tiff(path: Path) -> bool:
         raise decode.UnusableError(
             "is a Zarr, which only 'detect' and 'score' read; save the field as a TIFF."
         )
-    if not path.is_file():
+    kind = special_kind(path)
+    if kind is not None:
+        raise decode.UnusableError(f"is a {kind}, not a file; give an image file.")
+    if not path.exists():
         raise decode.UnusableError("does not exist; check the path.")
     if path.suffix.lower() not in EXTENSIONS:
         raise decode.UnusableError("has an unknown extension; give a .png, .jpg, .jpeg, .tif or .tiff file.")

@@ -22,6 +22,7 @@ from napari_amil.core.anomaly.morphology.refits import MorphologyRefits
 from napari_amil.core.anomaly.morphology.statistics import ControlMorphology
 from napari_amil.core.anomaly.novelty import BagNovelty
 from napari_amil.core.base.errors import BundleError
+from napari_amil.core.base.files import regular_file
 from napari_amil.core.base.settings import RunSettings
 from napari_amil.core.base.tensorfile import write_tensors
 from napari_amil.core.detection.network import Backbone, build_detector
@@ -125,7 +126,7 @@ def read_card(path: Path) -> dict[str, Any]:
         If the file is missing, not a bundle, or of another format version.
     """
     try:
-        with safetensors.safe_open(path, framework="numpy") as stored:
+        with safetensors.safe_open(regular_file(path, BundleError), framework="numpy") as stored:
             metadata = stored.metadata() or {}
     except (OSError, safetensors.SafetensorError) as error:
         raise BundleError(f"Cannot read the bundle '{path}': {error}.") from error

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from napari_amil.core.base.errors import BundleError
+from napari_amil.core.base.files import regular_file
 from napari_amil.core.base.tensorfile import write_tensors
 
 FORMAT = "napari-amil checkpoint 1"
@@ -31,7 +32,7 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         If the file is missing, damaged or of another format.
     """
     try:
-        with safetensors.safe_open(path, framework="pt") as file:
+        with safetensors.safe_open(regular_file(path, BundleError), framework="pt") as file:
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dictionary
     except (OSError, safetensors.SafetensorError) as error:
