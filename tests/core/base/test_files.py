@@ -12,7 +12,7 @@ import pytest
 from napari_amil.core.base.errors import AmilError
 from napari_amil.core.base.files import read_json, regular_file
 from napari_amil.core.base.settings import RunSettings
-from napari_amil.core.cohort.tables import read_table
+from napari_amil.core.base.tables import read_table
 from napari_amil.core.detection.network import build_detector
 from napari_amil.core.detection.weights import load_coco_weights
 from napari_amil.core.evaluation.ablation import read_rows
