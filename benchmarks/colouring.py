@@ -25,8 +25,8 @@ from qtpy.QtWidgets import QApplication
 
 from napari_amil.core.base.types import Cells
 from napari_amil.core.detection.select import Candidates
-from napari_amil.plugin.colour.colours import ColourScale
 from napari_amil.plugin.layers.boxes import make_boxes, update_boxes
+from napari_amil.plugin.layers.colour_scale import ColourScale
 from napari_amil.plugin.layers.layers import make_layer, set_scores, show_scale
 from napari_amil.plugin.layers.rows import CellRecord
 

@@ -23,7 +23,7 @@ os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 from napari.components import ViewerModel
 from qtpy.QtWidgets import QApplication, QWidget
 
-from napari_amil.plugin.samples import synthetic_smear
+from napari_amil.plugin.entry.samples import synthetic_smear
 from napari_amil.plugin.training.run_registry import RunRegistry
 from napari_amil.plugin.window.work import Worker
 

@@ -25,7 +25,7 @@ from qtpy.QtWidgets import QApplication, QDockWidget
 
 from napari_amil.plugin.cohorts.cell_strip import CellStrip
 from napari_amil.plugin.cohorts.project import open_project_of
-from napari_amil.plugin.window.display import some_display
+from napari_amil.plugin.entry.display import some_display
 
 STEPS = {
     "novelty": "1  Samples in the order of their novelty: the first is open, its most unusual cell is shown",

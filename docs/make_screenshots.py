@@ -33,7 +33,15 @@ def main() -> int:
         field = Path(folder, REAL_FILE).with_suffix(".png")
         imsave(field, real_field(), check_contrast=False)
         for name, (theme, front) in PICTURES.items():
-            demo = [sys.executable, "-m", "napari_amil.plugin.demo", "--image", str(field), "--theme", theme]
+            demo = [
+                sys.executable,
+                "-m",
+                "napari_amil.plugin.entry.demo",
+                "--image",
+                str(field),
+                "--theme",
+                theme,
+            ]
             demo += ["--front", front, "--screenshot", str(IMAGES / name)]
             code = subprocess.run(demo, check=False).returncode
             if code:

@@ -24,8 +24,8 @@ from skimage.io import imsave
 
 from napari_amil.core.cohort.samples import REAL_FILE, real_field
 from napari_amil.plugin.cohorts.project import open_project_of
+from napari_amil.plugin.entry.display import some_display
 from napari_amil.plugin.layers.selection import keys_of, selection_of
-from napari_amil.plugin.window.display import some_display
 from napari_amil.plugin.window.work import shared_worker
 
 PLUGIN = "napari-amil"

@@ -16,10 +16,10 @@ from qtpy.QtWidgets import QApplication
 
 from napari_amil.core.base.settings import RunSettings
 from napari_amil.core.cohort.synth import SynthCohortSettings, write_synthetic_cohort
+from napari_amil.plugin.entry.display import some_display
 from napari_amil.plugin.panels.train import TrainPanel
 from napari_amil.plugin.training.plans import Plan
 from napari_amil.plugin.training.run_registry import RunRegistry
-from napari_amil.plugin.window.display import some_display
 from napari_amil.plugin.window.work import Worker
 
 SETTINGS = {

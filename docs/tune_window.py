@@ -23,11 +23,11 @@ from napari_amil.core.base.events import drain
 from napari_amil.core.base.settings import DetectorTrainingSettings
 from napari_amil.core.exchange.geojson import write_geojson
 from napari_amil.core.pipeline import Recipe, detect_field, load_bundle, pick_device, read_image
+from napari_amil.plugin.entry.display import some_display
 from napari_amil.plugin.panels.tune_detector import TuneDetectorPanel
 from napari_amil.plugin.training.plans import DetectorPlan
 from napari_amil.plugin.training.run_registry import RunRegistry
 from napari_amil.plugin.training.runs import Run
-from napari_amil.plugin.window.display import some_display
 
 ANNOTATED = "corrected fields"
 NUMBERS = (126, 267, 73, 79, 88, 95)

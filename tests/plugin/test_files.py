@@ -20,14 +20,14 @@ from napari_amil.core.base.errors import AmilError
 from napari_amil.core.base.settings import SelectionSettings
 from napari_amil.core.base.types import Cells
 from napari_amil.core.exchange.coco import write_coco
-from napari_amil.plugin import readers as _readers
-from napari_amil.plugin import writers as _writers
-from napari_amil.plugin.colour.colours import CellStyle, ColourScale
 from napari_amil.plugin.colour.overlays import overlays_of
 from napari_amil.plugin.colour.scales import scales_of
 from napari_amil.plugin.layers import layers as _layers
+from napari_amil.plugin.layers import readers as _readers
 from napari_amil.plugin.layers import rows as _rows
+from napari_amil.plugin.layers import writers as _writers
 from napari_amil.plugin.layers.care import look_after
+from napari_amil.plugin.layers.colour_scale import CellStyle, ColourScale
 from napari_amil.plugin.layers.edits import set_cell_type, set_excluded
 from napari_amil.plugin.layers.journal import journal_of, keep
 

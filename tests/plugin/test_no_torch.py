@@ -10,11 +10,11 @@ PROGRAM = """
 import importlib, pkgutil, sys, tempfile
 from pathlib import Path
 import napari_amil.plugin
-for module in pkgutil.iter_modules(napari_amil.plugin.__path__, "napari_amil.plugin."):
+for module in pkgutil.walk_packages(napari_amil.plugin.__path__, "napari_amil.plugin."):
     importlib.import_module(module.name)
 from qtpy.QtWidgets import QApplication
 from napari.components import ViewerModel
-from napari_amil.plugin.samples import synthetic_smear
+from napari_amil.plugin.entry.samples import synthetic_smear
 from napari_amil.plugin.window.work import Worker
 from napari_amil.plugin.panels.bag import BagPanel
 from napari_amil.plugin.panels.cell_card import CellCard
@@ -33,8 +33,8 @@ worker = Worker([sys.executable, "-c", "pass"])
 kinds = DetectPanel, ScorePanel, CellCard, BagPanel, CalibratePanel, ArrangePanel
 panels = [kind(viewer, worker) for kind in kinds]
 panels += [TrainPanel(viewer, worker, RunRegistry(Path(tempfile.mkdtemp()))), GalleryPanel(viewer)]
-from napari_amil.plugin import demo
-from napari_amil.plugin.window import demo_window as _demo_window
+from napari_amil.plugin.entry import demo
+from napari_amil.plugin.entry import demo_window as _demo_window
 demo.window.run
 print(*sorted({name.split(".")[0] for name in sys.modules} & {"torch", "torchvision"}), sep=",", end="|")
 """

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from pytestqt.qtbot import QtBot
 
-from napari_amil.plugin.cohorts.fields import Field
 from napari_amil.plugin.cohorts.thumbnails import SIZE_PX, Crop, Thumbnails
+from napari_amil.plugin.layers.crops import Field
 from napari_amil.plugin.window.background import Background
 
 WAIT_MS = 30_000

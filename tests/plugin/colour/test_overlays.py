@@ -14,17 +14,17 @@ from pytestqt.qtbot import QtBot
 
 from napari_amil.core.base.types import Cells
 from napari_amil.plugin.colour import overlays as _overlays
-from napari_amil.plugin.colour.colours import CellStyle, ColourScale
 from napari_amil.plugin.colour.heatmap import make_field, smooth_field
+from napari_amil.plugin.colour.hover import Hover
 from napari_amil.plugin.colour.overlays import Overlays, overlays_of
 from napari_amil.plugin.colour.overview import most_telling, n_in_view
 from napari_amil.plugin.colour.scales import scales_of
 from napari_amil.plugin.colour.style_choice import StyleChoice
 from napari_amil.plugin.layers.boxes import box_vectors
+from napari_amil.plugin.layers.colour_scale import CellStyle, ColourScale
 from napari_amil.plugin.layers.layers import set_scores, show_scale
 from napari_amil.plugin.layers.rows import DOTTED
 from napari_amil.plugin.layers.selection import CellKey, selection_of
-from napari_amil.plugin.window.hover import Hover
 
 WAIT_MS = 30_000
 SCALE = ColourScale("anomaly", 0.0, 10.0, "plasma")
@@ -299,9 +299,9 @@ def test_overlays_go_with_their_viewer(qtbot: QtBot) -> None:
     viewer = ViewerModel()
     key = id(viewer)
     overlays_of(viewer)
-    assert key in _overlays._overlays
+    assert key in overlays_of
     del viewer
     import gc
 
     gc.collect()
-    assert key not in _overlays._overlays
+    assert key not in overlays_of

@@ -20,7 +20,7 @@ from napari_amil.plugin.layers.care import look_after
 from napari_amil.plugin.layers.edits import set_cell_type
 from napari_amil.plugin.layers.journal import journal_of
 from napari_amil.plugin.layers.restore import RestoreBar
-from napari_amil.plugin.writers import write_cells
+from napari_amil.plugin.layers.writers import write_cells
 
 BOX = np.array([[5.0, 5], [5, 20], [20, 20], [20, 5]])
 Build = Callable[..., Shapes]

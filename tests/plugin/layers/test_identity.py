@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from napari.layers import Image, Layer, Shapes
 
 from napari_amil.core.base.types import Cells
-from napari_amil.plugin import readers as _readers
-from napari_amil.plugin import writers as _writers
-from napari_amil.plugin.colour.colours import ColourScale
+from napari_amil.plugin.layers import readers as _readers
+from napari_amil.plugin.layers import writers as _writers
+from napari_amil.plugin.layers.colour_scale import ColourScale
 from napari_amil.plugin.layers.edits import set_cell_type, toggle_excluded
 from napari_amil.plugin.layers.journal import journal_of, keep
 from napari_amil.plugin.layers.layers import need_record, set_scores, show_cells, show_scale

@@ -9,8 +9,8 @@ from napari.layers import Image, Shapes
 from napari.utils.triangulation_backend import TriangulationBackend, get_backend, set_backend
 
 from napari_amil.core.base.types import Cells
-from napari_amil.plugin.colour.colours import ColourScale, default_scale
 from napari_amil.plugin.layers import layers as _layers
+from napari_amil.plugin.layers.colour_scale import ColourScale, default_scale
 from napari_amil.plugin.layers.paint import paint
 from napari_amil.plugin.layers.rows import RECORD, CellRecord
 from napari_amil.plugin.layers.simplify import simplified

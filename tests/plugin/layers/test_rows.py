@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from napari.layers import Image, Shapes
 
 from napari_amil.core.base.types import Cells
-from napari_amil.plugin.colour.colours import UNSCORED_RGBA, default_scale
 from napari_amil.plugin.layers import layers as _layers
 from napari_amil.plugin.layers import rows as _rows
+from napari_amil.plugin.layers.colour_scale import UNSCORED_RGBA, default_scale
 
 Draw = Callable[[Shapes, np.ndarray], None]
 BOX = np.array([[5.0, 5.0], [5.0, 15.0], [20.0, 15.0], [20.0, 5.0]])

@@ -71,14 +71,12 @@ def test_layers_that_come_later_are_heard(
 
 
 def test_a_selection_goes_with_its_viewer(qtbot: QtBot) -> None:
-    from napari_amil.plugin.layers import selection as _selection
-
     viewer = ViewerModel()
     selection_of(viewer)
     key = id(viewer)
     del viewer
     gc.collect()
-    assert key not in _selection._selections
+    assert key not in selection_of
 
 
 def test_a_cell_is_found_and_flown_to(shown: ViewerModel, layer: Shapes) -> None:

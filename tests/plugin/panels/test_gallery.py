@@ -17,8 +17,8 @@ from napari_amil.core.base.types import Cells
 from napari_amil.plugin.cohorts.gallery_order import caption, sorting
 from napari_amil.plugin.cohorts.project import open_project_of
 from napari_amil.plugin.cohorts.scored_folder import read_scored_folder
-from napari_amil.plugin.colour.colours import default_scale
 from napari_amil.plugin.colour.scales import scales_of
+from napari_amil.plugin.layers.colour_scale import default_scale
 from napari_amil.plugin.layers.layers import cells_of, set_scores
 from napari_amil.plugin.layers.rows import record_of
 from napari_amil.plugin.layers.selection import CellKey, selection_of

@@ -10,8 +10,8 @@ from pytestqt.qtbot import QtBot
 from qtpy.QtWidgets import QComboBox, QFileDialog, QWidget
 
 from napari_amil.plugin.colour.colour_choice import ColourChoice
-from napari_amil.plugin.colour.colours import CellStyle
 from napari_amil.plugin.colour.scales import scales_of
+from napari_amil.plugin.layers.colour_scale import CellStyle
 from napari_amil.plugin.layers.layers import set_scores
 from napari_amil.plugin.panels.cell_card import CellCard
 from napari_amil.plugin.panels.gallery import GalleryPanel

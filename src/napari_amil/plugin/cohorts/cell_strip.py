@@ -10,15 +10,15 @@ from qtpy.QtGui import QColor
 from qtpy.QtWidgets import QVBoxLayout, QWidget
 
 from napari_amil.core.base.errors import AmilError
-from napari_amil.plugin.cohorts.fields import field_of_file, window_of
 from napari_amil.plugin.cohorts.project import open_project_of
 from napari_amil.plugin.cohorts.scored_folder import typical_side_px
 from napari_amil.plugin.cohorts.thumbnail_grid import ThumbnailGrid, Tile
 from napari_amil.plugin.cohorts.thumbnails import Crop, Thumbnails
-from napari_amil.plugin.colour.colours import default_scale
+from napari_amil.plugin.layers.colour_scale import default_scale
+from napari_amil.plugin.layers.crops import field_of_file, window_of
 from napari_amil.plugin.layers.rows import BOX_COLUMNS
+from napari_amil.plugin.layers.score_words import describe
 from napari_amil.plugin.layers.selection import keys_of_rows, selection_of
-from napari_amil.plugin.reasons.words import describe
 from napari_amil.plugin.window.follow import hear
 
 _COLOUR = "anomaly_percentile"

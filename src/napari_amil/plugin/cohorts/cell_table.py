@@ -12,7 +12,6 @@ import pandas as pd
 from napari.layers import Image
 from numpy.typing import NDArray
 
-from napari_amil.plugin.cohorts.fields import Field, field_of_file, field_of_layer, window_of
 from napari_amil.plugin.cohorts.scored_folder import (
     ScoredFolder,
     file_of,
@@ -20,7 +19,8 @@ from napari_amil.plugin.cohorts.scored_folder import (
     typical_side_px,
 )
 from napari_amil.plugin.cohorts.thumbnails import Crop
-from napari_amil.plugin.colour.colours import score_columns
+from napari_amil.plugin.layers.colour_scale import score_columns
+from napari_amil.plugin.layers.crops import Field, field_of_file, field_of_layer, window_of
 from napari_amil.plugin.layers.layers import cell_layers
 from napari_amil.plugin.layers.rows import BOX_COLUMNS, record_of
 from napari_amil.plugin.layers.selection import CellKey, KeyRows

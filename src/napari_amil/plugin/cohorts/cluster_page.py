@@ -24,8 +24,8 @@ from napari_amil.plugin.cohorts.cell_strip import CellStrip
 from napari_amil.plugin.cohorts.clusters import FoundClusters, read_clusters
 from napari_amil.plugin.cohorts.project import open_project_of
 from napari_amil.plugin.layers.selection import keys_of_rows
-from napari_amil.plugin.window.follow import scrolling
 from napari_amil.plugin.window.job import JobBar
+from napari_amil.plugin.window.panel import scrolling
 from napari_amil.plugin.window.remembered import remember, remembered
 from napari_amil.plugin.window.theme import PAGE_MARGINS, wrapped
 from napari_amil.plugin.window.work import Worker

@@ -18,9 +18,9 @@ from napari_amil.core.base.errors import AmilError
 from napari_amil.core.base.files import replacing
 from napari_amil.plugin.cohorts.distributions import Distributions, Look, draw
 from napari_amil.plugin.cohorts.project import open_project_of
-from napari_amil.plugin.colour.colours import score_columns
+from napari_amil.plugin.layers.colour_scale import score_columns
+from napari_amil.plugin.layers.score_words import title
 from napari_amil.plugin.layers.selection import keys_of_rows, selection_of
-from napari_amil.plugin.reasons.words import title
 from napari_amil.plugin.window.follow import hear
 from napari_amil.plugin.window.theme import PAGE_MARGINS, palette, wrapped
 

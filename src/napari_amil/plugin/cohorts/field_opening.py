@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from napari_amil.core.base.errors import AmilError
 from napari_amil.core.base.types import Cells
 from napari_amil.core.detection.select import Candidates
-from napari_amil.plugin.cohorts.fields import UNREADABLE, field_of_file
 from napari_amil.plugin.cohorts.scored_folder import file_of, typical_side_px
-from napari_amil.plugin.colour.colours import ColourScale
+from napari_amil.plugin.layers.colour_scale import ColourScale
 from napari_amil.plugin.layers.companions import companions_of
+from napari_amil.plugin.layers.crops import UNREADABLE, field_of_file
 from napari_amil.plugin.layers.layers import cell_layers, make_layer, set_scores, show_scale
 from napari_amil.plugin.layers.rows import BOX_COLUMNS, DOTTED, CellRecord, record_of
 from napari_amil.plugin.layers.selection import BAG, CellKey, rows_of

@@ -7,9 +7,9 @@ from numpy.typing import NDArray
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QComboBox, QHBoxLayout, QLabel, QToolButton, QWidget
 
-from napari_amil.plugin.colour.colours import ColourScale, default_scale
 from napari_amil.plugin.colour.scales import ColourScales
-from napari_amil.plugin.reasons.words import meaning, title
+from napari_amil.plugin.layers.colour_scale import ColourScale, default_scale
+from napari_amil.plugin.layers.score_words import meaning, title
 from napari_amil.plugin.window.remembered import remember, remembered
 
 _DIRECTIONS = {True: ("highest first", Qt.ArrowType.DownArrow), False: ("lowest first", Qt.ArrowType.UpArrow)}

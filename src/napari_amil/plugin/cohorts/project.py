@@ -22,12 +22,13 @@ from napari_amil.core.base.errors import AmilError
 from napari_amil.core.base.types import Cells
 from napari_amil.core.detection.select import Candidates
 from napari_amil.core.exchange.project import Project, read_project
-from napari_amil.plugin.colour.colours import CellStyle, ColourScale, default_scale, score_columns
 from napari_amil.plugin.colour.map_colours import with_kinds
+from napari_amil.plugin.layers.colour_scale import CellStyle, ColourScale, default_scale, score_columns
 from napari_amil.plugin.layers.layers import make_layer, set_scores, show_scale
 from napari_amil.plugin.layers.rows import CellRecord, record_of, score_names
 from napari_amil.plugin.layers.selection import BAG, CellKey, KeyRows, find_cell, fly_to, selection_of
 from napari_amil.plugin.window.background import Background
+from napari_amil.plugin.window.per_viewer import PerViewer
 
 _TIFF = {".tif", ".tiff"}
 _CORNERS = 4
@@ -185,17 +186,8 @@ def stored_layout(folder: Path, layout: str) -> np.ndarray | None:
         return None
 
 
-_open: dict[int, OpenProject] = {}
-
-
-def open_project_of(viewer: ViewerModel) -> OpenProject:
-    """Return what ``viewer`` has open; every panel of it gets the same."""
-    viewer = getattr(viewer, "__wrapped__", viewer)  # napari hands panels a proxy
-    key = id(viewer)
-    if key not in _open:
-        _open[key] = OpenProject(viewer, QCoreApplication.instance())
-        weakref.finalize(viewer, _open.pop, key, None)
-    return _open[key]
+open_project_of = PerViewer(lambda viewer: OpenProject(viewer, QCoreApplication.instance()))
+"""The open project of a viewer; every panel of it gets the same."""
 
 
 def read_pixels(path: Path, page: int) -> np.ndarray:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from qtpy.QtCore import QObject, Signal
 from qtpy.QtGui import QImage
 
-from napari_amil.plugin.cohorts.fields import UNREADABLE, Field, Square, cut
+from napari_amil.plugin.layers.crops import UNREADABLE, Field, Square, cut
 from napari_amil.plugin.window.background import Mail
 
 SIZE_PX = 128

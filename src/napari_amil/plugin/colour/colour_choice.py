@@ -20,7 +20,10 @@ from qtpy.QtWidgets import (
 )
 
 from napari_amil.core.base.types import ANOMALOUS_Q
-from napari_amil.plugin.colour.colours import (
+from napari_amil.plugin.colour.legend import ColourBar, Marks
+from napari_amil.plugin.colour.scales import scales_of
+from napari_amil.plugin.colour.style_choice import StyleChoice
+from napari_amil.plugin.layers.colour_scale import (
     DIVERGING_MAPS,
     SEQUENTIAL_MAPS,
     ColourScale,
@@ -28,13 +31,10 @@ from napari_amil.plugin.colour.colours import (
     is_signed,
     known_score_columns,
 )
-from napari_amil.plugin.colour.legend import ColourBar, Marks
-from napari_amil.plugin.colour.scales import scales_of
-from napari_amil.plugin.colour.style_choice import StyleChoice
+from napari_amil.plugin.layers.evidence import evidence_of
 from napari_amil.plugin.layers.layers import cell_layers, show_scale
 from napari_amil.plugin.layers.rows import record_of
-from napari_amil.plugin.reasons.evidence import evidence_of
-from napari_amil.plugin.reasons.words import meaning, title
+from napari_amil.plugin.layers.score_words import meaning, title
 from napari_amil.plugin.window.forms import Folded
 from napari_amil.plugin.window.remembered import remember, remembered
 

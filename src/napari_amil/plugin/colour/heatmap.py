@@ -9,7 +9,7 @@ from napari.utils.transforms import Affine
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
-from napari_amil.plugin.colour.colours import ColourScale, map_colours
+from napari_amil.plugin.layers.colour_scale import ColourScale, map_colours
 from napari_amil.plugin.layers.layers import image_transform, need_record
 from napari_amil.plugin.layers.rows import BOX_COLUMNS, PIXEL_EDGE, CellRecord, layer_name
 

@@ -12,7 +12,7 @@ from qtpy.QtGui import QBrush, QColor, QFontMetricsF, QLinearGradient, QPainter,
 from qtpy.QtWidgets import QSizePolicy, QWidget
 
 from napari_amil.core.base.types import ANOMALOUS_Q
-from napari_amil.plugin.colour.colours import UNSCORED_RGBA, ColourScale, map_colours
+from napari_amil.plugin.layers.colour_scale import UNSCORED_RGBA, ColourScale, map_colours
 from napari_amil.plugin.window.theme import Palette, mixed, painter_font, palette
 
 _BINS = 48

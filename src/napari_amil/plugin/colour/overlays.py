@@ -10,7 +10,6 @@ from napari.components import ViewerModel
 from napari.layers import Layer, Points, Shapes
 from qtpy.QtCore import QCoreApplication, QObject, QTimer, Signal
 
-from napari_amil.plugin.colour.colours import CellStyle
 from napari_amil.plugin.colour.heatmap import DEFAULT_REACH, REACH, make_field, update_field
 from napari_amil.plugin.colour.overview import (
     FEW,
@@ -24,11 +23,13 @@ from napari_amil.plugin.colour.overview import (
 )
 from napari_amil.plugin.colour.scales import scales_of
 from napari_amil.plugin.layers.boxes import make_boxes, update_boxes
+from napari_amil.plugin.layers.colour_scale import CellStyle
 from napari_amil.plugin.layers.companions import Companions
 from napari_amil.plugin.layers.layers import cell_layers, show_scale
 from napari_amil.plugin.layers.rows import DOTTED, record_of
 from napari_amil.plugin.layers.selection import keys_of, rows_of, selection_of
 from napari_amil.plugin.window.follow import hear
+from napari_amil.plugin.window.per_viewer import PerViewer
 
 AUTOMATIC, OUTLINES, DOTS = "automatic", "outlines", "dots"
 _SETTLE_MS = 80
@@ -224,20 +225,5 @@ def _has_scale(layer: Shapes) -> bool:
     return record is not None and record.scale is not None and layer.nshapes > 0
 
 
-_overlays: dict[int, Overlays] = {}
-
-
-def overlays_of(viewer: ViewerModel) -> Overlays:
-    """Return the overlays of ``viewer``; every panel of it gets the same ones."""
-    viewer = getattr(viewer, "__wrapped__", viewer)  # napari hands panels a proxy
-    key = id(viewer)
-    if key not in _overlays:
-        _overlays[key] = Overlays(viewer, QCoreApplication.instance())
-        weakref.finalize(viewer, _forget, key).atexit = False  # Qt is gone by then
-    return _overlays[key]
-
-
-def _forget(key: int) -> None:
-    overlays = _overlays.pop(key, None)
-    if overlays is not None:
-        overlays.stop()
+overlays_of = PerViewer(lambda viewer: Overlays(viewer, QCoreApplication.instance()), Overlays.stop)
+"""The overlays of a viewer; every panel of it gets the same ones."""

@@ -8,7 +8,7 @@ from napari.components import ViewerModel
 from napari.layers import Layer, Points, Shapes
 from numpy.typing import NDArray
 
-from napari_amil.plugin.colour.colours import UNSCORED_RGBA
+from napari_amil.plugin.layers.colour_scale import UNSCORED_RGBA
 from napari_amil.plugin.layers.companions import lie_on
 from napari_amil.plugin.layers.layers import edge_width, image_transform, need_record
 from napari_amil.plugin.layers.rows import BOX_COLUMNS, PIXEL_EDGE, layer_name

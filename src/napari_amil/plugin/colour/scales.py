@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import weakref
 from dataclasses import replace
 
-from napari.components import ViewerModel
 from qtpy.QtCore import QCoreApplication, QObject, Signal
 
-from napari_amil.plugin.colour.colours import CellStyle, ColourScale
+from napari_amil.plugin.layers.colour_scale import CellStyle, ColourScale
+from napari_amil.plugin.window.per_viewer import PerViewer
 from napari_amil.plugin.window.remembered import remember, remembered
 
 _KIND, _OPACITY = "colour/style", "colour/opacity"
@@ -74,14 +73,5 @@ def _last_style() -> CellStyle:
         return CellStyle()
 
 
-_scales: dict[int, ColourScales] = {}
-
-
-def scales_of(viewer: ViewerModel) -> ColourScales:
-    """Return the colour scales of ``viewer``; every panel of it gets the same ones."""
-    viewer = getattr(viewer, "__wrapped__", viewer)  # napari hands panels a proxy
-    key = id(viewer)
-    if key not in _scales:
-        _scales[key] = ColourScales(QCoreApplication.instance())
-        weakref.finalize(viewer, _scales.pop, key, None)
-    return _scales[key]
+scales_of = PerViewer(lambda _: ColourScales(QCoreApplication.instance()))
+"""The colour scales of a viewer; every panel of it gets the same ones."""

@@ -25,9 +25,9 @@ from napari_amil.plugin.layers.journal import Journal, journal_of
 from napari_amil.plugin.layers.layers import cell_layers
 from napari_amil.plugin.layers.rows import CELL_TYPE, record_of
 from napari_amil.plugin.layers.saved import from_json, snapshot
+from napari_amil.plugin.layers.writers import write_snapshot
 from napari_amil.plugin.window.follow import hear
 from napari_amil.plugin.window.preferences import preference
-from napari_amil.plugin.writers import write_snapshot
 
 _DELAY_MS = 1500
 _KEPT_DAYS = 30

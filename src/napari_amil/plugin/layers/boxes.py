@@ -6,7 +6,7 @@ import numpy as np
 from napari.layers import Layer, Shapes, Vectors
 from numpy.typing import NDArray
 
-from napari_amil.plugin.colour.colours import UNSCORED_RGBA
+from napari_amil.plugin.layers.colour_scale import UNSCORED_RGBA
 from napari_amil.plugin.layers.companions import lie_on
 from napari_amil.plugin.layers.layers import edge_width, image_transform, need_record
 from napari_amil.plugin.layers.rows import BOX_COLUMNS, PIXEL_EDGE, layer_name

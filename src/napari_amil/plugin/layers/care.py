@@ -21,6 +21,7 @@ from napari_amil.plugin.layers.planes import image_name
 from napari_amil.plugin.layers.rows import RECORD, CellRecord, record_of
 from napari_amil.plugin.layers.selection import fly_to, keys_of, selection_of
 from napari_amil.plugin.window.follow import hear
+from napari_amil.plugin.window.per_viewer import PerViewer
 
 NEXT_KEY, OUT_KEY = "n", "o"
 KEYS = {
@@ -145,14 +146,5 @@ def _shape(image: Image) -> tuple[int, ...]:
     return tuple(int(n) for n in (shape[:-1] if image.rgb else shape))
 
 
-_cares: dict[int, CellCare] = {}
-
-
-def look_after(viewer: ViewerModel) -> CellCare:
-    """Return what looks after the cell layers of ``viewer``; every panel and reader asks for the same one."""
-    viewer = getattr(viewer, "__wrapped__", viewer)
-    key = id(viewer)
-    if key not in _cares:
-        _cares[key] = CellCare(viewer, QCoreApplication.instance())
-        weakref.finalize(viewer, _cares.pop, key, None)
-    return _cares[key]
+look_after = PerViewer(lambda viewer: CellCare(viewer, QCoreApplication.instance()))
+"""What looks after the cell layers of a viewer; every panel and reader gets the same one."""

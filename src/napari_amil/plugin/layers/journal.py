@@ -13,7 +13,7 @@ from napari.utils.notifications import show_info
 from numpy.typing import NDArray
 from psygnal import Signal
 
-from napari_amil.plugin.colour.colours import UNSCORED_RGBA
+from napari_amil.plugin.layers.colour_scale import UNSCORED_RGBA
 from napari_amil.plugin.layers.rows import CellRecord, complete, outline_of, record_of, watch, write_features
 from napari_amil.plugin.layers.steps import (
     Memory,

@@ -11,7 +11,7 @@ from napari.layers import Image, Shapes
 from numpy.typing import NDArray
 
 from napari_amil.core.base.types import Cells
-from napari_amil.plugin.colour.colours import UNSCORED_RGBA, ColourScale
+from napari_amil.plugin.layers.colour_scale import UNSCORED_RGBA, ColourScale
 from napari_amil.plugin.layers.journal import keep
 from napari_amil.plugin.layers.rows import (
     DOTTED,

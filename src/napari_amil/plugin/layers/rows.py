@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from napari_amil.core.base.settings import DetectionSettings, SelectionSettings
 from napari_amil.core.base.types import CELL_COLUMNS, Cells
 from napari_amil.core.detection.select import Candidates
-from napari_amil.plugin.colour.colours import ColourScale
+from napari_amil.plugin.layers.colour_scale import ColourScale
 from napari_amil.plugin.layers.paint import paint
 
 RECORD = "napari_amil"

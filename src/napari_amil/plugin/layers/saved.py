@@ -15,7 +15,7 @@ from napari_amil.core.base.errors import AmilError
 from napari_amil.core.base.settings import DetectionSettings, SelectionSettings
 from napari_amil.core.base.types import Cells
 from napari_amil.core.detection.select import Candidates
-from napari_amil.plugin.colour.colours import UNSCORED_RGBA, CellStyle, ColourScale
+from napari_amil.plugin.layers.colour_scale import UNSCORED_RGBA, CellStyle, ColourScale
 from napari_amil.plugin.layers.rows import RECORD, CellRecord
 
 VERSION = 1

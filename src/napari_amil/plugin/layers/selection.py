@@ -15,6 +15,7 @@ from qtpy.QtCore import QCoreApplication, QObject, Signal
 from napari_amil.plugin.layers.layers import cell_layers
 from napari_amil.plugin.layers.rows import record_of
 from napari_amil.plugin.window.follow import hear
+from napari_amil.plugin.window.per_viewer import PerViewer
 
 _CELLS_ACROSS = 8
 """How many cell diameters the shorter side of the canvas shows after a flight to a cell."""
@@ -137,17 +138,8 @@ class CellSelection(QObject):
         self._set(frozenset(chosen), chosen[-1] if len(chosen) == 1 else None)
 
 
-_selections: dict[int, CellSelection] = {}
-
-
-def selection_of(viewer: ViewerModel) -> CellSelection:
-    """Return the selection of ``viewer``; every view of it gets the same one."""
-    viewer = getattr(viewer, "__wrapped__", viewer)  # napari hands panels a proxy
-    key = id(viewer)
-    if key not in _selections:
-        _selections[key] = CellSelection(viewer, QCoreApplication.instance())
-        weakref.finalize(viewer, _selections.pop, key, None)
-    return _selections[key]
+selection_of = PerViewer(lambda viewer: CellSelection(viewer, QCoreApplication.instance()))
+"""The selection of a viewer; every view of it gets the same one."""
 
 
 def keys_of(layer: Shapes, rows: Iterable[int]) -> list[CellKey]:

@@ -8,17 +8,15 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from napari.components import ViewerModel
 from napari.viewer import Viewer
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QFormLayout, QHBoxLayout, QPushButton, QWidget
+from qtpy.QtWidgets import QFormLayout, QHBoxLayout, QPushButton
 
 from napari_amil.core.base.errors import AmilError
-from napari_amil.plugin.panels.train import TrainPanel
 from napari_amil.plugin.training.image_tree import CLASS, PATIENT, ImageTree
-from napari_amil.plugin.training.score_again import panels_in_use
-from napari_amil.plugin.window.follow import scrolling
+from napari_amil.plugin.training.run_pages import TrainingPanel
 from napari_amil.plugin.window.job import JobBar
+from napari_amil.plugin.window.panel import Panel, find_or_open_panels
 from napari_amil.plugin.window.path_choice import PathChoice
 from napari_amil.plugin.window.theme import wrapped
 from napari_amil.plugin.window.work import Worker, shared_worker
@@ -30,16 +28,15 @@ _INTRODUCTION = (
 _TREE_PX = 300
 
 
-class ArrangePanel(QWidget):
+class ArrangePanel(Panel):
     """The tree, the folder for the cohort, and the button that writes it."""
 
+    TITLE = "Make a cohort of loose images"
     arranged = Signal(str)
     """The folder of the cohort that was written."""
 
     def __init__(self, napari_viewer: Viewer, worker: Worker | None = None) -> None:
-        super().__init__()
-        # napari hands a proxy to panels, through which one layer is never the same object twice
-        self._viewer: ViewerModel = getattr(napari_viewer, "__wrapped__", napari_viewer)
+        super().__init__(napari_viewer)
         self._worker = worker if worker is not None else shared_worker()
         self.tree = ImageTree()
         self.tree.setMinimumHeight(_TREE_PX)
@@ -57,7 +54,7 @@ class ArrangePanel(QWidget):
         self._show_sums()
 
     def _lay_out(self) -> None:
-        layout = scrolling(self)
+        layout = self._scrolling_layout()
         buttons = QHBoxLayout()
         self.add_class = _button("Add class", "Add an empty class; F2 renames it.")
         self.add_patient = _button("Add patient", "Add an empty patient to the chosen class; F2 renames it.")
@@ -89,13 +86,12 @@ class ArrangePanel(QWidget):
     def use(self) -> None:
         """Show the cohort in the Train panel of this window, opening one if there is none."""
         try:
-            panels = panels_in_use(self, self._viewer, TrainPanel)
+            panels = find_or_open_panels(self, self._viewer, TrainingPanel)
         except AmilError as error:
             self.job.say(str(error), "warning")
             return
         for panel in panels:
-            panel.prepare.cohort.setValue(self.out.value())
-            panel.pages.setCurrentWidget(panel.prepare)
+            panel.use_cohort(self.out.value())
         self.job.say("The Train panel shows this cohort now.")
 
     def _on_finished(self, result: dict[str, Any]) -> None:

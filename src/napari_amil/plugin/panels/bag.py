@@ -5,26 +5,26 @@ from __future__ import annotations
 from typing import Any
 from weakref import WeakSet
 
-from napari.components import ViewerModel
 from napari.layers import Shapes
 from napari.viewer import Viewer
 from qtpy.QtCore import QPointF, QTimer
 from qtpy.QtGui import QPolygonF
-from qtpy.QtWidgets import QComboBox, QFormLayout, QLabel, QWidget
+from qtpy.QtWidgets import QComboBox, QFormLayout, QLabel
 
 from napari_amil.plugin.colour.legend import ProbabilityBars
+from napari_amil.plugin.layers.evidence import evidence_of
 from napari_amil.plugin.layers.rows import record_of
 from napari_amil.plugin.layers.selection import CellKey, find_cell, fly_to, keys_of, selection_of
 from napari_amil.plugin.reasons.case import Case, cases_of
 from napari_amil.plugin.reasons.cell_picture import cell_picture
 from napari_amil.plugin.reasons.class_sums import ClassSums
 from napari_amil.plugin.reasons.deletion import DeletionTest
-from napari_amil.plugin.reasons.evidence import evidence_of
 from napari_amil.plugin.reasons.neighbour_rows import heading
 from napari_amil.plugin.reasons.thumbnail import as_qimage
 from napari_amil.plugin.reasons.verdict import RESEARCH, summary, verdict_words
 from napari_amil.plugin.reasons.waterfall import Waterfall, WaterfallStep
-from napari_amil.plugin.window.follow import LayerCombo, hear, scrolling
+from napari_amil.plugin.window.follow import LayerCombo, hear
+from napari_amil.plugin.window.panel import Panel
 from napari_amil.plugin.window.theme import sized, wrapped
 from napari_amil.plugin.window.work import Worker, shared_worker
 
@@ -32,13 +32,14 @@ _UNSCORED = "Score the cells in the Score panel; then this panel says what the v
 _STALE = "The cells have changed since they were scored; score again for a verdict."
 
 
-class BagPanel(QWidget):
+class BagPanel(Panel):
     """Verdict, probabilities, the sum of contributions, and the deletion test of one sample."""
 
+    TITLE = "Verdict"
+
     def __init__(self, napari_viewer: Viewer, worker: Worker | None = None) -> None:
-        super().__init__()
-        viewer: ViewerModel = getattr(napari_viewer, "__wrapped__", napari_viewer)
-        self._viewer = viewer
+        super().__init__(napari_viewer)
+        viewer = self._viewer
         self._worker = worker if worker is not None else shared_worker()
         self._heard: WeakSet[Shapes] = WeakSet()
         self._later = QTimer(self)  # many changes at once are shown once
@@ -70,7 +71,7 @@ class BagPanel(QWidget):
         self.sums = ClassSums(theme)
         self.waterfall = Waterfall(theme)
         self.deletion = DeletionTest(self._viewer, self._worker)
-        layout = scrolling(self)
+        layout = self._scrolling_layout()
         choice = QFormLayout()
         choice.addRow("Sample", self.cells)
         layout.addLayout(choice)

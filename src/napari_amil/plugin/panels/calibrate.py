@@ -7,21 +7,19 @@ import time
 from pathlib import Path
 from typing import Any
 
-from napari.components import ViewerModel
 from napari.layers import Shapes
 from napari.viewer import Viewer
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QFormLayout, QPushButton, QWidget
+from qtpy.QtWidgets import QFormLayout, QPushButton
 
 from napari_amil.core.base.errors import AmilError
 from napari_amil.plugin.layers.rows import record_of
-from napari_amil.plugin.panels.score import ScorePanel
 from napari_amil.plugin.training.problems import ProblemList
 from napari_amil.plugin.training.run_registry import user_folder
-from napari_amil.plugin.training.score_again import Rescoring, panels_in_use
-from napari_amil.plugin.window.follow import scrolling
+from napari_amil.plugin.training.score_again import LayerScoring
 from napari_amil.plugin.window.job import JobBar
 from napari_amil.plugin.window.model_choice import ModelChoice
+from napari_amil.plugin.window.panel import Panel, ScoringPanel, find_or_open_panels
 from napari_amil.plugin.window.path_choice import PathChoice
 from napari_amil.plugin.window.theme import wrapped
 from napari_amil.plugin.window.work import Worker, shared_worker
@@ -32,18 +30,17 @@ _INTRODUCTION = (
 )
 
 
-class CalibratePanel(QWidget):
+class CalibratePanel(Panel):
     """Controls, model, Calibrate; then what differs, and the button that scores all open images anew."""
 
+    TITLE = "Calibrate on my controls"
     calibrated = Signal(str)
     """The path of the calibrated model."""
     rescored = Signal(int)
     """How many images were scored with it."""
 
     def __init__(self, napari_viewer: Viewer, worker: Worker | None = None) -> None:
-        super().__init__()
-        # napari hands a proxy to panels, through which one layer is never the same object twice
-        self._viewer: ViewerModel = getattr(napari_viewer, "__wrapped__", napari_viewer)
+        super().__init__(napari_viewer)
         self._worker = worker if worker is not None else shared_worker()
         self._model: str | None = None
         self._build()
@@ -66,7 +63,7 @@ class CalibratePanel(QWidget):
         )
         self.use.setEnabled(False)
         self.said = wrapped()
-        layout = scrolling(self)
+        layout = self._scrolling_layout()
         rows = QFormLayout()
         rows.addRow("Controls", self.controls)
         rows.addRow("Model", self.model)
@@ -98,7 +95,7 @@ class CalibratePanel(QWidget):
         if self._model is None:
             return
         try:
-            panel = panels_in_use(self, self._viewer, ScorePanel)[0]
+            panel = find_or_open_panels(self, self._viewer, ScoringPanel)[0]
         except AmilError as error:
             self.said.setText(str(error))
             return
@@ -106,7 +103,7 @@ class CalibratePanel(QWidget):
         layers = [layer for layer in self._viewer.layers if isinstance(layer, Shapes) and record_of(layer)]
         self.use.setEnabled(False)
         self.said.setText(f"Scoring {len(layers)} images …" if layers else "No cells are open.")
-        rescoring = Rescoring(panel, layers, self)
+        rescoring = LayerScoring(panel, layers, self)
         rescoring.finished.connect(self._on_rescored)
         rescoring.start()
 

@@ -5,26 +5,26 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from napari.components import ViewerModel
 from napari.layers import Shapes
 from napari.viewer import Viewer
 from qtpy.QtCore import Qt, QTimer
 from qtpy.QtGui import QShowEvent
-from qtpy.QtWidgets import QComboBox, QGridLayout, QHBoxLayout, QPushButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QComboBox, QGridLayout, QHBoxLayout, QPushButton, QVBoxLayout
 
+from napari_amil.plugin.colour.hover import Hover
+from napari_amil.plugin.layers.evidence import evidence_of
 from napari_amil.plugin.layers.layers import cell_layers
 from napari_amil.plugin.layers.rows import record_of
+from napari_amil.plugin.layers.score_words import certainty, contributions, describe, numbers, unusual
 from napari_amil.plugin.layers.selection import CellKey, find_cell, fly_to, keys_of, selection_of
 from napari_amil.plugin.reasons.card_order import UNUSUAL, Order, neighbour_in, ordered_cells, orders
 from napari_amil.plugin.reasons.cell_picture import cell_picture
-from napari_amil.plugin.reasons.evidence import evidence_of
 from napari_amil.plugin.reasons.neighbour_rows import LikeCells, PictureRow, heading
 from napari_amil.plugin.reasons.signed_bars import SignedBars
 from napari_amil.plugin.reasons.thumbnail import Thumbnail
-from napari_amil.plugin.reasons.words import certainty, contributions, describe, numbers, unusual
 from napari_amil.plugin.window.card_keys import take_key
-from napari_amil.plugin.window.follow import hear, scrolling
-from napari_amil.plugin.window.hover import Hover
+from napari_amil.plugin.window.follow import hear
+from napari_amil.plugin.window.panel import Panel
 from napari_amil.plugin.window.remembered import remember, remembered
 from napari_amil.plugin.window.theme import sized, wrapped
 from napari_amil.plugin.window.work import Worker, shared_worker
@@ -38,13 +38,14 @@ _LEAST_ERROR = 0.005
 _NOTHING = "Point at a cell, choose one, or press Next."
 
 
-class CellCard(QWidget):
+class CellCard(Panel):
     """Everything about the cell under the pointer, else about the chosen one."""
 
+    TITLE = "Cell card"
+
     def __init__(self, napari_viewer: Viewer, worker: Worker | None = None) -> None:
-        super().__init__()
-        viewer: ViewerModel = getattr(napari_viewer, "__wrapped__", napari_viewer)
-        self._viewer = viewer
+        super().__init__(napari_viewer)
+        viewer = self._viewer
         self._worker = worker if worker is not None else shared_worker()
         self._under_pointer: CellKey | None = None
         self._orders: list[Order] = []
@@ -94,7 +95,7 @@ class CellCard(QWidget):
         self.likes.pressed.connect(self._go_to)
 
     def _lay_out(self) -> None:
-        layout = scrolling(self)
+        layout = self._scrolling_layout()
         layout.setSpacing(6)
         walk = QHBoxLayout()
         walk.addWidget(self.before)

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from napari.components import ViewerModel
 from napari.viewer import Viewer
 from qtpy.QtCore import QModelIndex, QSettings, Qt, Signal
 from qtpy.QtWidgets import (
@@ -23,9 +22,9 @@ from napari_amil.plugin.cohorts.bag_table import GROUPS, BagFilter, BagModel, gr
 from napari_amil.plugin.cohorts.project import open_project_of
 from napari_amil.plugin.cohorts.report_bar import ReportBar
 from napari_amil.plugin.layers.selection import CellKey, selection_of
-from napari_amil.plugin.window.follow import scrolling
 from napari_amil.plugin.window.job import JobBar
 from napari_amil.plugin.window.model_choice import ModelChoice
+from napari_amil.plugin.window.panel import Panel
 from napari_amil.plugin.window.path_choice import ask_path
 from napari_amil.plugin.window.theme import wrapped
 from napari_amil.plugin.window.work import Worker, shared_worker
@@ -33,16 +32,17 @@ from napari_amil.plugin.window.work import Worker, shared_worker
 _NOTHING = "No results are open: choose a folder of smears and score it, or open results."
 
 
-class CohortPanel(QWidget):
+class CohortPanel(Panel):
     """Folder, model, Score; then one row per sample."""
 
+    TITLE = "Cohort"
     opened = Signal()
     """Results are shown."""
     errored = Signal(str)
 
     def __init__(self, napari_viewer: Viewer, worker: Worker | None = None) -> None:
-        super().__init__()
-        viewer: ViewerModel = getattr(napari_viewer, "__wrapped__", napari_viewer)
+        super().__init__(napari_viewer)
+        viewer = self._viewer
         self._worker = worker if worker is not None else shared_worker()
         self._state = open_project_of(viewer)
         self._remembered = QSettings("napari-amil", "cohort")
@@ -83,7 +83,7 @@ class CohortPanel(QWidget):
         self.summary, self.chosen = wrapped(_NOTHING), wrapped()
         self.chosen.hide()
         self._build_table()
-        layout = scrolling(self)
+        layout = self._scrolling_layout()
         form = QFormLayout()
         form.addRow("Smears", self._with_button(self.source, self._choose_source))
         form.addRow("Results", self._with_button(self.results, self._choose_results))

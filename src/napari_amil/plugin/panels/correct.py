@@ -6,11 +6,10 @@ from pathlib import Path
 from typing import Any
 from weakref import WeakSet
 
-from napari.components import ViewerModel
 from napari.layers import Shapes
 from napari.viewer import Viewer
 from qtpy.QtCore import Qt, Signal
-from qtpy.QtWidgets import QComboBox, QFileDialog, QFormLayout, QGridLayout, QPushButton, QWidget
+from qtpy.QtWidgets import QComboBox, QFileDialog, QFormLayout, QGridLayout, QPushButton
 
 from napari_amil.core.base.errors import AmilError
 from napari_amil.plugin.layers.care import KEYS, look_after
@@ -21,14 +20,15 @@ from napari_amil.plugin.layers.rescore import Rescoring, start_rescoring
 from napari_amil.plugin.layers.restore import RestoreBar
 from napari_amil.plugin.layers.rows import CELL_TYPE, record_of
 from napari_amil.plugin.layers.selection import rows_of, selection_of
-from napari_amil.plugin.window.follow import LayerCombo, hear, scrolling
+from napari_amil.plugin.layers.writers import write_cells, write_table
+from napari_amil.plugin.window.follow import LayerCombo, hear
 from napari_amil.plugin.window.forms import Folded
 from napari_amil.plugin.window.job import JobBar
 from napari_amil.plugin.window.model_choice import ModelChoice
+from napari_amil.plugin.window.panel import Panel
 from napari_amil.plugin.window.path_choice import ask_path
 from napari_amil.plugin.window.theme import wrapped
 from napari_amil.plugin.window.work import Worker, shared_worker
-from napari_amil.plugin.writers import write_cells, write_table
 
 _FILES = "Cells, nothing lost (*.geojson);;Table (*.csv);;Table (*.parquet)"
 _MODES = {
@@ -39,16 +39,16 @@ _MODES = {
 }
 
 
-class CorrectPanel(QWidget):
+class CorrectPanel(Panel):
     """Undo, redo, tools, the type of the chosen cells, the next unsure cell, scoring of what changed."""
 
+    TITLE = "Correct cells"
     rescored = Signal(object)
     """The cell layer, after its changed cells were scored."""
 
     def __init__(self, napari_viewer: Viewer, worker: Worker | None = None) -> None:
-        super().__init__()
-        viewer: ViewerModel = getattr(napari_viewer, "__wrapped__", napari_viewer)
-        self._viewer = viewer
+        super().__init__(napari_viewer)
+        viewer = self._viewer
         self._worker = worker if worker is not None else shared_worker()
         self._care = look_after(viewer)
         self._selection = selection_of(viewer)
@@ -89,7 +89,7 @@ class CorrectPanel(QWidget):
         self.unsaved = RestoreBar(self._care.autosave)
         self.keys = Folded("Keys")
         self.keys.body.addWidget(wrapped("\n".join(f"{key}: {what}" for key, what in KEYS.items())))
-        self._lay_out(scrolling(self))
+        self._lay_out(self._scrolling_layout())
 
     def _lay_out(self, layout: Any) -> None:  # noqa: ANN401
         choice = QFormLayout()

@@ -8,11 +8,10 @@ from typing import Any
 from weakref import WeakSet
 
 import numpy as np
-from napari.components import ViewerModel
 from napari.layers import Image, Shapes
 from napari.viewer import Viewer
 from qtpy.QtCore import QTimer, Signal
-from qtpy.QtWidgets import QFormLayout, QPushButton, QWidget
+from qtpy.QtWidgets import QFormLayout, QPushButton
 
 from napari_amil.core.base.errors import AmilError
 from napari_amil.core.base.settings import DetectionSettings, RunSettings, SelectionSettings
@@ -25,10 +24,11 @@ from napari_amil.plugin.layers.layers import adopt_layer, cell_layers, make_laye
 from napari_amil.plugin.layers.planes import shown_plane
 from napari_amil.plugin.layers.restore import RestoreBar
 from napari_amil.plugin.layers.rows import CellRecord, record_of
-from napari_amil.plugin.window.follow import LayerCombo, hear, scrolling
+from napari_amil.plugin.window.follow import LayerCombo, hear
 from napari_amil.plugin.window.forms import SettingsForm
 from napari_amil.plugin.window.job import JobBar
 from napari_amil.plugin.window.model_choice import ModelChoice
+from napari_amil.plugin.window.panel import DetectingPanel
 from napari_amil.plugin.window.theme import sized, wrapped
 from napari_amil.plugin.window.work import Worker, shared_worker
 
@@ -58,7 +58,7 @@ _FOLDED = {
 }
 
 
-class DetectPanel(QWidget):
+class DetectPanel(DetectingPanel):
     """Image, Find cells, how many were found, and the sliders that decide which of them count."""
 
     detected = Signal(object)
@@ -66,10 +66,8 @@ class DetectPanel(QWidget):
     errored = Signal(str)
 
     def __init__(self, napari_viewer: Viewer, worker: Worker | None = None) -> None:
-        super().__init__()
-        # napari hands a proxy to panels, through which one layer is never the same object twice
-        viewer: ViewerModel = getattr(napari_viewer, "__wrapped__", napari_viewer)
-        self._viewer = viewer
+        super().__init__(napari_viewer)
+        viewer = self._viewer
         self._worker = worker if worker is not None else shared_worker()
         self._layer: Shapes | None = None
         self._heard: WeakSet[Shapes] = WeakSet()
@@ -102,7 +100,7 @@ class DetectPanel(QWidget):
         self.settings = SettingsForm(DetectionSettings, {}, _FOLDED)
         self.model = ModelChoice(self._worker)
         self.settings.more.body.addWidget(self.model)
-        layout = scrolling(self)
+        layout = self._scrolling_layout()
         choice = QFormLayout()
         choice.addRow("Image", self.image)
         self.unsaved = RestoreBar(self._care.autosave)

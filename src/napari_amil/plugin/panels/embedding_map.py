@@ -12,20 +12,20 @@ from matplotlib.backends.backend_qtagg import FigureCanvasQTAgg
 from matplotlib.figure import Figure
 from matplotlib.path import Path as Outline
 from matplotlib.widgets import LassoSelector, RectangleSelector
-from napari.components import ViewerModel
 from napari.viewer import Viewer
 from numpy.typing import NDArray
 from qtpy.QtCore import Qt, Signal
-from qtpy.QtWidgets import QComboBox, QFormLayout, QPushButton, QSizePolicy, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QComboBox, QFormLayout, QPushButton, QSizePolicy
 
 from napari_amil.core.base.errors import AmilError
 from napari_amil.plugin.cohorts.project import open_project_of, stored_layout
-from napari_amil.plugin.colour.colours import default_scale, score_columns
 from napari_amil.plugin.colour.map_colours import KINDS, drawing_order, kind_colours, of_one_shade, rare_rows
+from napari_amil.plugin.layers.colour_scale import default_scale, score_columns
+from napari_amil.plugin.layers.score_words import title
 from napari_amil.plugin.layers.selection import KeyRows, keys_of_rows, selection_of
-from napari_amil.plugin.reasons.words import title
 from napari_amil.plugin.window.follow import hear
 from napari_amil.plugin.window.job import JobBar
+from napari_amil.plugin.window.panel import Panel
 from napari_amil.plugin.window.path_choice import ask_path
 from napari_amil.plugin.window.theme import palette, wrapped
 from napari_amil.plugin.window.work import Worker, shared_worker
@@ -41,15 +41,15 @@ _LASSO, _RECTANGLE = "Lasso", "Rectangle"
 _NOTHING = "No results are open: open the folder of a scored cohort, here or in the Cohort panel."
 
 
-class EmbeddingMap(QWidget):
+class EmbeddingMap(Panel):
     """A scatter of all cells of the open project, in step with the selection that every view shares."""
 
+    TITLE = "Embedding map"
     errored = Signal(str)
 
     def __init__(self, napari_viewer: Viewer, worker: Worker | None = None) -> None:
-        super().__init__()
-        viewer: ViewerModel = getattr(napari_viewer, "__wrapped__", napari_viewer)
-        self._viewer = viewer
+        super().__init__(napari_viewer)
+        viewer = self._viewer
         self._worker = worker if worker is not None else shared_worker()
         self._state = open_project_of(viewer)
         self._selection = selection_of(viewer)
@@ -93,7 +93,7 @@ class EmbeddingMap(QWidget):
         self.form = QFormLayout()
         for combo in (self.method, self.colour, self.drawing, self.tool):
             self.form.addRow(combo.accessibleName(), combo)
-        layout = QVBoxLayout(self)
+        layout = self._filling_layout()
         layout.addLayout(self.form)
         for widget in (self.job, self.reopen, self.summary):
             layout.addWidget(widget)

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from napari.components import ViewerModel
 from napari.viewer import Viewer
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QPushButton, QTabWidget, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QPushButton, QTabWidget
 
 from napari_amil.plugin.cohorts.cluster_page import ClusterPage
 from napari_amil.plugin.cohorts.compare_page import ComparePage
 from napari_amil.plugin.cohorts.distribution_page import DistributionPage
 from napari_amil.plugin.cohorts.novelty_page import NoveltyPage
 from napari_amil.plugin.cohorts.project import open_project_of
+from napari_amil.plugin.window.panel import Panel
 from napari_amil.plugin.window.path_choice import ask_path
 from napari_amil.plugin.window.theme import wrapped
 from napari_amil.plugin.window.work import Worker, shared_worker
@@ -21,14 +21,15 @@ from napari_amil.plugin.window.work import Worker, shared_worker
 _NOTHING = "No results are open: open the folder of a scored cohort, here or in the Cohort panel."
 
 
-class ExplorePanel(QWidget):
+class ExplorePanel(Panel):
     """Four pages about the open project, in step with the selection that every view shares."""
 
+    TITLE = "Explore"
     errored = Signal(str)
 
     def __init__(self, napari_viewer: Viewer, worker: Worker | None = None) -> None:
-        super().__init__()
-        viewer: ViewerModel = getattr(napari_viewer, "__wrapped__", napari_viewer)
+        super().__init__(napari_viewer)
+        viewer = self._viewer
         worker = worker if worker is not None else shared_worker()
         self._state = open_project_of(viewer)
         self.reopen = QPushButton("Open results …")
@@ -47,8 +48,7 @@ class ExplorePanel(QWidget):
             (self.distributions, "Scores", "How any score is distributed, per class or patient"),
         ):
             self.pages.setTabToolTip(self.pages.addTab(page, name), tip)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(10, 8, 10, 8)
+        layout = self._filling_layout()
         layout.setSpacing(6)
         for widget in (self.reopen, self.summary):
             layout.addWidget(widget)

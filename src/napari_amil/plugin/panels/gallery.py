@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
-from napari.components import ViewerModel
 from napari.layers import Image, Shapes
 from napari.viewer import Viewer
 from numpy.typing import NDArray
 from qtpy.QtCore import Qt, QTimer, Signal
 from qtpy.QtGui import QColor
-from qtpy.QtWidgets import QHBoxLayout, QLabel, QSlider, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QHBoxLayout, QLabel, QSlider
 
 from napari_amil.core.base.errors import AmilError
 from napari_amil.plugin.cohorts.cell_table import CellTable, cohort_cells, no_cells, open_cells
@@ -21,14 +20,15 @@ from napari_amil.plugin.cohorts.project import open_project_of
 from napari_amil.plugin.cohorts.scored_folder import ScoredFolder
 from napari_amil.plugin.cohorts.thumbnail_grid import SIZES_PX, ThumbnailGrid, Tile
 from napari_amil.plugin.cohorts.thumbnails import Crop, Thumbnails
-from napari_amil.plugin.colour.colours import UNSCORED_RGBA, ColourScale
 from napari_amil.plugin.colour.scales import scales_of
+from napari_amil.plugin.layers.colour_scale import UNSCORED_RGBA, ColourScale
 from napari_amil.plugin.layers.layers import need_record
 from napari_amil.plugin.layers.rows import BOX_COLUMNS
+from napari_amil.plugin.layers.score_words import describe
 from napari_amil.plugin.layers.selection import CellKey, fly_to, selection_of
-from napari_amil.plugin.reasons.words import describe
 from napari_amil.plugin.window.background import Background
 from napari_amil.plugin.window.follow import hear
+from napari_amil.plugin.window.panel import Panel
 from napari_amil.plugin.window.remembered import remember, remembered
 from napari_amil.plugin.window.theme import wrapped
 
@@ -40,17 +40,17 @@ _NO_CELLS = "No cell yet: find and score cells in an open image, or choose a sco
 _NONE_LEFT = "No cell passes the filter."
 
 
-class GalleryPanel(QWidget):
+class GalleryPanel(Panel):
     """Source, order and filter above a grid of thumbnails, in step with the selection of every view."""
 
+    TITLE = "Cell gallery"
     filled = Signal(int)
     """The number of cells in the gallery, after every change of it."""
     errored = Signal(str)
 
     def __init__(self, napari_viewer: Viewer) -> None:
-        super().__init__()
-        viewer: ViewerModel = getattr(napari_viewer, "__wrapped__", napari_viewer)
-        self._viewer = viewer
+        super().__init__(napari_viewer)
+        viewer = self._viewer
         self._selection = selection_of(viewer)
         self._scales = scales_of(viewer)
         self._cells: CellTable = no_cells()
@@ -89,8 +89,7 @@ class GalleryPanel(QWidget):
         foot = QHBoxLayout()
         foot.addWidget(self.count, 1)
         foot.addWidget(self.side)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(10, 8, 10, 8)
+        layout = self._filling_layout()
         layout.setSpacing(4)
         for widget in (self.source, self.order, self.filter, self.notice):
             layout.addWidget(widget)

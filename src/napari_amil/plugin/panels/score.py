@@ -11,28 +11,27 @@ from weakref import WeakSet
 
 import numpy as np
 import pandas as pd
-from napari.components import ViewerModel
 from napari.layers import Image, Labels, Layer, Shapes
 from napari.viewer import Viewer
-from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QFormLayout, QLabel, QWidget
+from qtpy.QtWidgets import QFormLayout, QLabel
 
 from napari_amil.core.base.errors import AmilError
 from napari_amil.core.base.settings import RunSettings
 from napari_amil.core.base.types import Cells
 from napari_amil.plugin.colour.colour_choice import ColourChoice
+from napari_amil.plugin.colour.hover import Hover
 from napari_amil.plugin.colour.legend import ProbabilityBars
+from napari_amil.plugin.layers.evidence import Evidence, keep_evidence, read_evidence
 from napari_amil.plugin.layers.labels import layer_of_labels
 from napari_amil.plugin.layers.layers import adopt_layer, cells_of, need_record, set_scores
 from napari_amil.plugin.layers.planes import Plane, shown_plane
 from napari_amil.plugin.layers.rows import record_of
-from napari_amil.plugin.reasons.evidence import Evidence, keep_evidence, read_evidence
+from napari_amil.plugin.layers.score_words import describe
 from napari_amil.plugin.reasons.verdict import RESEARCH, summary, verdict_words
-from napari_amil.plugin.reasons.words import describe
-from napari_amil.plugin.window.follow import COMPANION, LayerCombo, hear, scrolling
-from napari_amil.plugin.window.hover import Hover
+from napari_amil.plugin.window.follow import COMPANION, LayerCombo, hear
 from napari_amil.plugin.window.job import JobBar
 from napari_amil.plugin.window.model_choice import ModelChoice
+from napari_amil.plugin.window.panel import ScoringPanel
 from napari_amil.plugin.window.theme import sized, wrapped
 from napari_amil.plugin.window.work import Worker, shared_worker
 
@@ -42,18 +41,12 @@ _NO_CELLS = (
 _POINT_AT = "Point at a cell to read what is known about it."
 
 
-class ScorePanel(QWidget):
+class ScorePanel(ScoringPanel):
     """Cells, model, Score; then the colour scale, the verdict and the cell under the pointer."""
 
-    scored = Signal(object)
-    """The cell layer, after every scoring."""
-    errored = Signal(str)
-
     def __init__(self, napari_viewer: Viewer, worker: Worker | None = None) -> None:
-        super().__init__()
-        # napari hands a proxy to panels, through which one layer is never the same object twice
-        viewer: ViewerModel = getattr(napari_viewer, "__wrapped__", napari_viewer)
-        self._viewer = viewer
+        super().__init__(napari_viewer)
+        viewer = self._viewer
         self._worker = worker if worker is not None else shared_worker()
         self._heard: WeakSet[Layer] = WeakSet()
         self._build()
@@ -81,7 +74,7 @@ class ScorePanel(QWidget):
         self.bars = ProbabilityBars(theme)
         self.verdict_detail = wrapped()
         self.cell_text = wrapped(_POINT_AT)
-        layout = scrolling(self)
+        layout = self._scrolling_layout()
         choice = QFormLayout()
         choice.addRow("Cells", self.cells)
         choice.addRow("Model", self.model)

@@ -4,23 +4,21 @@ from __future__ import annotations
 
 from itertools import count
 
-from napari.components import ViewerModel
 from napari.viewer import Viewer
 from qtpy.QtCore import QCoreApplication
 
 from napari_amil.core.base.errors import AmilError
-from napari_amil.plugin.panels.score import ScorePanel
 from napari_amil.plugin.training.plans import RowPlan
 from napari_amil.plugin.training.prepare import PreparePage
 from napari_amil.plugin.training.run_list import RunList
-from napari_amil.plugin.training.run_pages import RunPages
+from napari_amil.plugin.training.run_pages import TrainingPanel
 from napari_amil.plugin.training.run_registry import RunRegistry
 from napari_amil.plugin.training.runs import Run
-from napari_amil.plugin.training.score_again import panels_in_use
+from napari_amil.plugin.window.panel import ScoringPanel, find_or_open_panels
 from napari_amil.plugin.window.work import Worker
 
 
-class TrainPanel(RunPages):
+class TrainPanel(TrainingPanel):
     """Two pages: what is to be trained, and the runs.
 
     Parameters
@@ -36,12 +34,9 @@ class TrainPanel(RunPages):
     def __init__(
         self, napari_viewer: Viewer, worker: Worker | None = None, registry: RunRegistry | None = None
     ) -> None:
-        super().__init__()
-        # napari hands a proxy to panels, through which one layer is never the same object twice
-        viewer: ViewerModel = getattr(napari_viewer, "__wrapped__", napari_viewer)
-        self._viewer = viewer
+        super().__init__(napari_viewer)
         self.prepare: PreparePage = PreparePage(worker if worker is not None else self._own_worker())
-        self.runs = RunList(viewer, registry or RunRegistry())
+        self.runs = RunList(self._viewer, registry or RunRegistry())
         self._lay_out()
         self.runs.modelWanted.connect(self.use_model)
         self.runs.view.rowWanted.connect(self.add_row)
@@ -64,7 +59,7 @@ class TrainPanel(RunPages):
     def use_model(self, path: str) -> None:
         """Choose a model in every Score panel, opening one if there is none."""
         try:
-            panels = panels_in_use(self, self._viewer, ScorePanel)
+            panels = find_or_open_panels(self, self._viewer, ScoringPanel)
         except AmilError as error:
             self.runs.say(str(error))
             return

@@ -4,19 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from napari.components import ViewerModel
 from napari.viewer import Viewer
 
 from napari_amil.core.base.errors import AmilError
-from napari_amil.plugin.panels.detect import DetectPanel
-from napari_amil.plugin.panels.score import ScorePanel
 from napari_amil.plugin.training.comparison import end_comparison, show_comparison
 from napari_amil.plugin.training.detector_prepare import DetectorPage
 from napari_amil.plugin.training.run_list import RunList
 from napari_amil.plugin.training.run_pages import RunPages
 from napari_amil.plugin.training.run_registry import RunRegistry
 from napari_amil.plugin.training.runs import DETECTOR
-from napari_amil.plugin.training.score_again import open_panels, panels_in_use
+from napari_amil.plugin.window.panel import DetectingPanel, ScoringPanel, find_or_open_panels, open_panels
 from napari_amil.plugin.window.work import Worker, shared_worker
 
 _EMPTY = "No run yet: choose what to learn from under Prepare and press Start fine-tuning."
@@ -35,12 +32,12 @@ class TuneDetectorPanel(RunPages):
         Which runs there are; the user's own list if not given.
     """
 
+    TITLE = "Fine-tune the detector"
+
     def __init__(
         self, napari_viewer: Viewer, worker: Worker | None = None, registry: RunRegistry | None = None
     ) -> None:
-        super().__init__()
-        # napari hands a proxy to panels, through which one layer is never the same object twice
-        self._viewer: ViewerModel = getattr(napari_viewer, "__wrapped__", napari_viewer)
+        super().__init__(napari_viewer)
         self.prepare = DetectorPage(self._viewer, worker if worker is not None else shared_worker())
         self.runs = RunList(self._viewer, registry or RunRegistry(), frozenset({DETECTOR}), _EMPTY)
         self._lay_out()
@@ -61,11 +58,11 @@ class TuneDetectorPanel(RunPages):
     def use_detector(self, path: str | None) -> None:
         """Choose the model at ``path`` (None: the starter) in the Detect panels and open Score panels."""
         try:
-            detecting = panels_in_use(self, self._viewer, DetectPanel)
+            detecting = find_or_open_panels(self, self._viewer, DetectingPanel)
         except AmilError as error:
             self.runs.say(str(error))
             return
-        scoring = open_panels(self, ScorePanel)
+        scoring = open_panels(self, ScoringPanel)
         for choice in [panel.model for panel in detecting] + [panel.model for panel in scoring]:
             choice.setValue(path)
         end_comparison(self._viewer)

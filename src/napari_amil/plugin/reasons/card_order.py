@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 from napari.layers import Shapes
 
-from napari_amil.plugin.colour.colours import known_score_columns
+from napari_amil.plugin.layers.colour_scale import known_score_columns
+from napari_amil.plugin.layers.score_words import title
 from napari_amil.plugin.layers.selection import CellKey, keys_of
-from napari_amil.plugin.reasons.words import title
 
 
 class Order(NamedTuple):

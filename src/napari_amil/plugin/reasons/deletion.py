@@ -9,9 +9,9 @@ import numpy as np
 from napari.components import ViewerModel
 from qtpy.QtWidgets import QVBoxLayout, QWidget
 
-from napari_amil.plugin.reasons.evidence import Evidence
+from napari_amil.plugin.layers.evidence import Evidence
+from napari_amil.plugin.layers.score_words import per_cent
 from napari_amil.plugin.reasons.line_chart import LineChart
-from napari_amil.plugin.reasons.words import per_cent
 from napari_amil.plugin.window.job import JobBar
 from napari_amil.plugin.window.theme import wrapped
 from napari_amil.plugin.window.work import Worker

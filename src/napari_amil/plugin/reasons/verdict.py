@@ -11,7 +11,7 @@ import pandas as pd
 
 from napari_amil.core.base.settings import VerdictSettings
 from napari_amil.core.base.types import ABSTAIN, ANOMALOUS_Q, UNSEEN
-from napari_amil.plugin.reasons.words import per_cent
+from napari_amil.plugin.layers.score_words import per_cent
 
 RESEARCH = "For research only."
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from napari_amil.core.base.errors import AmilError
 from napari_amil.core.base.types import Cells
 from napari_amil.core.exchange.geojson import read_geojson
-from napari_amil.plugin.cohorts.fields import UNREADABLE, field_of_file
+from napari_amil.plugin.layers.crops import UNREADABLE, field_of_file
 from napari_amil.plugin.layers.rows import PIXEL_EDGE
 from napari_amil.plugin.layers.triangulation import fastest_triangulation
 from napari_amil.plugin.window.follow import COMPANION

@@ -29,9 +29,9 @@ from napari_amil.plugin.training.plans import DetectorPlan
 from napari_amil.plugin.training.problems import ProblemList
 from napari_amil.plugin.training.run_folder import fresh_folder
 from napari_amil.plugin.training.run_registry import user_folder
-from napari_amil.plugin.window.follow import scrolling
 from napari_amil.plugin.window.forms import SettingsForm
 from napari_amil.plugin.window.model_choice import ModelChoice
+from napari_amil.plugin.window.panel import scrolling
 from napari_amil.plugin.window.path_choice import PathChoice
 from napari_amil.plugin.window.theme import wrapped
 from napari_amil.plugin.window.work import Task, Worker

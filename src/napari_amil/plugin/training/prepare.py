@@ -27,8 +27,8 @@ from napari_amil.plugin.training.problems import ProblemList
 from napari_amil.plugin.training.run_folder import fresh_folder
 from napari_amil.plugin.training.time_left import duration
 from napari_amil.plugin.training.training_form import TrainingForm
-from napari_amil.plugin.window.follow import scrolling
 from napari_amil.plugin.window.model_choice import ModelChoice
+from napari_amil.plugin.window.panel import scrolling
 from napari_amil.plugin.window.path_choice import PathChoice
 from napari_amil.plugin.window.theme import sized, wrapped
 from napari_amil.plugin.window.work import Task, Worker

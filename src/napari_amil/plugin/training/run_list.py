@@ -23,7 +23,7 @@ from napari_amil.plugin.training.run_registry import RunRegistry
 from napari_amil.plugin.training.run_view import RunView
 from napari_amil.plugin.training.run_words import progress
 from napari_amil.plugin.training.runs import ABLATION, DETECTOR, TRAINING, Run
-from napari_amil.plugin.window.follow import scrolling
+from napari_amil.plugin.window.panel import scrolling
 from napari_amil.plugin.window.theme import wrapped
 
 _POLL_MS = 250

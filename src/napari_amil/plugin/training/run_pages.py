@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QTabWidget, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QTabWidget
 
 from napari_amil.core.base.errors import AmilError
 from napari_amil.plugin.training.detector_prepare import DetectorPage
@@ -11,9 +13,10 @@ from napari_amil.plugin.training.plans import DetectorPlan, Plan
 from napari_amil.plugin.training.prepare import PreparePage
 from napari_amil.plugin.training.run_list import RunList
 from napari_amil.plugin.training.runs import Run
+from napari_amil.plugin.window.panel import Panel
 
 
-class RunPages(QWidget):
+class RunPages(Panel):
     """Prepare and Runs, one behind the other; a run that is alive is shown at once."""
 
     started = Signal(object)
@@ -30,9 +33,8 @@ class RunPages(QWidget):
             bar.setDrawBase(False)
         self.pages.addTab(self.prepare, "Prepare")
         self.pages.addTab(self.runs, "Runs")
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 4, 0, 0)
-        layout.addWidget(self.pages)
+        self._frame.setContentsMargins(0, 4, 0, 0)
+        self._frame.addWidget(self.pages, 1)
         self.prepare.wanted.connect(self.start)
         self.pages.currentChanged.connect(self._on_page_changed)
         if self.runs.n_alive():
@@ -53,3 +55,15 @@ class RunPages(QWidget):
     def _on_page_changed(self, _: int) -> None:
         if self.pages.currentWidget() is self.runs:
             self.runs.reload()
+
+
+class TrainingPanel(RunPages):
+    """The pages of a panel that trains models; other panels may choose its cohort."""
+
+    TITLE = "Train a model"
+    prepare: PreparePage
+
+    def use_cohort(self, path: Path | None) -> None:
+        """Show a cohort on the page that prepares a training."""
+        self.prepare.cohort.setValue(path)
+        self.pages.setCurrentWidget(self.prepare)

@@ -1,50 +1,16 @@
-"""The panels that use a model, and the scoring of several cell layers through the one that the user sees."""
+"""Score several cell layers one after the other, through the open Score panel."""
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
-
-from napari.components import ViewerModel
 from napari.layers import Shapes
 from qtpy.QtCore import QObject, QTimer, Signal
-from qtpy.QtWidgets import QApplication, QWidget
 
-from napari_amil.core.base.errors import AmilError
-from napari_amil.plugin.panels.score import ScorePanel
+from napari_amil.plugin.window.panel import ScoringPanel
 
 _WATCH_MS = 100
-_TITLES = {"ScorePanel": "Score cells", "DetectPanel": "Detect cells", "TrainPanel": "Train a model"}
-"""What the manifest calls the panels."""
-P = TypeVar("P", bound=QWidget)
 
 
-def panels_in_use(widget: QWidget, viewer: ViewerModel, kind: type[P]) -> list[P]:
-    """Return the panels of a kind of the window that ``widget`` is in; one is opened if there is none.
-
-    Raises
-    ------
-    AmilError
-        If there is no window to open one in.
-    """
-    found, name = open_panels(widget, kind), _TITLES[kind.__name__]
-    shell = getattr(viewer, "window", None)
-    if not found and shell is not None:
-        found = [shell.add_plugin_dock_widget("napari-amil", name, tabify=True)[1]]
-    if not found:
-        raise AmilError(f"Open the {name.split()[0]} panel first: Plugins, AMIL blood smears, {name}.")
-    return found
-
-
-def open_panels(widget: QWidget, kind: type[P]) -> list[P]:
-    """Return the open panels of a kind, those of the window that ``widget`` is in before all others."""
-    window: Any = widget.window()
-    found: list[P] = window.findChildren(kind)
-    if not found:  # one of the two may float in a window of its own
-        found = [panel for top in QApplication.topLevelWidgets() for panel in top.findChildren(kind)]
-    return found
-
-
-class Rescoring(QObject):
+class LayerScoring(QObject):
     """Presses Score for every layer.
 
     Parameters
@@ -60,7 +26,7 @@ class Rescoring(QObject):
     finished = Signal(int, str)
     """How many were scored, and what failed."""
 
-    def __init__(self, panel: ScorePanel, layers: list[Shapes], parent: QObject) -> None:
+    def __init__(self, panel: ScoringPanel, layers: list[Shapes], parent: QObject) -> None:
         super().__init__(parent)
         self._panel = panel
         self._left = list(layers)

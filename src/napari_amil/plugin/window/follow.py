@@ -8,13 +8,11 @@ from typing import Any
 
 from napari.components import ViewerModel
 from napari.layers import Layer
-from qtpy.QtCore import QObject, QSize, Qt, Signal
-from qtpy.QtWidgets import QComboBox, QFrame, QScrollArea, QVBoxLayout, QWidget
+from qtpy.QtCore import QObject, Signal
+from qtpy.QtWidgets import QComboBox
 
 COMPANION = "napari_amil_companion"
 """Key in ``metadata`` of a layer that only accompanies a cell layer, whose ``unique_id`` it holds."""
-
-_NARROWEST_PX, _WIDEST_PX = 290, 400
 
 
 def hear(widget: QObject, emitter: Any, slot: Callable[[Any], None], position: str = "first") -> None:  # noqa: ANN401
@@ -100,31 +98,3 @@ class LayerCombo(QComboBox):
         self.blockSignals(False)
         if self.layer() is not before:
             self.layerChanged.emit()
-
-
-def scrolling(panel: QWidget) -> QVBoxLayout:
-    """Give ``panel`` a content that scrolls on a small screen, and return the layout of the content."""
-    content = QWidget()
-    layout = QVBoxLayout(content)
-    layout.setContentsMargins(10, 8, 10, 8)
-    layout.setSpacing(8)
-    area = _Column()
-    area.setWidget(content)
-    area.setWidgetResizable(True)
-    area.setFrameShape(QFrame.Shape.NoFrame)
-    area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-    outer = QVBoxLayout(panel)
-    outer.setContentsMargins(0, 0, 0, 0)
-    outer.addWidget(area)
-    return layout
-
-
-class _Column(QScrollArea):
-    """Scrolls up and down, and asks for the width that its content needs, so that nothing is cut off."""
-
-    def minimumSizeHint(self) -> QSize:  # noqa: N802 - Qt's manner
-        """Return a width between `_NARROWEST_PX` and `_WIDEST_PX`; any height will do."""
-        content, bar = self.widget(), self.verticalScrollBar()
-        needed = content.minimumSizeHint().width() if content is not None else 0
-        needed += bar.sizeHint().width() if bar is not None else 0
-        return QSize(min(max(needed, _NARROWEST_PX), _WIDEST_PX), super().minimumSizeHint().height())

@@ -8,7 +8,7 @@ import tifffile
 from napari.layers import Image
 from PIL import Image as Picture
 
-from napari_amil.plugin.cohorts.fields import cut, field_of_file, field_of_layer, to_rgb8, window_of
+from napari_amil.plugin.layers.crops import cut, field_of_file, field_of_layer, to_rgb8, window_of
 
 
 def test_files_of_all_kinds_become_rgb(tmp_path: Path, field: np.ndarray) -> None:

@@ -12,7 +12,7 @@ from qtpy.QtCore import QObject, Signal
 from napari_amil.plugin.colour.overview import row_under
 from napari_amil.plugin.layers.layers import cell_layers
 from napari_amil.plugin.layers.rows import DOTTED
-from napari_amil.plugin.reasons.words import describe
+from napari_amil.plugin.layers.score_words import describe
 from napari_amil.plugin.window.follow import hear
 
 

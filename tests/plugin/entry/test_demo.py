@@ -11,9 +11,9 @@ import pytest
 from skimage.io import imread
 
 from napari_amil.core.base.errors import AmilError
-from napari_amil.plugin import demo
-from napari_amil.plugin import samples as _samples
-from napari_amil.plugin.window import display as _display
+from napari_amil.plugin.entry import demo
+from napari_amil.plugin.entry import display as _display
+from napari_amil.plugin.entry import samples as _samples
 
 
 @pytest.fixture
@@ -81,7 +81,7 @@ def test_the_window_is_drawn_with_its_scored_cells(tmp_path: Path) -> None:
     picture = tmp_path / "window.png"
     hidden = ("DISPLAY", "WAYLAND_DISPLAY")
     environment = {name: value for name, value in os.environ.items() if name not in hidden}
-    command = [sys.executable, "-m", "napari_amil.plugin.demo", "--screenshot", str(picture)]
+    command = [sys.executable, "-m", "napari_amil.plugin.entry.demo", "--screenshot", str(picture)]
     done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("\n") == 1

@@ -13,8 +13,8 @@ import pandas as pd
 from napari_amil.core.base.errors import AmilError
 from napari_amil.core.exchange.cell_files import CellTable, read_cells
 from napari_amil.core.exchange.geojson import read_own
-from napari_amil.plugin.colour.colours import UNSCORED_RGBA
 from napari_amil.plugin.layers.care import look_after
+from napari_amil.plugin.layers.colour_scale import UNSCORED_RGBA
 from napari_amil.plugin.layers.layers import edge_width
 from napari_amil.plugin.layers.rows import PIXEL_EDGE, RECORD, CellRecord, complete, layer_name
 from napari_amil.plugin.layers.saved import LayerData, from_json

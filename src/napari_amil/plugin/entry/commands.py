@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from napari.components import ViewerModel
 from napari.layers import Shapes
 from napari.utils.notifications import show_info
 from napari.viewer import Viewer
@@ -10,6 +9,7 @@ from napari.viewer import Viewer
 from napari_amil.plugin.layers.care import look_after
 from napari_amil.plugin.layers.journal import journal_of
 from napari_amil.plugin.layers.layers import cell_layers
+from napari_amil.plugin.window.per_viewer import unwrapped
 
 _NO_CELLS = "There are no cells yet: find some with 'Detect cells', or open a file with cells."
 
@@ -37,7 +37,7 @@ def next_unsure_cell(viewer: Viewer) -> None:
 
 def _cells(viewer: Viewer) -> Shapes | None:
     """Return the active cell layer, else the topmost one that is seen."""
-    model: ViewerModel = getattr(viewer, "__wrapped__", viewer)
+    model = unwrapped(viewer)
     layers = cell_layers(model.layers)
     active = model.layers.selection.active
     if active in layers:

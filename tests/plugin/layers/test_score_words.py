@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from napari_amil.plugin.reasons import words as _words
+from napari_amil.plugin.layers import score_words as _words
 
 SCORED = {
     "cell_id": 7,

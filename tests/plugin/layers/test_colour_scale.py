@@ -4,8 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from napari_amil.plugin.colour import colours as _colours
 from napari_amil.plugin.colour.legend import ticks
+from napari_amil.plugin.layers import colour_scale as _colours
 
 
 @pytest.mark.parametrize("name", [*_colours.SEQUENTIAL_MAPS, *_colours.DIVERGING_MAPS])

@@ -1,4 +1,4 @@
-"""Open napari with a smear, find its cells, score and colour them: ``python -m napari_amil.plugin.demo``.
+"""Open napari with a smear; find, score and colour its cells: ``python -m napari_amil.plugin.entry.demo``.
 
 With ``--screenshot FILE`` the window is drawn (without a display in an Xvfb of its own), saved and closed.
 """
@@ -16,9 +16,9 @@ from pathlib import Path
 import lazy_loader
 
 from napari_amil.core.base.errors import AmilError
-from napari_amil.plugin.window.display import has_display, some_display
+from napari_amil.plugin.entry.display import has_display, some_display
 
-window = lazy_loader.load("napari_amil.plugin.window.demo_window", suppress_warning=True)
+window = lazy_loader.load("napari_amil.plugin.entry.demo_window", suppress_warning=True)
 
 BINDINGS = ("PyQt6", "PySide6", "PyQt5")
 _ROOM = 2

@@ -1,0 +1,1 @@
+"""Entry points: menu commands, sample images and the demo."""

@@ -1,0 +1,136 @@
+"""Base classes of the panels, and how one panel finds another."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, TypeVar
+
+from napari.components import ViewerModel
+from napari.viewer import Viewer
+from qtpy.QtCore import QSize, Qt, Signal
+from qtpy.QtWidgets import QApplication, QFrame, QScrollArea, QVBoxLayout, QWidget
+
+from napari_amil.core.base.errors import AmilError
+from napari_amil.plugin.window.follow import LayerCombo
+from napari_amil.plugin.window.job import JobBar
+from napari_amil.plugin.window.model_choice import ModelChoice
+from napari_amil.plugin.window.per_viewer import unwrapped
+
+_NARROWEST_PX, _WIDEST_PX = 290, 400
+
+
+class Panel(QWidget):
+    """Base of every panel.
+
+    Parameters
+    ----------
+    napari_viewer
+        The window's viewer, as napari hands it over.
+    """
+
+    TITLE: ClassVar[str]
+    """Name of the panel in the menu, the same as in the manifest."""
+
+    def __init__(self, napari_viewer: Viewer | ViewerModel) -> None:
+        super().__init__()
+        self._viewer = unwrapped(napari_viewer)
+        self._frame = QVBoxLayout(self)
+        self._frame.setContentsMargins(0, 0, 0, 0)
+        self._frame.setSpacing(0)
+
+    def _scrolling_layout(self) -> QVBoxLayout:
+        """Return the layout of a content that scrolls on a small screen."""
+        content = QWidget()
+        self._frame.addWidget(content, 1)
+        return scrolling(content)
+
+    def _filling_layout(self) -> QVBoxLayout:
+        """Return the layout of a content that takes the whole height of the panel."""
+        layout = QVBoxLayout()
+        layout.setContentsMargins(10, 8, 10, 8)
+        layout.setSpacing(6)
+        self._frame.addLayout(layout, 1)
+        return layout
+
+
+def scrolling(page: QWidget) -> QVBoxLayout:
+    """Give ``page`` a content that scrolls on a small screen, and return the layout of the content."""
+    content = QWidget()
+    layout = QVBoxLayout(content)
+    layout.setContentsMargins(10, 8, 10, 8)
+    layout.setSpacing(8)
+    area = _Column()
+    area.setWidget(content)
+    area.setWidgetResizable(True)
+    area.setFrameShape(QFrame.Shape.NoFrame)
+    area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+    outer = QVBoxLayout(page)
+    outer.setContentsMargins(0, 0, 0, 0)
+    outer.addWidget(area)
+    return layout
+
+
+class _Column(QScrollArea):
+    """Scrolls up and down, and asks for the width that its content needs, so that nothing is cut off."""
+
+    def minimumSizeHint(self) -> QSize:  # noqa: N802 - Qt's manner
+        """Return a width between `_NARROWEST_PX` and `_WIDEST_PX`; any height will do."""
+        content, bar = self.widget(), self.verticalScrollBar()
+        needed = content.minimumSizeHint().width() if content is not None else 0
+        needed += bar.sizeHint().width() if bar is not None else 0
+        return QSize(min(max(needed, _NARROWEST_PX), _WIDEST_PX), super().minimumSizeHint().height())
+
+
+class ModelPanel(Panel):
+    """A panel that works with a model; other panels may choose the model."""
+
+    model: ModelChoice
+
+
+class DetectingPanel(ModelPanel):
+    """A panel that finds cells."""
+
+    TITLE = "Detect cells"
+
+
+class ScoringPanel(ModelPanel):
+    """A panel that scores the cells of one layer; other panels may start it."""
+
+    TITLE = "Score cells"
+    scored = Signal(object)
+    """The cell layer, after every scoring."""
+    errored = Signal(str)
+    cells: LayerCombo
+    job: JobBar
+
+    def run(self) -> None:
+        """Score the cells of the chosen layer."""
+        raise NotImplementedError
+
+
+P = TypeVar("P", bound=Panel)
+
+
+def find_or_open_panels(widget: QWidget, viewer: ViewerModel, kind: type[P]) -> list[P]:
+    """Return the panels of a kind in the window of ``widget``; one is opened if there is none.
+
+    Raises
+    ------
+    AmilError
+        If there is no window to open one in.
+    """
+    found, name = open_panels(widget, kind), kind.TITLE
+    shell = getattr(viewer, "window", None)
+    if not found and shell is not None:
+        found = [shell.add_plugin_dock_widget("napari-amil", name, tabify=True)[1]]
+    if not found:
+        raise AmilError(f"Open the {name.split()[0]} panel first: Plugins, AMIL blood smears, {name}.")
+    return found
+
+
+def open_panels(widget: QWidget, kind: type[P]) -> list[P]:
+    """Return the open panels of a kind: those in the window of ``widget``, else those of any window."""
+    window: Any = widget.window()
+    found: list[P] = window.findChildren(kind)
+    if not found:  # one of the two may float in a window of its own
+        found = [panel for top in QApplication.topLevelWidgets() for panel in top.findChildren(kind)]
+    return found
