@@ -45,6 +45,19 @@ INNER_LADDERS: dict[str, tuple[frozenset[str], ...]] = {
         frozenset({"train_detector"}),
         frozenset({"detector_run"}),
     ),
+    "plugin": (
+        frozenset({"window"}),
+        frozenset({"layers"}),
+        frozenset({"colour"}),
+        frozenset({"reasons"}),
+        frozenset({"cohorts", "training"}),
+        frozenset({"panels"}),
+        frozenset({"entry"}),
+    ),
+    "plugin.panels": (
+        frozenset({"arrange", "bag", "calibrate", "cell_card", "cohort", "correct", "detect"})
+        | {"embedding_map", "explore", "gallery", "score", "train", "tune_detector"},
+    ),
 }
 """Steps inside a package, by its name, from the lowest to the highest; its own ``__init__`` is on top.
 
