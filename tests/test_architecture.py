@@ -23,6 +23,7 @@ LADDER: tuple[frozenset[str], ...] = (
     frozenset({"core.base"}),
     frozenset({"core.images"}),
     frozenset({"core.cohort"}),
+    frozenset({"core.encoders"}),
     frozenset({"core.detection", "core.morphology", "core.mil"}),
     frozenset({"core.anomaly"}),
     frozenset({"core.model"}),

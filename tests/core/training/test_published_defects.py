@@ -19,11 +19,11 @@ from napari_amil.core.base.events import EpochReport, Failed, drain
 from napari_amil.core.base.presets import preset
 from napari_amil.core.base.settings import RunSettings
 from napari_amil.core.base.types import Bag, Cells, Cohort
+from napari_amil.core.encoders.roi import scale_roi_maps
 from napari_amil.core.evaluation.metrics import bag_metrics
 from napari_amil.core.instances.extract import Recipe
 from napari_amil.core.instances.gather import cohort_source, gather
 from napari_amil.core.mil.batch import BagArrays
-from napari_amil.core.mil.encoder import scale_roi_maps
 from napari_amil.core.mil.model import embed_all
 from napari_amil.core.model.bundle import Bundle, load_bundle, save_bundle
 from napari_amil.core.model.scorer import Scorer
@@ -126,7 +126,7 @@ def test_3_bags_without_cells_are_reported_or_refused_and_never_dropped_in_silen
 
 def test_4_feature_maps_without_contrast_give_no_nan() -> None:
     flat = torch.full((2, 3, 14, 14), 0.7)
-    assert (scale_roi_maps(flat, torch.zeros(2, dtype=torch.int64)) == 0).all()
+    assert (scale_roi_maps(flat) == 0).all()
 
 
 def test_5_the_control_gaussian_is_fitted_in_evaluation_and_without_gradients() -> None:

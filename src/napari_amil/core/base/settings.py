@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 import pydantic
 import yaml
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+from napari_amil.core.base.encoders import ENCODER_SPECS, EncoderSpec, NameOf
 from napari_amil.core.base.errors import SettingsError
 from napari_amil.core.base.files import regular_file
+
+_ENCODER_NAME = NameOf(ENCODER_SPECS, "encoder")
+EncoderName = Annotated[str, AfterValidator(_ENCODER_NAME.check), _ENCODER_NAME]
+"""Name of a registered encoder."""
 
 
 class Settings(BaseModel):
@@ -99,8 +104,8 @@ class CropSettings(Settings):
 class ModelSettings(Settings):
     """Encoder, anomaly score, attention and pooling (Kazeminia et al. 2022, section 2)."""
 
-    encoder: Literal["crop", "roi", "roi-attmil"] = "crop"
-    """What is embedded: image crops, or feature maps of the detector, by the network of AMIL or of attMIL."""
+    encoder: EncoderName = "crop"
+    """Network that embeds a cell: from its crop, the detector's feature map ('roi'), or its measurements."""
     roi_scaling: bool = True
     """Scale the feature maps of every image to -1..1, as the code of AMIL does; attMIL takes them raw."""
     latent_dim: int = Field(16, ge=4, le=2048)
@@ -153,14 +158,20 @@ class ModelSettings(Settings):
     """Distance to a mixture: by its overall mean and covariance, to the nearest Gaussian, or their mean."""
 
     @property
+    def encoder_spec(self) -> EncoderSpec:
+        """What the encoder declares."""
+        return ENCODER_SPECS[self.encoder]
+
+    @property
     def instance(self) -> Literal["crop", "roi"]:
-        """What the encoder sees of a cell: a crop, or a feature map of the detector."""
-        return "crop" if self.encoder == "crop" else "roi"
+        """Pixels that are stored of a cell: a crop, or a feature map of the detector."""
+        return "roi" if self.encoder_spec.input == "roi" else "crop"
 
     @property
     def columns(self) -> tuple[int, ...]:
         """Lengths of the parts of z_n, each of which learns from single cells by itself."""
-        return (self.latent_dim, *[self.measurement_dim] * self.measurement_columns)
+        first = self.encoder_spec.embedding_dim or self.latent_dim
+        return (first, *[self.measurement_dim] * self.measurement_columns)
 
     @property
     def embedding_dim(self) -> int:
@@ -170,7 +181,8 @@ class ModelSettings(Settings):
     @property
     def measured(self) -> bool:
         """Whether the named measurements of a cell are embedded."""
-        return self.measurement_columns > 0 or self.measurements_in_gaussian
+        beside = self.measurement_columns > 0 or self.measurements_in_gaussian
+        return beside or self.encoder_spec.input == "measurements"
 
 
 class TrainingSettings(Settings):

@@ -17,12 +17,12 @@ from napari_amil.core.base.types import Cells, Image
 from napari_amil.core.detection.predict import find_in_view, roi_maps
 from napari_amil.core.detection.select import Candidates
 from napari_amil.core.detection.view import View, view_of
+from napari_amil.core.encoders.roi import scale_roi_maps
 from napari_amil.core.images.crops import extract_crops
 from napari_amil.core.images.fields import Field, as_field, pixel_um_of
 from napari_amil.core.images.foreground import REFERENCE_DIAMETER_PX
 from napari_amil.core.instances.adjacent_cells import with_adjacent_cells
 from napari_amil.core.instances.field_blocks import PreparedField, split_into_blocks
-from napari_amil.core.mil.encoder import scale_roi_maps
 from napari_amil.core.mil.instances import with_measurements
 from napari_amil.core.model.bundle import Bundle
 from napari_amil.core.morphology.masks import GRID
@@ -186,5 +186,5 @@ def _roi_maps(view: View, cells: Cells, recipe: Recipe) -> NDArray[Any]:
         roi_maps(recipe.bundle.need_detector(), view, cells.boxes, recipe.device, tile_px)
     )
     if recipe.settings.model.roi_scaling:
-        maps = scale_roi_maps(maps, torch.zeros(len(maps), dtype=torch.int64))
+        maps = scale_roi_maps(maps)
     return np.asarray(maps.to(torch.float16).numpy())

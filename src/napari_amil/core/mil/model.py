@@ -11,8 +11,10 @@ from torch import Tensor, nn
 
 from napari_amil.core.base.errors import AmilError
 from napari_amil.core.base.settings import ModelSettings
+from napari_amil.core.encoders.base import Encoder
+from napari_amil.core.encoders.measurements import MeasurementEncoder
+from napari_amil.core.encoders.registry import build_encoder
 from napari_amil.core.mil.batch import RaggedBatch, check_lengths
-from napari_amil.core.mil.encoder import MeasurementEncoder, build_encoder
 from napari_amil.core.mil.heads import BagHead, HeadOutput, SicHead
 from napari_amil.core.mil.instances import Instances
 from napari_amil.core.mil.memo import EmbeddingMemo
@@ -70,12 +72,14 @@ class AmilModel(nn.Module):
         self.memo: EmbeddingMemo | None = None
         self.orientations = settings.orientations
         self.columns = settings.columns
-        self.encoder = build_encoder(settings, in_channels)
         named = settings.measurements_in_gaussian
         if settings.measured and not n_measurements:
             raise AmilError("The model embeds measurements, but none were given; measure the cells first.")
+        self.encoder = build_encoder(settings, in_channels, n_measurements)
         self.measurement_encoder = (
-            MeasurementEncoder(n_measurements, self.columns[1:], named=named) if settings.measured else None
+            MeasurementEncoder(n_measurements, self.columns[1:], named=named)
+            if named or settings.measurement_columns
+            else None
         )
         self.embedding_dim = settings.embedding_dim + named * n_measurements
         self.heads = nn.ModuleList(BagHead(settings, n_classes) for _ in range(settings.bag_heads))
@@ -102,27 +106,33 @@ class AmilModel(nn.Module):
         """Return the output for a batch of instances; ``distances (n_cells,)`` enter the pooling."""
         return self.aggregate(self.embed(batch.instances), batch.lengths, distances)
 
+    @property
+    def measurement_encoders(self) -> list[MeasurementEncoder]:
+        """Encoders whose scale of measurements comes from control cells."""
+        encoders = self.encoder, self.measurement_encoder
+        return [encoder for encoder in encoders if isinstance(encoder, MeasurementEncoder)]
+
     def embed(self, instances: Instances | Tensor) -> Tensor:
         """Return the embeddings ``z (n_cells, k)``; of each cell alone in evaluation."""
         cells = Instances.of(instances)
-        z: Tensor = self.encoder(cells.pixels)
-        beside = self.embed_measurements(cells)
-        return z if beside is None else torch.cat((z, beside.to(z)), dim=1)
+        parts = [_embedded(encoder, cells) for encoder in self._encoders()]
+        return torch.cat([part.to(parts[0]) for part in parts], dim=1)
 
-    def embed_measurements(self, instances: Instances) -> Tensor | None:
-        """Return the part of ``z`` that comes from measurements; None where there is none.
+    def embed_views(self, cells: Instances) -> Tensor:
+        """Return the embeddings ``(n_cells, n_views, k)`` of turned cells; measurements know no up."""
+        n_views = self.orientations
+        parts = []
+        for encoder in self._encoders():
+            if encoder.spec.input == "measurements":
+                parts.append(_embedded(encoder, cells)[:, None].expand(-1, n_views, -1))
+            else:
+                views = _turned(cells.pixels) if n_views > 1 else [cells.pixels]
+                parts.append(torch.stack([encoder(view) for view in views], dim=1))
+        return torch.cat([part.to(parts[0]) for part in parts], dim=2)
 
-        Raises
-        ------
-        AmilError
-            If the model needs measurements and the instances have none.
-        """
-        if self.measurement_encoder is None:
-            return None
-        if instances.measurements is None:
-            raise AmilError("This model needs the measurements of every cell, but none were given.")
-        part: Tensor = self.measurement_encoder(instances.measurements)
-        return part
+    def _encoders(self) -> list[Encoder]:
+        """Return the encoders whose embeddings together are ``z_n``, in that order."""
+        return [self.encoder, *([] if self.measurement_encoder is None else [self.measurement_encoder])]
 
     def aggregate(self, z: Tensor, lengths: Tensor, distances: Tensor | None = None) -> AmilOutput:
         """Return the output for embeddings ``z (n_cells, k)`` of bags of ``lengths (n_bags,)`` cells.
@@ -178,16 +188,29 @@ def _embed_batches(model: AmilModel, cells: Instances, device: torch.device, bat
     """Return the embeddings ``(n_cells, n_views, k)``, some instances after the other."""
     training = model.training
     model.eval()
-    parts = [_embed_views(model, part.to(device)).cpu() for part in cells.split(batch_size)]
+    parts = [model.embed_views(part.to(device)).cpu() for part in cells.split(batch_size)]
     model.train(training)
     return torch.cat(parts) if parts else torch.empty(0, model.orientations, model.embedding_dim)
 
 
-def _embed_views(model: AmilModel, cells: Instances) -> Tensor:
-    """Return the embeddings ``(n, n_views, k)`` of instances that fit in memory; measurements know no up."""
-    pixels = cells.pixels
-    turned = [torch.rot90(pixels, quarter, (2, 3)) for quarter in range(4 if model.orientations > 1 else 1)]
-    mirrored = [view.flip(3) for view in turned] if model.orientations > 1 else []
-    z = torch.stack([model.encoder(view) for view in (*turned, *mirrored)], dim=1)
-    beside = model.embed_measurements(cells)
-    return z if beside is None else torch.cat((z, beside[:, None].expand(-1, z.shape[1], -1).to(z)), dim=2)
+def _turned(pixels: Tensor) -> list[Tensor]:
+    """Return the 8 orientations of pixels ``(n, c, h, w)``: quarter turns, and these mirrored."""
+    turned = [torch.rot90(pixels, quarter, (2, 3)) for quarter in range(4)]
+    return turned + [view.flip(3) for view in turned]
+
+
+def _embedded(encoder: Encoder, cells: Instances) -> Tensor:
+    """Return the embeddings ``(n, k)`` of what the encoder sees of the cells.
+
+    Raises
+    ------
+    AmilError
+        If the encoder needs measurements and the cells have none.
+    """
+    if encoder.spec.input != "measurements":
+        z: Tensor = encoder(cells.pixels)
+        return z
+    if cells.measurements is None:
+        raise AmilError("This model needs the measurements of every cell, but none were given.")
+    part: Tensor = encoder(cells.measurements)
+    return part

@@ -102,7 +102,7 @@ def cells_folder(source: Source, recipe: Recipe, work: Path, *, measured: bool) 
     settings, model = recipe.settings, recipe.settings.model
     detector = _fingerprint(recipe)
     seen: list[object] = [model.encoder, settings.bag_level]
-    seen += [] if model.encoder == "crop" else [model.roi_scaling, detector]
+    seen += [] if model.instance == "crop" else [model.roi_scaling, detector]
     seen += [NAMES] if measured else []
     stages = [
         getattr(settings, name).model_dump(mode="json") for name in ("normalisation", "detection", "crop")

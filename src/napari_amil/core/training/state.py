@@ -74,9 +74,9 @@ class TrainingState:
         self.device = device if fabric is None else fabric.device
         self.fingerprint = bags.fingerprint()
         self.model = AmilModel(settings.model, len(bags.classes), *sizes_of(bags.instances)).to(self.device)
-        if self.model.measurement_encoder is not None:
-            usual = bags.cells(bags.control_cells()[0]).measurements
-            self.model.measurement_encoder.fit(cast(Tensor, usual).to(self.device))
+        for encoder in self.model.measurement_encoders:
+            controls = bags.cells(bags.control_cells()[0]).measurements
+            encoder.fit(cast(Tensor, controls).to(self.device))
         self.gaussian = LatentGaussian(self.model.embedding_dim)
         self.control_distances = torch.zeros(0)
         kind = torch.optim.AdamW if training.optimiser == "adamw" else torch.optim.Adam
@@ -100,7 +100,9 @@ class TrainingState:
     @property
     def n_cell_epochs(self) -> int:
         """Epochs over single cells; none where no loss of single cells is left."""
-        wanted = self.settings.model.sic or self.settings.training.hypersphere_weight > 0
+        encoders = self.model.encoder, self.model.measurement_encoder
+        learns = any(p.requires_grad for e in encoders if e is not None for p in e.parameters())
+        wanted = self.settings.model.sic or (learns and self.settings.training.hypersphere_weight > 0)
         return self.settings.training.cell_epochs if wanted else 0
 
     @property
@@ -149,8 +151,8 @@ class TrainingState:
 
     def augmented(self, instances: Instances, generator: torch.Generator) -> Instances:
         """Return instances turned, stained and measured anew."""
-        encoder = self.model.measurement_encoder
-        spread = None if encoder is None else encoder.spread.to(instances.pixels.device)
+        encoders = self.model.measurement_encoders
+        spread = encoders[0].spread.to(instances.pixels.device) if encoders else None
         return augment(instances, self.settings.model.instance, generator, spread)
 
     def descend(self, losses: Losses) -> tuple[float, ...]:

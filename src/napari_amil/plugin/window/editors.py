@@ -21,6 +21,8 @@ from qtpy.QtWidgets import (
 )
 from superqt import QLabeledDoubleSlider
 
+from napari_amil.core.base.encoders import NameOf
+
 _SLIDER_SPAN = 10.0
 """A number between two bounds that are no farther apart than this is set with a slider."""
 _UNBOUNDED = 1e6
@@ -76,6 +78,8 @@ def make_editor(name: str, info: FieldInfo, blank: str) -> Editor:
     kind, optional = _without_none(info.annotation)
     if get_origin(kind) is Literal:
         return _combo_editor(get_args(kind))
+    if registered := [mark for mark in info.metadata if isinstance(mark, NameOf)]:
+        return _combo_editor(registered[0].names())
     if kind is bool:
         box = QCheckBox()
         return Editor(box, box.isChecked, box.setChecked, box.toggled)

@@ -8,14 +8,10 @@ from torch import nn
 
 from napari_amil.core.base.errors import AmilError
 from napari_amil.core.base.settings import ModelSettings
-from napari_amil.core.mil.encoder import (
-    AttMilRoiEncoder,
-    CropEncoder,
-    MeasurementEncoder,
-    RoiEncoder,
-    build_encoder,
-    scale_roi_maps,
-)
+from napari_amil.core.encoders.crop import CropEncoder
+from napari_amil.core.encoders.measurements import MeasurementEncoder
+from napari_amil.core.encoders.registry import build_encoder
+from napari_amil.core.encoders.roi import AttMilRoiEncoder, RoiEncoder, scale_roi_maps
 
 
 def crops(n: int = 5) -> torch.Tensor:
@@ -95,17 +91,14 @@ def test_the_crop_encoder_refuses_feature_maps() -> None:
         build_encoder(ModelSettings(encoder="crop"), 64)
 
 
-def test_maps_are_scaled_per_image_and_flat_images_become_zero() -> None:
+def test_maps_are_scaled_over_their_image_and_flat_ones_become_zero() -> None:
     maps = torch.randn(4, 2, 3, 3, dtype=torch.float64).half()
-    maps[3] = 7.0
-    scaled = scale_roi_maps(maps, torch.tensor([0, 0, 1, 2]))
+    scaled = scale_roi_maps(maps)
     assert scaled.dtype == torch.float32
-    assert scaled[:2].min() == -1
-    assert scaled[:2].max() == 1
-    assert (scaled[2].min(), scaled[2].max()) == (-1, 1)
-    assert (scaled[3] == 0).all()
-    low, high = maps[:2].float().min(), maps[:2].float().max()
-    torch.testing.assert_close(scaled[:2], 2 * (maps[:2].float() - low) / (high - low) - 1)
+    assert (scaled.min(), scaled.max()) == (-1, 1)
+    low, high = maps.float().min(), maps.float().max()
+    torch.testing.assert_close(scaled, 2 * (maps.float() - low) / (high - low) - 1)
+    assert (scale_roi_maps(torch.full_like(maps, 7.0)) == 0).all()
 
 
 def test_measurements_count_in_deviations_of_control_cells() -> None:

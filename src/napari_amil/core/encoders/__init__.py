@@ -1,0 +1,1 @@
+"""Encoders: from crops, feature maps or measurements of cells to embeddings."""
