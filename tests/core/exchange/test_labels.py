@@ -102,3 +102,14 @@ def test_names_of_label_images() -> None:
     named = ("a_labels.png", "x/a_cp_masks.tif", "labels/a.png", "masks/x/a.TIFF")
     assert all(is_label_image(name) for name in named)
     assert not any(is_label_image(name) for name in ("a.png", "labels.png", "mask/a.png", "a_labels.jpg"))
+
+
+def test_labels_with_a_last_axis_of_one_are_one_plane(tmp_path: Path) -> None:
+    tifffile.imwrite(tmp_path / "a_labels.tif", discs()[..., None])
+    np.testing.assert_array_equal(read_label_image(tmp_path / "a_labels.tif"), discs())
+
+
+def test_pages_of_a_label_image_are_no_images() -> None:
+    assert is_label_image("a_labels.tif#2")
+    assert is_label_image("masks/a.tif#12")
+    assert not is_label_image("a.tif#2")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import imagecodecs
 import numpy as np
 import PIL.Image
 import pytest
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from napari_amil.core.base.errors import ImageError
-from napari_amil.core.images import decode
+from napari_amil.core.images import refusals
 from napari_amil.core.images.read import ImageSource, find_images, locate, n_pages, natural_key, read_image
 
 SHAPE = (40, 50)
@@ -77,7 +78,7 @@ def test_an_undeclared_fourth_channel_is_ignored(tmp_path: Path, colour: np.ndar
     np.testing.assert_array_equal(read_image(tmp_path / "a.tif"), colour)
 
 
-@pytest.mark.parametrize(("brightest", "scale"), [(900, 1023), (1024, 4095), (4095, 4095), (9000, 16383)])
+@pytest.mark.parametrize(("brightest", "scale"), [(900, 1023), (1100, 4095), (4095, 4095), (9000, 16383)])
 @pytest.mark.parametrize("extension", ["png", "tif"])
 def test_16_bit_grey_is_scaled_by_the_smallest_full_scale(
     tmp_path: Path, brightest: int, scale: int, extension: str
@@ -92,7 +93,7 @@ def test_16_bit_rgb_keeps_its_bits_until_it_is_scaled(tmp_path: Path, colour: np
     twelve_bit = colour.astype(np.uint16) * 16
     twelve_bit[0, 0] = 4095
     tifffile.imwrite(tmp_path / "a.tif", twelve_bit, photometric="rgb")
-    (tmp_path / "a.png").write_bytes(decode.imagecodecs.png_encode(twelve_bit))
+    (tmp_path / "a.png").write_bytes(imagecodecs.png_encode(twelve_bit))
     wanted = np.rint(twelve_bit / 4095 * 255)
     np.testing.assert_allclose(read_image(tmp_path / "a.tif"), wanted, atol=1)
     np.testing.assert_array_equal(read_image(tmp_path / "a.png"), read_image(tmp_path / "a.tif"))
@@ -160,10 +161,6 @@ def test_rows_and_columns_are_those_of_the_file(tmp_path: Path, colour: np.ndarr
     assert read_image(save(tmp_path / "a.jpg", colour, exif=exif)).shape == (*SHAPE, 3)
 
 
-def _float(path: Path) -> None:
-    tifffile.imwrite(path, np.zeros(SHAPE, np.float32))
-
-
 def _cut_tiff(path: Path) -> None:
     tifffile.imwrite(path, np.ones((200, 200, 3), np.uint8), photometric="rgb")
     path.write_bytes(path.read_bytes()[:5000])
@@ -181,14 +178,15 @@ def _cmyk(path: Path) -> None:
 
 REFUSED = {
     "a.png": (lambda path: path.write_bytes(b""), "is empty"),
-    "b.png": (lambda path: path.write_text("no image at all"), "holds no PNG, JPEG or TIFF data"),
+    "b.png": (lambda path: path.write_text("no image at all"), "holds no PNG, JPEG, BMP, WebP or TIFF data"),
     "c.jpg": (_cut_jpeg, "damaged or cut short"),
     "d.tif": (_cut_tiff, "cut short"),
-    "e.tif": (_float, "float32"),
-    "f.tif": (lambda path: tifffile.imwrite(path, np.zeros(SHAPE, np.int16)), "int16"),
+    "e.tif": (lambda path: tifffile.imwrite(path, np.zeros(SHAPE, np.complex64)), "complex64"),
+    "f.tif": (lambda path: tifffile.imwrite(path, np.full(SHAPE, -3, np.int16)), "values from -3 to -3"),
+    "r.tif": (lambda path: tifffile.imwrite(path, np.full(SHAPE, np.nan, np.float32)), "not numbers"),
     "g.png": (lambda path: save(path, np.zeros((1, 1), np.uint8)), "only 1 x 1 pixels"),
     "h.tif": (lambda path: tifffile.imwrite(path, np.zeros((31, 400), np.uint8)), "only 400 x 31 pixels"),
-    "i.bmp": (lambda path: save(path, np.zeros(SHAPE, np.uint8)), "unknown extension"),
+    "i.gif": (lambda path: save(path, np.zeros(SHAPE, np.uint8)), "unknown extension"),
     "j.jpg": (_cmyk, "CMYK"),
     "k.tif": (_cmyk, "SEPARATED"),
     "l.png": (lambda path: PIL.Image.new("1", (50, 50)).save(path), "colour mode 1"),
@@ -217,20 +215,49 @@ def test_a_decompression_bomb_is_refused(tmp_path: Path, monkeypatch: pytest.Mon
     with pytest.raises(ImageError, match="bomb"):
         read_image(path)
     monkeypatch.setattr(PIL.Image, "MAX_IMAGE_PIXELS", None)
-    monkeypatch.setattr(decode, "MAX_PIXELS", 1000)
+    monkeypatch.setattr(refusals, "MAX_PIXELS", 1000)
     with pytest.raises(ImageError, match="300 x 300 pixels, more than 1,000"):
         read_image(path)
 
 
-@given(hnp.arrays(st.sampled_from([np.uint8, np.uint16]), st.sampled_from([(33, 35), (33, 35, 3)])))
-def test_tiff_survives_writing_and_reading(
+@given(hnp.arrays(np.uint8, st.sampled_from([(33, 35), (33, 35, 3)])))
+def test_tiff_of_8_bits_survives_writing_and_reading(
     tmp_path_factory: pytest.TempPathFactory, array: np.ndarray
 ) -> None:
     path = tmp_path_factory.getbasetemp() / "any.tif"
     tifffile.imwrite(path, array, photometric="rgb" if array.ndim == 3 else "minisblack")
-    full = 255 if array.dtype == np.uint8 else next(s for s in decode.FULL_SCALES if array.max() <= s)
     wanted = array if array.ndim == 3 else array[..., None].repeat(3, axis=-1)
-    np.testing.assert_allclose(read_image(path), wanted / full * 255, atol=0.51)
+    np.testing.assert_array_equal(read_image(path), wanted)
+
+
+@pytest.mark.parametrize("extension", ["bmp", "webp", "jfif"])
+def test_other_formats_of_pictures_are_found_and_read(
+    tmp_path: Path, colour: np.ndarray, extension: str
+) -> None:
+    options = {"bmp": {}, "webp": {"lossless": True}, "jfif": {"format": "JPEG", "quality": 100}}
+    path = save(tmp_path / f"a.{extension}", colour // 64 * 64, **options[extension])
+    assert [source.path for source in find_images([tmp_path])] == [path]
+    image = read_image(path)
+    assert image.shape == colour.shape
+    if extension != "jfif":
+        np.testing.assert_array_equal(image, colour // 64 * 64)
+
+
+def test_white_is_zero_tiff_of_12_bits_is_inverted_within_its_bits(tmp_path: Path) -> None:
+    grey = np.linspace(0, 4095, 2000).reshape(SHAPE).astype(np.uint16)
+    tifffile.imwrite(tmp_path / "a.tif", grey, photometric="miniswhite")
+    np.testing.assert_allclose(read_image(tmp_path / "a.tif")[..., 0], 255 - grey / 4095 * 255, atol=0.51)
+
+
+def test_grey_with_alpha_and_planar_colours_are_read(tmp_path: Path, colour: np.ndarray) -> None:
+    grey_alpha = np.dstack([colour[..., 0], np.full(SHAPE, 255, np.uint8)])
+    PIL.Image.fromarray(grey_alpha, "LA").save(tmp_path / "a.png")
+    np.testing.assert_array_equal(read_image(tmp_path / "a.png")[..., 1], colour[..., 0])
+    tifffile.imwrite(tmp_path / "b.tif", grey_alpha, photometric="minisblack", extrasamples=["unassalpha"])
+    np.testing.assert_array_equal(read_image(tmp_path / "b.tif")[..., 1], colour[..., 0])
+    planes = np.moveaxis(colour, 2, 0)
+    tifffile.imwrite(tmp_path / "c.tif", planes, photometric="rgb", planarconfig="separate")
+    np.testing.assert_array_equal(read_image(tmp_path / "c.tif"), colour)
 
 
 def test_folders_are_searched_in_natural_order(tmp_path: Path, colour: np.ndarray) -> None:

@@ -16,7 +16,7 @@ from napari_amil.core.base.events import Event, Step, drain
 from napari_amil.core.base.types import Image
 from napari_amil.core.cohort.synth import SyntheticSmear, SynthSettings, synthetic_smear
 from napari_amil.core.detection.view import view_large_field
-from napari_amil.core.images import decode, fields
+from napari_amil.core.images import fields, refusals
 from napari_amil.core.images.fields import ArrayField
 from napari_amil.core.instances import blocks
 from napari_amil.core.instances.extract import Recipe, in_order, instance_blocks
@@ -93,7 +93,7 @@ def test_cells_and_scores_are_those_of_the_same_field_in_one_file(
     monkeypatch.setattr(fields, "WHOLE_PX", 1000)
     events: list[Event] = []
     found = {"png": scored(paths["png"], recipe, events)}
-    monkeypatch.setattr(decode, "MAX_PIXELS", 100_000)  # more than a file without parts may have
+    monkeypatch.setattr(refusals, "MAX_PIXELS", 100_000)  # more than a file without parts may have
     found |= {kind: scored(paths[kind], recipe, []) for kind in ("zarr", "tif")}
     assert any(isinstance(event, Step) and event.stage == "embed" for event in events)
     named = found["png"].cells.drop(columns=["bag", "image"])

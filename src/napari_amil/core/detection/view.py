@@ -15,10 +15,11 @@ from torch.nn import functional
 
 from napari_amil.core.base.settings import DetectionSettings, NormalisationSettings
 from napari_amil.core.detection.tiles import Window
-from napari_amil.core.images.fields import Field, is_large, sample_windows
+from napari_amil.core.images.fields import Field, is_large
 from napari_amil.core.images.foreground import REFERENCE_DIAMETER_PX, network_scale, typical_diameter
 from napari_amil.core.images.foreign import CellColour, typical_colour
 from napari_amil.core.images.normalise import Appearance, Part, normalise
+from napari_amil.core.images.samples import sample_windows
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -25,8 +26,8 @@ FOLDERS = ("labels", "masks")
 
 
 def is_label_image(name: str) -> bool:
-    """Return whether a file is called or placed as label images are."""
-    path = PurePath(name)
+    """Return whether a file or its page (``a_labels.tif#2``) is named or placed as label images are."""
+    path = PurePath(re.sub(r"#\d+$", "", name))
     named = path.stem.lower().endswith(ENDINGS)
     placed = any(part.lower() in FOLDERS for part in path.parts[:-1])
     return path.suffix.lower() in SUFFIXES and (named or placed)
@@ -69,6 +70,8 @@ def _read(path: Path, page: int) -> NDArray[Any]:
                 stack = np.asarray(file.asarray())
             if not stack.size:
                 raise ValueError("it holds no picture")
+            if stack.ndim == 3 and stack.shape[2] == 1:
+                return stack[..., 0]  # as deep-learning programs save masks
             if stack.ndim == 3 and stack.shape[2] not in {3, 4}:
                 return np.asarray(stack[min(page, len(stack) - 1)])
             return stack

@@ -12,20 +12,36 @@ import numpy as np
 import tifffile
 from numpy.typing import NDArray
 
-from napari_amil.core.base.errors import ImageError, MissingExtraError
+from napari_amil.core.base.errors import AmilError, MissingExtraError
 from napari_amil.core.base.optional import optional
 from napari_amil.core.base.types import Image
-from napari_amil.core.images import decode
-from napari_amil.core.images.pixel_size import tiff_pixel_um, zarr_pixel_um
-from napari_amil.core.images.read import broken_sentence, check_page, is_tiff, is_zarr, read_image
+from napari_amil.core.images import refusals
+from napari_amil.core.images.ome_zarr import is_zarr, open_zarr
+from napari_amil.core.images.pixel_size import PixelSize
+from napari_amil.core.images.read import check_page, is_tiff, read_samples
+from napari_amil.core.images.refusals import UnusableError, reading
+from napari_amil.core.images.samples import (
+    Levels,
+    Samples,
+    check_numbers,
+    sample_windows,
+    to_rgb,
+    with_alpha,
+)
+from napari_amil.core.images.tiff import (
+    arrange,
+    check_tiff,
+    colour_axis,
+    open_tiff,
+    samples_of,
+    tiff_frames,
+    tiff_pixel_size,
+)
 
 WHOLE_PX = 12_000_000
 """A field with at most this many pixels is treated in one piece, a larger one tile by tile."""
-_SAMPLES_PER_SIDE = 5  # windows from which light, stain and size of the cells are estimated
-_SAMPLE_PX = 512
+_STRIP_PX = 512  # images up to this width are read in whole rows without loss
 _BAND_PX = 2048  # strips with more rows than this cannot be read without reading the whole image
-
-Window = tuple[slice, slice]
 
 
 class Field(Protocol):
@@ -39,6 +55,10 @@ class Field(Protocol):
     def pixel_um(self) -> float | None:
         """Side of a pixel in micrometres as the file says it, None where it does not."""
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What is unusual about the file, each the rest of a sentence that begins with its name."""
+
     def window(self, rows: slice, columns: slice) -> Image:
         """Return a part ``(h, w, 3)`` uint8, RGB."""
 
@@ -49,6 +69,7 @@ class ArrayField:
 
     image: Image
     pixel_um: float | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -73,8 +94,8 @@ class StoredField:
         Number of the field among the pages.
     keyframe
         The description of a TIFF page, None for Zarr.
-    path, pixel_um
-        Where it lies, and the side of a pixel in micrometres.
+    path, pixel_size
+        Where it lies, and the side of a pixel.
     """
 
     def __init__(
@@ -85,22 +106,22 @@ class StoredField:
         keyframe: Any = None,  # noqa: ANN401
         *,
         path: Path,
-        pixel_um: float | None,
+        pixel_size: PixelSize,
     ) -> None:
         self._stored, self._axes, self._keyframe, self._path = stored, axes, keyframe, path
-        self.pixel_um = pixel_um
         sizes = dict(zip(axes, stored.shape, strict=True))
         self.shape = int(sizes["Y"]), int(sizes["X"])
-        field = {"Y", "X", decode.colour_axis(axes, stored.shape)}
+        field = {"Y", "X", colour_axis(axes, stored.shape)}
         lead = [axis for axis in axes if axis not in field]
         place = np.unravel_index(page, [sizes[axis] for axis in lead]) if lead else ()
         self._place = {axis: int(index) for axis, index in zip(lead, place, strict=True)}
         self._by_rows = _is_in_strips(stored, axes)
         self._band: tuple[slice, NDArray[Any]] | None = None
-        self._full_scale = decode.BYTE_SCALE
-        if stored.dtype == np.uint16:
-            brightest = max(int(self._raw(*part).max()) for part in sample_windows(self.shape))
-            self._full_scale = decode.full_scale(brightest)
+        self._levels = Levels()
+        if stored.dtype != np.uint8:
+            self._levels = Levels.from_samples(self._samples(*part) for part in sample_windows(self.shape))
+        self.pixel_um = pixel_size.um
+        self.notes = _notes(self._levels, pixel_size)
 
     def window(self, rows: slice, columns: slice) -> Image:
         """Return a part ``(h, w, 3)`` uint8, RGB.
@@ -110,13 +131,11 @@ class StoredField:
         ImageError
             If the file is damaged there, or its numbers have no clear way to RGB.
         """
-        try:
-            samples = decode.samples_of(self._raw(rows, columns), self._keyframe)
-            return decode.to_rgb(samples, self._full_scale)
-        except decode.UnusableError as error:
-            raise ImageError(f"The image '{self._path}' {error}") from error
-        except decode.BROKEN as error:
-            raise ImageError(broken_sentence(self._path, error)) from error
+        with reading(self._path):
+            return to_rgb(self._samples(rows, columns), self._levels)
+
+    def _samples(self, rows: slice, columns: slice) -> Samples:
+        return samples_of(self._raw(rows, columns), self._keyframe)
 
     def _raw(self, rows: slice, columns: slice) -> NDArray[Any]:
         """Return stored samples ``(h, w, n)``; files in strips keep the last rows that were decoded."""
@@ -132,7 +151,7 @@ class StoredField:
         index = {**self._place, "Y": rows, "X": columns}
         values = np.asarray(self._stored[tuple(index.get(axis, slice(None)) for axis in self._axes)])
         kept = "".join(axis for axis in self._axes if axis not in self._place)
-        return decode.arrange(values, kept, 0)
+        return arrange(values, kept, 0)
 
 
 class _MappedFile:
@@ -159,12 +178,8 @@ def open_field(path: Path, page: int = 0) -> Iterator[Field]:
         If a large compressed TIFF or a Zarr is given and Zarr is not installed.
     """
     with ExitStack() as open_files:
-        try:
+        with reading(path):
             field = _opened(path, page, open_files)
-        except decode.UnusableError as error:
-            raise ImageError(f"The image '{path}' {error}") from error
-        except decode.BROKEN as error:
-            raise ImageError(broken_sentence(path, error)) from error
         yield field
 
 
@@ -172,16 +187,31 @@ def _opened(path: Path, page: int, open_files: ExitStack) -> Field:
     if is_zarr(path):
         return _zarr_field(path)
     if not is_tiff(path):
-        return ArrayField(read_image(path, page))
-    tif = open_files.enter_context(tifffile.TiffFile(path))
-    frames = decode.tiff_frames(tif)
+        return _array_field(path, page, PixelSize())
+    tif = open_files.enter_context(open_tiff(path))
+    frames = tiff_frames(tif)
     check_page(page, len(frames))
     return _tiff_field(tif, path, page, *frames[page])
 
 
-def as_field(image: Image | Field) -> Field:
-    """Return what can be read window by window: a field as it is, an image ``(height, width, 3)`` as one."""
-    return ArrayField(image) if isinstance(image, np.ndarray) else image
+def as_field(image: NDArray[Any] | Field) -> Field:
+    """Return what can be read window by window: a field as it is, an array as one.
+
+    Arrays are ``(height, width)`` or ``(height, width, n_channels)`` of any number type; those that are
+    not RGB with 8 bits are treated as the same samples in a file.
+
+    Raises
+    ------
+    ImageError
+        If the numbers have no clear way to RGB.
+    """
+    if not isinstance(image, np.ndarray):
+        return image
+    if image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3:
+        return ArrayField(image)
+    with reading(Path("array")):
+        check_numbers(image.dtype)
+        return _from_samples(with_alpha(image), PixelSize())
 
 
 def is_large(shape: tuple[int, ...]) -> bool:
@@ -192,30 +222,15 @@ def is_large(shape: tuple[int, ...]) -> bool:
 def pixel_um_of(path: Path) -> float | None:
     """Return the side of a pixel of an image in micrometres, None where the file does not tell it."""
     try:
-        if is_zarr(path):
-            return _zarr_field(path).pixel_um
-        if not is_tiff(path):
-            return None
-        with tifffile.TiffFile(path) as tif:
-            return tiff_pixel_um(tif)
-    except decode.UnusableError:
+        with reading(path):
+            if is_zarr(path):
+                return open_zarr(path).pixel_size.um
+            if not is_tiff(path):
+                return None
+            with open_tiff(path) as tif:
+                return tiff_pixel_size(tif).um
+    except AmilError:
         return None
-    except decode.BROKEN:
-        return None
-
-
-def sample_windows(shape: tuple[int, int]) -> list[Window]:
-    """Return windows spread evenly over a field, the whole field where it is small."""
-    starts = []
-    for length in shape:
-        n = min(_SAMPLES_PER_SIDE, -(-length // _SAMPLE_PX))
-        starts.append(np.linspace(0, max(length - _SAMPLE_PX, 0), n).astype(int).tolist())
-    height, width = shape
-    return [
-        (slice(y, min(y + _SAMPLE_PX, height)), slice(x, min(x + _SAMPLE_PX, width)))
-        for y in starts[0]
-        for x in starts[1]
-    ]
 
 
 def sampled_pixels(field: Field) -> Image:
@@ -226,14 +241,27 @@ def sampled_pixels(field: Field) -> Image:
     return np.concatenate([field.window(*window) for window in sample_windows(field.shape)])
 
 
+def _array_field(path: Path, page: int, pixel_size: PixelSize) -> ArrayField:
+    return _from_samples(read_samples(path, page), pixel_size)
+
+
+def _from_samples(samples: Samples, pixel_size: PixelSize) -> ArrayField:
+    levels = Levels.from_image(samples)
+    return ArrayField(to_rgb(samples, levels), pixel_size.um, _notes(levels, pixel_size))
+
+
+def _notes(levels: Levels, pixel_size: PixelSize) -> tuple[str, ...]:
+    return tuple(note for note in (levels.note, pixel_size.note) if note)
+
+
 def _tiff_field(
     tif: tifffile.TiffFile, path: Path, page: int, series: tifffile.TiffPageSeries, index: int
 ) -> Field:
-    pixel_um = tiff_pixel_um(tif)
+    size = tiff_pixel_size(tif)
     sizes = dict(zip(series.axes, series.shape, strict=True))
     if not is_large((sizes["Y"], sizes["X"])):
-        return ArrayField(read_image(path, page), pixel_um)
-    decode.check_lazy(tif, series)
+        return _array_field(path, page, size)
+    check_tiff(tif, series)
     keyframe = series.keyframe
     if series.dataoffset is not None:  # uncompressed and in one piece
         stored: Any = _MappedFile(
@@ -242,64 +270,31 @@ def _tiff_field(
     else:
         try:
             stored = _chunked(series)
-        except (MissingExtraError, decode.UnusableError):
-            if sizes["Y"] * sizes["X"] > decode.MAX_PIXELS:
+        except (MissingExtraError, UnusableError):
+            if sizes["Y"] * sizes["X"] > refusals.MAX_PIXELS:
                 raise
-            return ArrayField(read_image(path, page), pixel_um)
-    return StoredField(stored, series.axes, index, keyframe, path=path, pixel_um=pixel_um)
+            return _array_field(path, page, size)
+    return StoredField(stored, series.axes, index, keyframe, path=path, pixel_size=size)
 
 
 def _chunked(series: tifffile.TiffPageSeries) -> Any:  # noqa: ANN401
     """Return a compressed series of which parts can be decoded."""
     stored = optional("zarr").open(series.aszarr(level=0), mode="r")
     if _is_in_strips(stored, series.axes) and stored.chunks[series.axes.index("Y")] > _BAND_PX:
-        raise decode.UnusableError("is compressed in one piece; save it as a tiled TIFF or as Zarr.")
+        raise UnusableError("is compressed in one piece; save it as a tiled TIFF or as Zarr.")
     return stored
 
 
 def _zarr_field(path: Path) -> Field:
-    opened = optional("zarr").open(str(path), mode="r")
-    attributes = dict(opened.attrs)
-    described = attributes.get("ome", attributes).get("multiscales")
-    pixel_um, axes = None, ""
-    if described:
-        first = described[0]["datasets"][0]
-        axes = "".join(str(axis["name"]) for axis in described[0].get("axes", [])).upper()
-        pixel_um = zarr_pixel_um(described[0])
-        opened = opened[first["path"]]
-    if not hasattr(opened, "shape"):
-        raise decode.UnusableError("holds no OME-Zarr image; give the folder of one array or of an OME-Zarr.")
-    axes = axes or _guessed_axes(opened.shape)
-    decode.check_zarr(opened.dtype, axes, opened.shape)
-    n_planes = _n_fields(axes, opened.shape)
-    if n_planes != 1:
-        raise decode.UnusableError(f"holds {n_planes} planes; save the one to look at as a Zarr of its own.")
-    return StoredField(opened, axes, 0, path=path, pixel_um=pixel_um)
-
-
-def _guessed_axes(shape: tuple[int, ...]) -> str:
-    """Return the axes of an array that does not name them: colours last, or first if there are three."""
-    if len(shape) == 2:
-        return "YX"
-    if len(shape) == 3 and shape[2] in {3, 4}:
-        return "YXS"
-    if len(shape) == 3 and shape[0] == 3:
-        return "CYX"
-    raise decode.UnusableError(f"has the shape {shape}; give (height, width, 3) or OME-Zarr.")
-
-
-def _n_fields(axes: str, shape: tuple[int, ...]) -> int:
-    """Return the number of pages of an array."""
-    spatial = {"Y", "X", decode.colour_axis(axes, shape)}
-    sizes = [size for axis, size in zip(axes, shape, strict=True) if axis not in spatial]
-    return int(np.prod(sizes, dtype=np.int64))
+    image = open_zarr(path)
+    return StoredField(image.array, image.axes, 0, path=path, pixel_size=image.pixel_size)
 
 
 def _is_in_strips(stored: Any, axes: str) -> bool:  # noqa: ANN401
     """Return whether reading a part of a row decodes the whole row."""
     chunks = stored.chunks
     across = axes.index("X")
-    return chunks is not None and stored.shape[across] > _SAMPLE_PX and chunks[across] >= stored.shape[across]
+    return chunks is not None and stored.shape[across] > _STRIP_PX and chunks[across] >= stored.shape[across]
 
 
 def _covers(band: slice, rows: slice) -> bool:

@@ -1,12 +1,10 @@
-"""How many micrometres a pixel is, as a file says it; what no microscope has is not believed."""
+"""Pixel size in micrometres, from the numbers and units of metadata."""
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import Any
-from xml.etree import ElementTree
-
-import tifffile
 
 _PLAUSIBLE_UM = (0.01, 5.0)  # 72, 96 or 300 dots per inch say nothing of a specimen
 _UM = {
@@ -16,47 +14,39 @@ _UM = {
 }  # fmt: skip
 
 
-def tiff_pixel_um(tif: tifffile.TiffFile) -> float | None:
-    """Return the side of a pixel of a TIFF: from OME-XML, ImageJ's description or the resolution tags."""
-    if tif.is_ome and tif.ome_metadata:
-        return _from_ome(tif.ome_metadata)
-    page = tif.pages.first
-    resolution = page.tags.get("XResolution")
-    if resolution is None:
-        return None
-    above, below = resolution.value
-    unit = "inch"
-    if tif.is_imagej:
-        unit = str((tif.imagej_metadata or {}).get("unit", ""))
-    elif "ResolutionUnit" in page.tags:
-        unit = {2: "inch", 3: "cm"}.get(int(page.tags["ResolutionUnit"].value), "")
-    return _plausible(below / above if above else math.nan, unit)
+@dataclass(frozen=True)
+class PixelSize:
+    """Side of a pixel in micrometres, None where it is unknown, and what is odd about its metadata.
+
+    The note is the rest of a sentence, empty where nothing is odd.
+    """
+
+    um: float | None = None
+    note: str = ""
 
 
-def zarr_pixel_um(multiscale: dict[str, Any]) -> float | None:
-    """Return the side of a pixel of the first level of an OME-Zarr image."""
-    axes = [axis if isinstance(axis, dict) else {"name": axis} for axis in multiscale.get("axes", [])]
-    across = next((i for i, axis in enumerate(axes) if axis.get("name") == "x"), None)
-    changes = multiscale["datasets"][0].get("coordinateTransformations", [])
-    scale = next((change["scale"] for change in changes if change.get("type") == "scale"), None)
-    if across is None or scale is None:
-        return None
-    return _plausible(float(scale[across]), str(axes[across].get("unit", "")))
+def pixel_size(size: Any, unit: str) -> PixelSize:  # noqa: ANN401
+    """Return the pixel size that metadata state; sizes that no light microscope has are unknown.
 
-
-def _from_ome(text: str) -> float | None:
-    try:
-        root = ElementTree.fromstring(text)
-    except ElementTree.ParseError:
-        return None
-    pixels = next((e for e in root.iter() if e.tag.rpartition("}")[2] == "Pixels"), None)
-    if pixels is None or "PhysicalSizeX" not in pixels.attrib:
-        return None
-    return _plausible(float(pixels.attrib["PhysicalSizeX"]), pixels.attrib.get("PhysicalSizeXUnit", "µm"))
-
-
-def _plausible(size: float, unit: str) -> float | None:
-    """Return a size in micrometres if a light microscope could have it."""
-    size_um = size * _UM.get(unit.strip().lower(), math.nan)
+    A decimal comma is read as a point.
+    """
+    number = to_number(size)
+    if number is None:
+        return PixelSize(note=f"its pixel size, '{size}', is no number and is taken as unknown")
+    size_um = number * _UM.get(unit.strip().lower(), math.nan)
     low, high = _PLAUSIBLE_UM
-    return size_um if low <= size_um <= high else None
+    comma = isinstance(size, str) and "," in size
+    note = f"its pixel size, '{size}', is read as {number:g}" if comma else ""
+    return PixelSize(size_um, note) if low <= size_um <= high else PixelSize()
+
+
+def to_number(value: Any) -> float | None:  # noqa: ANN401
+    """Return a finite number, or a text with a decimal point or comma, as a float; else None."""
+    text = value.strip() if isinstance(value, str) else value
+    if isinstance(text, str) and text.count(",") == 1 and "." not in text:
+        text = text.replace(",", ".")
+    try:
+        number = float(text)
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return number if math.isfinite(number) else None

@@ -1,8 +1,8 @@
 """Find images and read each into one well-defined array, or refuse it in one sentence.
 
-Grey becomes three equal channels, alpha is composited on white, 16 bits are scaled to 8 (see
-`decode.to_rgb`), palettes are looked up, CMYK and floating-point images are refused. Rows and columns
-are those of the file: like napari, an EXIF orientation is not applied, so that boxes fit the picture.
+Grey becomes three equal channels, alpha is composited on white, more than 8 bits are scaled to 8 (see
+`samples.Levels`), palettes are looked up, CMYK is refused. Rows and columns are those of the file: like
+napari, an EXIF orientation is not applied, so that boxes fit the picture.
 """
 
 from __future__ import annotations
@@ -15,18 +15,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 
-import tifffile
-
 from napari_amil.core.base.errors import ImageError
 from napari_amil.core.base.files import special_kind
 from napari_amil.core.base.types import Image
-from napari_amil.core.images import decode
+from napari_amil.core.images.decode import decode_picture, is_picture
+from napari_amil.core.images.ome_zarr import is_zarr
+from napari_amil.core.images.refusals import UnusableError, reading
+from napari_amil.core.images.samples import Samples, to_rgb
+from napari_amil.core.images.tiff import decode_tiff, is_tiff_start, open_tiff, tiff_frames
 
-EXTENSIONS = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff"})
+EXTENSIONS = frozenset({".png", ".jpg", ".jpeg", ".jfif", ".tif", ".tiff", ".bmp", ".webp"})
 """Extensions of image files, in lower case."""
-_ZARR_MARKS = (".zarray", ".zgroup", "zarr.json")
-_TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-_OTHER_STARTS = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff")
 _PAGE = re.compile(r"(?P<file>.+\.tiff?)#(?P<page>[1-9]\d*)", re.IGNORECASE)
 
 
@@ -40,7 +39,7 @@ class ImageSource:
 
 
 def read_image(path: Path, page: int = 0) -> Image:
-    """Return one page of a PNG, JPEG or TIFF as ``(h, w, 3)`` uint8, RGB.
+    """Return one page of a PNG, JPEG, BMP, WebP or TIFF as ``(h, w, 3)`` uint8, RGB.
 
     Parameters
     ----------
@@ -54,17 +53,18 @@ def read_image(path: Path, page: int = 0) -> Image:
     ImageError
         If the file cannot be read or used; the sentence names it, the reason and the remedy.
     """
-    try:
-        if is_tiff(path):
-            with tifffile.TiffFile(path) as tif:
-                check_page(page, len(decode.tiff_frames(tif)))
-                return decode.to_rgb(decode.decode_tiff(tif, page))
+    with reading(path):
+        return to_rgb(read_samples(path, page))
+
+
+def read_samples(path: Path, page: int) -> Samples:
+    """Return the samples of one page of a file; its errors are those of `reading`."""
+    if not is_tiff(path):
         check_page(page, 1)
-        return decode.to_rgb(decode.decode_jpeg_or_png(path))
-    except decode.UnusableError as error:
-        raise ImageError(f"The image '{path}' {error}") from error
-    except decode.BROKEN as error:
-        raise ImageError(broken_sentence(path, error)) from error
+        return decode_picture(path)
+    with open_tiff(path) as tif:
+        check_page(page, len(tiff_frames(tif)))
+        return decode_tiff(tif, page)
 
 
 def n_pages(path: Path) -> int:
@@ -75,15 +75,11 @@ def n_pages(path: Path) -> int:
     ImageError
         If the file is no readable image.
     """
-    try:
+    with reading(path):
         if is_zarr(path) or not is_tiff(path):
             return 1
-        with tifffile.TiffFile(path) as tif:
-            return len(decode.tiff_frames(tif))
-    except decode.UnusableError as error:
-        raise ImageError(f"The image '{path}' {error}") from error
-    except decode.BROKEN as error:
-        raise ImageError(broken_sentence(path, error)) from error
+        with open_tiff(path) as tif:
+            return len(tiff_frames(tif))
 
 
 def locate(root: Path, name: str) -> tuple[Path, int]:
@@ -122,11 +118,6 @@ def find_images(inputs: Sequence[Path]) -> list[ImageSource]:
     return sources
 
 
-def is_zarr(path: Path) -> bool:
-    """Return whether a path is a folder that holds a Zarr array or group."""
-    return path.is_dir() and any((path / mark).is_file() for mark in _ZARR_MARKS)
-
-
 def natural_key(text: str) -> list[tuple[int, int, str]]:
     """Return a sorting key under which ``image2`` comes before ``image10``."""
     parts = re.split(r"(\d+)", text)
@@ -150,7 +141,9 @@ def _expand(given: Path) -> list[tuple[Path, str]]:
         raise ImageError(f"There is no file or folder '{given}'; check the path.")
     names = {path: path.relative_to(base) for path in found if _is_listed(path.relative_to(base))}
     if not names:
-        raise ImageError(f"'{given}' holds no image; give PNG, JPEG or TIFF files, or a folder of them.")
+        raise ImageError(
+            f"'{given}' holds no image; give PNG, JPEG, BMP, WebP or TIFF files, or a folder of them."
+        )
     ordered = sorted(names.items(), key=lambda item: natural_key(item[1].as_posix()))
     return [(path, name.as_posix()) for path, name in ordered]
 
@@ -216,25 +209,23 @@ def is_tiff(path: Path) -> bool:
         With the reason and the remedy.
     """
     if is_zarr(path):
-        raise decode.UnusableError(
-            "is a Zarr, which only 'detect' and 'score' read; save the field as a TIFF."
-        )
+        raise UnusableError("is a Zarr, which only 'detect' and 'score' read; save the field as a TIFF.")
     kind = special_kind(path)
     if kind is not None:
-        raise decode.UnusableError(f"is a {kind}, not a file; give an image file.")
+        raise UnusableError(f"is a {kind}, not a file; give an image file.")
     if not path.exists():
-        raise decode.UnusableError("does not exist; check the path.")
+        raise UnusableError("does not exist; check the path.")
     if path.suffix.lower() not in EXTENSIONS:
-        raise decode.UnusableError("has an unknown extension; give a .png, .jpg, .jpeg, .tif or .tiff file.")
+        raise UnusableError("has an unknown extension; give a .png, .jpg, .bmp, .webp or .tif file.")
     with path.open("rb") as file:
-        start = file.read(8)
+        start = file.read(12)
     if not start:
-        raise decode.UnusableError("is empty (0 bytes); copy it again from where it came.")
-    if start.startswith(_TIFF_STARTS):
+        raise UnusableError("is empty (0 bytes); copy it again from where it came.")
+    if is_tiff_start(start):
         return True
-    if not start.startswith(_OTHER_STARTS):
-        raise decode.UnusableError(
-            f"is named {path.suffix} but holds no PNG, JPEG or TIFF data; export it again as an image."
+    if not is_picture(start):
+        raise UnusableError(
+            f"is named {path.suffix} but holds no PNG, JPEG, BMP, WebP or TIFF data; export it again."
         )
     return False
 
@@ -248,12 +239,6 @@ def check_page(page: int, available: int) -> None:
         With the number of pages that there are.
     """
     if not available:
-        raise decode.UnusableError("is damaged: it holds no picture; copy or export it again.")
+        raise UnusableError("is damaged: it holds no picture; copy or export it again.")
     if not 0 <= page < available:
-        raise decode.UnusableError(f"has {available} page(s), so there is no page {page + 1}.")
-
-
-def broken_sentence(path: Path, error: BaseException) -> str:
-    """Return the sentence for a file that its decoder gives up on."""
-    reason = " ".join(str(error).split()).rstrip(".") or type(error).__name__
-    return f"The image '{path}' is damaged or cut short ({reason}); copy or export it again."
+        raise UnusableError(f"has {available} page(s), so there is no page {page + 1}.")

@@ -83,6 +83,12 @@ def recipe_for(recipe: Recipe, path: Path, image: str) -> Generator[Event, None,
     return recipe.at_pixel_size(pixel_um)
 
 
+def notes_of(field: Field, image: str) -> Iterator[Event]:
+    """Warn of what is unusual about the file of an image, such as an offset of its values."""
+    for note in field.notes:
+        yield Warned(f"{image}: {note}.")
+
+
 def detect_field(image: Image, recipe: Recipe) -> Generator[Event, None, Candidates]:
     """Find every candidate cell of one field ``(height, width, 3)``: the expensive step."""
     return (yield from detect_in(as_field(image), recipe))

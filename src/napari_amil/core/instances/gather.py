@@ -19,7 +19,14 @@ from napari_amil.core.cohort.folds import split
 from napari_amil.core.cohort.readers import read_cohort
 from napari_amil.core.images.fields import Field, is_large, open_field
 from napari_amil.core.images.read import ImageSource, find_images, locate
-from napari_amil.core.instances.extract import Recipe, detect_prepared, prepare, recipe_for, without_steps
+from napari_amil.core.instances.extract import (
+    Recipe,
+    detect_prepared,
+    notes_of,
+    prepare,
+    recipe_for,
+    without_steps,
+)
 from napari_amil.core.instances.field_blocks import PreparedField
 
 PerCell = Callable[[PreparedField, Cells, Recipe], NDArray[Any] | Generator[Event, None, NDArray[Any]]]
@@ -212,6 +219,7 @@ def _of_image(
     """Return the cells of an image, found where none are given, and what is wanted of each."""
     recipe, per_cell = work
     with open_field(*place) as field:
+        yield from notes_of(field, image)
         here = yield from recipe_for(recipe, place[0], image)
         if given is not None:
             _check_boxes(image, given, field)

@@ -15,7 +15,7 @@ from napari_amil.core.exchange.geojson import write_geojson
 from napari_amil.core.exchange.tables import write_table
 from napari_amil.core.images.fields import is_large, open_field
 from napari_amil.core.images.read import find_images
-from napari_amil.core.instances.extract import Recipe, detect_in, recipe_for, without_steps
+from napari_amil.core.instances.extract import Recipe, detect_in, notes_of, recipe_for, without_steps
 
 Found = dict[str, tuple[tuple[int, int], Cells]]
 """``image name -> ((height, width), cells)``"""
@@ -34,6 +34,7 @@ def detect_images(inputs: Sequence[Path], recipe: Recipe) -> Generator[Event, No
         try:
             here = yield from recipe_for(recipe, source.path, source.name)
             with open_field(source.path, source.page) as field:
+                yield from notes_of(field, source.name)
                 work = detect_in(field, here)
                 candidates = yield from without_steps(work, source.name, but_keep=is_large(field.shape))
                 shape = field.shape
