@@ -12,7 +12,7 @@ import pandas as pd
 import PIL.Image
 import pytest
 
-from napari_amil.core.base import headings
+from napari_amil.core.base import columns
 from napari_amil.core.base.errors import AmilError
 from napari_amil.core.base.events import Failed, drain
 from napari_amil.core.base.types import UNSEEN, box_outline
@@ -186,11 +186,13 @@ def test_the_report_lists_what_the_cohort_panel_lists(project: Project, tmp_path
     for _, line in shown.iterrows():
         said = told[line["bag"]]
         names = {
-            name: headings.heading(name).head for name in line.index if headings.heading(name).head in said
+            name: columns.column_of(name, "bags").heading
+            for name in line.index
+            if columns.column_of(name, "bags").heading in said
         }
         assert len(names) == 9
         assert {name: said[text] for name, text in names.items()} == {
-            name: headings.shown(line[name]) for name in names
+            name: columns.shown(line[name]) for name in names
         }
 
 

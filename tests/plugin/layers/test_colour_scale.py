@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import numpy as np
-import pandas as pd
 import pytest
 
 from napari_amil.plugin.colour.legend import ticks
@@ -60,11 +59,6 @@ def test_a_signed_score_has_a_diverging_map_with_zero_in_the_middle() -> None:
 def test_impossible_ends_are_refused(low: float, high: float) -> None:
     with pytest.raises(ValueError, match="finite low < high"):
         _colours.ColourScale("anomaly", low, high, "plasma")
-
-
-def test_the_most_telling_score_comes_first() -> None:
-    table = pd.DataFrame(columns=["area_px", "contribution_x", "anomaly", "status", "anomaly_percentile"])
-    assert _colours.score_columns(table) == ["anomaly_percentile", "anomaly", "contribution_x", "area_px"]
 
 
 @pytest.mark.parametrize(

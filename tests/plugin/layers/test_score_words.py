@@ -85,12 +85,3 @@ def test_shares_are_said_to_two_digits(share: float, said: str) -> None:
 )
 def test_a_percentile_is_never_rounded_up_to_all(percentile: float, said: str) -> None:
     assert said in _words.unusual(percentile)
-
-
-@pytest.mark.parametrize(
-    "column",
-    ["anomaly", "anomaly_percentile", "contribution_a b", "morph_aspect_ratio_z", "novel_column", "area_px"],
-)
-def test_every_column_has_a_name_and_a_meaning(column: str) -> None:
-    assert "_" not in _words.title(column)
-    assert _words.meaning(column).endswith(".")

@@ -13,8 +13,9 @@ from napari.layers import Image, Shapes
 from pytestqt.qtbot import QtBot
 from qtpy.QtCore import Qt
 
+from napari_amil.core.base.columns import column_of
 from napari_amil.core.base.types import Cells
-from napari_amil.plugin.cohorts.gallery_order import caption, sorting
+from napari_amil.plugin.cohorts.gallery_order import sorting
 from napari_amil.plugin.cohorts.project import open_project_of
 from napari_amil.plugin.cohorts.scored_folder import read_scored_folder
 from napari_amil.plugin.colour.scales import scales_of
@@ -289,9 +290,9 @@ def test_equal_values_come_by_their_anomaly() -> None:
 
 
 def test_values_are_written_with_their_unit() -> None:
-    assert caption("area_px", 1234.0) == "1,234 px²"
-    assert caption("contribution_thal", 0.5) == "+0.500"
-    assert caption("anomaly", np.nan) == "no value"
+    assert column_of("area_px").text(1234.0) == "1,234 px²"
+    assert column_of("contribution_thal").text(0.5) == "+0.500"
+    assert column_of("anomaly").text(np.nan) == "no value"
 
 
 def test_a_closed_gallery_leaves_the_viewer_alone(

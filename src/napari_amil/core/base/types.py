@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from napari_amil.core.base.columns import BOX_COLUMNS, PROBABILITY, column_name
 from napari_amil.core.base.errors import CohortError
 
 Image = NDArray[np.uint8]
@@ -123,7 +124,7 @@ class Cells:
     def table(self) -> pd.DataFrame:
         """Return one row per cell with the columns that tables and layers share."""
         columns: dict[str, Any] = {"cell_id": self.cell_id}
-        columns |= dict(zip(("y0", "x0", "y1", "x1"), self.boxes.T, strict=True))
+        columns |= dict(zip(BOX_COLUMNS, self.boxes.T, strict=True))
         columns |= {name: getattr(self, name) for name in CELL_COLUMNS if name != "cell_id"}
         return pd.DataFrame(columns)
 
@@ -143,7 +144,7 @@ class Cells:
     @classmethod
     def from_table(cls, table: pd.DataFrame, outlines: tuple[NDArray[np.float32], ...] = ()) -> Cells:
         """Return the cells of a table with at least ``y0, x0, y1, x1``."""
-        boxes = table[["y0", "x0", "y1", "x1"]].to_numpy(np.float32)
+        boxes = table[BOX_COLUMNS].to_numpy(np.float32)
         known = {name: table[name].to_numpy() for name in CELL_COLUMNS if name in table}
         return cls(boxes, outlines, **known)
 
@@ -200,7 +201,7 @@ class BagScore:
 
     def row(self) -> dict[str, Any]:
         """Return the row of the bag table."""
-        columns = {f"probability_{name}": value for name, value in self.probability.items()}
+        columns = {column_name(PROBABILITY, name): value for name, value in self.probability.items()}
         return {
             "bag": self.bag,
             "predicted": self.predicted,

@@ -9,17 +9,17 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from napari_amil.core.base.columns import BOX_COLUMNS, PLACE_COLUMNS
 from napari_amil.core.base.errors import CohortError, ImageError
 from napari_amil.core.base.tables import read_table
 from napari_amil.core.base.types import Bag, Cells, Cohort
 from napari_amil.core.cohort.clinical import acquisition_columns, add_clinical
 from napari_amil.core.images.read import find_images, natural_key
 
-REQUIRED = ("bag", "patient", "label", "image", "y0", "x0", "y1", "x1")
+REQUIRED = ("bag", "patient", "label", *PLACE_COLUMNS)
 """Columns that a cell list must have."""
 UNLABELLED = frozenset({"", "-1"})
 """Labels that stand for an unknown class."""
-_BOX = ["y0", "x0", "y1", "x1"]
 _TOO_LARGE = 2**53  # for a whole number that a table keeps exactly
 _LAYOUT = "<root>/<class>/<patient>/[<sample>/]<image>"
 
@@ -99,10 +99,12 @@ def _empty_patients(root: Path, images: Iterable[str]) -> list[str]:
 def _listed_bags(path: Path) -> list[Bag]:
     """Return the bags of a cell list."""
     table = _checked_list(path)
-    boxes = table[_BOX].to_numpy(np.float32)
+    boxes = table[BOX_COLUMNS].to_numpy(np.float32)
     ids = table["cell_id"].to_numpy(np.int64, na_value=-1) if "cell_id" in table else None
     types = table["cell_type"].to_numpy(np.str_) if "cell_type" in table else None
-    repeated = table.duplicated(["bag", "image", "cell_id", *_BOX]).to_numpy() if ids is not None else None
+    repeated = (
+        table.duplicated(["bag", "image", "cell_id", *BOX_COLUMNS]).to_numpy() if ids is not None else None
+    )
     rows_of: dict[str, dict[str, NDArray[np.intp]]] = {}
     for (bag, image), rows in table.groupby(["bag", "image"], sort=False).indices.items():
         rows_of.setdefault(str(bag), {})[str(image)] = rows
@@ -137,7 +139,7 @@ def _checked_list(path: Path) -> pd.DataFrame:
     for name in ("bag", "patient", "image"):
         _refuse_rows(path, table[name] == "", f"has no {name}; fill it in")
     table["image"] = table["image"].str.replace("\\", "/")
-    table[_BOX] = _numbers(path, table, _BOX)
+    table[BOX_COLUMNS] = _numbers(path, table, BOX_COLUMNS)
     wrong = (table.y1 <= table.y0) | (table.x1 <= table.x0)
     _refuse_rows(path, wrong, "has a box without area; it needs y0 < y1 and x0 < x1, in pixels")
     by_bag = table.groupby("bag", sort=False)
@@ -149,7 +151,7 @@ def _checked_list(path: Path) -> pd.DataFrame:
             table[name] = _whole_numbers(path, table, name)
     if "cell_id" in table:
         known = table["cell_id"].notna()
-        same_box = table.duplicated(["bag", "image", "cell_id", *_BOX])
+        same_box = table.duplicated(["bag", "image", "cell_id", *BOX_COLUMNS])
         clash = table.duplicated(["bag", "image", "cell_id"]) & known & ~same_box
         _refuse_rows(path, clash, "has the cell_id of another box of this image; give each cell its own")
     return table

@@ -11,6 +11,7 @@ import pandas as pd
 import PIL.Image
 from pydantic import Field
 
+from napari_amil.core.base.columns import BOX_COLUMNS
 from napari_amil.core.base.errors import CohortError
 from napari_amil.core.base.events import Events, Step, drain
 from napari_amil.core.base.settings import Settings
@@ -137,4 +138,4 @@ def _write_field(root: Path, field: _Field, settings: SynthCohortSettings) -> pd
 
 def _rows(cells: Cells) -> pd.DataFrame:
     """Return the boxes and ids of cells."""
-    return cells.table()[["y0", "x0", "y1", "x1", "cell_id"]].round(2)
+    return cells.table()[[*BOX_COLUMNS, "cell_id"]].round(2)

@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 from sklearn.decomposition import PCA
 from sklearn.mixture import GaussianMixture
 
+from napari_amil.core.base.columns import MORPH_Z, PLACE_COLUMNS, parts
 from napari_amil.core.base.errors import AmilError
 from napari_amil.core.base.types import ANOMALOUS_Q, UNSEEN
 from napari_amil.core.evaluation.metrics import NORMAL
 
-PLACE = ["image", "y0", "x0", "y1", "x1"]
 """Columns that tell one cell from another; a cell may be in several bags."""
 NONE = -1
 """Cluster of a cell that is in none."""
@@ -116,13 +116,13 @@ def cell_features(
     before. Embedding and measurements weigh alike, however many there are of each. What says more
     of the stain than of the cell is left out.
     """
-    names = [name for name in cells if name.startswith("morph_") and name.endswith("_z")]
-    names = [name for name in names if name not in _STAINED and cells[name].notna().any()]
-    parts = [embeddings.astype(np.float64)]
+    names = [name for name in parts(cells, MORPH_Z).values() if name not in _STAINED]
+    names = [name for name in names if cells[name].notna().any()]
+    blocks = [embeddings.astype(np.float64)]
     if names:
         z = np.nan_to_num(cells[names].to_numpy(np.float64), nan=0.0)
-        parts.append(np.clip(z, -_MOST, _MOST))
-    return np.concatenate([_deviations(part, chosen) / np.sqrt(part.shape[1]) for part in parts], axis=1)
+        blocks.append(np.clip(z, -_MOST, _MOST))
+    return np.concatenate([_deviations(part, chosen) / np.sqrt(part.shape[1]) for part in blocks], axis=1)
 
 
 def _deviations(x: NDArray[np.float64], known: NDArray[np.bool_]) -> NDArray[np.float64]:
@@ -161,7 +161,7 @@ def find_clusters(
     AmilError
         If too few cells are unusual.
     """
-    group = cells.groupby(PLACE, sort=False).ngroup().to_numpy()
+    group = cells.groupby(PLACE_COLUMNS, sort=False).ngroup().to_numpy()
     first = np.unique(group, return_index=True)[1]
     any_chosen = np.zeros(len(first), dtype=bool)
     np.logical_or.at(any_chosen, group, chosen)
@@ -227,7 +227,7 @@ def cluster_table(
         lines.append(
             {
                 "cluster": number,
-                "n_cells": len(own.drop_duplicates(PLACE)),
+                "n_cells": len(own.drop_duplicates(PLACE_COLUMNS)),
                 "n_patients": own["bag"].map(bag["patient"]).nunique(),
                 "n_bags": own["bag"].nunique(),
                 "anomaly": float(own["anomaly"].mean()),
@@ -366,5 +366,5 @@ def _once(cells: pd.DataFrame, clusters: Clusters, truth: str) -> tuple[NDArray[
         raise AmilError(
             f"The true types of the cells are not known: there is no column '{truth}' with values."
         )
-    known = (cells[truth].fillna("") != "") & ~cells.duplicated(PLACE)
+    known = (cells[truth].fillna("") != "") & ~cells.duplicated(PLACE_COLUMNS)
     return clusters.label[known.to_numpy()], cells.loc[known, truth].reset_index(drop=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,29 +13,13 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 from numpy.typing import NDArray
 
+from napari_amil.core.base.columns import column_of
 from napari_amil.core.evaluation.figures import COLOURS, CONTROL_COLOUR, panels
 from napari_amil.core.evaluation.metrics import NORMAL
 
 N_BINS = 40
 BAND = (5, 95)
 """Percentiles of the cells of control bags between which the band lies."""
-
-
-@dataclass(frozen=True)
-class Axis:
-    """How a score is drawn: its words, its unit, and whether its axis is logarithmic."""
-
-    title: str
-    logarithmic: bool = False
-
-
-AXES = {
-    "anomaly": Axis("Anomaly: distance to control cells"),
-    "latent_distance": Axis("Embedding: Mahalanobis distance to control cells"),
-    "attention_x_n": Axis("Attention times number of cells (1 = an average cell)", logarithmic=True),
-    "pool_weight": Axis("Pooling weight"),
-    "morph_distance": Axis("Morphology: distance of the named measurements alone"),
-}
 
 
 def draw_distributions(
@@ -56,7 +39,7 @@ def draw_distributions(
         len(classes), len(scores), (4.6 * len(scores), 0.9 + 1.25 * len(classes)), sharex="col"
     )
     for column, name in enumerate(scores):
-        axis = AXES.get(name, Axis(name))
+        axis = column_of(name)
         bins, logarithmic = score_bins(cells[name].to_numpy(), logarithmic=axis.logarithmic)
         band = _band(cells.loc[cells["label"] == control, name].to_numpy())
         for row, label in enumerate(classes):
@@ -90,7 +73,7 @@ def draw_against_control(
     figure, axes = panels(1, len(names), (3.6 * len(names), 3.4))
     colours = (CONTROL_COLOUR, COLOURS[0], COLOURS[1])
     for ax, name in zip(axes[0], names, strict=True):
-        axis = AXES.get(name, Axis(name))
+        axis = column_of(name)
         everything = np.concatenate([scores[name] for scores in groups.values()])
         bins, logarithmic = score_bins(everything, logarithmic=axis.logarithmic)
         for colour, (group, scores) in zip(colours, groups.items(), strict=False):

@@ -12,15 +12,13 @@ from numpy.typing import NDArray
 
 from napari_amil.core.anomaly.calibration import q_value
 from napari_amil.core.anomaly.novelty import verdict
+from napari_amil.core.base.columns import PROBABILITY, column_name, evaluated_scores
 from napari_amil.core.base.settings import VerdictSettings
 from napari_amil.core.base.types import ABSTAIN, ANOMALOUS_Q, UNSEEN
 from napari_amil.core.evaluation.intervals import nan_mean
 from napari_amil.core.evaluation.markdown import figure_of, markdown_table
 from napari_amil.core.evaluation.metrics import NORMAL, area_under_roc
 from napari_amil.core.evaluation.predictions import Predictions
-
-SCORES = ("anomaly", "attention_x_n", "pool_weight", "latent_distance", "morph_distance")
-"""Scores of cells that are compared, as far as there are any."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,7 +59,9 @@ class UnseenTest:
         ]
         share = [float((q < ANOMALOUS_Q).mean()) for q in self._q()]
         columns = {"bag": self.bags, "label": self.labels, "verdict": verdicts, "n_cells": said.lengths}
-        columns |= {f"probability_{n}": p for n, p in zip(self.known, said.probabilities.T, strict=True)}
+        columns |= {
+            column_name(PROBABILITY, n): p for n, p in zip(self.known, said.probabilities.T, strict=True)
+        }
         columns |= {"novelty": said.bags["novelty"], "novelty_p": novelty_p, "anomalous_fraction": share}
         return pd.DataFrame(columns)
 
@@ -125,9 +125,9 @@ def odd_and_usual(
 
 
 def cell_areas(cells: pd.DataFrame, odd: NDArray[np.bool_], usual: NDArray[np.bool_]) -> dict[str, float]:
-    """Return the ROC area of each of `SCORES`; cells without the score are left out."""
+    """Return the ROC area of each evaluated score; cells without the score are left out."""
     areas = {}
-    for name in cells.columns.intersection(SCORES, sort=False):
+    for name in evaluated_scores(cells):
         score = cells[name].to_numpy()
         rows = (odd | usual) & ~np.isnan(score)
         areas[name] = area_under_roc(odd[rows], score[rows])

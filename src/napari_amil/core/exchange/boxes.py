@@ -7,15 +7,15 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from napari_amil.core.base.columns import BOX_COLUMNS, FLAG_COLUMNS
 from napari_amil.core.base.errors import AmilError
 from napari_amil.core.base.types import CELL_COLUMNS, Cells
 from napari_amil.core.exchange.annotation import Annotation
 from napari_amil.core.exchange.polygons import fill_ids
-from napari_amil.core.exchange.tables import FLAG_COLUMNS, load_table
+from napari_amil.core.exchange.tables import load_table
 
-_BOX = ["y0", "x0", "y1", "x1"]
 _CONVENTIONS = (
-    ("y0", "x0", "y1", "x1"),
+    tuple(BOX_COLUMNS),
     ("ymin", "xmin", "ymax", "xmax"),
     ("y", "x", "height", "width"),
     ("y", "x", "h", "w"),
@@ -46,10 +46,10 @@ def read_boxes(path: Path) -> dict[str, Annotation]:
             f"The table '{path}' has no boxes; its header needs y0, x0, y1, x1 (or xmin, ymin, xmax, ymax) "
             "in pixels."
         )
-    corners = table[list(convention)].apply(pd.to_numeric, errors="coerce").set_axis(_BOX, axis=1)
+    corners = table[list(convention)].apply(pd.to_numeric, errors="coerce").set_axis(BOX_COLUMNS, axis=1)
     if convention[2][0] == "h":
         corners[["y1", "x1"]] += corners[["y0", "x0"]].to_numpy()
-    table = pd.concat([table.drop(columns=[n for n in _BOX if n in table]), corners], axis=1)
+    table = pd.concat([table.drop(columns=[n for n in BOX_COLUMNS if n in table]), corners], axis=1)
     if "status" in table:
         table = table[table["status"] != "excluded"]
     image = next((name for name in _IMAGE if name in table), None)
@@ -61,14 +61,14 @@ def read_boxes(path: Path) -> dict[str, Annotation]:
 def _of_image(rows: pd.DataFrame, path: Path, sampled: bool) -> Annotation:
     """Return the annotation of the rows of one image."""
     patients = sorted(set(rows["patient"].astype(str)) - {""}) if "patient" in rows else []
-    rows = rows.drop_duplicates(_BOX)
+    rows = rows.drop_duplicates(BOX_COLUMNS)
     known = {name: rows[name].to_numpy() for name in CELL_COLUMNS if name in rows}
     if "cell_id" in known:
         known["cell_id"] = fill_ids(pd.to_numeric(rows["cell_id"], errors="coerce").fillna(0).to_numpy())
-    for name in FLAG_COLUMNS & known.keys():
+    for name in set(FLAG_COLUMNS) & known.keys():
         known[name] = known[name].astype(bool)
     try:
-        cells = Cells(rows[_BOX].to_numpy(np.float32), **known)
+        cells = Cells(rows[BOX_COLUMNS].to_numpy(np.float32), **known)
     except ValueError as error:
         image = rows["image"].iloc[0]
         raise AmilError(

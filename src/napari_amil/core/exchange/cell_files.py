@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from napari_amil.core.base.columns import BOX_COLUMNS
 from napari_amil.core.base.errors import AmilError
 from napari_amil.core.base.files import read_json
 from napari_amil.core.base.types import Cells, box_outline
@@ -19,7 +20,6 @@ from napari_amil.core.exchange.tables import load_table, write_table
 OUTLINE = "outline"
 """Column with the outline as well-known text."""
 TABLES = (".csv", ".parquet")
-_BOX = ["y0", "x0", "y1", "x1"]
 
 CellTable = tuple[Cells, pd.DataFrame]
 """Cells of one image, and every column that the file has about them, row for row."""
@@ -57,7 +57,7 @@ def read_cells(path: Path) -> dict[str, CellTable]:
 
 
 def _of_table(table: pd.DataFrame, path: Path) -> dict[str, CellTable]:
-    missing = [name for name in _BOX if name not in table]
+    missing = [name for name in BOX_COLUMNS if name not in table]
     if missing:
         raise AmilError(f"'{path}' is no table of cells: it lacks the columns {', '.join(missing)}.")
     images = table["image"] if "image" in table else pd.Series(path.stem, table.index)
@@ -70,7 +70,7 @@ def _of_table(table: pd.DataFrame, path: Path) -> dict[str, CellTable]:
 def _cells(part: pd.DataFrame) -> CellTable:
     ids = part["cell_id"].fillna(0).to_numpy() if "cell_id" in part else np.zeros(len(part))
     part = part.reset_index(drop=True).assign(cell_id=fill_ids(ids))
-    boxes = part[_BOX].to_numpy(np.float32)
+    boxes = part[BOX_COLUMNS].to_numpy(np.float32)
     drawn = part[OUTLINE].fillna("").tolist() if OUTLINE in part else [""] * len(part)
     outlines = tuple(
         from_wkt(text) if text else box_outline(box) for text, box in zip(drawn, boxes, strict=True)

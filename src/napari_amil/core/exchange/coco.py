@@ -10,13 +10,13 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from napari_amil.core.base.columns import FLAG_COLUMNS
 from napari_amil.core.base.errors import AmilError
 from napari_amil.core.base.files import read_json, write_json
 from napari_amil.core.base.types import Cells, box_outline
 from napari_amil.core.exchange.polygons import area, bounds, fill_ids, outline_of, ring, still_fits
 
 CATEGORIES = [{"id": 1, "name": "cell", "supercategory": ""}]
-_FLAGS = ("touches_border", "overlaps")
 
 
 def write_coco(
@@ -68,7 +68,7 @@ def _annotation(cells: Cells, row: int) -> dict[str, Any]:
         "segmentation": [[value for point in points for value in point]],
         "iscrowd": 0,
         "cell_id": int(cells.cell_id[row]),
-        **{name: bool(getattr(cells, name)[row]) for name in _FLAGS},
+        **{name: bool(getattr(cells, name)[row]) for name in FLAG_COLUMNS},
     }
     score = float(cells.detection_score[row])
     return annotation if np.isnan(score) else {**annotation, "score": score}
@@ -151,7 +151,7 @@ def _row(annotation: dict[str, Any]) -> dict[str, Any]:
         "area_px": size,
         "detection_score": float(annotation.get("score", np.nan)),
         "cell_id": int(annotation.get("cell_id", 0)),
-        **{name: bool(annotation.get(name, False)) for name in _FLAGS},
+        **{name: bool(annotation.get(name, False)) for name in FLAG_COLUMNS},
     }
 
 
@@ -166,7 +166,7 @@ def _outline(segmentation: Any) -> NDArray[np.float32] | None:  # noqa: ANN401
 
 def _cells(rows: list[dict[str, Any]]) -> Cells:
     """Return the cells of one image."""
-    table = pd.DataFrame(rows, columns=["area_px", "detection_score", "cell_id", *_FLAGS])
+    table = pd.DataFrame(rows, columns=["area_px", "detection_score", "cell_id", *FLAG_COLUMNS])
     boxes = np.array([row["box"] for row in rows], dtype=np.float32).reshape(-1, 4)
     drawn = [row["outline"] for row in rows]
     outlines = [box_outline(box) if own is None else own for own, box in zip(drawn, boxes, strict=True)]

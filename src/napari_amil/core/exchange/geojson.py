@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from napari_amil.core.base.columns import BOX_COLUMNS
 from napari_amil.core.base.errors import AmilError
 from napari_amil.core.base.files import read_json, write_json
 from napari_amil.core.base.types import ANOMALOUS_Q, CELL_COLUMNS, Cells
@@ -20,7 +21,6 @@ ANOMALOUS_CELL = {"name": "Anomalous cell", "color": [213, 94, 0]}
 """Classes that QuPath shows; blue and vermilion are told apart by colour-blind eyes."""
 OWN = "napari_amil"
 """Name of the member of a file that only this program reads."""
-_BOX = ("y0", "x0", "y1", "x1")
 
 
 def write_geojson(
@@ -133,7 +133,7 @@ def read_geojson(path: Path) -> Cells:
         raise AmilError(
             f"'{path}' is not GeoJSON with one polygon per cell ({error}); export it again."
         ) from error
-    columns = pd.DataFrame([row for _, row in found], columns=[*_BOX, *_DEFAULTS], dtype=float)
+    columns = pd.DataFrame([row for _, row in found], columns=[*BOX_COLUMNS, *_DEFAULTS], dtype=float)
     columns = columns.fillna(_DEFAULTS)
     columns["cell_id"] = fill_ids(columns["cell_id"].to_numpy())
     try:
@@ -153,13 +153,13 @@ def _cell(feature: dict[str, Any]) -> tuple[NDArray[np.float32], dict[str, float
         raise ValueError(f"a shape is a {geometry['type']}")
     outline = max((outline_of(part[0]) for part in parts[geometry["type"]]), key=area)
     numbers = _measurements(properties.get("measurements") or {})
-    box = np.array([numbers.get(name, np.nan) for name in _BOX], dtype=np.float32)
+    box = np.array([numbers.get(name, np.nan) for name in BOX_COLUMNS], dtype=np.float32)
     row = {name: numbers[name] for name in _DEFAULTS if name in numbers}
     if not (np.isfinite(box).all() and still_fits(outline, box)):
         box = bounds(outline)
         row["area_px"] = area(outline)
     row.setdefault("area_px", area(outline))
-    return outline, row | dict(zip(_BOX, box.tolist(), strict=True))
+    return outline, row | dict(zip(BOX_COLUMNS, box.tolist(), strict=True))
 
 
 def _measurements(stored: Any) -> dict[str, float]:  # noqa: ANN401

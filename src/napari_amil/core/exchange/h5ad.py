@@ -11,11 +11,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from napari_amil.core.base.columns import BOX_COLUMNS
 from napari_amil.core.base.errors import AmilError
 from napari_amil.core.base.files import regular_file, replacing
 from napari_amil.core.base.optional import optional
 from napari_amil.core.base.types import box_outline
-from napari_amil.core.exchange.project import BOX, Project
+from napari_amil.core.exchange.project import Project
 
 _CARD = "napari_amil"
 
@@ -39,7 +40,7 @@ def write_h5ad(project: Project, path: Path) -> None:
         f"{n}:{bag}/{cell}" for n, (bag, cell) in enumerate(zip(cells["bag"], cells["cell_id"], strict=True))
     ]
     features = [f"z{number}" for number in range(project.embeddings.shape[1])]
-    box = cells[BOX].to_numpy(np.float64)
+    box = cells[BOX_COLUMNS].to_numpy(np.float64)
     data = anndata.AnnData(
         X=np.asarray(project.embeddings, dtype=np.float32),
         obs=_annotated(cells, names),
@@ -71,7 +72,7 @@ def read_h5ad(path: Path) -> Project:
     except (OSError, KeyError, ValueError) as error:
         raise AmilError(f"'{path}' is no h5ad file of this program ({error}); export it again.") from error
     cells = _plain(data.obs)
-    boxes: NDArray[np.float32] = cells[BOX].to_numpy(np.float32)
+    boxes: NDArray[np.float32] = cells[BOX_COLUMNS].to_numpy(np.float32)
     outlines = tuple(box_outline(box) for box in boxes)
     return Project(cells, bags, np.asarray(data.X, dtype=np.float32), outlines, card)
 

@@ -11,17 +11,16 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from napari_amil.core.base.columns import BOX_COLUMNS
 from napari_amil.core.base.errors import AmilError
 from napari_amil.core.base.files import read_json, regular_file, replacing
 from napari_amil.core.base.types import CELL_COLUMNS, Cells
-from napari_amil.core.exchange.columns import table_arrays, table_from_arrays
 from napari_amil.core.exchange.polygons import fill_ids
-from napari_amil.core.exchange.tables import load_table, write_table
+from napari_amil.core.exchange.tables import load_table, table_arrays, table_from_arrays, write_table
 
 FORMAT = "napari-amil project"
 FORMAT_VERSION = 1
 CARD, ARRAYS, CELLS, BAGS = "project.json", "cells.npz", "cells.csv", "bags.csv"
-BOX = ["y0", "x0", "y1", "x1"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,10 +106,10 @@ class Project:
         A cell of several bags has the scores of the first. Ids that are not unique within the image,
         because every bag counts by itself, are replaced by free ones.
         """
-        rows = self.cells[self.cells["image"] == image].drop_duplicates(BOX)
+        rows = self.cells[self.cells["image"] == image].drop_duplicates(BOX_COLUMNS)
         known = {name: rows[name].to_numpy() for name in CELL_COLUMNS if name in rows}
         known["cell_id"] = fill_ids(rows["cell_id"].to_numpy())
-        boxes = rows[BOX].to_numpy(np.float32)
+        boxes = rows[BOX_COLUMNS].to_numpy(np.float32)
         cells = Cells(boxes, tuple(self.outlines[i] for i in rows.index), **known)
         return cells, rows.reset_index(drop=True).assign(cell_id=known["cell_id"])
 

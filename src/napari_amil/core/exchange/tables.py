@@ -1,22 +1,24 @@
-"""Tables of cells and bags as CSV or Parquet, and back with the types of their columns."""
+"""Tables of cells and bags as CSV, Parquet or plain arrays, and back with the types of their columns."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
+from napari_amil.core.base.columns import column_of
 from napari_amil.core.base.errors import AmilError
 from napari_amil.core.base.files import regular_file, replacing
 from napari_amil.core.base.optional import optional
 from napari_amil.core.base.tables import read_table
 
-TEXT_COLUMNS = frozenset(
-    {"image", "bag", "patient", "label", "predicted", "verdict", "status", "cell_type", "source", "reason"}
-)
-"""Columns that stay text even where every value looks like a number."""
-FLAG_COLUMNS = frozenset({"touches_border", "overlaps"})
+_NAMES, _VALUES = "columns", "column/"
+_CODES, _TEXTS = "codes/", "texts/"
+_MISSING = -1
 _FLAGS = {"true": True, "1": True, "1.0": True, "false": False, "0": False, "0.0": False}
 
 
@@ -70,11 +72,9 @@ def _format(path: Path) -> str:
 
 def _typed(column: pd.Series) -> pd.Series:
     """Return a column of text as flags, whole numbers, numbers or the text that it is."""
-    name = str(column.name)
-    if name in TEXT_COLUMNS:
-        return column
-    if name in FLAG_COLUMNS:
-        return _flags(column)
+    kind = column_of(str(column.name)).kind
+    if kind != "number":
+        return column if kind == "text" else _flags(column)
     try:
         return column.astype(np.int64)
     except ValueError:
@@ -92,3 +92,38 @@ def _flags(column: pd.Series) -> pd.Series:
         wrong = column[flags.isna()].iloc[0]
         raise AmilError(f"The column '{column.name}' holds '{wrong}'; write True or False.")
     return flags.astype(bool)
+
+
+def table_arrays(table: pd.DataFrame) -> dict[str, NDArray[Any]]:
+    """Return the columns of a table as arrays that ``numpy.savez`` takes; `table_from_arrays` reads them.
+
+    A column of text becomes numbers of its different texts; a missing text is -1.
+    """
+    arrays: dict[str, NDArray[Any]] = {_NAMES: np.array([str(name) for name in table.columns], dtype=np.str_)}
+    for name in table.columns:
+        column = table[name]
+        if pd.api.types.is_bool_dtype(column) or pd.api.types.is_numeric_dtype(column):
+            arrays[f"{_VALUES}{name}"] = column.to_numpy()
+            continue
+        codes, texts = pd.factorize(column.astype(object), use_na_sentinel=True)
+        arrays[f"{_CODES}{name}"] = codes.astype(np.int32)
+        arrays[f"{_TEXTS}{name}"] = np.array([str(text) for text in texts], dtype=np.str_)
+    return arrays
+
+
+def table_from_arrays(arrays: Mapping[str, NDArray[Any]]) -> pd.DataFrame:
+    """Return the table that `table_arrays` wrote; a missing text is None.
+
+    Raises
+    ------
+    KeyError
+        If there is no such table among the arrays.
+    """
+    columns: dict[str, NDArray[Any]] = {}
+    for name in arrays[_NAMES].tolist():
+        if f"{_CODES}{name}" not in arrays:
+            columns[name] = arrays[f"{_VALUES}{name}"]
+            continue
+        texts = np.array([*arrays[f"{_TEXTS}{name}"].tolist(), None], dtype=object)
+        columns[name] = texts[arrays[f"{_CODES}{name}"]]
+    return pd.DataFrame(columns)

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from napari_amil.core.anomaly.control_sample import ControlSample, balanced_rows
 from napari_amil.core.anomaly.morphology.statistics import ControlMorphology, whole_cells
+from napari_amil.core.base.columns import BOX_COLUMNS
 from napari_amil.core.instances.gather import Gathered
 from napari_amil.core.mil.batch import BagArrays
 from napari_amil.core.mil.instances import Instances, measurements_of
@@ -92,7 +93,7 @@ def nearest_controls(z: NDArray[np.floating], controls: ControlSample, count: in
             "rank": np.tile(np.arange(1, n_found + 1), n_cells),
             "control": chosen,
             "image": np.array(controls.images, dtype=object)[chosen],
-            **dict(zip(("y0", "x0", "y1", "x1"), boxes.T, strict=True)),
+            **dict(zip(BOX_COLUMNS, boxes.T, strict=True)),
             "distance": distance.ravel(),
         }
     )

@@ -11,6 +11,7 @@ import torch
 from matplotlib.figure import Figure
 from sklearn.metrics import confusion_matrix
 
+from napari_amil.core.base.columns import PLACE_COLUMNS, PROBABILITY, column_name, evaluated_scores
 from napari_amil.core.base.errors import BundleError
 from napari_amil.core.base.events import Event, Step, Warned
 from napari_amil.core.evaluation.faithfulness import BagCells, deletion, deletion_metrics, draw_deletions
@@ -22,8 +23,6 @@ from napari_amil.core.evaluation.score_figures import draw_distributions
 from napari_amil.core.instances.extract import Recipe
 from napari_amil.core.pipeline.score import Scored
 
-CELL_SCORES = ("anomaly", "latent_distance", "morph_distance", "attention_x_n", "pool_weight")
-"""Scores that are held against the true cell types."""
 _DELETED = {"anomaly": "Anomaly", "attention": "Attention", "pool_weight": "Weight in the pooling"}
 _ORDERS = _DELETED | {"contribution": "Contribution", "random": "At random"}
 
@@ -73,10 +72,10 @@ def evaluate_scored(scored: Scored, classes: Sequence[str]) -> dict[str, float]:
             f"None of the bags has a label that this bundle knows ({known}); nothing can be evaluated."
         )
     labels = np.array([list(classes).index(label) for label in bags["label"]])
-    probabilities = bags[[f"probability_{name}" for name in classes]].to_numpy()
+    probabilities = bags[[column_name(PROBABILITY, name) for name in classes]].to_numpy()
     metrics = bag_metrics(labels, probabilities, classes)
     if "cell_type" in scored.cells:
-        scores = {name: scored.cells[name].to_numpy() for name in CELL_SCORES}
+        scores = {name: scored.cells[name].to_numpy() for name in evaluated_scores(scored.cells)}
         metrics |= cell_metrics(scored.cells["cell_type"].fillna("").to_numpy(), scores)
     return metrics | _under_the_null(scored)
 
@@ -85,11 +84,12 @@ def draw_evaluation(scored: Scored, classes: Sequence[str]) -> dict[str, Figure]
     """Return the figures by name: confusions, curves of the classes, scores of cells, reliability."""
     bags = scored.bags[scored.bags["label"].isin(list(classes))]
     labels = np.array([list(classes).index(label) for label in bags["label"]])
-    probabilities = bags[[f"probability_{name}" for name in classes]].to_numpy()
+    probabilities = bags[[column_name(PROBABILITY, name) for name in classes]].to_numpy()
     matrix = confusion_matrix(labels, probabilities.argmax(axis=1), labels=range(len(classes)))
     cells = scored.cells.merge(bags[["bag", "label"]], on="bag")
     shown = [name for name in classes if (cells["label"] == name).any()]
-    drawn = [name for name in CELL_SCORES if name != "latent_distance" and cells[name].notna().any()]
+    scores = evaluated_scores(cells)
+    drawn = [name for name in scores if name != "latent_distance" and cells[name].notna().any()]
     called = probabilities.argmax(axis=1) == labels
     null_p = cells.loc[cells["label"] == scored.control, "anomaly_p"].to_numpy(np.float64)
     return {
@@ -130,7 +130,7 @@ def _under_the_null(scored: Scored) -> dict[str, float]:
     A cell counts once in however many bags it is; images are the units where patients share them.
     """
     control = scored.bags.loc[scored.bags["label"] == scored.control, ["bag", "patient"]]
-    cells = scored.cells.merge(control, on="bag").drop_duplicates(["image", "y0", "x0", "y1", "x1"])
+    cells = scored.cells.merge(control, on="bag").drop_duplicates(PLACE_COLUMNS)
     shared = bool((cells.groupby("image")["patient"].nunique() > 1).any())
     units = cells["image" if shared else "patient"].to_numpy()
     found = null_metrics(cells["anomaly_p"].to_numpy(), cells["anomaly_q"].to_numpy(), units)

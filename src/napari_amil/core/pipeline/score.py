@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from napari_amil.core.anomaly.calibration import q_value
 from napari_amil.core.anomaly.novelty import verdict
+from napari_amil.core.base.columns import CONTRIBUTION, column_name
 from napari_amil.core.base.errors import AmilError
 from napari_amil.core.base.events import Event, Failed, Step, Warned
 from napari_amil.core.base.types import ANOMALOUS_Q, Bag, BagScore, Cells, CellScores, Image
@@ -193,7 +194,7 @@ def score_columns(
         "pool_weight": output.pool_weight.cpu().numpy(),
     }
     contribution = output.contribution.cpu().numpy()
-    columns |= {f"contribution_{name}": contribution[:, i] for i, name in enumerate(scorer.classes)}
+    columns |= {column_name(CONTRIBUTION, name): contribution[:, i] for i, name in enumerate(scorer.classes)}
     return pd.DataFrame(columns).astype(np.float64)
 
 

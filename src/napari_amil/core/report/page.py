@@ -11,7 +11,8 @@ from typing import Any
 import jinja2
 import pandas as pd
 
-from napari_amil.core.base.headings import Heading, heading, shown
+from napari_amil.core.base.column import Column, Table
+from napari_amil.core.base.columns import PROBABILITY, column_of, parts, shown
 from napari_amil.core.base.types import ABSTAIN, UNSEEN
 
 _TEMPLATES = jinja2.Environment(
@@ -62,8 +63,8 @@ class Section:
     pictures: Sequence[Picture] = ()
     shares: Mapping[str, float] = field(default_factory=dict)
     table: pd.DataFrame | None = None
-    headings: Mapping[str, Heading] = field(default_factory=dict)
-    """``column -> words`` where the table does not hold what `napari_amil.core.base.headings` says."""
+    rows: Table = "bags"
+    """What the rows of the table are, for the words of its columns."""
     side_by_side: bool = False
     """Two pictures in a row."""
 
@@ -100,10 +101,10 @@ def bar_width(share: float) -> str:
     return f"{100 * min(max(share, 0.0), 1.0):.1f}%"
 
 
-def columns_of(section: Section) -> list[tuple[Heading, bool]]:
-    """Return the words of each column of the table of a section, and whether it holds numbers."""
+def columns_of(section: Section) -> list[tuple[Column, bool]]:
+    """Return each column of the table of a section, and whether it holds numbers."""
     table = section.table if section.table is not None else pd.DataFrame()
-    words = [section.headings.get(str(name)) or heading(str(name)) for name in table]
+    words = [column_of(str(name), section.rows) for name in table]
     return list(zip(words, map(pd.api.types.is_numeric_dtype, table.dtypes), strict=True))
 
 
@@ -135,9 +136,8 @@ def bag_sentences(bag: Mapping[str, Any], classes: Sequence[str], control: str) 
         Its row of the table of bags.
     """
     sentences = [_verdict_sentence(str(bag["verdict"]), control)]
-    probability = {
-        name: float(bag[f"probability_{name}"]) for name in classes if f"probability_{name}" in bag
-    }
+    columns = parts(bag, PROBABILITY)
+    probability = {name: float(bag[columns[name]]) for name in classes if name in columns}
     if probability:
         first, *others = sorted(probability, key=lambda name: -probability[name])
         second = f", then {others[0]} ({percent(probability[others[0]])})" if others else ""

@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 
 from napari_amil.core.anomaly.morphology.words import deviations_in_words
+from napari_amil.core.base.columns import PROBABILITY, drawn_scores, names_in, parts
 from napari_amil.core.base.events import Event
-from napari_amil.core.base.headings import Heading
 from napari_amil.core.base.types import ANOMALOUS_Q, UNSEEN
 from napari_amil.core.evaluation.score_figures import draw_distributions
 from napari_amil.core.exchange.project import Project
@@ -19,44 +19,12 @@ from napari_amil.core.studies.explore import Exploration, cluster_sheet
 from napari_amil.core.studies.pictures import Fields, cell_sheet, distance_caption, most_unusual
 
 _N_CELLS, _N_COHORT_CELLS, _N_FIELDS, _N_LISTED, _N_CLUSTERS = 16, 32, 3, 8, 8
-_SCORES = ("anomaly", "attention_x_n", "morph_distance")
 _BAND = "The grey band holds the middle 90 % of the cells of control samples; each curve has the same area."
 _COLOURS = (
     "From dark blue (as unusual as half of the control cells) to yellow (more unusual than all of them); "
     "grey is not scored."
 )
-_CELL_HEADINGS = {
-    "image": Heading("Image", "The field that the cell lies on."),
-    "cell_id": Heading("Cell", "Its number on the field, as in the window."),
-    "anomaly": Heading("Distance", "How far the cell lies from control cells; it has no unit."),
-    "anomaly_percentile": Heading("Percentile", "Share of control cells that are less unusual, in %."),
-    "anomaly_q": Heading("q", "Of all cells with a q this small, at most this share is a false alarm."),
-    "attention_x_n": Heading("Attention", "How much the network looks at it; 1 is an average cell."),
-    "shape": Heading(
-        "What is unusual", "In brackets how many standard deviations of control cells the measurement is off."
-    ),
-}
-_LISTED = (
-    "bag",
-    "patient",
-    "label",
-    "verdict",
-    "predicted",
-    "n_cells",
-    "anomalous_fraction",
-    "anomaly_p95",
-    "novelty_p",
-)
-_CLUSTER_COLUMNS = (
-    "cluster",
-    "candidate",
-    "n_cells",
-    "n_patients",
-    "in_unseen_bags",
-    "nearest_class",
-    "nearest_distance",
-    "anomaly",
-)
+_CELL_COLUMNS = ("image", "cell_id", "anomaly", "anomaly_percentile", "anomaly_q", "attention_x_n")
 
 
 def sample_page(project: Project, bag: str, fields: Fields) -> Generator[Event, None, Page]:
@@ -72,15 +40,14 @@ def sample_page(project: Project, bag: str, fields: Fields) -> Generator[Event, 
         unusual.append(
             Picture(picture_uri(sheet), "The most unusual first; d is the distance from control cells.")
         )
-    shares = {
-        name: float(row[f"probability_{name}"]) for name in project.classes if f"probability_{name}" in row
-    }
+    columns = parts(row.index, PROBABILITY)
+    shares = {name: float(row[columns[name]]) for name in project.classes if name in columns}
     likely = dict(sorted(shares.items(), key=lambda item: -item[1]))
     drawn = yield from _overlays(own, fields)
     table = _top_table(own.cells.iloc[top[:_N_LISTED]])
     sections = [
         Section("How probable each known class is", shares=likely),
-        Section("The most unusual cells", unusual, table=table, headings=_CELL_HEADINGS),
+        Section("The most unusual cells", unusual, table=table, rows="cells"),
         Section("Where they lie", drawn, side_by_side=len(drawn) > 1),
         Section("How the scores are distributed", _distributions(project, bag)),
     ]
@@ -98,7 +65,7 @@ def _whose(row: pd.Series, bag: str) -> list[str]:
 
 def _top_table(top: pd.DataFrame) -> pd.DataFrame:
     """Return what is known of the most unusual cells, in plain words."""
-    kept = [name for name in _CELL_HEADINGS if name in top]
+    kept = [name for name in _CELL_COLUMNS if name in top]
     words = ["; ".join(deviations_in_words(row.to_dict())) for _, row in top.iterrows()]
     return top[kept].reset_index(drop=True).assign(shape=words)
 
@@ -135,7 +102,7 @@ def _distributions(project: Project, bag: str) -> list[Picture]:
 
 def _drawn(cells: pd.DataFrame, classes: list[str], control: str, caption: str) -> list[Picture]:
     """Return the distributions of the scores in each class; the band is explained where there is one."""
-    scores = [name for name in _SCORES if name in cells and cells[name].notna().any()]
+    scores = [name for name in drawn_scores(cells) if cells[name].notna().any()]
     if not scores:
         return []
     figure = draw_distributions(cells, classes, control, scores)
@@ -166,7 +133,10 @@ def cohort_page(
     scores = _drawn(cells.assign(label=labels), classes, project.control, "The cells of every class.")
     counts = bags.groupby(of_bag.to_numpy())["verdict"].value_counts().unstack(fill_value=0)
     verdicts = counts.rename_axis("label").reset_index()
-    listed = bags[[name for name in _LISTED if name in bags]].sort_values("novelty_p", kind="stable")
+    likely = parts(bags, PROBABILITY).values()
+    listed = bags[[name for name in names_in("bags", bags) if name not in likely]].sort_values(
+        "novelty_p", kind="stable"
+    )
     sections = [Section("Verdicts by label", table=verdicts)]
     if found is not None and len(found.table):
         sections.append((yield from _clusters(project, fields, found)))
@@ -189,7 +159,7 @@ def _clusters(project: Project, fields: Fields, found: Exploration) -> Generator
     """Return the clusters of unusual cells, and the cells in the middle of the largest."""
     noted = {int(value["cluster"]): name for name, value in project.card.get("candidates", {}).items()}
     table = found.table.assign(candidate=[noted.get(int(n), "") for n in found.table["cluster"]])
-    kept = [name for name in _CLUSTER_COLUMNS if name in table and (name != "candidate" or noted)]
+    kept = [name for name in names_in("clusters", table) if name != "candidate" or noted]
     pictures = []
     for cluster in found.clusters.numbers[:_N_CLUSTERS]:
         sheet = yield from cluster_sheet(project, found.clusters, cluster, fields, _N_CELLS)
@@ -197,5 +167,4 @@ def _clusters(project: Project, fields: Fields, found: Exploration) -> Generator
             name = f", named {noted[cluster]}" if cluster in noted else ""
             caption = f"Cluster {cluster}{name}: the cells in its middle first."
             pictures.append(Picture(picture_uri(sheet), caption))
-    words = {"n_cells": Heading("Cells", "Number of cells in it, each once.")}
-    return Section("Unusual cells that look alike", pictures, table=table[kept], headings=words)
+    return Section("Unusual cells that look alike", pictures, table=table[kept], rows="clusters")

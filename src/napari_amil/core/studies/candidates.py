@@ -10,8 +10,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from napari_amil.core.base.columns import BOX_COLUMNS, PLACE_COLUMNS
 from napari_amil.core.base.errors import AmilError
-from napari_amil.core.evaluation.clusters import PLACE, Clusters
+from napari_amil.core.evaluation.clusters import Clusters
 from napari_amil.core.exchange.project import Project, note_in_card
 from napari_amil.core.exchange.tables import load_table, write_table
 
@@ -74,7 +75,7 @@ def name_cluster(project: Project, clusters: Clusters, cluster: int, name: str, 
             "class; empty the labels that you doubt and score again."
         )
     write_table(_cell_list(project, named, labels), path)
-    found = Candidate(name, len(project.cells[named == name].drop_duplicates(PLACE)), n_bags, path)
+    found = Candidate(name, len(project.cells[named == name].drop_duplicates(PLACE_COLUMNS)), n_bags, path)
     noted = dict(project.card.get("candidates", {}))
     noted[name] = {"cluster": int(cluster), "n_cells": found.n_cells, "n_bags": n_bags}
     noted = {known: value for known, value in noted.items() if (named == known).any()}
@@ -117,7 +118,7 @@ def _cell_list(project: Project, named: NDArray[np.object_], labels: pd.Series) 
         "patient": cells["bag"].map(bags["patient"]),
         "label": cells["bag"].map(labels),
         "image": cells["image"].map(_addresses(project)),
-        **{column: cells[column] for column in ("y0", "x0", "y1", "x1", "cell_id")},
+        **{column: cells[column] for column in (*BOX_COLUMNS, "cell_id")},
         "project_image": cells["image"],
         "candidate": named,
     }

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from napari_amil.core.base.columns import BOX_COLUMNS
 from napari_amil.core.base.errors import AmilError
 from napari_amil.core.base.events import Event, Failed, collecting
 from napari_amil.core.base.outputs import failure_table
@@ -21,7 +22,6 @@ from napari_amil.core.base.types import Cohort
 from napari_amil.core.cohort.copies import content_hash
 from napari_amil.core.evaluation.ablation import digest
 from napari_amil.core.evaluation.comparison import Truth
-from napari_amil.core.exchange.project import BOX
 from napari_amil.core.exchange.tables import load_table, write_table
 from napari_amil.core.instances.extract import Recipe, field_instances, measured_instances
 from napari_amil.core.instances.gather import Gathered, Source, gather, without_cut_cells
@@ -60,7 +60,7 @@ class StudyCells:
             for box, kind in zip(bag.cells[image].boxes.tolist(), kinds, strict=True)
         }
         names = np.repeat(self.table["bag"].to_numpy(), self.table["n_cells"].to_numpy())
-        boxes = self.cells[BOX].to_numpy(np.float32).T.tolist()
+        boxes = self.cells[BOX_COLUMNS].to_numpy(np.float32).T.tolist()
         own = [types.get(key, "") for key in zip(names, self.cells["image"], *boxes, strict=True)]
         return replace(self, cells=self.cells.assign(cell_type=np.array(own, dtype=object)))
 
@@ -169,7 +169,7 @@ def _cell_table(gathered: Gathered) -> pd.DataFrame:
     for bag, rows in zip(gathered.cohort, gathered.rows, strict=True):
         ends = np.cumsum([len(cells) for cells in bag.cells.values()])[:-1]
         for (image, cells), own in zip(bag.cells.items(), np.split(rows, ends), strict=True):
-            part = pd.DataFrame(cells.boxes, columns=BOX)
+            part = pd.DataFrame(cells.boxes, columns=BOX_COLUMNS)
             part.insert(0, "image", image)
             part.insert(1, "row", own)
             parts.append(part)

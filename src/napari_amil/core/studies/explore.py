@@ -11,13 +11,13 @@ import pandas as pd
 from matplotlib.figure import Figure
 from PIL import Image as PillowImage
 
+from napari_amil.core.base.columns import PLACE_COLUMNS
 from napari_amil.core.base.errors import AmilError
 from napari_amil.core.base.events import Event, Step
 from napari_amil.core.base.files import replacing
 from napari_amil.core.base.types import ANOMALOUS_Q, Image
 from napari_amil.core.evaluation.clusters import (
     NONE,
-    PLACE,
     Clusters,
     ClusterSettings,
     cell_features,
@@ -89,7 +89,7 @@ def explore_project(
     components = main_components(features, chosen)
     table = cluster_table(project.cells, project.bags, clusters, project.classes, components)
     patients = patient_table(project.cells, project.bags, clusters)
-    placed = project.cells[["bag", "cell_id", *PLACE]].assign(
+    placed = project.cells[["bag", "cell_id", *PLACE_COLUMNS]].assign(
         cluster=clusters.label,
         centre_distance=clusters.distance,
         map_x=clusters.place[:, 0],
@@ -230,7 +230,7 @@ def cluster_sheet(
     project: Project, clusters: Clusters, cluster: int, fields: Fields, most: int = _N_SHOWN
 ) -> Generator[Event, None, Image | None]:
     """Return the cells in the middle of a cluster side by side; None where no field can be read."""
-    own = project.cells[clusters.label == cluster].drop_duplicates(PLACE)
+    own = project.cells[clusters.label == cluster].drop_duplicates(PLACE_COLUMNS)
     middle = own.index[np.argsort(clusters.distance[own.index], kind="stable")][:most].to_numpy()
     title = f"Cluster {cluster}: {len(own)} cells, those in its middle first"
     return (yield from cell_sheet(project, fields, middle, title, distance_caption))

@@ -11,11 +11,12 @@ import pandas as pd
 from numpy.typing import NDArray
 from PIL import Image as PillowImage
 
+from napari_amil.core.base.columns import BOX_COLUMNS, PLACE_COLUMNS
 from napari_amil.core.base.errors import AmilError
 from napari_amil.core.base.events import Event, Failed
 from napari_amil.core.base.types import Image
 from napari_amil.core.evaluation.contact_sheet import contact_sheet, cut
-from napari_amil.core.exchange.project import BOX, Project
+from napari_amil.core.exchange.project import Project
 from napari_amil.core.images.fields import ArrayField, Field, is_large, open_field
 
 _SIDE_PX, _COLUMNS, _FIELD_OF_CELL = 96, 8, 1.5
@@ -88,7 +89,7 @@ def _cut(field: Field, box: NDArray[np.floating], side_px: int) -> Image:
 def most_unusual(cells: pd.DataFrame, most: int) -> NDArray[np.int64]:
     """Return the rows of the most anomalous cells, the most anomalous first, each cell once."""
     scored = cells[cells["anomaly"].notna()].sort_values("anomaly", ascending=False, kind="stable")
-    return np.asarray(scored.drop_duplicates(["image", *BOX]).index[:most], dtype=np.int64)
+    return np.asarray(scored.drop_duplicates(PLACE_COLUMNS).index[:most], dtype=np.int64)
 
 
 def cell_sheet(
@@ -98,7 +99,7 @@ def cell_sheet(
     shown: dict[int, tuple[Image, str]] = {}
     chosen = project.cells.iloc[rows]
     for image, part in chosen.groupby("image", sort=False):
-        boxes = part[BOX].to_numpy(dtype=np.float64)
+        boxes = part[BOX_COLUMNS].to_numpy(dtype=np.float64)
         sides = np.rint(_FIELD_OF_CELL * (boxes[:, 2:] - boxes[:, :2]).max(axis=1)).astype(int)
         squares = yield from fields.cut(str(image), boxes, sides)
         for square, (row, cell) in zip(squares or [], part.iterrows(), strict=False):

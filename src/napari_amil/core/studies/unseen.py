@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image as PillowImage
 
+from napari_amil.core.base.columns import BOX_COLUMNS, PLACE_COLUMNS, drawn_scores, evaluated_scores
 from napari_amil.core.base.errors import CohortError, ImageError
 from napari_amil.core.base.events import Event, Failed, Step
 from napari_amil.core.base.files import replacing
@@ -18,7 +19,6 @@ from napari_amil.core.evaluation.contact_sheet import contact_sheet, cut
 from napari_amil.core.evaluation.figures import save_figure
 from napari_amil.core.evaluation.score_figures import draw_against_control, draw_distributions
 from napari_amil.core.evaluation.unseen import (
-    SCORES,
     UnseenTest,
     cell_areas,
     odd_and_usual,
@@ -126,9 +126,10 @@ def _draw(cells: pd.DataFrame, name: str, source: Source, folder: Path) -> None:
     cohort = source.cohort
     shown = cells.assign(label=cells["label"].where(cells["label"] != name, f"{name} (unseen)"))
     classes = [f"{name} (unseen)" if label == name else label for label in cohort.classes]
-    scores = ["anomaly", "attention_x_n", "morph_distance"]
     of_class = file_name(name)
-    save_figure(draw_distributions(shown, classes, cohort.control, scores), folder / f"scores-{of_class}")
+    save_figure(
+        draw_distributions(shown, classes, cohort.control, drawn_scores(cells)), folder / f"scores-{of_class}"
+    )
     odd, usual = odd_and_usual(cells, name, cohort.control)
     groups = {
         "control bags": usual & (cells["label"] == cohort.control).to_numpy(),
@@ -136,7 +137,7 @@ def _draw(cells: pd.DataFrame, name: str, source: Source, folder: Path) -> None:
         f"{name}, never seen": odd,
     }
     values = {
-        title: {score: cells.loc[rows, score].to_numpy() for score in SCORES}
+        title: {score: cells.loc[rows, score].to_numpy() for score in evaluated_scores(cells)}
         for title, rows in groups.items()
         if rows.any()
     }
@@ -146,7 +147,7 @@ def _draw(cells: pd.DataFrame, name: str, source: Source, folder: Path) -> None:
 def _sheet(cells: pd.DataFrame, source: Source, name: str) -> Generator[Event, None, Image]:
     """Return the most anomalous cells of a class side by side, each once."""
     top = cells.sort_values("anomaly", ascending=False, kind="stable")
-    top = top.drop_duplicates(["image", "y0", "x0", "y1", "x1"]).head(_N_SHOWN)
+    top = top.drop_duplicates(PLACE_COLUMNS).head(_N_SHOWN)
     shown: dict[int, tuple[Image, str]] = {}
     for number, (image, part) in enumerate(top.groupby("image")):
         yield Step("contact sheet", number, top["image"].nunique(), str(image))
@@ -156,7 +157,7 @@ def _sheet(cells: pd.DataFrame, source: Source, name: str) -> Generator[Event, N
             yield Failed(str(image), str(error))
             continue
         for row, cell in part.iterrows():
-            box = cell[["y0", "x0", "y1", "x1"]].to_numpy(dtype=np.float64)
+            box = cell[BOX_COLUMNS].to_numpy(dtype=np.float64)
             crop = cut(field, box, round(1.5 * max(box[2] - box[0], box[3] - box[1])))
             same_size = np.asarray(PillowImage.fromarray(crop).resize((_SIDE_PX, _SIDE_PX)))
             shown[row] = same_size, f"d = {cell['anomaly']:.1f}\n{cell.get('cell_type') or ''}".rstrip()

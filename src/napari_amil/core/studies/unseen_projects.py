@@ -11,13 +11,14 @@ import torch
 from numpy.typing import NDArray
 
 from napari_amil.core.anomaly.morphology.statistics import ControlMorphology
+from napari_amil.core.base.columns import BOX_COLUMNS, PROBABILITY, column_name
 from napari_amil.core.base.errors import AmilError
 from napari_amil.core.base.events import Event, Warned
 from napari_amil.core.base.outputs import environment, file_name
 from napari_amil.core.base.types import box_outline
 from napari_amil.core.evaluation.clusters import ClusterSettings
 from napari_amil.core.evaluation.unseen import UnseenTest
-from napari_amil.core.exchange.project import BOX, Project, write_project
+from napari_amil.core.exchange.project import Project, write_project
 from napari_amil.core.instances.control_cells import morphology_columns
 from napari_amil.core.mil.instances import sizes_of
 from napari_amil.core.mil.model import AmilModel, embed_all
@@ -47,10 +48,10 @@ def unseen_project(plan: Plan, trial: Trial, test: UnseenTest) -> Project:
     cells = pd.concat([cells, shapes.drop(columns="morph_distance")], axis=1)
     said = test.bag_table(trial.settings.verdict)
     said.insert(1, "patient", opened.table["patient"].to_numpy()[bags])
-    likely = said[[f"probability_{name}" for name in test.known]].to_numpy(np.float64)
+    likely = said[[column_name(PROBABILITY, name) for name in test.known]].to_numpy(np.float64)
     said["predicted"] = np.array(test.known)[likely.argmax(axis=1)]
     said["anomaly_p95"] = cells.groupby("bag")["anomaly"].quantile(0.95).reindex(said["bag"]).to_numpy()
-    outlines = tuple(box_outline(box) for box in cells[BOX].to_numpy(np.float32))
+    outlines = tuple(box_outline(box) for box in cells[BOX_COLUMNS].to_numpy(np.float32))
     return Project(
         cells, said, _embeddings(opened, trial, rows, len(test.known)), outlines, _card(plan, trial, test)
     )

@@ -10,7 +10,9 @@ from qtpy.QtCore import QAbstractTableModel, QModelIndex, QObject, QSortFilterPr
 from qtpy.QtGui import QFont
 from qtpy.QtWidgets import QAbstractItemView, QTableView
 
-from napari_amil.core.base.headings import HEADINGS, heading, shown
+from napari_amil.core.base.column import Table
+from napari_amil.core.base.columns import column_of, names_in, shown
+from napari_amil.core.base.types import UNSEEN
 
 GROUPS = {"Every sample": None, "By patient": "patient", "By label": "label", "By verdict": "verdict"}
 """How rows can be put together."""
@@ -23,13 +25,12 @@ def grouped(bags: pd.DataFrame, by: str | None) -> pd.DataFrame:
     """Return one row per bag, or per group of bags with means over them and the sum of their cells."""
     if by is None:
         known = {name for name in bags if (bags[name].notna() & (bags[name] != "")).any()}
-        kept = [name for name in HEADINGS if name in known | {"bag", "verdict"} and name in bags]
-        likely = [name for name in bags if name.startswith("probability_")]
-        return bags[[*kept, *likely]].reset_index(drop=True)
+        kept = [name for name in names_in("bags", bags) if name in known | {"bag", "verdict"}]
+        return bags[kept].reset_index(drop=True)
     named = bags[by].astype(object).where(bags[by].notna() & (bags[by] != ""), "none")
-    parts = bags.assign(novel=bags["verdict"].eq("unlike anything seen")).groupby(named, sort=True)
-    means = [name for name in ("novel", "anomalous_fraction", "anomaly_p95", "novelty_p") if name != by]
-    table = parts[[name for name in means if name == "novel" or name in bags]].mean()
+    parts = bags.assign(novel=bags["verdict"].eq(UNSEEN)).groupby(named, sort=True)
+    scores = [name for name in names_in("bags", bags) if column_of(name, "bags").is_score]
+    table = parts[["novel", *scores]].mean()
     table.insert(0, "n_bags", parts.size())
     table["n_cells"] = parts["n_cells"].sum()
     return table.rename_axis(by).reset_index()
@@ -38,8 +39,9 @@ def grouped(bags: pd.DataFrame, by: str | None) -> pd.DataFrame:
 class BagModel(QAbstractTableModel):
     """A table of bags, groups or clusters for a view; numbers sort as numbers."""
 
-    def __init__(self, parent: QObject | None = None) -> None:
+    def __init__(self, parent: QObject | None = None, rows: Table = "bags") -> None:
         super().__init__(parent)
+        self._rows: Table = rows
         self.table = pd.DataFrame()
         self._marked: frozenset[str] = frozenset()
 
@@ -87,10 +89,10 @@ class BagModel(QAbstractTableModel):
         """Return name or meaning of a column."""
         if orientation != Qt.Orientation.Horizontal or section >= len(self.table.columns):
             return None
-        head, meaning = heading(str(self.table.columns[section]))
+        column = column_of(str(self.table.columns[section]), self._rows)
         if role == Qt.ItemDataRole.DisplayRole:
-            return head
-        return meaning if role == Qt.ItemDataRole.ToolTipRole else None
+            return column.heading
+        return column.meaning if role == Qt.ItemDataRole.ToolTipRole else None
 
 
 class BagFilter(QSortFilterProxyModel):

@@ -9,6 +9,7 @@ from qtpy.QtCore import QTimer, Signal
 from qtpy.QtGui import QColor
 from qtpy.QtWidgets import QVBoxLayout, QWidget
 
+from napari_amil.core.base.columns import BOX_COLUMNS
 from napari_amil.core.base.errors import AmilError
 from napari_amil.plugin.cohorts.project import open_project_of
 from napari_amil.plugin.cohorts.scored_folder import typical_side_px
@@ -16,7 +17,6 @@ from napari_amil.plugin.cohorts.thumbnail_grid import ThumbnailGrid, Tile
 from napari_amil.plugin.cohorts.thumbnails import Crop, Thumbnails
 from napari_amil.plugin.layers.colour_scale import default_scale
 from napari_amil.plugin.layers.crops import field_of_file, window_of
-from napari_amil.plugin.layers.rows import BOX_COLUMNS
 from napari_amil.plugin.layers.score_words import describe
 from napari_amil.plugin.layers.selection import keys_of_rows, selection_of
 from napari_amil.plugin.window.follow import hear
@@ -83,7 +83,7 @@ class CellStrip(QWidget):
             file = project.image_file(str(cell["image"]))
         except AmilError:
             return Tile(None, text, colour, "no image")
-        box = cell[list(BOX_COLUMNS)].to_numpy(float)
+        box = cell[BOX_COLUMNS].to_numpy(float)
         crop = Crop(field_of_file(*file), window_of(box, self._typical_px))
         picture = self.thumbnails.get(crop)
         if picture is None and self.thumbnails.is_lost(crop):

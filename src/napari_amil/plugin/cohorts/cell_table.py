@@ -12,6 +12,7 @@ import pandas as pd
 from napari.layers import Image
 from numpy.typing import NDArray
 
+from napari_amil.core.base.columns import BOX_COLUMNS, menu_names
 from napari_amil.plugin.cohorts.scored_folder import (
     ScoredFolder,
     file_of,
@@ -19,10 +20,9 @@ from napari_amil.plugin.cohorts.scored_folder import (
     typical_side_px,
 )
 from napari_amil.plugin.cohorts.thumbnails import Crop
-from napari_amil.plugin.layers.colour_scale import score_columns
 from napari_amil.plugin.layers.crops import Field, field_of_file, field_of_layer, window_of
 from napari_amil.plugin.layers.layers import cell_layers
-from napari_amil.plugin.layers.rows import BOX_COLUMNS, record_of
+from napari_amil.plugin.layers.rows import record_of
 from napari_amil.plugin.layers.selection import CellKey, KeyRows
 
 GROUPS = ("status", "label", "predicted")
@@ -57,7 +57,7 @@ class CellTable:
         self._images = self.table["image"].to_numpy(object) if len(self.table) else np.zeros(0, object)
         self._bags = self.table["bag"].to_numpy(object) if "bag" in self.table else None
         self._rows: KeyRows | None = None
-        self.scores = [name for name in score_columns(self.table) if self.table[name].notna().any()]
+        self.scores = [name for name in menu_names(self.table) if self.table[name].notna().any()]
         """Columns of numbers that some cell has, the most telling first."""
         self.kinds = {name: _kinds(self.table[name]) for name in GROUPS if name in self.table}
         """The different words in the columns that group cells."""

@@ -18,6 +18,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_amil.core.base.columns import PLACE_COLUMNS
 from napari_amil.core.base.errors import AmilError
 from napari_amil.plugin.cohorts.bag_table import BagFilter, BagModel, fit_height, row_view
 from napari_amil.plugin.cohorts.cell_strip import CellStrip
@@ -93,7 +94,7 @@ class ClusterPage(QWidget):
             "Find clusters", "Look for groups of unusual cells that look alike, in the background."
         )
         self.said, self.detail = wrapped(), wrapped()
-        self.model, self.rows = BagModel(self), BagFilter(self)
+        self.model, self.rows = BagModel(self, "clusters"), BagFilter(self)
         self.rows.setSourceModel(self.model)
         tip = "Click a cluster, or press Enter: its cells are chosen in every view, its middle is shown."
         self.view = row_view(self.rows, "Clusters", tip)
@@ -168,7 +169,7 @@ class ClusterPage(QWidget):
         if self._clusters is None or project is None:
             return
         rows = self._clusters.rows(cluster)
-        once = project.cells.iloc[rows].drop_duplicates(["image", "y0", "x0", "y1", "x1"]).index.to_numpy()
+        once = project.cells.iloc[rows].drop_duplicates(PLACE_COLUMNS).index.to_numpy()
         self.cells.show_rows(np.asarray(once, dtype=np.int64))
         self.detail.setText(self._clusters.patients_in_words(cluster))
         self.detail.setToolTip(self._clusters.patients_in_words(cluster, len(self._clusters.patients)))

@@ -9,21 +9,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from napari_amil.core.base.columns import names_in
 from napari_amil.core.exchange.project import Project
 
 EXPLORATION = "exploration"
 """Folder in that of a project that holds what the worker has found."""
 _KEY = ["bag", "image", "cell_id"]
-_SHOWN = (
-    "cluster",
-    "candidate",
-    "n_cells",
-    "n_patients",
-    "nearest_class",
-    "nearest_distance",
-    "anomaly",
-    "in_unseen_bags",
-)
 _PATIENTS_SAID = 3
 
 
@@ -55,7 +46,7 @@ class FoundClusters:
         """Return the table with the names that clusters were given."""
         names = {cluster: name for name, cluster in named.items()}
         table = self.table.assign(candidate=[names.get(number, "") for number in self.table["cluster"]])
-        kept = [name for name in _SHOWN if name in table and (name != "candidate" or names)]
+        kept = [name for name in names_in("clusters", table) if name != "candidate" or names]
         return table[kept]
 
     def patients_in_words(self, cluster: int, most: int = _PATIENTS_SAID) -> str:

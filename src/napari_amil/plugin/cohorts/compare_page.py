@@ -10,6 +10,7 @@ from napari.components import ViewerModel
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QComboBox, QFormLayout, QVBoxLayout, QWidget
 
+from napari_amil.core.base.columns import column_of
 from napari_amil.plugin.cohorts.bag_table import BagFilter, BagModel, fit_height, row_view
 from napari_amil.plugin.cohorts.project import open_project_of
 from napari_amil.plugin.window.job import JobBar
@@ -18,10 +19,9 @@ from napari_amil.plugin.window.theme import PAGE_MARGINS, wrapped
 from napari_amil.plugin.window.work import Worker
 
 _OF_TABLE = "a table of mine"
-_KNOWN = {"label": "Label", "verdict": "Verdict", "predicted": "Most like"}
+_KNOWN = ("label", "verdict", "predicted")
 _MOST_GROUPS, _MOST_ROWS = 40, 10
 _SHOWN = ("statistic", "cliffs_delta", "p", "mean_first", "mean_second", "n_first", "n_second")
-_WORDS = {"anomalous_fraction": "share of unusual cells", "anomaly": "distance from control"}
 
 
 class ComparePage(QWidget):
@@ -40,7 +40,7 @@ class ComparePage(QWidget):
             "Compare", "One number of each patient counts; patients are dealt to groups at random."
         )
         self.said = wrapped()
-        self.model, self.rows = BagModel(self), BagFilter(self)
+        self.model, self.rows = BagModel(self, "comparison"), BagFilter(self)
         self.rows.setSourceModel(self.model)
         self.view = row_view(self.rows, "Comparison", "Hover over a head for its meaning.")
         self._form = QFormLayout()
@@ -93,7 +93,7 @@ class ComparePage(QWidget):
         self.said.setText(
             f"{table['first'].iloc[0]} and {table['second'].iloc[0]}; {how}. For research only."
         )
-        names = table["statistic"].map(lambda name: _WORDS.get(name, str(name).replace("_", " ")))
+        names = table["statistic"].map(lambda name: column_of(str(name)).title)
         self.model.show(table.assign(statistic=names)[list(_SHOWN)])
         self.view.sortByColumn(-1, Qt.SortOrder.AscendingOrder)
         self.view.resizeColumnsToContents()
@@ -108,9 +108,9 @@ class ComparePage(QWidget):
             return
         self.by.blockSignals(True)
         self.by.clear()
-        for name, title in _KNOWN.items():
+        for name in _KNOWN:
             if name in project.bags and 2 <= len(set(project.bags[name].dropna()) - {""}) <= _MOST_GROUPS:
-                self.by.addItem(title, name)
+                self.by.addItem(column_of(name, "bags").heading, name)
         self.by.addItem(_OF_TABLE, "")
         self.by.blockSignals(False)
         self._on_by_changed()

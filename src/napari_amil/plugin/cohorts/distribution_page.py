@@ -14,12 +14,11 @@ from napari.components import ViewerModel
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QComboBox, QFileDialog, QFormLayout, QPushButton, QScrollArea, QVBoxLayout, QWidget
 
+from napari_amil.core.base.columns import column_of, menu_names
 from napari_amil.core.base.errors import AmilError
 from napari_amil.core.base.files import replacing
 from napari_amil.plugin.cohorts.distributions import Distributions, Look, draw
 from napari_amil.plugin.cohorts.project import open_project_of
-from napari_amil.plugin.layers.colour_scale import score_columns
-from napari_amil.plugin.layers.score_words import title
 from napari_amil.plugin.layers.selection import keys_of_rows, selection_of
 from napari_amil.plugin.window.follow import hear
 from napari_amil.plugin.window.theme import PAGE_MARGINS, palette, wrapped
@@ -86,7 +85,7 @@ class DistributionPage(QWidget):
             return
         self._cells = opened.cells
         for combo, items in (
-            (self.score, {title(name): name for name in score_columns(opened.project.cells)}),
+            (self.score, {column_of(name).title: name for name in menu_names(opened.project.cells)}),
             (self.by, {text: name for text, name in _GROUPS.items() if name in self._cells}),
         ):
             before = combo.currentData()
@@ -118,7 +117,7 @@ class DistributionPage(QWidget):
         colours = palette(self._viewer.theme)
         curve = _ON_DARK if colours.back.lightness() < _MIDDLE else _PAPER.curve
         look = Look(colours.text.name(), colours.back.name(), curve)
-        self._axes = draw(self.shown, title(str(name)), self.figure, look)
+        self._axes = draw(self.shown, column_of(str(name)).title, self.figure, look)
         self.said.setText(
             _BAND.format(project.control) if self.shown.band else "No control sample is labelled."
         )
@@ -150,7 +149,7 @@ class DistributionPage(QWidget):
             return
         figure = Figure(figsize=(6.4, 1 + 0.6 * len(self.shown.names)), layout="constrained")
         FigureCanvasAgg(figure)
-        draw(self.shown, title(str(self.score.currentData())), figure, _PAPER)
+        draw(self.shown, column_of(str(self.score.currentData())).title, figure, _PAPER)
         kind = Path(path).suffix.lstrip(".").lower() or "png"
         try:
             with replacing(Path(path)) as partial:

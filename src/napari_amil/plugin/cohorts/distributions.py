@@ -11,11 +11,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from napari_amil.core.base.columns import column_of
+
 BAND = (5, 95)
 """Percentiles of the cells of control samples between which the band lies."""
 N_BINS = 40
 _BAND_COLOUR = "#7F7F7F"
-_LOGARITHMIC = frozenset({"attention_x_n"})
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,7 @@ class Distributions:
         x = values.to_numpy(np.float64)
         known = x[np.isfinite(x)]
         low, high = np.percentile(known, [0.5, 99.5]) if len(known) else (0.0, 1.0)
-        logarithmic = values.name in _LOGARITHMIC and 0 < 10 * low < high
+        logarithmic = column_of(str(values.name)).logarithmic and 0 < 10 * low < high
         high = max(high, low + 1e-3)
         spread = np.geomspace if logarithmic else np.linspace
         bins = np.asarray(spread(low, high, N_BINS + 1), dtype=np.float64)

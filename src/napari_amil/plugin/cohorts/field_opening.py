@@ -10,6 +10,7 @@ from napari.components import ViewerModel
 from napari.layers import Image, Layer, Shapes
 from numpy.typing import NDArray
 
+from napari_amil.core.base.columns import BOX_COLUMNS
 from napari_amil.core.base.errors import AmilError
 from napari_amil.core.base.types import Cells
 from napari_amil.core.detection.select import Candidates
@@ -18,7 +19,7 @@ from napari_amil.plugin.layers.colour_scale import ColourScale
 from napari_amil.plugin.layers.companions import companions_of
 from napari_amil.plugin.layers.crops import UNREADABLE, field_of_file
 from napari_amil.plugin.layers.layers import cell_layers, make_layer, set_scores, show_scale
-from napari_amil.plugin.layers.rows import BOX_COLUMNS, DOTTED, CellRecord, record_of
+from napari_amil.plugin.layers.rows import DOTTED, CellRecord, record_of
 from napari_amil.plugin.layers.selection import BAG, CellKey, rows_of
 
 _SAME_BOX_PX = 2.0
@@ -28,7 +29,7 @@ def find_same_cell(viewer: ViewerModel, key: CellKey, box: np.ndarray) -> tuple[
     """Return layer and row of an open cell with this key that also lies at ``box`` (y0, x0, y1, x1)."""
     for layer in cell_layers(viewer.layers):
         for row in rows_of(layer, [key]):
-            here = layer.features.iloc[row][list(BOX_COLUMNS)].to_numpy(float)
+            here = layer.features.iloc[row][BOX_COLUMNS].to_numpy(float)
             if np.abs(here - box).max() <= _SAME_BOX_PX:
                 return layer, row
     return None

@@ -1,4 +1,4 @@
-"""By which score a gallery is sorted, from which end, and how a value is written below a thumbnail."""
+"""By which score a gallery is sorted, from which end."""
 
 from __future__ import annotations
 
@@ -7,15 +7,13 @@ from numpy.typing import NDArray
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QComboBox, QHBoxLayout, QLabel, QToolButton, QWidget
 
+from napari_amil.core.base.columns import column_of
 from napari_amil.plugin.colour.scales import ColourScales
 from napari_amil.plugin.layers.colour_scale import ColourScale, default_scale
-from napari_amil.plugin.layers.score_words import meaning, title
 from napari_amil.plugin.window.remembered import remember, remembered
 
 _DIRECTIONS = {True: ("highest first", Qt.ArrowType.DownArrow), False: ("lowest first", Qt.ArrowType.UpArrow)}
 _COLUMN, _FALLING = "gallery/column", "gallery/highest_first"
-_SMALL_IS_UNUSUAL = {"anomaly_p", "anomaly_q"}
-_PERCENT = {"anomaly_percentile", "anomaly_percentile_se"}
 
 
 class GalleryOrder(QWidget):
@@ -62,8 +60,10 @@ class GalleryOrder(QWidget):
             return
         self.column.clear()
         for name in names:
-            self.column.addItem(title(name), name)
-            self.column.setItemData(self.column.count() - 1, meaning(name), Qt.ItemDataRole.ToolTipRole)
+            self.column.addItem(column_of(name).title, name)
+            self.column.setItemData(
+                self.column.count() - 1, column_of(name).meaning, Qt.ItemDataRole.ToolTipRole
+            )
         self.column.setCurrentIndex(max(self.column.findData(self._wanted), 0))
 
     def scale(self, scales: ColourScales, values: NDArray[np.float64]) -> ColourScale | None:
@@ -74,7 +74,7 @@ class GalleryOrder(QWidget):
         return scales.setdefault(column, default_scale(column, values))
 
     def _on_chosen(self, _: int) -> None:
-        self.column.setToolTip(meaning(self.value()[0]))
+        self.column.setToolTip(column_of(self.value()[0]).meaning)
         self._wanted = self.value()[0]
         remember(_COLUMN, self._wanted)
         self.valueChanged.emit()
@@ -96,20 +96,5 @@ def sorting(
 ) -> NDArray[np.intp]:
     """Return the order of ``values``: equal ones by their anomaly, and what has no value last."""
     sign = -1.0 if highest_first else 1.0
-    second = -sign if column in _SMALL_IS_UNUSUAL else sign
+    second = -sign if column_of(column).unusual == "low" else sign
     return np.lexsort((second * anomaly, sign * values))
-
-
-def caption(column: str, value: float) -> str:
-    """Return a value as it stands below a thumbnail.
-
-    >>> caption("anomaly_percentile", 99.24)
-    '99.2 %'
-    """
-    if not np.isfinite(value):
-        return "no value"
-    if column in _PERCENT:
-        return f"{value:.1f} %"
-    if column == "area_px":
-        return f"{value:,.0f} px²"
-    return f"{value:+.3f}" if column.startswith("contribution_") else f"{value:.3g}"

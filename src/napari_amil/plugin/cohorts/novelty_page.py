@@ -7,6 +7,7 @@ from napari.components import ViewerModel
 from qtpy.QtCore import QModelIndex, Qt, Signal
 from qtpy.QtWidgets import QLabel, QVBoxLayout, QWidget
 
+from napari_amil.core.base.columns import PLACE_COLUMNS
 from napari_amil.core.base.errors import AmilError
 from napari_amil.plugin.cohorts.bag_table import BagFilter, BagModel, row_view
 from napari_amil.plugin.cohorts.cell_strip import CellStrip
@@ -16,7 +17,6 @@ from napari_amil.plugin.window.theme import PAGE_MARGINS, sized
 
 _MOST_CELLS = 500
 _COLUMNS = ("bag", "novelty_p", "verdict", "anomalous_fraction", "patient", "label", "n_cells")
-_BOX = ["image", "y0", "x0", "y1", "x1"]
 
 
 class NoveltyPage(QWidget):
@@ -61,7 +61,7 @@ class NoveltyPage(QWidget):
         assert self._state.project is not None
         cells = self._state.project.cells
         own = cells[cells["anomaly"].notna() & ((cells["bag"] == bag) | (bag is None))]
-        order = own.sort_values("anomaly", ascending=False, kind="stable").drop_duplicates(_BOX)
+        order = own.sort_values("anomaly", ascending=False, kind="stable").drop_duplicates(PLACE_COLUMNS)
         rows = order.index.to_numpy(np.int64)[:_MOST_CELLS]
         self.head.setText(
             "The most unusual cells of all" if bag is None else f"The most unusual cells of {bag}"

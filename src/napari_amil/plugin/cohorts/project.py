@@ -18,14 +18,15 @@ from PIL import Image as PillowImage
 from PIL import UnidentifiedImageError
 from qtpy.QtCore import QCoreApplication, QObject, Signal
 
+from napari_amil.core.base.columns import menu_names, score_names
 from napari_amil.core.base.errors import AmilError
 from napari_amil.core.base.types import Cells
 from napari_amil.core.detection.select import Candidates
 from napari_amil.core.exchange.project import Project, read_project
 from napari_amil.plugin.colour.map_colours import with_kinds
-from napari_amil.plugin.layers.colour_scale import CellStyle, ColourScale, default_scale, score_columns
+from napari_amil.plugin.layers.colour_scale import CellStyle, ColourScale, default_scale
 from napari_amil.plugin.layers.layers import make_layer, set_scores, show_scale
-from napari_amil.plugin.layers.rows import CellRecord, record_of, score_names
+from napari_amil.plugin.layers.rows import CellRecord, record_of
 from napari_amil.plugin.layers.selection import BAG, CellKey, KeyRows, find_cell, fly_to, selection_of
 from napari_amil.plugin.window.background import Background
 from napari_amil.plugin.window.per_viewer import PerViewer
@@ -148,7 +149,7 @@ class OpenProject(QObject):
         layer = make_layer(cells, record, background)
         layer.metadata[BAG] = bag
         set_scores(layer, table[["cell_id", *score_names(table)]])
-        names = [name for name in score_columns(table) if table[name].notna().any()]
+        names = [name for name in menu_names(table) if table[name].notna().any()]
         if names:
             values = self.project.cells[names[0]].to_numpy(np.float64)
             show_scale(layer, _scale(default_scale(names[0], values), cells))

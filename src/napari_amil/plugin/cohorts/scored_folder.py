@@ -13,11 +13,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from napari_amil.core.base.columns import BOX_COLUMNS, PROBABILITY, parts
 from napari_amil.core.base.errors import AmilError
 from napari_amil.core.base.files import read_json
 from napari_amil.core.exchange.project import BAGS, CARD, CELLS, Project, read_project
 
-_NEEDED = ("image", "cell_id", "y0", "x0", "y1", "x1")
+_NEEDED = ("image", "cell_id", *BOX_COLUMNS)
 _OF_BAG = ("label", "predicted", "verdict")
 _PAGE = re.compile(r"(?P<file>.+\.tiff?)#(?P<page>[1-9]\d*)", re.IGNORECASE)
 _LEVELS_UP = 3
@@ -62,10 +63,9 @@ class ScoredFolder:
         if known.empty or "predicted" not in known or set(self._images_of(bag)) != {image}:
             return None
         row = known.iloc[0].to_dict()
-        stem = "probability_"
-        said = {name: value for name, value in row.items() if not name.startswith(stem) and name != "bag"}
-        chances = {name.removeprefix(stem): value for name, value in row.items() if name.startswith(stem)}
-        return {**said, "probability": chances}
+        columns = parts(row, PROBABILITY)
+        others = {name: row[name] for name in row if name not in {"bag", *columns.values()}}
+        return {**others, "probability": {name: row[column] for name, column in columns.items()}}
 
     def _images_of(self, bag: str) -> list[str]:
         return list(self.cells.loc[self.cells["bag"] == bag, "image"].unique())

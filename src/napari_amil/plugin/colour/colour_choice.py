@@ -19,6 +19,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_amil.core.base.columns import column_of
 from napari_amil.core.base.types import ANOMALOUS_Q
 from napari_amil.plugin.colour.legend import ColourBar, Marks
 from napari_amil.plugin.colour.scales import scales_of
@@ -34,14 +35,12 @@ from napari_amil.plugin.layers.colour_scale import (
 from napari_amil.plugin.layers.evidence import evidence_of
 from napari_amil.plugin.layers.layers import cell_layers, show_scale
 from napari_amil.plugin.layers.rows import record_of
-from napari_amil.plugin.layers.score_words import meaning, title
 from napari_amil.plugin.window.forms import Folded
 from napari_amil.plugin.window.remembered import remember, remembered
 
 _LEVELS = (50.0, 95.0, 99.0)
 _COLUMN = "colour/column"
 _MAPS = {False: "colour/map", True: "colour/diverging_map"}
-_OWN_LEVELS = ("anomaly_percentile", "anomaly_p", "anomaly_q", "detection_score")
 
 
 class ColourChoice(QWidget):
@@ -109,8 +108,8 @@ class ColourChoice(QWidget):
         table = self._layer.features
         self.column.clear()
         for column in known_score_columns(table):
-            self.column.addItem(title(column), column)
-            self.column.setItemData(self.column.count() - 1, meaning(column), 3)
+            self.column.addItem(column_of(column).title, column)
+            self.column.setItemData(self.column.count() - 1, column_of(column).meaning, 3)
         self.column.setCurrentIndex(max(self.column.findData(chosen), 0))
         self._on_column_chosen()
 
@@ -140,7 +139,7 @@ class ColourChoice(QWidget):
         column = self.column.currentData()
         if column is None:
             return
-        self.column.setToolTip(meaning(column))
+        self.column.setToolTip(column_of(column).meaning)
         self._scales.setdefault(column, _with_own_map(default_scale(column, self._values())))
         self._show(self._scales[column])
 
@@ -211,7 +210,7 @@ def marks_of(layer: Shapes, column: str) -> Marks:
     of = "these cells"
     if column == "anomaly" and evidence is not None:
         levels, of = tuple(evidence.control_levels), "control cells"
-    elif column not in _OWN_LEVELS and len(known):
+    elif not column_of(column).is_probability and len(known):
         levels = tuple((level, float(np.percentile(known, level))) for level in _LEVELS)
     if column == "anomaly_q":
         return Marks(levels, of, ANOMALOUS_Q if (known < ANOMALOUS_Q).any() else None, is_above=False)

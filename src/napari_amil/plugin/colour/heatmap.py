@@ -9,9 +9,10 @@ from napari.utils.transforms import Affine
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
+from napari_amil.core.base.columns import BOX_COLUMNS
 from napari_amil.plugin.layers.colour_scale import ColourScale, map_colours
 from napari_amil.plugin.layers.layers import image_transform, need_record
-from napari_amil.plugin.layers.rows import BOX_COLUMNS, PIXEL_EDGE, CellRecord, layer_name
+from napari_amil.plugin.layers.rows import PIXEL_EDGE, CellRecord, layer_name
 
 DEFAULT_REACH = 1.0
 """Standard deviation of the kernel in cell diameters."""
@@ -101,7 +102,7 @@ def _pixels(layer: Shapes, record: CellRecord) -> NDArray[np.float32]:
     step = _step(record)
     shape = tuple(int(np.ceil(side / step)) for side in record.image_shape)
     table = layer.features.iloc[: layer.nshapes]
-    boxes = table[list(BOX_COLUMNS)].to_numpy(float)
+    boxes = table[BOX_COLUMNS].to_numpy(float)
     centres = (boxes[:, :2] + boxes[:, 2:]) / 2 / step
     column = record.scale.column if record.scale is not None else ""
     values = table[column].to_numpy(float) if column in table else np.full(len(table), np.nan)

@@ -8,10 +8,11 @@ from napari.components import ViewerModel
 from napari.layers import Layer, Points, Shapes
 from numpy.typing import NDArray
 
+from napari_amil.core.base.columns import BOX_COLUMNS
 from napari_amil.plugin.layers.colour_scale import UNSCORED_RGBA
 from napari_amil.plugin.layers.companions import lie_on
 from napari_amil.plugin.layers.layers import edge_width, image_transform, need_record
-from napari_amil.plugin.layers.rows import BOX_COLUMNS, PIXEL_EDGE, layer_name
+from napari_amil.plugin.layers.rows import PIXEL_EDGE, layer_name
 
 MANY = 3000
 """More cells in view than this are shown as dots."""
@@ -37,7 +38,7 @@ def n_in_view(viewer: ViewerModel, layer: Shapes) -> int:
 
 def middles_of(layer: Shapes) -> NDArray[np.float64]:
     """Return the centres ``(n_cells, 2)`` of the boxes in data coordinates of the layer."""
-    boxes = layer.features[list(BOX_COLUMNS)].to_numpy(float)[: layer.nshapes]
+    boxes = layer.features[BOX_COLUMNS].to_numpy(float)[: layer.nshapes]
     return np.asarray((boxes[:, :2] + boxes[:, 2:]) / 2 - PIXEL_EDGE)
 
 
@@ -122,7 +123,7 @@ def row_under(layer: Shapes, position: tuple[float, ...]) -> int | None:
     place = need_record(layer).place
     if any(round(here) != there for here, there in zip(point[:-2], place, strict=True)):
         return None
-    boxes = layer.features[list(BOX_COLUMNS)].to_numpy(float)[: layer.nshapes] - PIXEL_EDGE
+    boxes = layer.features[BOX_COLUMNS].to_numpy(float)[: layer.nshapes] - PIXEL_EDGE
     holds = ((point[-2:] >= boxes[:, :2]) & (point[-2:] <= boxes[:, 2:])).all(axis=1)
     if not holds.any():
         return None
@@ -137,7 +138,7 @@ def _with_place(layer: Shapes, points: NDArray[np.float64]) -> NDArray[np.float6
 
 
 def _sizes(layer: Shapes) -> NDArray[np.float64]:
-    boxes = layer.features[list(BOX_COLUMNS)].to_numpy(float)[: layer.nshapes]
+    boxes = layer.features[BOX_COLUMNS].to_numpy(float)[: layer.nshapes]
     return np.asarray(_DOT * (boxes[:, 2:] - boxes[:, :2]).mean(axis=1)) if len(boxes) else np.ones(1)
 
 

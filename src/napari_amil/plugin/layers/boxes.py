@@ -6,10 +6,11 @@ import numpy as np
 from napari.layers import Layer, Shapes, Vectors
 from numpy.typing import NDArray
 
+from napari_amil.core.base.columns import BOX_COLUMNS
 from napari_amil.plugin.layers.colour_scale import UNSCORED_RGBA
 from napari_amil.plugin.layers.companions import lie_on
 from napari_amil.plugin.layers.layers import edge_width, image_transform, need_record
-from napari_amil.plugin.layers.rows import BOX_COLUMNS, PIXEL_EDGE, layer_name
+from napari_amil.plugin.layers.rows import PIXEL_EDGE, layer_name
 
 _SIDES = 4
 
@@ -41,7 +42,7 @@ def update_boxes(layer: Shapes, companion: Layer) -> None:
 
 def box_vectors(layer: Shapes) -> NDArray[np.float64]:
     """Return the sides ``(4 * n_cells, 2, ndim)`` of all boxes: where each begins, and its direction."""
-    boxes = layer.features[list(BOX_COLUMNS)].to_numpy(float)[: layer.nshapes] - PIXEL_EDGE
+    boxes = layer.features[BOX_COLUMNS].to_numpy(float)[: layer.nshapes] - PIXEL_EDGE
     y0, x0, y1, x1 = boxes.T
     corners = np.stack([y0, x0, y0, x1, y1, x1, y1, x0], axis=1).reshape(-1, _SIDES, 2)
     sides = np.roll(corners, -1, axis=1) - corners

@@ -9,6 +9,8 @@ import pandas as pd
 from napari.utils.colormaps import Colormap, ensure_colormap
 from numpy.typing import NDArray
 
+from napari_amil.core.base.columns import column_of, menu_names
+
 UNSCORED_RGBA = (0.32, 0.32, 0.32, 1.0)
 """Colour of the outline of a cell that has no score: a grey that shows on a bright and on a dim field."""
 FILL_ALPHA = (0.0, 0.35)
@@ -24,8 +26,6 @@ DIVERGING_MAPS = ("coolwarm", "PiYG")
 
 _LOWEST_SHADE = 0.08
 """The dark end of a map is hard to tell from black stain and a black canvas; it is left out."""
-_UNSIGNED = {"anomaly_percentile": (50.0, 100.0), "anomaly_p": (0.0, 1.0), "anomaly_q": (0.0, 1.0)}
-_RELATIVE_HIGH = {"attention_x_n": 3.0}
 
 
 @dataclass(frozen=True)
@@ -122,7 +122,7 @@ def map_colours(name: str, place: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def is_signed(column: str) -> bool:
     """Tell whether the score has a sign, and therefore a diverging map around zero."""
-    return column.startswith("contribution_") or column.endswith("_z")
+    return column_of(column).diverging
 
 
 def default_scale(column: str, values: NDArray[np.float64]) -> ColourScale:
@@ -133,10 +133,9 @@ def default_scale(column: str, values: NDArray[np.float64]) -> ColourScale:
     first scored image sets the ends (2nd to 98th percentile, rounded outwards), and they stay until the
     user changes them, so that one colour means one value in every image.
     """
-    if column in _UNSIGNED:
-        return ColourScale(column, *_UNSIGNED[column], SEQUENTIAL_MAPS[0])
-    if column in _RELATIVE_HIGH:
-        return ColourScale(column, 0.0, _RELATIVE_HIGH[column], SEQUENTIAL_MAPS[0])
+    ends = column_of(column).ends
+    if ends is not None:
+        return ColourScale(column, *ends, SEQUENTIAL_MAPS[0])
     known = np.asarray(values, float)
     known = known[np.isfinite(known)]
     if is_signed(column):
@@ -158,25 +157,8 @@ def _round_up(value: float) -> float:
     )
 
 
-def score_columns(table: pd.DataFrame) -> list[str]:
-    """Return the columns of ``table`` that cells can be coloured by, the most telling first."""
-    first = [
-        "anomaly_percentile",
-        "anomaly",
-        "attention_x_n",
-        "anomaly_q",
-        "anomaly_p",
-        "attention",
-        "pool_weight",
-        "latent_distance",
-    ]
-    named = [name for name in first if name in table]
-    named += [name for name in table if name.startswith(("contribution_", "morph_"))]
-    return [*named, *(name for name in ("detection_score", "area_px") if name in table)]
-
-
 def known_score_columns(table: pd.DataFrame) -> list[str]:
-    """Return those of `score_columns` that at least one cell has a value of."""
-    names = score_columns(table)
+    """Return the columns that cells can be coloured by and at least one has a value of."""
+    names = menu_names(table)
     known = table[names].notna().to_numpy().any(axis=0)
     return [name for name, is_known in zip(names, known, strict=True) if is_known]

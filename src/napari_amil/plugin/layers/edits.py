@@ -9,9 +9,10 @@ import pandas as pd
 from napari.layers import Shapes
 from numpy.typing import NDArray
 
+from napari_amil.core.base.columns import score_names
 from napari_amil.core.base.types import ANOMALOUS_Q
 from napari_amil.plugin.layers.layers import need_record, with_scores
-from napari_amil.plugin.layers.rows import CELL_TYPE, CellRecord, complete, score_names, write_features
+from napari_amil.plugin.layers.rows import CELL_TYPE, CellRecord, complete, write_features
 
 UNSURE = {
     "found": "whether it is a cell",

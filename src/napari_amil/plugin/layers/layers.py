@@ -10,6 +10,7 @@ import pandas as pd
 from napari.layers import Image, Shapes
 from numpy.typing import NDArray
 
+from napari_amil.core.base.columns import score_names
 from napari_amil.core.base.types import Cells
 from napari_amil.plugin.layers.colour_scale import UNSCORED_RGBA, ColourScale
 from napari_amil.plugin.layers.journal import keep
@@ -23,7 +24,6 @@ from napari_amil.plugin.layers.rows import (
     complete,
     layer_name,
     record_of,
-    score_names,
     write_features,
 )
 from napari_amil.plugin.layers.simplify import simplified

@@ -10,6 +10,7 @@ import napari
 import numpy as np
 import pandas as pd
 
+from napari_amil.core.base.columns import BOX_COLUMNS
 from napari_amil.core.base.errors import AmilError
 from napari_amil.core.exchange.cell_files import CellTable, read_cells
 from napari_amil.core.exchange.geojson import read_own
@@ -20,7 +21,6 @@ from napari_amil.plugin.layers.rows import PIXEL_EDGE, RECORD, CellRecord, compl
 from napari_amil.plugin.layers.saved import LayerData, from_json
 
 _HEAD = 4096
-_BOX = {"y0", "x0", "y1", "x1"}
 _WORDS = ("FeatureCollection", '"Feature"', '"annotations"', '"images"')
 
 Reader = Callable[[str | Sequence[str]], list[LayerData]]
@@ -45,7 +45,7 @@ def _looks_like_cells(path: Path) -> bool:
         return False
     if suffix == ".csv":
         names = head.splitlines()[0].replace(";", ",").replace("\t", ",") if head else ""
-        return {name.strip().strip('"') for name in names.split(",")} >= _BOX
+        return {name.strip().strip('"') for name in names.split(",")} >= set(BOX_COLUMNS)
     return suffix == ".geojson" or any(word in head for word in _WORDS)
 
 

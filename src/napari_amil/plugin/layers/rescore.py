@@ -11,6 +11,7 @@ import pandas as pd
 from napari.components import ViewerModel
 from napari.layers import Image, Shapes
 
+from napari_amil.core.base.columns import column_of
 from napari_amil.core.base.errors import AmilError
 from napari_amil.core.base.settings import RunSettings
 from napari_amil.core.base.types import Cells
@@ -18,9 +19,6 @@ from napari_amil.plugin.layers.edits import unscored_rows
 from napari_amil.plugin.layers.layers import cells_of, need_record, set_scores
 from napari_amil.plugin.layers.planes import shown_plane
 from napari_amil.plugin.window.work import Task, Worker
-
-_OF_THE_SAMPLE = ("anomaly_q", "attention", "pool_weight", "contribution_")
-"""Scores that a cell has only together with all others of its sample."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,7 +31,7 @@ class Rescoring:
     def finish(self, result: dict[str, Any]) -> str:
         """Write the scores of the cells that are still as they were asked, and return a sentence."""
         fresh = pd.read_csv(Path(result["scores"])).set_index("cell_id")
-        fresh = fresh[[name for name in fresh if not str(name).startswith(_OF_THE_SAMPLE)]]
+        fresh = fresh[[name for name in fresh if not column_of(str(name)).needs_sample]]
         now = cells_of(self.layer)
         boxes = dict(zip(now.cell_id.tolist(), now.boxes, strict=True))
         same = [

@@ -15,6 +15,7 @@ from napari.layers import Shapes
 from napari.utils.events import Event
 from numpy.typing import NDArray
 
+from napari_amil.core.base.columns import BOX_COLUMNS, FLAG_COLUMNS, score_names
 from napari_amil.core.base.settings import DetectionSettings, SelectionSettings
 from napari_amil.core.base.types import CELL_COLUMNS, Cells
 from napari_amil.core.detection.select import Candidates
@@ -30,9 +31,6 @@ PIXEL_EDGE = 0.5
 
 CELL_TYPE = "cell_type"
 """Column with the type that the user gave a cell by hand; it is only ever used to evaluate."""
-BOX_COLUMNS = ("y0", "x0", "y1", "x1")
-_FLAGS = ("touches_border", "overlaps")
-_BASE = ("image", "cell_id", *BOX_COLUMNS, "detection_score", "area_px", *_FLAGS, "status")
 _ELLIPSE_POINTS = 48
 _MOVED_PX = 1e-3
 _ENDING = re.compile(r"\.[A-Za-z]\w{1,4}(?=$|#)")
@@ -219,7 +217,7 @@ def complete(features: pd.DataFrame, n_rows: int, record: CellRecord) -> pd.Data
     }
     for name in (*BOX_COLUMNS, "detection_score", "area_px"):
         columns[name] = _floats(table, name, n_rows)
-    for name in _FLAGS:
+    for name in FLAG_COLUMNS:
         columns[name] = table[name].eq(True).to_numpy() if name in table else np.zeros(n_rows, bool)
     columns |= _scores(table)
     columns |= {name: table[name] for name in table if name not in columns and name != "status"}
@@ -242,12 +240,6 @@ def _scores(table: pd.DataFrame) -> dict[str, NDArray[np.float64]]:
     if not all(dtype.kind in "fi" for dtype in scores.dtypes):
         return {name: _floats(scores, name, len(scores)) for name in scores}
     return dict(zip(scores, scores.to_numpy(np.float64).T, strict=True))
-
-
-def score_names(table: pd.DataFrame) -> list[str]:
-    """Return the columns of ``table`` that hold scores."""
-    stems = ("anomaly", "latent_distance", "attention", "pool_weight", "contribution_", "morph_")
-    return [name for name in table if str(name).startswith(stems)]
 
 
 def write_features(layer: Shapes, record: CellRecord, table: pd.DataFrame) -> None:
@@ -276,7 +268,7 @@ def colour_cells(layer: Shapes, record: CellRecord, table: pd.DataFrame) -> None
 def blank_row(table: pd.DataFrame, record: CellRecord) -> dict[str, Any]:
     """Return the row that a newly drawn shape starts with: no id, no score, nothing copied."""
     blanks: dict[str, Any] = dict.fromkeys(table.columns, np.nan)
-    blanks |= dict.fromkeys(_FLAGS, False)
+    blanks |= dict.fromkeys(FLAG_COLUMNS, False)
     if CELL_TYPE in table:
         blanks[CELL_TYPE] = ""
     return blanks | {"image": record.image_name, "cell_id": 0, "status": "unscored"}
@@ -344,6 +336,6 @@ def _measure(layer: Shapes, table: pd.DataFrame, record: CellRecord, rows: list[
         outline = outline_of(layer, row)
         record.drawn[int(table.loc[row, "cell_id"])] = outline
         (y0, x0), (y1, x1) = outline.min(axis=0), outline.max(axis=0)
-        table.loc[row, list(BOX_COLUMNS)] = (y0, x0, y1, x1)
+        table.loc[row, BOX_COLUMNS] = (y0, x0, y1, x1)
         table.loc[row, "area_px"] = polygon_area(outline)
         table.loc[row, "touches_border"] = bool(min(y0, x0) <= 0 or y1 >= height or x1 >= width)

@@ -9,8 +9,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from napari_amil.core.base.columns import score_names
 from napari_amil.core.base.settings import SelectionSettings
-from napari_amil.plugin.layers.rows import CELL_TYPE, score_names
+from napari_amil.plugin.layers.rows import CELL_TYPE
 
 
 @dataclass(frozen=True, eq=False)

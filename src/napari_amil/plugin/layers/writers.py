@@ -11,6 +11,7 @@ from napari.utils.notifications import show_info, show_warning
 from napari_builtins.io import napari_write_shapes, write_layer_data_with_plugins
 from numpy.typing import NDArray
 
+from napari_amil.core.base.columns import BOX_COLUMNS
 from napari_amil.core.base.errors import AmilError
 from napari_amil.core.exchange.cell_files import write_cell_table
 from napari_amil.core.exchange.geojson import write_geojson
@@ -80,7 +81,7 @@ def write_table(path: str, data: Shapes, attributes: dict[str, Any]) -> list[str
     if len(rows) < len(shapes):
         show_warning(f"{len(shapes) - len(rows)} shapes without an area are not in '{path}'.")
     table = taken.table.iloc[rows].reset_index(drop=True)
-    boxes = dict(zip(("y0", "x0", "y1", "x1"), cells.boxes.T.astype(float), strict=True))
+    boxes = dict(zip(BOX_COLUMNS, cells.boxes.T.astype(float), strict=True))
     write_cell_table(cells, table.assign(**boxes), Path(path))
     return [path]
 

@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QComboBox, QFormLayout, QPushButton, QSizePolicy
 
+from napari_amil.core.base.columns import column_of, menu_names
 from napari_amil.core.base.errors import AmilError
 from napari_amil.plugin.cohorts.project import open_project_of, stored_layout
 from napari_amil.plugin.colour.map_colours import KINDS, drawing_order, kind_colours, of_one_shade, rare_rows
-from napari_amil.plugin.layers.colour_scale import default_scale, score_columns
-from napari_amil.plugin.layers.score_words import title
+from napari_amil.plugin.layers.colour_scale import default_scale
 from napari_amil.plugin.layers.selection import KeyRows, keys_of_rows, selection_of
 from napari_amil.plugin.window.follow import hear
 from napari_amil.plugin.window.job import JobBar
@@ -133,8 +133,8 @@ class EmbeddingMap(Panel):
         before = self.colour.currentData()
         self.colour.blockSignals(True)
         self.colour.clear()
-        for name in [*score_columns(self._cells), *(kind for kind in KINDS if kind in self._cells)]:
-            self.colour.addItem(title(name), name)
+        for name in [*menu_names(self._cells), *(kind for kind in KINDS if kind in self._cells)]:
+            self.colour.addItem(column_of(name).title, name)
         self.colour.setCurrentIndex(max(self.colour.findData(before), 0))
         self.colour.blockSignals(False)
         self.summary.setText(f"{len(self._cells):,} cells. Drag around some to select them in every view.")

@@ -10,11 +10,12 @@ from qtpy.QtCore import Qt, QTimer, Signal
 from qtpy.QtGui import QColor
 from qtpy.QtWidgets import QHBoxLayout, QLabel, QSlider
 
+from napari_amil.core.base.columns import BOX_COLUMNS, column_of
 from napari_amil.core.base.errors import AmilError
 from napari_amil.plugin.cohorts.cell_table import CellTable, cohort_cells, no_cells, open_cells
 from napari_amil.plugin.cohorts.field_opening import bring_forward, find_same_cell, open_field
 from napari_amil.plugin.cohorts.gallery_filter import GalleryFilter
-from napari_amil.plugin.cohorts.gallery_order import GalleryOrder, caption, sorting
+from napari_amil.plugin.cohorts.gallery_order import GalleryOrder, sorting
 from napari_amil.plugin.cohorts.gallery_source import GallerySource
 from napari_amil.plugin.cohorts.project import open_project_of
 from napari_amil.plugin.cohorts.scored_folder import ScoredFolder
@@ -23,7 +24,6 @@ from napari_amil.plugin.cohorts.thumbnails import Crop, Thumbnails
 from napari_amil.plugin.colour.scales import scales_of
 from napari_amil.plugin.layers.colour_scale import UNSCORED_RGBA, ColourScale
 from napari_amil.plugin.layers.layers import need_record
-from napari_amil.plugin.layers.rows import BOX_COLUMNS
 from napari_amil.plugin.layers.score_words import describe
 from napari_amil.plugin.layers.selection import CellKey, fly_to, selection_of
 from napari_amil.plugin.window.background import Background
@@ -231,7 +231,7 @@ class GalleryPanel(Panel):
         column, _ = self.order.value()
         value = self._values[row : row + 1]
         rgba = self._scale.rgba(value)[0] if self._scale is not None else UNSCORED_RGBA
-        text, colour = caption(column, float(value[0])), QColor.fromRgbF(*rgba)
+        text, colour = column_of(column).text(float(value[0])), QColor.fromRgbF(*rgba)
         crop = self._cells.crop(row)
         if crop is None:
             return Tile(None, text, colour, "no image")
@@ -285,7 +285,7 @@ class GalleryPanel(Panel):
         """Fly to the cell at a position of the grid; the image of a cohort is opened if it is not open."""
         row = int(self._shown[position])
         key = self._cells.key(row)
-        box = self._cells.table.iloc[row][list(BOX_COLUMNS)].to_numpy(float)
+        box = self._cells.table.iloc[row][BOX_COLUMNS].to_numpy(float)
         try:
             found = find_same_cell(self._viewer, key, box)
             if found is None and self._scored is not None:

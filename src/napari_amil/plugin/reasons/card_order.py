@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 from napari.layers import Shapes
 
+from napari_amil.core.base.columns import column_of
 from napari_amil.plugin.layers.colour_scale import known_score_columns
-from napari_amil.plugin.layers.score_words import title
 from napari_amil.plugin.layers.selection import CellKey, keys_of
 
 
@@ -37,7 +37,11 @@ def orders(table: pd.DataFrame) -> list[Order]:
     known = [order for order in _FIRST if order.column in table and table[order.column].notna().any()]
     named = {order.column for order in known if order.falling}
     scores = [name for name in known_score_columns(table) if name not in named]
-    return [*known, *(Order(name, True, f"{title(name)}, highest first") for name in scores), NUMBERED]
+    return [
+        *known,
+        *(Order(name, True, f"{column_of(name).title}, highest first") for name in scores),
+        NUMBERED,
+    ]
 
 
 def ordered_cells(layers: Iterable[Shapes], order: Order) -> list[CellKey]:

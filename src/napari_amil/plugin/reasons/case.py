@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from napari_amil.core.base.columns import CONTRIBUTION, column_name
+
 MOST_CELLS = 5
 
 
@@ -44,7 +46,7 @@ class Case:
 
 def case_for(name: str, bag: Mapping[str, Any], table: pd.DataFrame, most: int = MOST_CELLS) -> Case:
     """Return the case for the class ``name`` from the features of a scored layer."""
-    column = table[f"contribution_{name}"].to_numpy(float)
+    column = table[column_name(CONTRIBUTION, name)].to_numpy(float)
     rows = np.flatnonzero(np.isfinite(column))
     ranked = rows[np.argsort(-np.abs(column[rows]), kind="stable")]
     first, rest = ranked[:most], ranked[most:]
@@ -64,4 +66,4 @@ def case_for(name: str, bag: Mapping[str, Any], table: pd.DataFrame, most: int =
 def cases_of(bag: Mapping[str, Any], table: pd.DataFrame) -> list[Case]:
     """Return the case for every class, the likeliest first; none where the model told no contributions."""
     names = sorted(bag.get("logit", {}), key=lambda name: -bag["logit"][name])
-    return [case_for(name, bag, table) for name in names if f"contribution_{name}" in table]
+    return [case_for(name, bag, table) for name in names if column_name(CONTRIBUTION, name) in table]

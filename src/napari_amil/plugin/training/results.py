@@ -21,6 +21,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_amil.core.base.columns import PROBABILITY, parts
 from napari_amil.plugin.window.theme import wrapped
 
 _FIGURES = {"confusion": "Confusion", "curves": "Curves", "calibration": "Calibration", "scores": "Cells"}
@@ -152,16 +153,16 @@ def patient_table(file: Path) -> pd.DataFrame | None:
         bags = pd.read_csv(file, dtype={"patient": str, "label": str, "bag": str})
     except (OSError, ValueError):
         return None
-    columns = [name for name in bags if name.startswith("probability_")]
+    columns = parts(bags, PROBABILITY)
     if not columns or not {"patient", "label"} <= set(bags):
         return None
     grouped = bags.groupby("patient", sort=True)
-    mean = grouped[columns].mean()
+    mean = grouped[list(columns.values())].mean().set_axis(list(columns), axis=1)
     return pd.DataFrame(
         {
             "patient": mean.index,
             "label": grouped["label"].first().to_numpy(),
-            "predicted": mean.idxmax(axis=1).str.removeprefix("probability_").to_numpy(),
+            "predicted": mean.idxmax(axis=1).to_numpy(),
             "probability": mean.max(axis=1).to_numpy(),
             "bags": grouped.size().to_numpy(),
         }

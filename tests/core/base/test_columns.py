@@ -1,0 +1,132 @@
+"""The registry of columns, and numbers as tables show them."""
+
+from __future__ import annotations
+
+import doctest
+import subprocess
+import sys
+from types import ModuleType
+
+import numpy as np
+import pytest
+
+from napari_amil.core.base import column as column_module
+from napari_amil.core.base import columns
+from napari_amil.core.base.column import Column
+
+
+@pytest.mark.parametrize("module", [columns, column_module])
+def test_the_examples_hold(module: ModuleType) -> None:
+    found = doctest.testmod(module)
+    assert found.attempted >= 3
+    assert not found.failed
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0.0, "0"),
+        (0.00823, "0.00823"),
+        (np.float64(2e-14), "< 0.001"),
+        (-0.0002, "> -0.001"),
+        (123456.0, "123456"),
+        (np.nan, "-"),
+        (None, "-"),
+        ("", "-"),
+        (17, "17"),
+    ],
+)
+def test_no_number_is_shown_in_powers_of_ten(value: object, text: str) -> None:
+    assert columns.shown(value) == text
+
+
+@pytest.mark.parametrize("column", columns.COLUMNS.values(), ids=lambda column: column.name)
+def test_every_column_has_a_title_and_a_sentence(column: Column) -> None:
+    assert "_" not in column.title
+    assert column.meaning.endswith(".")
+    assert (column.low is None) or (column.high is None) or column.low < column.high
+
+
+def test_a_column_that_is_not_registered_has_its_name() -> None:
+    unknown = columns.column_of("unheard_of")
+    assert (unknown.title, unknown.heading, unknown.meaning) == ("unheard of", "unheard_of", "")
+    assert columns.score_names(["unheard_of"]) == columns.menu_names(["unheard_of"]) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "family", "title"),
+    [
+        ("contribution_iron_poor", "contribution_<class>", "Speaks for iron_poor"),
+        ("morph_aspect_ratio_z", "morph_<name>_z", "Shape: aspect ratio (control deviations)"),
+        ("morph_aspect_ratio", "morph_<name>", "Shape: aspect ratio"),
+        ("anomaly_memae", "anomaly_<model>", "Distance by memae"),
+        ("probability_iron_poor", "probability_<class>", "iron_poor"),
+    ],
+)
+def test_a_name_of_a_family_has_its_words(name: str, family: str, title: str) -> None:
+    column = columns.column_of(name)
+    assert (column.name, column.title) == (name, title)
+    assert columns.parts([name, "anomaly", "bag"], family) == {columns.column_of(family).part(name): name}
+
+
+def test_an_exact_name_comes_before_a_family_and_the_own_table_before_others() -> None:
+    assert columns.column_of("morph_distance").title == "Shape: distance from control"
+    assert columns.column_of("anomaly_p95").table == "bags"
+    assert columns.column_of("anomaly").meaning.startswith("How far the cell lies")
+    assert (
+        columns.column_of("anomaly", "clusters").meaning == "Mean distance of its cells from control cells."
+    )
+    assert columns.column_of("n_cells", "clusters").meaning.endswith("each once.")
+
+
+def test_scores_are_what_an_edit_blanks() -> None:
+    names = [
+        "image",
+        "cell_id",
+        "y0",
+        "area_px",
+        "detection_score",
+        "status",
+        "cell_type",
+        "label",
+        "n_cells",
+    ]
+    scores = ["anomaly", "anomaly_se", "anomaly_q", "attention_x_n", "contribution_a", "morph_tail_z"]
+    assert columns.score_names([*names, *scores]) == scores
+
+
+def test_what_rests_on_the_sample() -> None:
+    alone = ["anomaly", "anomaly_p", "anomaly_percentile", "latent_distance", "morph_tail", "morph_distance"]
+    together = ["anomaly_q", "attention", "attention_x_n", "pool_weight", "contribution_a"]
+    assert [columns.column_of(name).needs_sample for name in alone + together] == [False] * 6 + [True] * 5
+
+
+def test_menus_have_the_most_telling_first_and_the_families_in_their_order() -> None:
+    names = [
+        "area_px",
+        "morph_a",
+        "morph_a_z",
+        "morph_b",
+        "contribution_x",
+        "anomaly",
+        "anomaly_se",
+        "status",
+    ]
+    wanted = ["anomaly", "contribution_x", "morph_a", "morph_a_z", "morph_b", "area_px"]
+    assert columns.menu_names(names) == wanted
+    assert columns.evaluated_scores(["morph_distance", "attention", "anomaly"]) == [
+        "anomaly",
+        "morph_distance",
+    ]
+    assert columns.drawn_scores(["latent_distance", "anomaly"]) == ["anomaly"]
+
+
+def test_a_name_is_registered_once() -> None:
+    with pytest.raises(ValueError, match="has a column 'anomaly' already"):
+        columns.register(Column("anomaly", "Distance", "A sentence."))
+
+
+def test_the_registry_needs_no_pandas_torch_or_qt() -> None:
+    heavy = "{'pandas', 'torch', 'qtpy', 'napari', 'numpy'}"
+    code = f"import sys, napari_amil.core.base.columns; assert not {heavy} & sys.modules.keys()"
+    subprocess.run([sys.executable, "-c", code], check=True)
