@@ -91,7 +91,9 @@ def explore(
     """Look for what no class explains: clusters of unusual cells, and their size in every patient."""
     talk = Talk(style)
     project = pipeline.read_project(scored)
-    settings = pipeline.ClusterSettings(percentile, min_cells, unexplained)
+    settings = pipeline.ClusterSettings.parse(
+        {"percentile": percentile, "min_cells": min_cells, "unexplained": unexplained}
+    )
     found = talk.follow(pipeline.explore_project(project, settings, pipeline.make_folder(out)))
     if not len(found.table):
         talk.result("No cluster was found: no unusual cells lie close together.")

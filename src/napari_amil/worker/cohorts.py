@@ -35,7 +35,9 @@ def lay_out(request: Request) -> Answer:
 def explore(request: Request) -> Answer:
     """Find clusters of unusual cells in the scored ``folder`` and keep them there."""
     folder = Path(request["folder"])
-    settings = pipeline.ClusterSettings(request["percentile"], request["min_cells"], request["unexplained"])
+    settings = pipeline.ClusterSettings.parse(
+        {name: request[name] for name in ("percentile", "min_cells", "unexplained")}
+    )
     project = pipeline.read_project(folder)
     found = yield from pipeline.explore_project(
         project, settings, folder / pipeline.EXPLORATION, pictures=False

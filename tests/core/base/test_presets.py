@@ -9,7 +9,7 @@ from napari_amil.core.base.errors import SettingsError
 from napari_amil.core.base.presets import PRESETS, preset, preset_table
 from napari_amil.core.base.settings import ModelSettings, RunSettings, TrainingSettings
 
-IDLE = {"width", "measurement_dim", "cells_per_step", "cell_learning_rate", "normal_share", "views"}
+IDLE = {"width", "cells_per_step", "cell_learning_rate", "views"}
 IDLE |= {"devices", "seed", "scales"}
 """Fields that say nothing where the encoder takes feature maps and only bags are trained on."""
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pydantic
 import pytest
+import yaml
 
 from napari_amil.core.base import settings
 from napari_amil.core.base.errors import SettingsError
@@ -56,20 +57,34 @@ def test_a_wrong_value_inside_is_named_with_its_path() -> None:
         RunSettings.parse({"detection": {"max_cells": 0}})
 
 
+REMOVED = {
+    "normalisation": {"cell_optical_density": [0.30, 0.62, 0.40]},
+    "model": {"measurement_dim": 8, "grad_through_distance": False},
+    "training": {"normal_share": 0.75},
+}
+
+
+def test_a_file_of_an_older_version_may_hold_removed_fields(tmp_path: Path) -> None:
+    path = tmp_path / "run.yaml"
+    path.write_text(yaml.safe_dump(REMOVED), encoding="utf-8")
+    assert RunSettings.from_yaml(path) == RunSettings.parse(REMOVED) == RunSettings()
+    assert {kind.__name__ for kind in CLASSES if kind.removed} == {
+        type(getattr(RunSettings(), stage)).__name__ for stage in REMOVED
+    }
+
+
 @pytest.mark.parametrize(
     "values",
     [
+        {"normalisation": {"cell_optical_density": [0.2, 0.4, 0.3]}},
+        {"model": {"measurement_dim": 4}},
         {"model": {"grad_through_distance": True}},
-        {
-            "model": {"grad_through_distance": True, "pooling": "attention"},
-            "training": {"train_encoder_on_bags": True},
-        },
+        {"training": {"normal_share": 0.5}},
     ],
 )
-def test_settings_that_make_no_sense_together_are_refused_in_a_sentence(values: dict[str, object]) -> None:
-    with pytest.raises(SettingsError, match=r"^With 'model\.grad_through_distance' .* or leave it off\.$"):
+def test_a_removed_field_with_another_value_is_refused_in_a_sentence(values: dict[str, object]) -> None:
+    with pytest.raises(SettingsError, match=r"^The setting '\w+' = .* was removed, .* wrote it\.$"):
         RunSettings.parse(values)
-    RunSettings.parse({"model": {"grad_through_distance": True}, "training": {"train_encoder_on_bags": True}})
 
 
 def test_settings_are_frozen() -> None:

@@ -102,6 +102,38 @@ def test_a_compressed_schedule_ends_where_the_published_one_ends() -> None:
     assert row_settings(ROWS[REFERENCE], RECOMMENDED, 30) == RECOMMENDED
 
 
+METHOD = ("normalisation", "crop", "model", "training")
+OPERATION = {"training.seed", "training.devices", "training.precision"}
+"""How a training computes, not what it computes."""
+
+
+def test_every_setting_of_the_method_has_a_row_or_a_preset_that_differs() -> None:
+    changed = {field for change in ROWS.values() for field in change.values}
+    presets = [preset(name) for name in PRESETS]
+    idle = {
+        f"{stage}.{name}"
+        for stage in METHOD
+        for name in type(getattr(RECOMMENDED, stage)).model_fields
+        if len({_value(start, f"{stage}.{name}") for start in presets}) == 1
+    }
+    assert idle - changed == OPERATION
+
+
+def test_mixtures_of_the_paper_are_a_group_that_shares_the_encoder() -> None:
+    rows = {name: row_settings(change, RECOMMENDED) for name, change in named_rows(["mixtures"]).items()}
+    kinds = {(s.model.n_components, s.model.mixture_fit, s.model.mixture) for s in rows.values()}
+    assert (len(rows), len(kinds)) == (13, 13)
+    assert kinds == {(1, "em", "moment")} | {
+        (k, fit, distance)
+        for k in (3, 5)
+        for fit in ("em", "bayes")
+        for distance in ("moment", "min", "responsibility")
+    }
+    assert len({encoder_stage(settings) for settings in rows.values()}) == 1
+    groups = [set(GROUPS[name]) - {REFERENCE} for name in ("published", "changes", "further", "mixtures")]
+    assert sum(map(len, groups)) == len(ROWS) - 1
+
+
 def test_settings_of_the_bag_stage_exist() -> None:
     for stage, names in BAG_STAGE.items():
         assert names <= set(type(getattr(RECOMMENDED, stage)).model_fields)

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from napari_amil.core.base.errors import AmilError
+from napari_amil.core.base.errors import AmilError, SettingsError
 from napari_amil.core.base.types import UNSEEN
 from napari_amil.core.evaluation.clusters import (
     NONE,
@@ -149,3 +149,9 @@ def test_measurements_weigh_as_much_as_the_embedding_and_stain_not_at_all() -> N
     assert x.shape == (50, 13)
     np.testing.assert_allclose((x[:, :10] ** 2).sum(axis=1).mean(), 1, rtol=1e-6)
     np.testing.assert_allclose((x[:, 10:] ** 2).sum(axis=1).mean(), 1, rtol=1e-6)
+
+
+@pytest.mark.parametrize("values", [{"percentile": 120}, {"min_cells": 1}, {"min_cell": 9}])
+def test_cluster_settings_are_validated(values: dict[str, object]) -> None:
+    with pytest.raises(SettingsError, match=f"The setting '{next(iter(values))}' = "):
+        ClusterSettings.parse(values)

@@ -53,14 +53,6 @@ def test_background_is_white_and_cells_have_the_wanted_density(
     np.testing.assert_allclose(np.median(result[mask], axis=0), wanted, atol=0.02)
 
 
-def test_the_wanted_density_is_a_setting() -> None:
-    wanted = (0.2, 0.4, 0.3)
-    result = normalise(smear(), NormalisationSettings(cell_optical_density=wanted))
-    np.testing.assert_allclose(
-        np.median(result[cell_mask()], axis=0), np.exp(-SHOWN * np.array(wanted)), atol=0.02
-    )
-
-
 def test_the_gain_has_a_limit() -> None:
     faint = smear(0.3)
     limited = normalise(faint, NormalisationSettings(max_gain=2))

@@ -83,12 +83,12 @@ def test_stacked_layers_are_one_linear_map() -> None:
 
 
 def test_measurements_are_a_part_of_the_embedding_that_knows_no_orientation() -> None:
-    settings = ModelSettings(latent_dim=4, measurement_columns=2, measurement_dim=3, width=8)
+    settings = ModelSettings(latent_dim=4, measurement_columns=2, width=8)
     model = AmilModel(settings, 3, n_measurements=5).eval()
-    assert settings.columns == (4, 3, 3)
+    assert settings.columns == (4, 8, 8)
     cells = Instances(torch.rand(6, 3, 32, 32), torch.randn(6, 5))
     z = embed_all(model, cells, torch.device("cpu"))
-    assert z.shape == (6, 8, 10)
+    assert z.shape == (6, 8, 20)
     torch.testing.assert_close(z[:, 0, 4:], z[:, 5, 4:], rtol=0, atol=0)
     with torch.no_grad():
         torch.testing.assert_close(z[:, 0], model.embed(cells))
@@ -97,17 +97,17 @@ def test_measurements_are_a_part_of_the_embedding_that_knows_no_orientation() ->
 
 
 def test_measurements_in_the_gaussian_are_not_seen_by_the_pooling() -> None:
-    settings = ModelSettings(latent_dim=4, measurement_columns=1, measurement_dim=3, width=8, attention_dim=4)
+    settings = ModelSettings(latent_dim=4, measurement_columns=1, width=8, attention_dim=4)
     named = settings.model_copy(update={"measurements_in_gaussian": True})
     model = AmilModel(named, 3, n_measurements=5).eval()
-    assert (model.embedding_dim, named.embedding_dim) == (12, 7)
+    assert (model.embedding_dim, named.embedding_dim) == (17, 12)
     z = embed_all(model, Instances(torch.rand(6, 3, 32, 32), torch.randn(6, 5)), torch.device("cpu"))
-    assert z.shape == (6, 8, 12)
+    assert z.shape == (6, 8, 17)
     d, lengths = torch.rand(6), torch.tensor([2, 4])
     said = model.aggregate(z.mean(dim=1), lengths, d)
     plain = AmilModel(settings, 3, n_measurements=5).eval()
     plain.load_state_dict(model.state_dict(), strict=False)
-    same = plain.aggregate(z.mean(dim=1)[:, :7], lengths, d)
+    same = plain.aggregate(z.mean(dim=1)[:, :12], lengths, d)
     torch.testing.assert_close(said.logits, same.logits, rtol=0, atol=0)
     torch.testing.assert_close(said.sic_logits, same.sic_logits, rtol=0, atol=0)
     assert said.latent.shape == (6, 12)

@@ -20,7 +20,6 @@ _PUBLISHED_MODEL: dict[str, Any] = {
     "pooling": "both",
     "distance_transform": "softmax",
     "pool_bias": True,
-    "grad_through_distance": False,
     "bag_heads": 1,
     "bag_head": [10],
     "sic": True,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 import pydantic
 import yaml
@@ -19,10 +19,30 @@ EncoderName = Annotated[str, AfterValidator(_ENCODER_NAME.check), _ENCODER_NAME]
 """Name of a registered encoder."""
 
 
+MEASUREMENT_DIM = 8
+"""Length of the part of z_n that each network over the named measurements gives, of about 30 numbers."""
+
+
 class Settings(BaseModel):
     """Frozen, validated settings; the docstring under a field is its help text everywhere."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    removed: ClassVar[dict[str, Any]] = {}
+    """Fields of older versions, and the one value that they still may have in a file."""
+
+    @pydantic.model_validator(mode="before")
+    @classmethod
+    def _without_removed(cls, values: Any) -> Any:  # noqa: ANN401 - whatever is to be validated
+        """Ignore removed fields that have the value which is now a constant; refuse any other value."""
+        if not isinstance(values, dict):
+            return values
+        for name, constant in cls.removed.items():
+            if name in values and values[name] != constant:
+                raise ValueError(
+                    f"The setting '{name}' = {values[name]!r} was removed, and its value is always "
+                    f"{constant!r}; remove the line, or use the version of napari-amil that wrote it."
+                )
+        return {name: value for name, value in values.items() if name not in cls.removed}
 
     @classmethod
     def parse(cls, values: dict[str, Any]) -> Self:
@@ -46,10 +66,9 @@ class Settings(BaseModel):
 class NormalisationSettings(Settings):
     """How a field is brought to one background and one stain strength."""
 
+    removed: ClassVar[dict[str, Any]] = {"cell_optical_density": [0.30, 0.62, 0.40]}
     illumination_order: int = Field(2, ge=0, le=4)
     """Order of the polynomial fitted to the background; 0 takes one colour for the whole field."""
-    cell_optical_density: tuple[float, float, float] = (0.30, 0.62, 0.40)
-    """Optical density (natural logarithm) in red, green and blue that a typical cell gets."""
     max_gain: float = Field(3.0, ge=1.0, le=10.0)
     """Largest factor by which stain is strengthened or weakened; 1 leaves it alone."""
 
@@ -104,6 +123,8 @@ class CropSettings(Settings):
 class ModelSettings(Settings):
     """Encoder, anomaly score, attention and pooling (Kazeminia et al. 2022, section 2)."""
 
+    removed: ClassVar[dict[str, Any]] = {"measurement_dim": 8, "grad_through_distance": False}
+
     encoder: EncoderName = "crop"
     """Network that embeds a cell: from its crop, the detector's feature map ('roi'), or its measurements."""
     roi_scaling: bool = True
@@ -112,8 +133,6 @@ class ModelSettings(Settings):
     """Length of the part of a cell's embedding z_n that comes from its pixels; all of it, as published."""
     measurement_columns: int = Field(4, ge=0, le=64)
     """Small networks that embed the named measurements of a cell beside its pixels; 0 as published."""
-    measurement_dim: int = Field(8, ge=1, le=256)
-    """Length of the part of z_n that each of these networks gives."""
     measurements_in_gaussian: bool = False
     """Let the named measurements join the embedding in the control Gaussian; the pooling never sees them."""
     width: int = Field(24, ge=4, le=256)
@@ -132,8 +151,6 @@ class ModelSettings(Settings):
     """How the distance d_n enters the pooling; 'softmax' is the published code, 'raw' the paper."""
     pool_bias: bool = True
     """Add a bias to the weighed scores, as the published code does and the paper does not."""
-    grad_through_distance: bool = False
-    """Let the loss bend the encoder through d_n as well; off as published."""
     bag_heads: int = Field(4, ge=1, le=64)
     """Attentions, poolings and classifiers of the bag, whose logits are averaged; 1 as published."""
     bag_head: tuple[int, ...] = (8,)
@@ -171,7 +188,7 @@ class ModelSettings(Settings):
     def columns(self) -> tuple[int, ...]:
         """Lengths of the parts of z_n, each of which learns from single cells by itself."""
         first = self.encoder_spec.embedding_dim or self.latent_dim
-        return (first, *[self.measurement_dim] * self.measurement_columns)
+        return (first, *[MEASUREMENT_DIM] * self.measurement_columns)
 
     @property
     def embedding_dim(self) -> int:
@@ -187,6 +204,8 @@ class ModelSettings(Settings):
 
 class TrainingSettings(Settings):
     """The training of encoder, attention and pooling."""
+
+    removed: ClassVar[dict[str, Any]] = {"normal_share": 0.75}
 
     max_epochs: int = Field(60, ge=1, le=5000)
     """Epochs over bags; the one with the lowest loss on held-out patients is kept."""
@@ -222,8 +241,6 @@ class TrainingSettings(Settings):
     """Largest step size of these epochs."""
     hypersphere_weight: float = Field(3.0, ge=0)
     """How strongly control cells are drawn together in the latent space; 0 as published."""
-    normal_share: float = Field(0.75, gt=0, lt=1)
-    """Expected share of normal cells in a diseased bag; used where control cells are drawn together."""
     refit_every: int = Field(5, ge=1)
     """Epochs between two fits of the control Gaussian."""
     balance_classes: bool = True
@@ -312,17 +329,6 @@ class RunSettings(Settings):
     """What makes a bag: all cells of a sample (as published), of one image, or of a patient."""
     preset: str = ""
     """Name of the preset from which these settings came; it changes nothing."""
-
-    @pydantic.model_validator(mode="after")
-    def _fit_together(self) -> Self:
-        """Refuse what could have no effect."""
-        rests = self.training.cell_epochs > 0 and not self.training.train_encoder_on_bags
-        if self.model.grad_through_distance and (rests or self.model.pooling == "attention"):
-            raise ValueError(
-                "With 'model.grad_through_distance' the loss of bags bends the encoder through the distance; "
-                "set 'training.train_encoder_on_bags' and a 'model.pooling' with anomaly, or leave it off."
-            )
-        return self
 
     def changed(self, values: dict[str, Any]) -> RunSettings:
         """Return these settings with the fields that ``values`` names, stage by stage, replaced.

@@ -8,11 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from pydantic import Field
 from sklearn.decomposition import PCA
 from sklearn.mixture import GaussianMixture
 
 from napari_amil.core.base.columns import MORPH_Z, PLACE_COLUMNS, parts
 from napari_amil.core.base.errors import AmilError
+from napari_amil.core.base.settings import Settings
 from napari_amil.core.base.types import ANOMALOUS_Q, UNSEEN
 from napari_amil.core.evaluation.metrics import NORMAL
 
@@ -27,26 +29,17 @@ _MOST = 8.0  # deviations; more are not more abnormal
 _STAINED = frozenset({"morph_blueness_z"})
 
 
-@dataclass(frozen=True)
-class ClusterSettings:
-    """Which cells are looked at, and what counts as a group.
+class ClusterSettings(Settings):
+    """Which cells are clustered, and what counts as a cluster."""
 
-    Parameters
-    ----------
-    percentile
-        Cells that are more anomalous than so many per cent of control cells are looked at, as are
-        all with q < 0.05. None: 90 in all samples; 75 in those that no class explains, since fewer
-        cells of known kinds are among them.
-    min_cells
-        Smallest number of cells of a cluster.
-    unexplained
-        Look only into samples that no class explains: their label is not a class of the model or,
-        without a label, the verdict is none.
-    """
-
-    percentile: float | None = None
-    min_cells: int = 10
+    percentile: float | None = Field(None, ge=0, lt=100)
+    """Cells more anomalous than this percentage of control cells are clustered, as are all with q < 0.05;
+    empty = 90 in all samples, and 75 in those that no class explains, which hold fewer known cells."""
+    min_cells: int = Field(10, ge=2)
+    """Smallest number of cells of a cluster."""
     unexplained: bool = False
+    """Cluster only samples that no class explains: their label is no class of the model or, without a label,
+    the verdict is none."""
 
     @property
     def threshold(self) -> float:

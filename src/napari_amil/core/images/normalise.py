@@ -12,6 +12,10 @@ from skimage.filters import threshold_otsu
 from napari_amil.core.base.settings import NormalisationSettings
 from napari_amil.core.base.types import Image
 
+CELL_OPTICAL_DENSITY = (0.30, 0.62, 0.40)
+"""Optical density (natural logarithm) in red, green and blue that a typical cell gets; detector and
+encoder were trained with this one, and any other would do as well."""
+
 _SAMPLE_STEP = 4  # pixels; background and stain are estimated on every fourth pixel of a row and column
 _DENSITY_SHOWN = 0.75  # share of the optical density kept in the result, so that dark cells do not clip
 _CLEARER_BY = 1.12  # another colour must part cells and background this much better than green does
@@ -198,6 +202,6 @@ def _stain_gain(cells: NDArray[np.float32], settings: NormalisationSettings) -> 
     if not len(cells):
         return np.ones(3, dtype=np.float32)
     median = np.maximum(np.median(cells, axis=0), 1e-3)
-    wanted = np.asarray(settings.cell_optical_density, dtype=np.float32)
+    wanted = np.asarray(CELL_OPTICAL_DENSITY, dtype=np.float32)
     limit = settings.max_gain
     return np.asarray(np.clip(wanted / median, 1 / limit, limit), dtype=np.float32)

@@ -15,6 +15,10 @@ from napari_amil.core.mil.model import AmilOutput
 
 Loss = Literal["ce", "bce_softmax"]
 
+NORMAL_SHARE = 0.75
+"""Expected share of normal cells in a diseased bag; a quarter of abnormal cells is typical of the diseases
+of red cells, and the weight of the loss, which is a setting, makes up for an error."""
+
 
 def sic_weight(epoch: int, decay: float = 0.95) -> float:
     """Return ``beta = decay ** epoch``, the weight of the single-instance loss; epochs count from 0."""
@@ -98,7 +102,7 @@ def hypersphere_loss(
     return -(control * log_p + (1.0 - control) * torch.log1p(-log_p.exp())).mean()
 
 
-def control_share(class_share: Tensor, control: int, normal_share: float) -> float:
+def control_share(class_share: Tensor, control: int) -> float:
     """Return the probability that a normal cell comes from a control bag.
 
     Parameters
@@ -107,8 +111,6 @@ def control_share(class_share: Tensor, control: int, normal_share: float) -> flo
         ``(n_classes,)`` share of the cells, as they are drawn, from bags of each class.
     control
         Number of the control class.
-    normal_share
-        Expected share of normal cells in a diseased bag.
     """
     from_control = float(class_share[control])
-    return from_control / (from_control + (1.0 - from_control) * normal_share)
+    return from_control / (from_control + (1.0 - from_control) * NORMAL_SHARE)

@@ -90,7 +90,7 @@ def encoder_step(
 
     def losses() -> tuple[Tensor, Tensor]:
         z = state.embed(instances)  # (n_cells, k)
-        d = state.gaussian.distance(z, differentiable=settings.model.grad_through_distance)  # (n_cells,)
+        d = state.gaussian.distance(z)  # (n_cells,), without a gradient
         output = model.aggregate(z, lengths, d)
         loss = amil_loss(output, labels, lengths, beta, settings.training.loss)
         if settings.training.hypersphere_weight:

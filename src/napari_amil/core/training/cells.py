@@ -49,9 +49,7 @@ class LabelledCells:
             counts /= np.maximum(counts.sum(axis=0), 1.0)
         rows = np.flatnonzero(counts.sum(axis=1))
         weight = counts[rows].sum(axis=1)
-        share = control_share(
-            torch.from_numpy(counts.sum(axis=0) / counts.sum()), bags.control_label, settings.normal_share
-        )
+        share = control_share(torch.from_numpy(counts.sum(axis=0) / counts.sum()), bags.control_label)
         targets = torch.from_numpy(counts[rows] / weight[:, None]).float()
         return cls(torch.from_numpy(rows), torch.from_numpy(weight), targets, bags.control_label, share)
 

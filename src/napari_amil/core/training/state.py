@@ -225,9 +225,10 @@ class TrainingState:
             If the file is unusable or was written with other settings or bags.
         """
         tensors, record = read_checkpoint(path)
-        same = {"settings": self.settings.model_dump(mode="json"), "bags": self.fingerprint}
+        written = {"settings": RunSettings.parse(record["settings"]), "bags": record["bags"]}
+        same = {"settings": self.settings, "bags": self.fingerprint}
         for what, value in same.items():
-            if record.get(what) != value:
+            if written[what] != value:
                 raise BundleError(
                     f"The checkpoint '{path}' was written with other {what}; use those or start a new run."
                 )
