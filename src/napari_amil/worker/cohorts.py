@@ -18,7 +18,7 @@ def score_cohort(request: Request) -> Answer:
     source = pipeline.open_source([Path(name) for name in request["inputs"]], recipe.settings.control)
     out = pipeline.make_folder(Path(request["out"]))
     bundle = Path(request["bundle"]) if request.get("bundle") else None
-    project = yield from pipeline.scoring_project(source, recipe, bundle, out)
+    project = yield from pipeline.score_cohort(source, recipe, bundle, out)
     return {"folder": str(out), "n_bags": len(project.bags), "n_cells": len(project.cells)}
 
 
