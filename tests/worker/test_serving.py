@@ -1,120 +1,158 @@
-"""The child process answers one line for one request, and never dies of a bad one."""
+"""Requests are answered one after the other; neither a bad line nor a failed job ends the process."""
 
 from __future__ import annotations
 
 import io
 import json
+from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pandas as pd
 import pytest
 
-from napari_amil.core.base.types import Cells
-from napari_amil.core.cohort.synth import SynthCohortSettings, synthetic_smear, write_synthetic_cohort
+from napari_amil.core.base.errors import AmilError
+from napari_amil.core.base.events import Event, Step
+from napari_amil.worker.protocol.lines import (
+    MAX_LINE_BYTES,
+    READY,
+    Answer,
+    ProtocolError,
+    decode_answer,
+    decode_request,
+    encode_answer,
+    encode_request,
+    reply_to,
+)
+from napari_amil.worker.protocol.messages import (
+    REQUESTS,
+    Detect,
+    Detected,
+    FindNearest,
+    Info,
+    ModelCard,
+    NearestCells,
+    Reply,
+)
 from napari_amil.worker.serving import serve
 
-
-def _ask(*requests: dict[str, Any]) -> list[dict[str, Any]]:
-    replies = io.StringIO()
-    lines = "".join(json.dumps({"id": number, **request}) + "\n" for number, request in enumerate(requests))
-    serve(io.StringIO(lines), replies)
-    return [json.loads(line) for line in replies.getvalue().splitlines()]
+CARD = ModelCard(card={"loss": float("inf")}, settings={}, classes=("a",))
 
 
-def test_detect_then_score_through_files(tmp_path: Path) -> None:
-    smear = synthetic_smear(0)
-    np.save(tmp_path / "image.npy", smear.image)
-    job = {"image": str(tmp_path / "image.npy"), "out": str(tmp_path), "bundle": None, "device": "cpu"}
-    said = _ask({"job": "detect", **job})
-    assert said[0] == {"event": "Ready"}
-    assert said[1]["event"] == "Step"
-    with np.load(said[-1]["candidates"]) as stored:
-        cells = Cells.from_arrays(stored)
-    confident = cells.take(cells.detection_score > 0.5)
-    assert abs(len(confident) - len(smear.cells)) <= 0.15 * len(smear.cells)
-    assert 30 < said[-1]["diameter_px"] < 60
-    np.savez(tmp_path / "cells.npz", **confident.arrays())
-    result = _ask({"job": "score", "cells": str(tmp_path / "cells.npz"), **job})[-1]
-    table = pd.read_csv(result["scores"])
-    assert table["cell_id"].tolist() == confident.cell_id.tolist()
-    assert sum(result["bag"]["probability"].values()) == pytest.approx(1)
-    bag = result["bag"]
-    for name in result["classes"]:
-        total = table[f"contribution_{name}"].sum() + bag["bias"][name]
-        assert total == pytest.approx(bag["logit"][name], abs=1e-4)
-    assert 0 < bag["novelty_p"] <= 1
-    assert bag["verdict"]
-    assert (
-        table.loc[table["status"] == "scored", ["anomaly_se", "anomaly_percentile_se"]].notna().all(axis=None)
+def answers(text: bytes, job: Callable[[Info], Reply] = lambda _: CARD) -> list[Answer]:
+    def work(request: Info) -> Generator[Event, None, Reply]:
+        yield Step("read", 1, 2)
+        return job(request)
+
+    replies = io.BytesIO()
+    serve(io.BytesIO(text), replies, {Info: work})
+    return [decode_answer(line) for line in replies.getvalue().splitlines()]
+
+
+def test_a_request_is_answered_with_events_and_its_reply() -> None:
+    ready, step, end = answers(encode_request(7, Info()))
+    assert ready == READY
+    assert step == Answer(7, Step("read", 1, 2))
+    assert isinstance(end.content, dict)
+    assert reply_to(Info(), end.content) == CARD
+
+
+@pytest.mark.parametrize(
+    ("line", "number", "sentence"),
+    [
+        (b"{", 0, "The line is no JSON"),
+        (b"[1]", 0, "The line is no JSON object"),
+        (b"\xff\xfe\x00", 0, "The line is no JSON"),
+        (b"[" * 200_000, 0, "The line is no JSON"),
+        (b'{"job": "Info", "fields": {}}', 0, "needs a whole number as 'id', not None"),
+        (b'{"id": true, "job": "Info", "fields": {}}', 0, "not True"),
+        (b'{"id": 4, "job": "Sing", "fields": {}}', 4, "There is no job 'Sing'"),
+        (b'{"id": 4, "job": ["Info"], "fields": {}}', 4, "There is no job"),
+        (b'{"id": 4, "job": "Info"}', 4, "The request 'Info' cannot be used"),
+        (b'{"id": 4, "job": "Info", "fields": {"bundle": 3}}', 4, "'bundle': Input should be a valid string"),
+        (b'{"id": 4, "job": "Info", "fields": {"bundel": "a"}}', 4, "'bundel': Extra inputs"),
+        (b'{"id": 4, "job": "Detect", "fields": {"image": "a"}}', 4, "'out': Field required"),
+        (b"x" * (3 * MAX_LINE_BYTES), 0, "A line is longer than"),
+    ],
+)
+def test_a_bad_line_is_a_sentence_and_the_next_request_is_answered(
+    line: bytes, number: int, sentence: str
+) -> None:
+    _, refused, _, end = answers(line + b"\n" + encode_request(9, Info()))
+    assert refused.number == number
+    assert isinstance(refused.content, str)
+    assert sentence in refused.content
+    assert "\n" not in refused.content
+    assert len(refused.content) < 500
+    assert end.number == 9
+
+
+@pytest.mark.parametrize(
+    ("error", "sentence"),
+    [
+        (AmilError("The bag is empty."), "The bag is empty."),
+        (MemoryError(), "There is not enough memory for this; close other programs or use a smaller image."),
+        (RuntimeError("CUDA\n error"), "The work stopped (RuntimeError): CUDA error."),
+        (RecursionError(), "The work stopped (RecursionError): no reason is given."),
+        (SystemExit(3), "The work stopped (SystemExit): 3."),
+    ],
+)
+def test_whatever_a_job_raises_is_a_sentence(error: BaseException, sentence: str) -> None:
+    def fail(_: Info) -> Reply:
+        raise error
+
+    found = answers(2 * encode_request(1, Info()), fail)
+    assert [answer.content for answer in found if isinstance(answer.content, str)] == [sentence, sentence]
+
+
+def test_a_reply_that_is_too_long_is_a_sentence() -> None:
+    long = CARD.model_copy(update={"card": {"words": "x" * MAX_LINE_BYTES}})
+    content = answers(encode_request(1, Info()), lambda _: long)[-1].content
+    assert isinstance(content, str)
+    assert content.startswith("The work stopped (ProtocolError): A line of 16,777,")
+
+
+def test_fields_keep_their_types_and_numbers_that_are_not_finite() -> None:
+    request = FindNearest(cell=("a.png", 3), groups={"ill": {"a.png": Path("/tmp/evidence.npz")}})
+    assert decode_request(encode_request(2, request)) == (2, request)
+    reply = NearestCells(cell=("a.png", 3), groups={"ill": [("b.png", 1, float("inf"))]})
+    content = decode_answer(encode_answer(2, reply)).content
+    assert isinstance(content, dict)
+    assert reply_to(request, content) == reply
+    detect = Detect(image=Path("a.npy"), out=Path("b"))
+    assert decode_request(encode_request(2, detect)) == (2, detect)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [{"candidates": "a"}, {"candidates": "a", "diameter_px": "9"}, {"candidates": 3, "diameter_px": 9}],
+)
+def test_a_reply_without_a_field_or_with_another_type_is_refused(fields: dict[str, Any]) -> None:
+    request = Detect(image=Path("a"), out=Path("b"))
+    with pytest.raises(ProtocolError, match=r"^The reply to 'Detect' cannot be used: '.*\.$"):
+        reply_to(request, fields)
+    assert reply_to(request, {"candidates": "a", "diameter_px": 9}) == Detected(
+        candidates=Path("a"), diameter_px=9.0
     )
-    _explain(result, bag, job)
-    assert [f"contribution_{name}" in table for name in result["classes"]] == [True] * len(result["classes"])
 
 
-def _explain(result: dict[str, Any], bag: dict[str, Any], job: dict[str, Any]) -> None:
-    """Ask for what stands behind the scores of a field."""
-    with np.load(result["evidence"], allow_pickle=False) as stored:
-        cell_id = int(stored["cell_id"][0])
-        assert stored["control_picture"].shape[1:] == (64, 64, 3)
-    groups = {"ill": {"field": result["evidence"]}}
-    said = _ask(
-        {"job": "neighbours", "cell": ["field", cell_id], "groups": groups},
-        {"job": "deletion", "evidence": result["evidence"], **job},
-    )
-    near, removed = (line for line in said if line["event"] == "Result")
-    assert near["cell"] == ["field", cell_id]
-    assert len(near["groups"]["ill"]) == 5
-    assert removed["predicted"] == bag["predicted"]
-    for curve in removed["probability"].values():
-        assert curve[0] == pytest.approx(bag["probability"][bag["predicted"]], abs=1e-4)
+@pytest.mark.parametrize(
+    "record",
+    [
+        {"id": 1, "event": "Step", "stage": "a", "done": "1", "total": 2},
+        {"id": 1, "event": "Step", "stage": "a", "done": 1},
+        {"id": 1, "event": "Step", "stage": "a", "done": 1, "total": 2, "more": 3},
+        {"id": 1, "event": "Sang"},
+        {"id": 1},
+        {"id": "1", "event": "Result", "fields": {}},
+        {"id": 1, "event": "Result", "fields": []},
+        {"id": 1, "event": "Error", "message": 3},
+    ],
+)
+def test_a_line_that_is_no_answer_is_refused(record: dict[str, Any]) -> None:
+    with pytest.raises(ProtocolError):
+        decode_answer(json.dumps(record).encode())
 
 
-def test_info_reads_the_card() -> None:
-    assert "research" in _ask({"job": "info", "bundle": None})[-1]["card"]["intended_use"]
-
-
-def test_a_failure_is_one_sentence_and_the_next_job_runs(tmp_path: Path) -> None:
-    bad = {"job": "detect", "image": str(tmp_path / "absent.png"), "out": str(tmp_path)}
-    said = _ask(bad, {"job": "info", "bundle": "nowhere.safetensors"}, {"job": "info", "bundle": None})
-    answers = {line["id"]: line for line in said[1:] if line["event"] in {"Error", "Result"}}
-    assert answers[0]["event"] == "Error"
-    assert "absent.png" in answers[0]["message"]
-    assert "nowhere.safetensors" in answers[1]["message"]
-    assert answers[2]["event"] == "Result"
-
-
-def test_a_cohort_is_described_before_the_controls_are_known(tmp_path: Path) -> None:
-    settings = SynthCohortSettings(control="wt", patients=2, samples=1, diseases={"ill": {"spherocyte": 0.3}})
-    listed = write_synthetic_cohort(tmp_path / "cohort", settings)
-    job = {"job": "cohort", "cohort": str(listed), "out": str(tmp_path)}
-    said = _ask(job, {**job, "control": "wt"}, {"job": "check", "cohort": str(listed), "control": "wt"})
-    answers = {line["id"]: line for line in said[1:] if line["event"] == "Result"}
-    assert (answers[0]["classes"], answers[0]["control"]) == (["ill", "wt"], None)
-    assert (answers[1]["classes"], answers[1]["control"]) == (["wt", "ill"], "wt")
-    assert len(pd.read_csv(answers[1]["bags"])) == 4
-    kinds = {problem["kind"] for problem in answers[2]["problems"]}
-    assert {"few-patients", "few-cells"} <= kinds
-
-
-def test_presets_and_devices_can_be_chosen_from() -> None:
-    found = _ask({"job": "choices"})[-1]
-    assert found["presets"]["amil-code"]["model"]["encoder"] == "roi"
-    assert "cpu" in found["devices"]
-
-
-def test_a_cohort_is_scored_into_a_folder_laid_out_and_reported(tmp_path: Path) -> None:
-    cohort = write_synthetic_cohort(tmp_path / "made", SynthCohortSettings(patients=1, samples=1))
-    request = {"inputs": [str(cohort)], "out": str(tmp_path / "scored"), "bundle": None, "device": "cpu"}
-    folder = {"folder": str(tmp_path / "scored")}
-    said = _ask({"job": "score_cohort", **request}, {"job": "map", **folder}, {"job": "report", **folder})
-    results = [line for line in said if line["event"] == "Result"]
-    assert results[0]["folder"] == str(tmp_path / "scored")
-    assert results[0]["n_bags"] == len(pd.read_csv(tmp_path / "scored" / "bags.csv"))
-    place = np.load(results[1]["map"], allow_pickle=False)
-    assert place.shape == (results[0]["n_cells"], 2)
-    assert np.isfinite(place).all()
-    page = tmp_path / "scored" / "report" / "cohort.html"
-    assert results[2] == {"id": 2, "event": "Result", "page": str(page), "n_samples": results[0]["n_bags"]}
-    assert len(list((page.parent / "samples").glob("*.html"))) == results[0]["n_bags"]
+def test_each_kind_of_request_has_a_reply_and_a_name() -> None:
+    assert len(REQUESTS) == 19
+    assert all(issubclass(kind.reply, Reply) for kind in REQUESTS.values())

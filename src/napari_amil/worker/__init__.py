@@ -1,6 +1,5 @@
-"""The child process that does what needs torch: one JSON request a line in, events and results out.
+"""The child process that does what needs torch: JSON lines in, events and replies out.
 
-``{"event": "Ready"}`` is said once the networks can be used. A request has an ``id``, which every
-answer repeats, and a ``job``, one of `serving.JOBS`. Arrays travel through files, so
-that a line stays short. Killing the process is how a job is cancelled.
+`protocol` has the types of requests and replies and the format of the lines. Ending the process is how a
+job is cancelled.
 """

@@ -1,8 +1,15 @@
-"""Serve the window that started this process."""
+"""Serve the window that started this process.
 
+Only the worker writes to the stream of the replies: what libraries print goes to standard error.
+"""
+
+import os
 import sys
 
+from napari_amil.worker.jobs import JOBS
 from napari_amil.worker.serving import serve
 
 if __name__ == "__main__":
-    serve(sys.stdin, sys.stdout)
+    replies = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    serve(sys.stdin.buffer, replies, JOBS)

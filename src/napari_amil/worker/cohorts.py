@@ -1,78 +1,85 @@
-"""Jobs on a scored cohort: score it, lay it out, find what no class explains, report on it."""
+"""Jobs on a scored cohort: score it, lay out its cells, find clusters, compare groups, write reports."""
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 
 from napari_amil.core import pipeline
 from napari_amil.core.base.events import Step
-from napari_amil.worker.request import Answer, Request, recipe_of
+from napari_amil.worker.inputs import Work, load_recipe
+from napari_amil.worker.protocol.messages import (
+    ClusterNamed,
+    CohortScored,
+    Compare,
+    Compared,
+    Explore,
+    Explored,
+    LayOutMap,
+    MapWritten,
+    NameCluster,
+    Report,
+    Reported,
+    ScoreCohort,
+)
 
 
-def score_cohort(request: Request) -> Answer:
-    """Score the bags of ``inputs`` that the folder ``out`` does not hold yet."""
-    recipe = recipe_of(request)
-    if not request.get("settings"):
-        recipe = pipeline.Recipe.from_bundle(recipe.bundle, None, recipe.device)
-    source = pipeline.open_source([Path(name) for name in request["inputs"]], recipe.settings.control)
-    out = pipeline.make_folder(Path(request["out"]))
-    bundle = Path(request["bundle"]) if request.get("bundle") else None
-    project = yield from pipeline.score_cohort(source, recipe, bundle, out)
-    return {"folder": str(out), "n_bags": len(project.bags), "n_cells": len(project.cells)}
+def score_cohort(request: ScoreCohort) -> Work[CohortScored]:
+    """Score the bags that the folder lacks."""
+    recipe = load_recipe(request.bundle, request.settings, request.device)
+    source = pipeline.open_source(list(request.inputs), recipe.settings.control)
+    out = pipeline.make_folder(request.out)
+    bundle = Path(request.bundle) if request.bundle else None
+    project = yield from pipeline.scoring_project(source, recipe, bundle, out)
+    return CohortScored(folder=out, n_bags=len(project.bags), n_cells=len(project.cells))
 
 
-def lay_out(request: Request) -> Answer:
-    """Lay out the cells of the scored ``folder`` by t-SNE or UMAP and keep the places there."""
-    layout = request.get("layout", "tsne")
-    target = Path(request["folder"]) / f"map-{layout}.npy"
-    project = pipeline.read_project(target.parent)
+def lay_out(request: LayOutMap) -> Work[MapWritten]:
+    """Lay out the cells of the folder by t-SNE or UMAP and keep the places there."""
+    target = request.folder / f"map-{request.layout}.npy"
+    project = pipeline.read_project(request.folder)
     yield Step("map", 0, 0, f"Laying out {len(project.cells):,} cells; this may take minutes")
-    pipeline.write_map(project, target, layout)
-    return {"map": str(target)}
+    pipeline.write_map(project, target, request.layout)
+    return MapWritten(map=target)
 
 
-def explore(request: Request) -> Answer:
-    """Find clusters of unusual cells in the scored ``folder`` and keep them there."""
-    folder = Path(request["folder"])
-    settings = pipeline.ClusterSettings.parse(
-        {name: request[name] for name in ("percentile", "min_cells", "unexplained")}
-    )
-    project = pipeline.read_project(folder)
+def explore(request: Explore) -> Work[Explored]:
+    """Find clusters of unusual cells and keep them in the folder."""
+    settings = pipeline.ClusterSettings.parse(request.model_dump(exclude={"folder"}))
+    project = pipeline.read_project(request.folder)
     found = yield from pipeline.explore_project(
-        project, settings, folder / pipeline.EXPLORATION, pictures=False
+        project, settings, request.folder / pipeline.EXPLORATION, pictures=False
     )
-    return {"folder": str(folder), "n_clusters": len(found.table)}
+    return Explored(folder=request.folder, n_clusters=len(found.table))
 
 
-def name_cluster(request: Request) -> Answer:
-    """Make the ``cluster`` of the scored ``folder`` a candidate class called ``name``."""
-    folder = Path(request["folder"])
+def name_cluster(request: NameCluster) -> Work[ClusterNamed]:
+    """Make a cluster a candidate class."""
+    folder = request.folder
     yield Step("candidate", 0, 0, "Writing the cell list")
     project = pipeline.read_project(folder)
     found = pipeline.read_exploration(project, folder / pipeline.EXPLORATION)
-    named = pipeline.name_cluster(project, found.clusters, request["cluster"], request["name"], folder)
-    return {**dataclasses.asdict(named), "path": str(named.path), "folder": str(folder)}
+    named = pipeline.name_cluster(project, found.clusters, request.cluster, request.name, folder)
+    return ClusterNamed(
+        folder=folder, path=named.path, name=named.name, n_cells=named.n_cells, n_bags=named.n_bags
+    )
 
 
-def report(request: Request) -> Answer:
-    """Write the pages of the scored ``folder``, of the cohort and of every sample, into it."""
-    folder = Path(request["folder"])
-    project = pipeline.read_project(folder)
+def report(request: Report) -> Work[Reported]:
+    """Write a page of the cohort and one of every sample."""
+    project = pipeline.read_project(request.folder)
     bags = project.bags["bag"].tolist()
-    found = pipeline.find_exploration(project, folder)
-    out = pipeline.make_folder(folder / "report")
+    found = pipeline.find_exploration(project, request.folder)
+    out = pipeline.make_folder(request.folder / "report")
     written = yield from pipeline.write_reports(project, out, bags, found=found)
-    return {"page": str(written[0]), "n_samples": len(bags)}
+    return Reported(page=written[0], n_samples=len(bags))
 
 
-def compare(request: Request) -> Answer:
-    """Compare the two ``groups`` of a table in the scored ``folder``; write the figures to ``out``."""
-    folder, out = Path(request["folder"]), Path(request["out"])
+def compare(request: Compare) -> Work[Compared]:
+    """Compare two groups of patients."""
     yield Step("compare", 0, 0, "Dealing patients to the groups at random")
-    project = pipeline.read_project(folder)
-    found = pipeline.find_exploration(project, folder)
+    project = pipeline.read_project(request.folder)
+    found = pipeline.find_exploration(project, request.folder)
     if found is None:
         yield Step("compare", 0, 0, "Without clusters, since none were found in these cells")
-    pipeline.compare_project(project, found, Path(request["groups"]), out)
-    return {"table": str(out / "groups.csv")}
+    pipeline.compare_project(project, found, request.groups, request.out)
+    return Compared(table=request.out / "groups.csv")

@@ -1,79 +1,90 @@
-"""Jobs on one smear: find its cells, score them, say why."""
+"""Jobs on one image: detect cells, score them, explain the scores."""
 
 from __future__ import annotations
-
-from dataclasses import asdict
-from pathlib import Path
 
 import numpy as np
 
 from napari_amil.core import pipeline
 from napari_amil.core.base.events import Step
-from napari_amil.core.base.types import Cells
-from napari_amil.worker.request import Answer, Request, arrays_of, bundle_path, field_of, recipe_of
+from napari_amil.core.base.settings import RunSettings
+from napari_amil.worker.inputs import Work, bundle_path, load_arrays, load_cells, load_recipe, open_input
+from napari_amil.worker.protocol.messages import (
+    DeleteCells,
+    DeletionCurves,
+    Detect,
+    Detected,
+    FindNearest,
+    Info,
+    ModelCard,
+    NearestCells,
+    Score,
+    Scored,
+)
 
 
-def detect(request: Request) -> Answer:
-    """Find the candidates of ``image`` and write them to ``out``; ``source`` may tell the pixel size."""
-    recipe = recipe_of(request)
-    if request.get("source"):
-        recipe = yield from pipeline.recipe_for(recipe, Path(request["source"]), Path(request["source"]).name)
-    with field_of(request) as field:
+def detect(request: Detect) -> Work[Detected]:
+    """Find the candidates of the image."""
+    recipe = load_recipe(request.bundle, request.settings, request.device)
+    if request.source is not None:
+        recipe = yield from pipeline.recipe_for(recipe, request.source, request.source.name)
+    with open_input(request.image) as field:
         candidates = yield from pipeline.detect_in(field, recipe)
-    target = Path(request["out"]) / f"candidates-{request['id']}.npz"
+    target = request.out / "candidates.npz"
     np.savez(target, allow_pickle=False, **candidates.cells.arrays())
-    return {"candidates": str(target), "diameter_px": candidates.diameter_px}
+    return Detected(candidates=target, diameter_px=candidates.diameter_px)
 
 
-def score(request: Request) -> Answer:
-    """Score the ``cells`` of ``image`` as one bag and write the columns to ``out``."""
-    recipe = recipe_of(request)
-    with np.load(request["cells"], allow_pickle=False) as stored:
-        cells = Cells.from_arrays(stored)
+def score(request: Score) -> Work[Scored]:
+    """Score the cells of the image as one bag."""
+    recipe = load_recipe(request.bundle, request.settings, request.device)
+    cells = load_cells(request.cells)
     yield Step("score", 0, 2, "Embedding cells")
-    with field_of(request) as field:
+    with open_input(request.image) as field:
         known = yield from pipeline.measured_field(field, cells, recipe)
     yield Step("score", 1, 2, "Weighing cells")
     scores, bag = pipeline.score_bag("image", {"image": cells}, known, recipe)
-    out, number = Path(request["out"]), request["id"]
-    usual = recipe.bundle.need_scorer().morphology
-    table = scores.table.join(pipeline.morphology_columns(known["measurements"], usual))
+    morphology = recipe.bundle.need_scorer().morphology
+    table = scores.table.join(pipeline.morphology_columns(known["measurements"], morphology))
     table.insert(0, "cell_id", cells.cell_id)
-    pipeline.write_table(table, out / f"scores-{number}.csv")
-    evidence = pipeline.field_evidence(table, known["latents"], recipe, _model_name(request))
-    np.savez(out / f"evidence-{number}.npz", allow_pickle=False, **evidence)
-    said = {**asdict(bag), "control": recipe.bundle.settings.control}
-    said["verdict_settings"] = recipe.settings.verdict.model_dump()
-    files = {"scores": str(out / f"scores-{number}.csv"), "evidence": str(out / f"evidence-{number}.npz")}
-    return {**files, "bag": said, "classes": list(bag.probability)}
+    reply = Scored(
+        scores=request.out / "scores.csv",
+        evidence=request.out / "evidence.npz",
+        bag=bag,
+        control=recipe.bundle.settings.control,
+        verdict_settings=recipe.settings.verdict,
+    )
+    pipeline.write_table(table, reply.scores)
+    evidence = pipeline.field_evidence(table, known["latents"], recipe, _model_name(request.bundle))
+    np.savez(reply.evidence, allow_pickle=False, **evidence)
+    return reply
 
 
-def _model_name(request: Request) -> str:
-    path = bundle_path(request)
+def _model_name(bundle: str | None) -> str:
+    path = bundle_path(bundle)
     return f"{path}, written {path.stat().st_mtime}"
 
 
-def neighbours(request: Request) -> Answer:
-    """Find the cells of each group that the cell ``(image, cell_id)`` is most like.
-
-    ``groups`` holds ``group -> image -> file`` of evidence, as ``score`` wrote it.
-    """
+def find_nearest(request: FindNearest) -> Work[NearestCells]:
+    """Find the cells of each group that one cell is most like."""
     yield from ()
     groups = {
-        group: {image: arrays_of(path) for image, path in members.items()}
-        for group, members in request["groups"].items()
+        group: {image: load_arrays(path) for image, path in members.items()}
+        for group, members in request.groups.items()
     }
-    image, cell_id = request["cell"]
-    return {"cell": [image, cell_id], "groups": pipeline.nearest_cells((image, cell_id), groups)}
+    return NearestCells(cell=request.cell, groups=pipeline.nearest_cells(request.cell, groups))
 
 
-def deletion(request: Request) -> Answer:
-    """Remove cells from the field of ``evidence`` and score the rest."""
-    return (yield from pipeline.delete_from_field(arrays_of(request["evidence"]), recipe_of(request)))
+def delete_cells(request: DeleteCells) -> Work[DeletionCurves]:
+    """Remove cells from a scored field and score the rest."""
+    recipe = load_recipe(request.bundle, RunSettings(), request.device)
+    found = yield from pipeline.delete_from_field(load_arrays(request.evidence), recipe)
+    return DeletionCurves(**found)
 
 
-def info(request: Request) -> Answer:
+def info(request: Info) -> Work[ModelCard]:
     """Return the card of a bundle."""
-    header = pipeline.read_card(bundle_path(request))
     yield from ()
-    return {"card": header["card"], "settings": header["settings"], "classes": header.get("classes", [])}
+    header = pipeline.read_card(bundle_path(request.bundle))
+    return ModelCard(
+        card=header["card"], settings=header["settings"], classes=tuple(header.get("classes", ()))
+    )

@@ -22,6 +22,7 @@ from napari_amil.plugin.layers.journal import journal_of
 from napari_amil.plugin.layers.selection import CellKey, selection_of
 from napari_amil.plugin.panels.correct import CorrectPanel
 from napari_amil.plugin.window.work import Task, Worker
+from napari_amil.worker.protocol.messages import Score
 
 Done = Callable[..., Any]
 BOX = np.array([[5.0, 5], [5, 20], [20, 20], [20, 5]])
@@ -113,10 +114,10 @@ def test_changed_cells_are_measured_among_their_neighbours(
     sent: list[Cells] = []
     start = worker.start
 
-    def recorded(command: str, **arguments: Any) -> Task:
-        with np.load(arguments["cells"]) as arrays:
+    def recorded(request: Score) -> Task:
+        with np.load(request.cells) as arrays:
             sent.append(Cells.from_arrays(dict(arrays)))
-        return start(command, **arguments)
+        return start(request)
 
     monkeypatch.setattr(worker, "start", recorded)
     panel.run()

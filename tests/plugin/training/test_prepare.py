@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import pytest
@@ -18,9 +17,10 @@ from napari_amil.plugin.training.problems import ProblemList
 from napari_amil.plugin.training.training_form import TrainingForm
 from napari_amil.plugin.window.path_choice import PathChoice
 from napari_amil.plugin.window.work import Worker
+from napari_amil.worker.protocol.messages import CohortChecked, CohortRead, Problem
 
-WARNING = {"severity": "warning", "message": "There are 40 control cells.", "kind": "few-cells"}
-ERROR = {"severity": "error", "message": "Patient 'p1' is in two folds.", "kind": "leaking-patients"}
+WARNING = Problem(severity="warning", message="There are 40 control cells.", kind="few-cells")
+ERROR = Problem(severity="error", message="Patient 'p1' is in two folds.", kind="leaking-patients")
 
 
 @pytest.fixture
@@ -88,14 +88,14 @@ def test_cells_that_are_to_be_found_have_no_number(qtbot: QtBot, bags: pd.DataFr
 def test_a_grave_problem_refuses_until_it_is_accepted(qtbot: QtBot) -> None:
     problems = ProblemList()
     qtbot.addWidget(problems)
-    problems.show_problems([ERROR, ERROR | {"message": "Patient 'p2' too."}, WARNING])
-    assert problems.texts == [ERROR["message"], "Patient 'p2' too.", WARNING["message"]]
+    problems.show_problems([ERROR, ERROR.model_copy(update={"message": "Patient 'p2' too."}), WARNING])
+    assert problems.texts == [ERROR.message, "Patient 'p2' too.", WARNING.message]
     assert problems.refused() == ["leaking-patients"]
     with qtbot.waitSignal(problems.changed):
         problems._boxes["leaking-patients"].click()
     assert problems.refused() == []
     assert problems.allowed() == ("leaking-patients",)
-    problems.show_problems([ERROR] * 14 + [ERROR | {"kind": "mixed-labels"}])
+    problems.show_problems([ERROR] * 14 + [ERROR.model_copy(update={"kind": "mixed-labels"})])
     assert "3 more" in problems.texts[-1]
     assert problems.refused() == ["mixed-labels"]
     assert problems.allowed() == ("leaking-patients",)
@@ -115,7 +115,7 @@ def test_the_form_gives_back_every_setting_of_a_preset(qtbot: QtBot) -> None:
             "model": {"encoder": "roi", "bag_head": [10], "roundness": 0.0},
         }
     )
-    form.offer({"recommended": {}, "amil-code": code.model_dump(mode="json")}, {"cpu": "Processor"})
+    form.offer({"recommended": RunSettings(), "amil-code": code}, {"cpu": "Processor"})
     assert form.value() == RunSettings(preset="recommended")
     with qtbot.waitSignal(form.changed):
         form._preset.setCurrentIndex(1)
@@ -139,11 +139,10 @@ def test_the_folds_of_the_cohort_are_offered_for_the_test(qtbot: QtBot) -> None:
     assert form.hold_out_fold() == 4
 
 
-def _read(page: PreparePage, bags: pd.DataFrame, tmp_path: Path, **more: Any) -> None:
+def _read(page: PreparePage, bags: pd.DataFrame, tmp_path: Path, control: str | None = "healthy") -> None:
     bags.to_csv(tmp_path / "bags.csv", index=False)
     page.cohort.line.setText(str(tmp_path / "smears"))
-    result = {"classes": ["healthy", "ill"], "control": "healthy", "clinical": []}
-    page._on_read(result | {"bags": str(tmp_path / "bags.csv")} | more)
+    page._on_read(CohortRead(classes=("healthy", "ill"), control=control, bags=tmp_path / "bags.csv"))
 
 
 def test_nothing_starts_without_a_cohort_controls_and_a_folder(
@@ -167,7 +166,7 @@ def test_a_grave_problem_keeps_the_training_from_starting(
 ) -> None:
     _read(page, bags, tmp_path)
     page.out.setValue(tmp_path / "run")
-    page._on_checked({"problems": [ERROR]})
+    page._on_checked(CohortChecked(problems=(ERROR,)))
     assert not page.start.isEnabled()
     assert "marked red" in page.why.text()
     page.problems._boxes["leaking-patients"].click()

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
+
+from pydantic import TypeAdapter
 
 Result = TypeVar("Result")
 
@@ -94,6 +97,7 @@ _KINDS: dict[str, type[Event]] = {
     kind.__name__: kind
     for kind in (Step, Warned, Failed, EpochReport, TrainingBegan, ControlDistances, Ended)
 }
+_ADAPTERS: dict[type[Event], TypeAdapter[Event]] = {kind: TypeAdapter(kind) for kind in _KINDS.values()}
 
 
 def to_dict(event: Event) -> dict[str, Any]:
@@ -103,9 +107,21 @@ def to_dict(event: Event) -> dict[str, Any]:
 
 
 def from_dict(record: dict[str, Any]) -> Event:
-    """Return the event that `to_dict` wrote."""
+    """Return the event that `to_dict` wrote.
+
+    Raises
+    ------
+    KeyError
+        If there is no such kind of event.
+    TypeError
+        If a field is missing or unknown.
+    ValueError
+        If a field has another type.
+    """
     fields: dict[str, Any] = {name: _with_nan(value) for name, value in record.items()}
-    return _KINDS[fields.pop("event")](**fields)
+    kind = _KINDS[fields.pop("event")]
+    kind(**fields)  # an adapter passes over unknown fields
+    return _ADAPTERS[kind].validate_json(json.dumps(fields), strict=True)
 
 
 def json_ready(value: object) -> object:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any
-
 import numpy as np
 from napari.components import ViewerModel
 from qtpy.QtCore import QModelIndex, Qt, Signal
@@ -30,6 +27,7 @@ from napari_amil.plugin.window.panel import scrolling
 from napari_amil.plugin.window.remembered import remember, remembered
 from napari_amil.plugin.window.theme import PAGE_MARGINS, wrapped
 from napari_amil.plugin.window.work import Worker
+from napari_amil.worker.protocol.messages import ClusterNamed, Explore, Explored, NameCluster
 
 _NONE = (
     "No cluster was found: no unusual cells lie close together. Lower the percentile or the smallest size."
@@ -136,14 +134,15 @@ class ClusterPage(QWidget):
         """Find the clusters of the open project in the background."""
         if self.job.is_running or self._state.folder is None:
             return
-        settings: dict[str, float] = {
-            "percentile": self.percentile.value(),
-            "min_cells": self.least.value(),
-            "unexplained": bool(self.samples.currentIndex()),
-        }
-        for name, value in settings.items():
-            remember(f"{_KEPT}{name}", value)
-        self.job.follow(self._worker.start("explore", folder=str(self._state.folder), **settings))
+        request = Explore(
+            folder=self._state.folder,
+            percentile=self.percentile.value(),
+            min_cells=self.least.value(),
+            unexplained=bool(self.samples.currentIndex()),
+        )
+        for name in ("percentile", "min_cells", "unexplained"):
+            remember(f"{_KEPT}{name}", getattr(request, name))
+        self.job.follow(self._worker.start(request))
 
     def chosen(self) -> int | None:
         """Return the number of the cluster in the chosen row."""
@@ -160,8 +159,9 @@ class ClusterPage(QWidget):
         if cluster is None or not name:
             self._on_errored("Click a cluster and write a name for it first.")
             return
-        folder = str(self._state.folder)
-        self.naming.follow(self._worker.start("name_cluster", folder=folder, cluster=cluster, name=name))
+        if self._state.folder is not None:
+            request = NameCluster(folder=self._state.folder, cluster=cluster, name=name)
+            self.naming.follow(self._worker.start(request))
 
     def show_cluster(self, cluster: int) -> None:
         """Choose the cells of a cluster in every view, and show the one in its middle on its image."""
@@ -187,20 +187,20 @@ class ClusterPage(QWidget):
             self.naming.say("")
             self.show_cluster(cluster)
 
-    def _on_found(self, result: dict[str, Any]) -> None:
-        if str(self._state.folder) == result["folder"]:
+    def _on_found(self, found: Explored) -> None:
+        if self._state.folder == found.folder:
             self._on_project_changed()
 
-    def _on_named(self, result: dict[str, Any]) -> None:
+    def _on_named(self, found: ClusterNamed) -> None:
         project = self._state.project
-        if project is None or str(self._state.folder) != result["folder"]:
+        if project is None or self._state.folder != found.folder:
             return
-        noted = {**self._named(), result["name"]: self.chosen() or 0}
+        noted = {**self._named(), found.name: self.chosen() or 0}
         project.card["candidates"] = {name: {"cluster": cluster} for name, cluster in noted.items()}
         self._fill()
         self.name.clear()
-        self.naming.say(_SAVED.format(**result, file=Path(result["path"]).name))
-        self.naming.notice.setToolTip(str(result["path"]))
+        self.naming.say(_SAVED.format(**found.model_dump(), file=found.path.name))
+        self.naming.notice.setToolTip(str(found.path))
 
     def _named(self) -> dict[str, int]:
         project = self._state.project

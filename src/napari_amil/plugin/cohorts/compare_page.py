@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 from napari.components import ViewerModel
@@ -17,6 +16,7 @@ from napari_amil.plugin.window.job import JobBar
 from napari_amil.plugin.window.path_choice import PathChoice
 from napari_amil.plugin.window.theme import PAGE_MARGINS, wrapped
 from napari_amil.plugin.window.work import Worker
+from napari_amil.worker.protocol.messages import Compare, Compared
 
 _OF_TABLE = "a table of mine"
 _KNOWN = ("label", "verdict", "predicted")
@@ -82,10 +82,10 @@ class ComparePage(QWidget):
             ranks = {name: f"{number}: {name}" for number, name in enumerate(wanted, start=1)}
             table = pd.DataFrame({"bag": project.bags["bag"], "group": column.map(ranks)}).dropna()
             table.to_csv(groups, index=False)
-        self.job.follow(self._worker.start("compare", folder=str(folder), groups=str(groups), out=str(out)))
+        self.job.follow(self._worker.start(Compare(folder=folder, groups=groups, out=out)))
 
-    def _on_compared(self, result: dict[str, Any]) -> None:
-        table = pd.read_csv(result["table"])
+    def _on_compared(self, found: Compared) -> None:
+        table = pd.read_csv(found.table)
         paired = bool(table["paired"].all())
         how = (
             "patients are compared with themselves" if paired else "patients are compared between the groups"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from qtpy.QtCore import QUrl
 from qtpy.QtGui import QDesktopServices
@@ -12,6 +11,7 @@ from qtpy.QtWidgets import QPushButton, QWidget
 from napari_amil.plugin.cohorts.project import OpenProject
 from napari_amil.plugin.window.job import JobBar
 from napari_amil.plugin.window.work import Worker
+from napari_amil.worker.protocol.messages import Report, Reported
 
 _TIP = (
     "Pages for a browser, which need no other file: the cohort, and every sample with pictures and plain "
@@ -40,7 +40,7 @@ class ReportBar(JobBar):
     def run(self) -> None:
         """Write the pages of the open results."""
         if not self.is_running and self._state.folder is not None:
-            self.follow(self._worker.start("report", folder=str(self._state.folder)))
+            self.follow(self._worker.start(Report(folder=self._state.folder)))
 
     def _on_opened(self) -> None:
         folder = self._state.folder
@@ -49,12 +49,12 @@ class ReportBar(JobBar):
         self.browse.setVisible(self.page is not None and self.page.exists())
         self.say("")
 
-    def _on_written(self, answer: dict[str, Any]) -> None:
-        page = Path(answer["page"])
+    def _on_written(self, answer: Reported) -> None:
+        page = answer.page
         if page == self.page:  # else other results were opened meanwhile
             self.browse.show()
         if not self.notice.text():
-            self.say(f"The cohort and {answer['n_samples']:,} samples: {page}")
+            self.say(f"The cohort and {answer.n_samples:,} samples: {page}")
 
     def _on_cancelled(self) -> None:
         super()._on_cancelled()

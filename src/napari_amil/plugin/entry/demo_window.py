@@ -96,7 +96,7 @@ class Demo(QObject):
     def _on_neighbours(self) -> None:
         self._arrived("neighbours")
 
-    def _on_deleted(self, _: dict[str, Any]) -> None:
+    def _on_deleted(self, _: object) -> None:
         self._arrived("deletion")
 
     def _arrived(self, what: str) -> None:

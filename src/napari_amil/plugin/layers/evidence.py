@@ -72,12 +72,10 @@ class Evidence:
         return {int(cell_id): row for row, cell_id in enumerate(self.arrays["cell_id"])}
 
 
-def read_evidence(path: str | None) -> Evidence | None:
+def read_evidence(path: Path) -> Evidence:
     """Return what the worker wrote to ``path``; it may be read in any thread."""
-    if path is None:
-        return None
     with np.load(path, allow_pickle=False) as stored:
-        return Evidence(Path(path), dict(stored))
+        return Evidence(path, dict(stored))
 
 
 def keep_evidence(layer: Shapes, evidence: Evidence | None) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,6 +18,7 @@ from napari_amil.plugin.layers.edits import unscored_rows
 from napari_amil.plugin.layers.layers import cells_of, need_record, set_scores
 from napari_amil.plugin.layers.planes import shown_plane
 from napari_amil.plugin.window.work import Task, Worker
+from napari_amil.worker.protocol.messages import Score, Scored
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,9 +28,9 @@ class Rescoring:
     layer: Shapes
     asked: Cells
 
-    def finish(self, result: dict[str, Any]) -> str:
+    def finish(self, reply: Scored) -> str:
         """Write the scores of the cells that are still as they were asked, and return a sentence."""
-        fresh = pd.read_csv(Path(result["scores"])).set_index("cell_id")
+        fresh = pd.read_csv(reply.scores).set_index("cell_id")
         fresh = fresh[[name for name in fresh if not column_of(str(name)).needs_sample]]
         now = cells_of(self.layer)
         boxes = dict(zip(now.cell_id.tolist(), now.boxes, strict=True))
@@ -79,14 +79,11 @@ def start_rescoring(
     folder = worker.new_folder()
     arrays: dict[str, Any] = dict(cells.arrays())
     np.savez(folder / "cells.npz", **arrays)
-    settings = RunSettings(detection=record.detection).model_dump(mode="json")
-    task = worker.start(
-        "score",
-        image=str(plane.write(folder)),
-        cells=str(folder / "cells.npz"),
-        out=str(folder),
-        settings=settings,
+    request = Score(
+        image=plane.write(folder),
+        cells=folder / "cells.npz",
+        out=folder,
+        settings=RunSettings(detection=record.detection),
         bundle=bundle,
-        device="auto",
     )
-    return Rescoring(layer, cells), task
+    return Rescoring(layer, cells), worker.start(request)

@@ -6,7 +6,6 @@ import os
 from collections import Counter
 from itertools import count
 from pathlib import Path
-from typing import Any
 
 from napari.viewer import Viewer
 from qtpy.QtCore import Signal
@@ -20,6 +19,7 @@ from napari_amil.plugin.window.panel import Panel, find_or_open_panels
 from napari_amil.plugin.window.path_choice import PathChoice
 from napari_amil.plugin.window.theme import wrapped
 from napari_amil.plugin.window.work import Worker, shared_worker
+from napari_amil.worker.protocol.messages import Arrange, Arranged, PlacedImage
 
 _INTRODUCTION = (
     "Drop images or folders below, and drag them to their class and patient. A folder becomes a class, the "
@@ -80,8 +80,12 @@ class ArrangePanel(Panel):
         if folder is None:
             self.job.say("Name a new folder for the cohort.", "error")
             return
-        images = [list(row) for row in self.tree.placed()]
-        self.job.follow(self._worker.start("arrange", images=images, target=str(folder.absolute())))
+        images = [
+            PlacedImage(path=Path(path), label=label, patient=patient, sample=sample)
+            for path, label, patient, sample in self.tree.placed()
+        ]
+        request = Arrange(images=tuple(images), target=folder.absolute())
+        self.job.follow(self._worker.start(request))
 
     def use(self) -> None:
         """Show the cohort in the Train panel of this window, opening one if there is none."""
@@ -94,13 +98,11 @@ class ArrangePanel(Panel):
             panel.use_cohort(self.out.value())
         self.job.say("The Train panel shows this cohort now.")
 
-    def _on_finished(self, result: dict[str, Any]) -> None:
-        self.out.setValue(result["cohort"])
-        self.job.say(
-            f"The cohort is in {result['cohort']}; images.csv there says where each image came from."
-        )
+    def _on_finished(self, found: Arranged) -> None:
+        self.out.setValue(found.cohort)
+        self.job.say(f"The cohort is in {found.cohort}; images.csv there says where each image came from.")
         self.train.setVisible(True)
-        self.arranged.emit(result["cohort"])
+        self.arranged.emit(str(found.cohort))
 
     def _show_sums(self) -> None:
         rows = self.tree.placed()

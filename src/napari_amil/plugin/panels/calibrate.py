@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import time
 from pathlib import Path
-from typing import Any
 
 from napari.layers import Shapes
 from napari.viewer import Viewer
@@ -23,6 +22,7 @@ from napari_amil.plugin.window.panel import Panel, ScoringPanel, find_or_open_pa
 from napari_amil.plugin.window.path_choice import PathChoice
 from napari_amil.plugin.window.theme import wrapped
 from napari_amil.plugin.window.work import Worker, shared_worker
+from napari_amil.worker.protocol.messages import Calibrate, Calibrated, Problem
 
 _INTRODUCTION = (
     "Percentiles and p-values say how unusual a cell is among control cells. With controls of your own "
@@ -81,14 +81,8 @@ class CalibratePanel(Panel):
             return
         self.drift.clear()
         self.use.setEnabled(False)
-        task = self._worker.start(
-            "calibrate",
-            controls=str(folder.absolute()),
-            bundle=self.model.value(),
-            target=str(_target(folder)),
-            device="auto",
-        )
-        self.job.follow(task)
+        request = Calibrate(controls=folder.absolute(), target=_target(folder), bundle=self.model.value())
+        self.job.follow(self._worker.start(request))
 
     def rescore(self) -> None:
         """Score every cell layer that has scores with the calibrated model."""
@@ -107,11 +101,11 @@ class CalibratePanel(Panel):
         rescoring.finished.connect(self._on_rescored)
         rescoring.start()
 
-    def _on_finished(self, result: dict[str, Any]) -> None:
-        self._model = result["bundle"]
+    def _on_finished(self, found: Calibrated) -> None:
+        self._model = found.bundle
         problems = [
-            {"severity": "warning" if result["differs"] else "", "message": sentence, "kind": "drift"}
-            for sentence in result["sentences"]
+            Problem(severity="warning" if found.differs else "", message=sentence, kind="drift")
+            for sentence in found.sentences
         ]
         self.drift.show_problems(problems)
         self.use.setEnabled(True)

@@ -28,6 +28,7 @@ from napari_amil.plugin.window.panel import Panel
 from napari_amil.plugin.window.path_choice import ask_path
 from napari_amil.plugin.window.theme import wrapped
 from napari_amil.plugin.window.work import Worker, shared_worker
+from napari_amil.worker.protocol.messages import CohortScored, ScoreCohort
 
 _NOTHING = "No results are open: choose a folder of smears and score it, or open results."
 
@@ -130,13 +131,9 @@ class CohortPanel(Panel):
         if not self.results.text().strip():
             self._suggest_results()
         self._remember()
-        task = self._worker.start(
-            "score_cohort",
-            inputs=[source],
-            out=self.results.text().strip(),
-            bundle=self.model.value(),
-            device="auto",
-        )
+        out = Path(self.results.text().strip())
+        request = ScoreCohort(inputs=(Path(source),), out=out, bundle=self.model.value())
+        task = self._worker.start(request)
         self.job.follow(task)
         self.job.button.setToolTip("Stop at once; what is scored is kept.")
         task.cancelled.connect(self._on_cancelled)
@@ -159,9 +156,9 @@ class CohortPanel(Panel):
         for name in ("source", "results"):
             self._remembered.setValue(name, getattr(self, name).text().strip())
 
-    def _on_scored(self, result: dict[str, object]) -> None:
+    def _on_scored(self, found: CohortScored) -> None:
         self._warning = self.job.notice.text()
-        self.results.setText(str(result["folder"]))
+        self.results.setText(str(found.folder))
         self.open_results()
 
     def _on_opened(self) -> None:

@@ -29,6 +29,7 @@ from napari_amil.plugin.window.panel import Panel
 from napari_amil.plugin.window.path_choice import ask_path
 from napari_amil.plugin.window.theme import wrapped
 from napari_amil.plugin.window.work import Worker, shared_worker
+from napari_amil.worker.protocol.messages import Scored
 
 _FILES = "Cells, nothing lost (*.geojson);;Table (*.csv);;Table (*.parquet)"
 _MODES = {
@@ -210,12 +211,12 @@ class CorrectPanel(Panel):
         if journal is not None:
             self.job.say(journal.redo())
 
-    def _on_scored(self, result: dict[str, Any]) -> None:
+    def _on_scored(self, reply: Scored) -> None:
         job, self._job = self._job, None
         if job is None or job.layer not in self._viewer.layers:
             self.job.say("The cells were closed meanwhile, so that their scores are not shown.", "warning")
             return
-        self.job.say(job.finish(result))
+        self.job.say(job.finish(reply))
         self.rescored.emit(job.layer)
 
     def _on_active_changed(self, _: object) -> None:

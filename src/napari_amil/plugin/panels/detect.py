@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import Any
 from weakref import WeakSet
 
 import numpy as np
@@ -31,6 +30,7 @@ from napari_amil.plugin.window.model_choice import ModelChoice
 from napari_amil.plugin.window.panel import DetectingPanel
 from napari_amil.plugin.window.theme import sized, wrapped
 from napari_amil.plugin.window.work import Worker, shared_worker
+from napari_amil.worker.protocol.messages import Detect, Detected
 
 _SETTLE_MS = 40
 _SCORE_PANEL = ("napari-amil", "Score cells")
@@ -130,15 +130,15 @@ class DetectPanel(DetectingPanel):
             self.job.say(str(error), "error")
             self.errored.emit(str(error))
             return
-        task = self._worker.start(
-            "detect",
-            image=str(path),
-            source=image.source.path,
-            out=str(folder),
-            settings=settings.model_dump(mode="json"),
+        source = image.source.path
+        request = Detect(
+            image=path,
+            source=None if source is None else Path(source),
+            out=folder,
+            settings=settings,
             bundle=self.model.value(),
-            device="auto",
         )
+        task = self._worker.start(request)
         record = plane.record()
         record.detection, record.selection = settings.detection, settings.selection
         self.job.follow(task, partial(_build, record, image))
@@ -259,11 +259,11 @@ class DetectPanel(DetectingPanel):
         self.detail.setText(text + ". The sliders act at once.")
 
 
-def _build(record: CellRecord, image: Image, result: dict[str, Any]) -> tuple[Shapes, Image]:
+def _build(record: CellRecord, image: Image, reply: Detected) -> tuple[Shapes, Image]:
     """Return the layer of the cells that the worker found; in a thread, since many outlines take a while."""
-    with np.load(Path(result["candidates"])) as arrays:
+    with np.load(reply.candidates) as arrays:
         candidates = Cells.from_arrays(dict(arrays))
-    record.candidates = Candidates.of(candidates, float(result["diameter_px"]))
+    record.candidates = Candidates.of(candidates, reply.diameter_px)
     assert record.selection is not None
     return make_layer(record.candidates.select(record.selection), record, image), image
 

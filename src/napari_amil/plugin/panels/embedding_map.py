@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -29,9 +29,10 @@ from napari_amil.plugin.window.panel import Panel
 from napari_amil.plugin.window.path_choice import ask_path
 from napari_amil.plugin.window.theme import palette, wrapped
 from napari_amil.plugin.window.work import Worker, shared_worker
+from napari_amil.worker.protocol.messages import LayOutMap, MapWritten
 
 PCA, TSNE, UMAP = "Principal components", "t-SNE (neighbours)", "UMAP (groups)"
-_LAYOUTS = {TSNE: "tsne", UMAP: "umap"}
+_LAYOUTS: dict[str, Literal["tsne", "umap"]] = {TSNE: "tsne", UMAP: "umap"}
 _POINTS, _DENSITY = "Every cell", "Density, rare on top"
 _DENSITY_BINS = 90
 _CLICK_PX = 8
@@ -115,10 +116,10 @@ class EmbeddingMap(Panel):
         if self.job.is_running or self._state.folder is None:
             return
         layout = _LAYOUTS.get(self.method.currentText(), "tsne")
-        self.job.follow(self._worker.start("map", folder=str(self._state.folder), layout=layout))
+        self.job.follow(self._worker.start(LayOutMap(folder=self._state.folder, layout=layout)))
 
-    def _on_placed(self, result: dict[str, Any]) -> None:
-        if self._state.folder is not None and Path(result["map"]).parent == self._state.folder:
+    def _on_placed(self, found: MapWritten) -> None:
+        if self._state.folder is not None and found.map.parent == self._state.folder:
             self._on_method_changed()
 
     def _on_project_changed(self) -> None:

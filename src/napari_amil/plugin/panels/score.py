@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 from weakref import WeakSet
 
@@ -34,6 +33,7 @@ from napari_amil.plugin.window.model_choice import ModelChoice
 from napari_amil.plugin.window.panel import ScoringPanel
 from napari_amil.plugin.window.theme import sized, wrapped
 from napari_amil.plugin.window.work import Worker, shared_worker
+from napari_amil.worker.protocol.messages import Score, Scored
 
 _NO_CELLS = (
     "No cells yet: find them in the Detect panel, or open a file that holds some. Then press Score cells."
@@ -104,16 +104,14 @@ class ScorePanel(ScoringPanel):
             self.job.say(str(error), "error")
             self.errored.emit(str(error))
             return
-        task = self._worker.start(
-            "score",
-            image=str(image),
-            cells=str(folder / "cells.npz"),
-            out=str(folder),
-            settings=RunSettings(detection=need_record(layer).detection).model_dump(mode="json"),
+        request = Score(
+            image=image,
+            cells=folder / "cells.npz",
+            out=folder,
+            settings=RunSettings(detection=need_record(layer).detection),
             bundle=self.model.value(),
-            device="auto",
         )
-        self.job.follow(task, partial(_read, layer, cells, self.model.value()))
+        self.job.follow(self._worker.start(request), partial(_read, layer, cells, self.model.value()))
 
     def _subject(self) -> tuple[Shapes, Plane]:
         """Return the chosen cells and the plane they lie on; shapes of the user and labels become cells."""
@@ -216,10 +214,11 @@ class Answer:
     bag: dict[str, Any]
 
 
-def _read(layer: Shapes, asked: Cells, bundle: str | None, result: dict[str, Any]) -> Answer:
+def _read(layer: Shapes, asked: Cells, bundle: str | None, reply: Scored) -> Answer:
     """Read what the worker wrote; in a thread."""
-    scores, evidence = pd.read_csv(Path(result["scores"])), read_evidence(result.get("evidence"))
-    return Answer(layer, asked, scores, evidence, {**result["bag"], "bundle": bundle})
+    bag = {**asdict(reply.bag), "control": reply.control, "bundle": bundle}
+    bag["verdict_settings"] = reply.verdict_settings.model_dump()
+    return Answer(layer, asked, pd.read_csv(reply.scores), read_evidence(reply.evidence), bag)
 
 
 def unchanged_only(scores: pd.DataFrame, asked: Cells, now: Cells) -> pd.DataFrame:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from napari.components import ViewerModel
@@ -15,6 +14,7 @@ from napari_amil.plugin.reasons.line_chart import LineChart
 from napari_amil.plugin.window.job import JobBar
 from napari_amil.plugin.window.theme import wrapped
 from napari_amil.plugin.window.work import Worker
+from napari_amil.worker.protocol.messages import DeleteCells, DeletionCurves
 
 _TITLES = {
     "contribution": "largest contribution",
@@ -35,7 +35,7 @@ class DeletionTest(QWidget):
         self._evidence: Evidence | None = None
         self._asked: Path | None = None
         self._bundle: str | None = None
-        self._known: dict[Path, dict[str, Any]] = {}
+        self._known: dict[Path, DeletionCurves] = {}
         self.job = JobBar(
             "Remove cells to test this",
             "Remove the cells that a score points at, judge the rest again, and compare with as many random "
@@ -60,7 +60,7 @@ class DeletionTest(QWidget):
         for widget in (self.chart, self.sentence):
             widget.setVisible(result is not None)
         if result is not None:
-            x, curves = result["shares"], result["probability"]
+            x, curves = result.shares, result.probability
             shown = {title: (x, curves[name]) for name, title in _TITLES.items() if name in curves}
             self.chart.show_curves(shown)
             self.sentence.setText(deletion_words(result))
@@ -70,22 +70,22 @@ class DeletionTest(QWidget):
         if self._evidence is None or self.job.is_running:
             return
         self._asked = self._evidence.path
-        evidence = str(self._asked)
-        self.job.follow(self._worker.start("deletion", evidence=evidence, bundle=self._bundle, device="auto"))
+        request = DeleteCells(evidence=self._asked, bundle=self._bundle)
+        self.job.follow(self._worker.start(request))
 
-    def _on_finished(self, result: dict[str, Any]) -> None:
+    def _on_finished(self, result: DeletionCurves) -> None:
         if self._asked is not None:
             self._known[self._asked] = result
         self.show_for(self._evidence, self._bundle)
 
 
-def deletion_words(result: dict[str, Any]) -> str:
+def deletion_words(result: DeletionCurves) -> str:
     """Return what the curves mean, in one sentence."""
-    shares = np.asarray(result["shares"])
+    shares = np.asarray(result.shares)
     step = int(np.abs(shares - _SHARE).argmin())
-    own, chance = result["probability"]["contribution"], result["probability"]["random"]
+    own, chance = result.probability["contribution"], result.probability["random"]
     return (
-        f"Without the {per_cent(float(shares[step]))} of cells that contribute most, {result['predicted']} "
+        f"Without the {per_cent(float(shares[step]))} of cells that contribute most, {result.predicted} "
         f"goes from {per_cent(own[0])} to {per_cent(own[step])}; without as many random cells to "
         f"{per_cent(chance[step])}."
     )

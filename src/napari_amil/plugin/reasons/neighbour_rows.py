@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from napari.components import ViewerModel
@@ -18,6 +19,7 @@ from napari_amil.plugin.reasons.cell_picture import cell_picture
 from napari_amil.plugin.reasons.thumbnail import Thumbnail
 from napari_amil.plugin.window.theme import wrapped
 from napari_amil.plugin.window.work import Task, Worker
+from napari_amil.worker.protocol.messages import FindNearest, NearestCells
 
 SHOWN = 5
 _SIDE_PX = 46
@@ -142,7 +144,7 @@ class LikeCells(QWidget):
         groups = groups_of(cell_layers(self._viewer.layers))
         if not any(self._wanted.image in members for members in groups.values()):
             return
-        self._task = self._worker.start("neighbours", cell=list(self._wanted[:2]), groups=groups)
+        self._task = self._worker.start(FindNearest(cell=self._wanted[:2], groups=groups))
         self._task.finished.connect(self._on_finished)
         self._task.errored.connect(self._on_ended)
         self._task.cancelled.connect(self._on_ended)
@@ -150,14 +152,14 @@ class LikeCells(QWidget):
     def _on_ended(self, _: str = "") -> None:
         self._task = None
 
-    def _on_finished(self, result: dict[str, Any]) -> None:
+    def _on_finished(self, found: NearestCells) -> None:
         self._task = None
         if self._wanted is None:
             return
-        if list(self._wanted[:2]) != list(result["cell"]):
+        if self._wanted[:2] != found.cell:
             self._ask()
             return
-        groups = result["groups"]
+        groups = found.groups
         while len(self.rows) < len(groups):
             row = PictureRow(self._viewer.theme)
             row.pressed.connect(self.pressed)
@@ -168,15 +170,15 @@ class LikeCells(QWidget):
         self.shown.emit()
 
 
-def groups_of(layers: Sequence[Shapes]) -> dict[str, dict[str, str]]:
+def groups_of(layers: Sequence[Shapes]) -> dict[str, dict[str, Path]]:
     """Return ``verdict -> image -> file`` of all scored layers."""
-    groups: dict[str, dict[str, str]] = {}
+    groups: dict[str, dict[str, Path]] = {}
     for layer in layers:
         record, evidence = record_of(layer), evidence_of(layer)
         if record is None or evidence is None:
             continue
         said = str(record.bag["predicted"]) if record.bag is not None else UNJUDGED
-        groups.setdefault(said, {})[record.image_name] = str(evidence.path)
+        groups.setdefault(said, {})[record.image_name] = evidence.path
     return groups
 
 

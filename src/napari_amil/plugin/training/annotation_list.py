@@ -17,6 +17,7 @@ from napari_amil.plugin.layers.layers import cell_layers, cells_of
 from napari_amil.plugin.layers.planes import plane_at
 from napari_amil.plugin.layers.rows import record_of
 from napari_amil.plugin.window.follow import hear
+from napari_amil.worker.protocol.messages import AnnotatedImage, CorrectedImage
 
 _COLUMNS = ("Image", "Patient", "Cells", "By hand")
 _TIPS = (
@@ -73,7 +74,7 @@ class AnnotationList(QTreeWidget):
         self._viewer = viewer
         self._ticked: dict[str, bool] = {}
         self._patients: dict[str, str] = {}
-        self._shown: list[dict[str, Any]] | None = None
+        self._shown: list[AnnotatedImage] | None = None
         self.setHeaderLabels(list(_COLUMNS))
         self.setAccessibleName("Images to learn from")
         self.setRootIsDecorated(False)
@@ -101,15 +102,15 @@ class AnnotationList(QTreeWidget):
         self.itemDoubleClicked.connect(self._on_double_clicked)
         self.reload()
 
-    def show_folder(self, images: Sequence[dict[str, Any]] | None) -> None:
-        """Show the images of an annotated folder (`Annotated.table`); None for the open layers again."""
+    def show_folder(self, images: Sequence[AnnotatedImage] | None) -> None:
+        """Show the images of an annotated folder ; None for the open layers again."""
         self._shown = None if images is None else list(images)
         self.reload()
 
     def learned(self) -> list[Learned]:
         """Return the images that are ticked, or all of the folder."""
         if self._shown is not None:
-            return [Learned(row["image"], row["patient"], row["n_cells"]) for row in self._shown]
+            return [Learned(row.image, row.patient, row.n_cells) for row in self._shown]
         return [known for known in self._open_layers() if self._is_ticked(known)]
 
     def reload(self) -> None:
@@ -187,7 +188,7 @@ class AnnotationList(QTreeWidget):
             self.editItem(item, _PATIENT)
 
 
-def write_layer(known: Learned, viewer: ViewerModel, folder: Path) -> dict[str, str]:
+def write_layer(known: Learned, viewer: ViewerModel, folder: Path) -> CorrectedImage:
     """Write the image and the cells of an open layer for the worker, and say where they are.
 
     Raises
@@ -205,17 +206,12 @@ def write_layer(known: Learned, viewer: ViewerModel, folder: Path) -> dict[str, 
     path = plane_at(image, record.place).write(folder)
     arrays: dict[str, Any] = dict(cells_of(layer).arrays())
     np.savez(folder / "cells.npz", **arrays)
-    return {
-        "name": known.name,
-        "patient": known.patient,
-        "image": str(path),
-        "cells": str(folder / "cells.npz"),
-    }
+    return CorrectedImage(name=known.name, patient=known.patient, image=path, cells=folder / "cells.npz")
 
 
 def _key(known: Learned) -> str:
     return str(known.layer.unique_id) if known.layer is not None else known.name
 
 
-def _folder_item(row: dict[str, Any]) -> QTreeWidgetItem:
-    return QTreeWidgetItem([row["image"], row["patient"], f"{row['n_cells']:,}", _PART[row["part"]]])
+def _folder_item(row: AnnotatedImage) -> QTreeWidgetItem:
+    return QTreeWidgetItem([row.image, row.patient, f"{row.n_cells:,}", _PART[row.part]])

@@ -35,6 +35,15 @@ from napari_amil.plugin.window.panel import scrolling
 from napari_amil.plugin.window.path_choice import PathChoice
 from napari_amil.plugin.window.theme import wrapped
 from napari_amil.plugin.window.work import Task, Worker
+from napari_amil.worker.protocol.messages import (
+    AnnotatedRead,
+    AnnotatedWritten,
+    ListChoices,
+    Problem,
+    ReadAnnotated,
+    TrainingChoices,
+    WriteAnnotated,
+)
 
 _INTRODUCTION = (
     "Correct the cells of some fields (Correct cells), or choose a folder with annotated images: the "
@@ -77,7 +86,7 @@ class DetectorPage(QWidget):
         self.settings.valueChanged.connect(self._show_start)
         self.start.clicked.connect(self._on_start)
         self.copy.clicked.connect(self._on_copy)
-        worker.start("choices").finished.connect(self._on_choices)
+        worker.start(ListChoices()).finished.connect(self._on_choices)
         self._show_start()
 
     def _build(self) -> None:
@@ -184,10 +193,10 @@ class DetectorPage(QWidget):
             if not any((base / f"{name}{end}").exists() for end in ("", "-annotated"))
         )
 
-    def _on_choices(self, result: dict[str, Any]) -> None:
+    def _on_choices(self, found: TrainingChoices) -> None:
         self.device.clear()
-        self.device.addItem(f"Best available: {next(iter(result['devices'].values()))}", "auto")
-        for name, words in result["devices"].items():
+        self.device.addItem(f"Best available: {next(iter(found.devices.values()))}", "auto")
+        for name, words in found.devices.items():
             self.device.addItem(words, name)
 
     def _on_folder_changed(self) -> None:
@@ -199,7 +208,7 @@ class DetectorPage(QWidget):
         self.images.show_folder(None if folder is None else [])
         if folder is not None:
             share = self.settings.value().validation_share
-            self._follow(self._worker.start("annotated", place=str(folder), share=share), self._on_read)
+            self._follow(self._worker.start(ReadAnnotated(place=folder, share=share)), self._on_read)
         self._show_start()
 
     def _follow(self, task: Task, slot: Any) -> None:  # noqa: ANN401
@@ -210,9 +219,9 @@ class DetectorPage(QWidget):
         task.warned.connect(self._on_warned)
         task.failed.connect(self._on_failed)
 
-    def _on_read(self, result: dict[str, Any]) -> None:
+    def _on_read(self, found: AnnotatedRead) -> None:
         self._task = None
-        self.images.show_folder(result["images"])
+        self.images.show_folder(found.images)
         self._show_start()
 
     def _on_errored(self, message: str) -> None:
@@ -235,9 +244,10 @@ class DetectorPage(QWidget):
         """Say what is weak, and let the training start or say why it cannot."""
         learned, share = self.images.learned(), self.settings.value().validation_share
         told = [*self._read_problems, *weak_points(learned)]
-        rows = [{"severity": "warning", "message": text, "kind": "annotation"} for text in told]
+        rows = [Problem(severity="warning", message=text, kind="annotation") for text in told]
         if not refusal(learned, is_folder=False):
-            rows.append({"severity": "", "message": hold_out_words(learned, share), "kind": "annotation"})
+            sentence = hold_out_words(learned, share)
+            rows.append(Problem(severity="", message=sentence, kind="annotation"))
         self.problems.clear()
         if rows:
             self.problems.show_problems(rows)
@@ -271,11 +281,11 @@ class DetectorPage(QWidget):
         except (AmilError, OSError) as error:
             self.refuse(str(error))
             return
-        task = self._worker.start("annotate", images=written, target=str(self._plan.annotated))
+        task = self._worker.start(WriteAnnotated(images=tuple(written), target=self._plan.annotated))
         self._follow(task, self._on_written)
         self._show_start()
 
-    def _on_written(self, _: dict[str, Any]) -> None:
+    def _on_written(self, _: AnnotatedWritten) -> None:
         self._task = None
         self._show_start()
         self._done()

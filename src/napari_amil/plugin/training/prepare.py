@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 from qtpy.QtCore import Signal
@@ -32,6 +31,16 @@ from napari_amil.plugin.window.panel import scrolling
 from napari_amil.plugin.window.path_choice import PathChoice
 from napari_amil.plugin.window.theme import sized, wrapped
 from napari_amil.plugin.window.work import Task, Worker
+from napari_amil.worker.protocol.messages import (
+    CheckCohort,
+    CohortChecked,
+    CohortRead,
+    Estimated,
+    EstimateTraining,
+    ListChoices,
+    ReadCohort,
+    TrainingChoices,
+)
 
 _NO_COHORT = "Choose or drop a cohort: a folder class/patient/image, or a cell list (CSV)."
 _ASK_CONTROL = "No class is called as controls usually are; choose above which class the controls are."
@@ -60,7 +69,7 @@ class PreparePage(QWidget):
         self._proposed: Path | None = None
         self._build()
         self._connect()
-        worker.start("choices").finished.connect(self._on_choices)
+        worker.start(ListChoices()).finished.connect(self._on_choices)
         self._show_start()
 
     def _build(self) -> None:
@@ -163,8 +172,8 @@ class PreparePage(QWidget):
             self._proposed = fresh_folder(cohort)
             self.out.setValue(self._proposed)
 
-    def _on_choices(self, result: dict[str, Any]) -> None:
-        self.form.offer(result["presets"], result["devices"])
+    def _on_choices(self, found: TrainingChoices) -> None:
+        self.form.offer(found.presets, found.devices)
 
     def _on_cohort_changed(self) -> None:
         self.control.clear()
@@ -187,29 +196,29 @@ class PreparePage(QWidget):
         if path is not None:
             self.propose_folder()
             folder = self._worker.new_folder()
-            task = self._worker.start("cohort", cohort=str(path), control=control, out=str(folder))
+            task = self._worker.start(ReadCohort(cohort=path, control=control or None, out=folder))
             task.finished.connect(self._on_read)
             task.errored.connect(self._on_refused)
             self._task = task
         self._show_start()
 
-    def _on_read(self, result: dict[str, Any]) -> None:
+    def _on_read(self, found: CohortRead) -> None:
         self._task = None
         self.control.clear()
-        self.control.addItems(result["classes"])
-        self.control.setCurrentText(result["control"] or "")
-        if result["control"] is None:
+        self.control.addItems(found.classes)
+        self.control.setCurrentText(found.control or "")
+        if found.control is None or found.bags is None:
             self.control.setCurrentIndex(-1)
             self.problems.say(_ASK_CONTROL, "error")
             self._say("")
             return
-        self._bags = pd.read_csv(result["bags"], dtype={"bag": str, "patient": str, "label": str})
-        self.preview.show_cohort(self._bags, result["control"], result["clinical"])
+        self._bags = pd.read_csv(found.bags, dtype={"bag": str, "patient": str, "label": str})
+        self.preview.show_cohort(self._bags, found.control, list(found.clinical))
         self.form.offer_folds(sorted(int(fold) for fold in self._bags["fold"].dropna().unique()))
         has_cells = bool(self._bags["cells"].notna().any())
         self.detector.setEnabled(not has_cells)
         self.detector.setToolTip("The cells are listed already." if has_cells else "")
-        self._check(result["control"])
+        self._check(found.control)
         self._show_start()
 
     def _on_refused(self, message: str) -> None:
@@ -220,9 +229,11 @@ class PreparePage(QWidget):
 
     def _check(self, control: str) -> None:
         """Look at every image of the cohort."""
-        settings = self.form.value().model_dump(mode="json")
-        cohort = str(self.cohort.value())
-        task = self._worker.start("check", cohort=cohort, control=control, settings=settings)
+        cohort = self.cohort.value()
+        if cohort is None:
+            return
+        request = CheckCohort(cohort=cohort, control=control, settings=self.form.value())
+        task = self._worker.start(request)
         task.progress.connect(self._on_check_progress)
         task.finished.connect(self._on_checked)
         task.errored.connect(self._on_refused)
@@ -232,10 +243,10 @@ class PreparePage(QWidget):
     def _on_check_progress(self, step: Step) -> None:
         self._say(f"Looking at image {min(step.done + 1, step.total)} of {step.total} …")
 
-    def _on_checked(self, result: dict[str, Any]) -> None:
+    def _on_checked(self, found: CohortChecked) -> None:
         self._task = None
         self._say("")
-        self.problems.show_problems(result["problems"])
+        self.problems.show_problems(found.problems)
         self._show_start()
         self.checked.emit()
 
@@ -293,14 +304,14 @@ class PreparePage(QWidget):
             self.refuse(str(error))
             return
         n_tests = plan.folds or 0
-        task = self._worker.start(
-            "estimate",
-            cohort=str(plan.cohort),
-            settings=plan.settings.model_dump(mode="json"),
+        request = EstimateTraining(
+            cohort=plan.cohort,
+            settings=plan.settings,
             bundle=plan.bundle,
             device=plan.device,
             trainings=n_tests + 1,
         )
+        task = self._worker.start(request)
         task.finished.connect(self._on_estimated)
         task.errored.connect(self._on_not_estimated)
         task.cancelled.connect(self._on_not_estimated)
@@ -308,12 +319,12 @@ class PreparePage(QWidget):
         self.estimate.setText("Doing a few real steps …")
         self.estimate.show()
 
-    def _on_estimated(self, result: dict[str, Any]) -> None:
+    def _on_estimated(self, found: Estimated) -> None:
         self._estimating = None
-        place = "processor" if result["device"] == "cpu" else "graphics card"
+        place = "processor" if found.device == "cpu" else "graphics card"
         self.estimate.setText(
-            f"About {duration(result['seconds'])} on this {place} and {result['gigabytes']:.1f} GB of memory "
-            f"for {result['n_cells']:,} cells; measured on {result['n_measured']:,} of them."
+            f"About {duration(found.seconds)} on this {place} and {found.gigabytes:.1f} GB of memory "
+            f"for {found.n_cells:,} cells; measured on {found.n_measured:,} of them."
         )
 
     def _on_not_estimated(self, message: str = "") -> None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QCheckBox, QVBoxLayout, QWidget
 
 from napari_amil.plugin.window.theme import wrapped
+from napari_amil.worker.protocol.messages import Problem
 
 _MARKS = {"error": "#d64545", "warning": "#e3b617", "": "#3fa66b"}
 _MOST = 12
@@ -44,19 +44,19 @@ class ProblemList(QWidget):
         self.clear()
         self._add(text, severity)
 
-    def show_problems(self, problems: Sequence[dict[str, Any]]) -> None:
-        """Show problems, each with ``severity``, ``message`` and ``kind``; what was accepted stays so."""
+    def show_problems(self, problems: Sequence[Problem]) -> None:
+        """Show problems; what was accepted stays so."""
         accepted = self.allowed()
         self.clear()
         if not problems:
             self._add("No problem was found: images, patients, classes and folds fit together.", "")
-        grave = [problem["kind"] for problem in problems if problem["severity"] == "error"]
+        grave = [problem.kind for problem in problems if problem.severity == "error"]
         for problem in problems[:_MOST]:
-            self._add(problem["message"], problem["severity"])
-            if problem["severity"] == "error":
-                grave.remove(problem["kind"])
-                if problem["kind"] not in grave:  # below the last of its kind
-                    self._add_box(problem["kind"], is_accepted=problem["kind"] in accepted)
+            self._add(problem.message, problem.severity)
+            if problem.severity == "error":
+                grave.remove(problem.kind)
+                if problem.kind not in grave:  # below the last of its kind
+                    self._add_box(problem.kind, is_accepted=problem.kind in accepted)
         if len(problems) > _MOST:
             self._add(f"{len(problems) - _MOST} more: 'napari-amil check' lists them all.", "warning")
         for kind in dict.fromkeys(grave):

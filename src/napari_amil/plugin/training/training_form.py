@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QComboBox, QFormLayout, QLabel, QVBoxLayout, QWidget
 
@@ -130,10 +128,10 @@ class TrainingForm(QWidget):
         """Choose a test: ``none``, ``fold`` (which) or ``folds`` (how many)."""
         self._test.setCurrentIndex(max(self._test.findData(f"{kind} {number}"), 0))
 
-    def offer(self, presets: dict[str, Any], devices: dict[str, str]) -> None:
+    def offer(self, presets: dict[str, RunSettings], devices: dict[str, str]) -> None:
         """Offer what the worker found: presets with their settings, devices with their names."""
         chosen, device = self.preset(), self.device()
-        self._presets = {name: RunSettings.parse(values) for name, values in presets.items()}
+        self._presets = dict(presets)
         for combo, names in ((self._preset, {n: n for n in presets}), (self._device, devices)):
             combo.blockSignals(True)
             combo.clear()

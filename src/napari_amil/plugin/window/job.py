@@ -1,4 +1,4 @@
-"""The part of a panel that starts a job: one button that is Run or Cancel, a bar, and what is happening."""
+"""A button that starts or cancels a job of the worker, with its progress and notices."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from napari_amil.core.base.events import Failed, Step
 from napari_amil.plugin.window.background import Background
 from napari_amil.plugin.window.theme import wrapped
 from napari_amil.plugin.window.work import Task
+from napari_amil.worker.protocol.messages import Reply
 
 _NOTICE = {
     "error": "border-left: 3px solid #d64545; padding: 2px 0px 2px 8px;",
@@ -35,7 +36,7 @@ class JobBar(QWidget):
         super().__init__(parent)
         self._text = text
         self._task: Task | None = None
-        self._read: Callable[[dict[str, Any]], Any] | None = None
+        self._read: Callable[[Any], Any] | None = None
         self._reader = Background(self)
         self._reader.finished.connect(self._on_read)
         self._reader.errored.connect(self._on_errored)
@@ -64,7 +65,7 @@ class JobBar(QWidget):
         """Tell whether a job is under way."""
         return self._task is not None
 
-    def follow(self, task: Task, read: Callable[[dict[str, Any]], Any] | None = None) -> None:
+    def follow(self, task: Task, read: Callable[[Any], Any] | None = None) -> None:
         """Show the progress of ``task`` until it ends.
 
         Parameters
@@ -121,7 +122,7 @@ class JobBar(QWidget):
     def _on_failed(self, failure: Failed) -> None:
         self._warnings.append(f"{failure.source}: {failure.reason}")
 
-    def _on_finished(self, result: dict[str, Any]) -> None:
+    def _on_finished(self, result: Reply) -> None:
         if self._read is None:
             self._on_read(result)
         else:

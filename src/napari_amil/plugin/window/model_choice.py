@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QComboBox, QFileDialog, QScrollArea, QVBoxLayout, QWidget
@@ -19,6 +18,7 @@ from napari_amil.plugin.window.remembered import (
 )
 from napari_amil.plugin.window.theme import wrapped
 from napari_amil.plugin.window.work import Worker
+from napari_amil.worker.protocol.messages import Info, ModelCard
 
 STARTER = "Starter model"
 _FROM_FILE = "From a file …"
@@ -107,14 +107,14 @@ class ModelChoice(QWidget):
 
     def _ask_card(self) -> None:
         self.card.setText("Reading …")
-        task = self._worker.start("info", bundle=self.value())
+        task = self._worker.start(Info(bundle=self.value()))
         task.finished.connect(self._show_card)  # a method, which Qt lets go with the widget
         task.errored.connect(self.card.setText)
         task.cancelled.connect(self.card.clear)
 
-    def _show_card(self, result: dict[str, Any]) -> None:
-        words = model_words(result["card"], result.get("classes", []))
-        self.card.setText(f"{words}\n\nThe whole card\n{card_text(result['card'])}")
+    def _show_card(self, found: ModelCard) -> None:
+        words = model_words(found.card, found.classes)
+        self.card.setText(f"{words}\n\nThe whole card\n{card_text(found.card)}")
 
 
 def _name(path: Path) -> str:

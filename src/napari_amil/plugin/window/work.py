@@ -1,28 +1,40 @@
-"""The one file that knows child processes: a warm worker, its progress, its errors, and a real Cancel.
+"""Tasks of the worker process: start, progress, end and cancellation.
 
-Everything that needs torch runs in ``python -m napari_amil.worker``. The window writes one JSON object
-a line to its standard input and reads one JSON object a line from its standard output.
+Everything that needs torch runs in ``python -P -m napari_amil.worker``; `napari_amil.worker.protocol` has
+the requests and replies.
 """
 
 from __future__ import annotations
 
 import atexit
 import itertools
-import json
 import os
 import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from qtpy.QtCore import QCoreApplication, QObject, QProcess, QProcessEnvironment, QTimer, Signal
 
-from napari_amil.core.base.events import Failed, Step, Warned, from_dict
+from napari_amil.core.base.events import Event, Failed, Step, Warned
+from napari_amil.worker.protocol.lines import (
+    MAX_LINE_BYTES,
+    READY,
+    Answer,
+    ProtocolError,
+    decode_answer,
+    encode_request,
+    reply_to,
+)
+from napari_amil.worker.protocol.messages import Request
 
-COMMAND = (sys.executable, "-m", "napari_amil.worker")
+PYTHON = (sys.executable, "-P")
+"""A child interpreter that imports nothing from the folder it starts in, such as a ``torch.py`` there."""
+COMMAND = (*PYTHON, "-m", "napari_amil.worker")
+_UNREADABLE_BYTES = 2**20
+"""Output without a line of the protocol after which the worker is given up."""
 _STDERR_KEPT = 8000
-_LAST_WORDS = 200
+_QUOTED_CHARACTERS = 200
 _END_MS = 2000
 
 
@@ -32,13 +44,13 @@ class Task(QObject):
     progress = Signal(object)  # Step
     warned = Signal(str)
     failed = Signal(object)  # Failed
-    finished = Signal(dict)
+    finished = Signal(object)  # Reply
     errored = Signal(str)
     cancelled = Signal()
 
-    def __init__(self, worker: Worker, request: dict[str, Any]) -> None:
+    def __init__(self, worker: Worker, number: int, request: Request) -> None:
         super().__init__(worker)
-        self.request = request
+        self.number, self.request = number, request
         self._worker = worker
 
     def cancel(self) -> None:
@@ -66,7 +78,8 @@ class Worker(QObject):
         self._tasks: dict[int, Task] = {}
         self._ids = itertools.count(1)
         self._folder = tempfile.TemporaryDirectory(prefix="napari-amil-", ignore_cleanup_errors=True)
-        self._last_words = ""
+        self._last_output = ""
+        self._unreadable_bytes = 0
         self.is_ready = False
 
     def new_folder(self) -> Path:
@@ -83,25 +96,25 @@ class Worker(QObject):
         process.readyReadStandardError.connect(lambda: self._on_stderr(process))
         process.finished.connect(lambda *_: self._on_end(process))
         process.errorOccurred.connect(lambda error: self._on_start_error(process, error))
-        self._process, self._last_words, self.is_ready = process, "", False
+        self._process, self._last_output, self.is_ready = process, "", False
+        self._unreadable_bytes = 0
         process.start(self._command[0], list(self._command[1:]))
 
-    def start(self, job: str, **fields: Any) -> Task:  # noqa: ANN401
-        """Send a job to the child and return what follows it; jobs are done in the order of their starts."""
-        number = next(self._ids)
-        task = Task(self, {"id": number, "job": job, **fields})
-        self._tasks[number] = task
+    def start(self, request: Request) -> Task:
+        """Send a request to the child and return its task; tasks are done in the order of their starts."""
+        task = Task(self, next(self._ids), request)
+        self._tasks[task.number] = task
         QTimer.singleShot(0, lambda: self._send(task))
         return task
 
     def cancel(self, task: Task) -> None:
         """End the child and start a fresh one, which gets the jobs that were waiting."""
-        if self._tasks.pop(task.request["id"], None) is None:
+        if self._tasks.pop(task.number, None) is None:
             return
         self._drop_process()
         self.warm_up()
-        for waiting in self._tasks.values():
-            self._write(waiting.request)
+        for waiting in list(self._tasks.values()):
+            self._write(waiting)
         task.cancelled.emit()
         task.deleteLater()
 
@@ -114,13 +127,18 @@ class Worker(QObject):
         self._folder.cleanup()
 
     def _send(self, task: Task) -> None:
-        if task.request["id"] in self._tasks:
+        if task.number in self._tasks:
             self.warm_up()
-            self._write(task.request)
+            self._write(task)
 
-    def _write(self, request: dict[str, Any]) -> None:
+    def _write(self, task: Task) -> None:
+        try:
+            line = encode_request(task.number, task.request)
+        except ProtocolError as error:
+            self._end(task, f"This is too much for one request: {error}")
+            return
         if self._process is not None:
-            self._process.write(json.dumps(request).encode() + b"\n")
+            self._process.write(line)
 
     def _drop_process(self) -> None:
         """Kill the child; nothing that it still says is heard."""
@@ -140,55 +158,72 @@ class Worker(QObject):
 
     def _on_output(self, process: QProcess) -> None:
         while self._process is process and process.canReadLine():
-            line = process.readLine().data().decode(errors="replace").strip()
+            line = process.readLine().data()
             try:
-                record = json.loads(line)
-                kind = record["event"]
-            except (ValueError, TypeError, KeyError):
-                self._keep(line)
+                answer = decode_answer(line)
+            except ProtocolError as error:
+                self._keep(line[:_STDERR_KEPT].decode(errors="replace").strip() or str(error))
+                self._unreadable_bytes += len(line)
+                self._give_up_if(process, self._unreadable_bytes > _UNREADABLE_BYTES)
                 continue
-            self._on_record(kind, record)
+            self._unreadable_bytes = 0
+            self._on_answer(answer)
+        self._give_up_if(process, process.bytesAvailable() > MAX_LINE_BYTES)
 
-    def _on_record(self, kind: str, record: dict[str, Any]) -> None:
-        if kind == "Ready":
+    def _give_up_if(self, process: QProcess, is_noise: bool) -> None:
+        """End a child that writes something else than the protocol."""
+        if is_noise and self._process is process:
+            self._drop_process()
+            self._fail_all("The worker process wrote something that is no answer, and was ended; try again.")
+
+    def _on_answer(self, answer: Answer) -> None:
+        if answer == READY:
             self.is_ready = True
             self.ready.emit()
             return
-        task = self._tasks.get(record.get("id", 0))
+        task, content = self._tasks.get(answer.number), answer.content
         if task is None:
-            return
-        if kind in {"Result", "Error"}:
-            del self._tasks[record["id"]]
-            if kind == "Result":
-                task.finished.emit(record)
-            else:
-                task.errored.emit(str(record.get("message", "The worker gave no reason.")))
-            task.deleteLater()
-            return
+            if isinstance(content, str):
+                self._keep(content)
+        elif isinstance(content, str):
+            self._end(task, content)
+        elif isinstance(content, dict):
+            self._finish(task, content)
+        elif content is not None:
+            _emit(task, content)
+
+    def _finish(self, task: Task, fields: dict[str, object]) -> None:
         try:
-            event = from_dict({name: value for name, value in record.items() if name != "id"})
-        except (KeyError, TypeError):
-            self._keep(f"unknown event {kind}")
+            reply = reply_to(task.request, fields)
+        except ProtocolError as error:
+            self._end(task, str(error))
             return
-        _tell(task, event)
+        del self._tasks[task.number]
+        task.finished.emit(reply)
+        task.deleteLater()
+
+    def _end(self, task: Task, message: str) -> None:
+        del self._tasks[task.number]
+        task.errored.emit(message)
+        task.deleteLater()
 
     def _on_stderr(self, process: QProcess) -> None:
         self._keep(process.readAllStandardError().data().decode(errors="replace"))
 
     def _keep(self, text: str) -> None:
-        self._last_words = (self._last_words + text + "\n")[-_STDERR_KEPT:]
+        self._last_output = (self._last_output + text + "\n")[-_STDERR_KEPT:]
 
     def _on_start_error(self, process: QProcess, error: QProcess.ProcessError) -> None:
         if error == QProcess.ProcessError.FailedToStart and process is self._process:
             self._fail_all(f"The worker process could not be started: {process.errorString()}.")
 
     def _on_end(self, process: QProcess) -> None:
-        """The child ended by itself: say so once to the job that was under way, and forget the process."""
+        """Report a child that ended by itself once to the job that was under way, and forget the process."""
         if process is not self._process:
             return
         self._on_output(process)
         self._on_stderr(process)
-        self._fail_all(_obituary(process, self._last_words))
+        self._fail_all(_exit_message(process, self._last_output))
 
     def _fail_all(self, message: str) -> None:
         process, self._process, self.is_ready = self._process, None, False
@@ -200,8 +235,8 @@ class Worker(QObject):
             task.deleteLater()
 
 
-def _tell(task: Task, event: object) -> None:
-    """Hand one event to the signal that carries its kind."""
+def _emit(task: Task, event: Event) -> None:
+    """Emit the signal of an event's kind."""
     if isinstance(event, Step):
         task.progress.emit(event)
     elif isinstance(event, Warned):
@@ -215,15 +250,16 @@ def child_environment() -> QProcessEnvironment:
     environment = QProcessEnvironment.systemEnvironment()
     for name, value in os.environ.items():
         environment.insert(name, value)
+    environment.insert("PYTHONSAFEPATH", "1")  # for its own children too
     environment.insert("PYTHONUNBUFFERED", "1")
     environment.insert("PYTHONIOENCODING", "utf-8")
     return environment
 
 
-def _obituary(process: QProcess, last_words: str) -> str:
+def _exit_message(process: QProcess, last_words: str) -> str:
     """Return one sentence on why the child is gone and what to do."""
     lines = [line.strip() for line in last_words.splitlines() if line.strip()]
-    said = f" Its last words: {lines[-1][-_LAST_WORDS:]}" if lines else ""
+    said = f" Its last output: {lines[-1][-_QUOTED_CHARACTERS:]}" if lines else ""
     if process.exitStatus() == QProcess.ExitStatus.CrashExit:
         return (
             f"The worker process died (signal {process.exitCode()}), perhaps for want of memory; close other "

@@ -1,0 +1,388 @@
+"""Typed requests and replies of the worker process.
+
+A new job is a request and its reply here, and a function in `napari_amil.worker.jobs.JOBS`. Arrays and
+tables travel through files, named by their paths. ``bundle`` is the file of a model, None for the starter.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from napari_amil.core.base.settings import RunSettings, VerdictSettings
+from napari_amil.core.base.types import BagScore
+
+
+class _Message(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, ser_json_inf_nan="constants")
+
+
+class Reply(_Message):
+    """The result of a job."""
+
+
+class Request(_Message):
+    """What the worker is asked for: a job called like the class, whose result is a ``reply``."""
+
+    reply: ClassVar[type[Reply]]
+
+
+class ModelCard(Reply):
+    """Card, settings and class names of a model."""
+
+    card: dict[str, Any]
+    settings: dict[str, Any]
+    classes: tuple[str, ...]
+
+
+class Info(Request):
+    """Ask for the card of a model (None for the starter)."""
+
+    reply = ModelCard
+    bundle: str | None = None
+
+
+class Detected(Reply):
+    """File with the arrays of the candidates (`Cells.arrays`), and their typical diameter."""
+
+    candidates: Path
+    diameter_px: float
+
+
+class Detect(Request):
+    """Find the cells of an image, and write the candidates into the folder ``out``.
+
+    ``image`` may be an array (.npy); then ``source``, the file it was read from, may have the pixel size.
+    """
+
+    reply = Detected
+    image: Path
+    out: Path
+    source: Path | None = None
+    settings: RunSettings = RunSettings()
+    bundle: str | None = None
+    device: str = "auto"
+
+
+class Scored(Reply):
+    """Files with a row per cell and with what explains the scores; the verdict on the image as a bag."""
+
+    scores: Path
+    evidence: Path
+    bag: BagScore
+    control: str
+    verdict_settings: VerdictSettings
+
+
+class Score(Request):
+    """Score the ``cells`` (file of `Cells.arrays`) of an image as one bag; files go into ``out``."""
+
+    reply = Scored
+    image: Path
+    cells: Path
+    out: Path
+    settings: RunSettings = RunSettings()
+    bundle: str | None = None
+    device: str = "auto"
+
+
+class NearestCells(Reply):
+    """The cell that was asked about, and ``group -> (image, cell_id, distance)``, the nearest first."""
+
+    cell: tuple[str, int]
+    groups: dict[str, list[tuple[str, int, float]]]
+
+
+class FindNearest(Request):
+    """Find the cells most like ``cell`` in ``group -> image -> file`` of evidence."""
+
+    reply = NearestCells
+    cell: tuple[str, int]
+    groups: dict[str, dict[str, Path]]
+
+
+class DeletionCurves(Reply):
+    """Probability and logit of the predicted class by order of removal; areas between random and each."""
+
+    predicted: str
+    shares: list[float]
+    probability: dict[str, list[float]]
+    logit: dict[str, list[float]]
+    areas: dict[str, float]
+
+
+class DeleteCells(Request):
+    """Remove cells of the field of ``evidence`` and score the rest."""
+
+    reply = DeletionCurves
+    evidence: Path
+    bundle: str | None = None
+    device: str = "auto"
+
+
+class CohortScored(Reply):
+    """The scored folder and its size."""
+
+    folder: Path
+    n_bags: int
+    n_cells: int
+
+
+class ScoreCohort(Request):
+    """Score the bags of ``inputs`` that the folder ``out`` lacks; settings None for the model's own."""
+
+    reply = CohortScored
+    inputs: tuple[Path, ...]
+    out: Path
+    settings: RunSettings | None = None
+    bundle: str | None = None
+    device: str = "auto"
+
+
+class MapWritten(Reply):
+    """File with the place of each cell, ``(n_cells, 2)``."""
+
+    map: Path
+
+
+class LayOutMap(Request):
+    """Lay out the cells of a scored folder."""
+
+    reply = MapWritten
+    folder: Path
+    layout: Literal["tsne", "umap"] = "tsne"
+
+
+class Explored(Reply):
+    """Number of clusters that were written into the scored folder."""
+
+    folder: Path
+    n_clusters: int
+
+
+class Explore(Request):
+    """Find clusters among the cells above a ``percentile`` (0-100) of anomaly."""
+
+    reply = Explored
+    folder: Path
+    percentile: float
+    min_cells: int
+    unexplained: bool
+
+
+class ClusterNamed(Reply):
+    """The cell list ``path`` with the candidate class ``name``."""
+
+    folder: Path
+    path: Path
+    name: str
+    n_cells: int
+    n_bags: int
+
+
+class NameCluster(Request):
+    """Make a cluster of a scored folder a candidate class."""
+
+    reply = ClusterNamed
+    folder: Path
+    cluster: int
+    name: str
+
+
+class Compared(Reply):
+    """File with the statistics of both groups."""
+
+    table: Path
+
+
+class Compare(Request):
+    """Compare the two ``groups`` of a table in a scored folder; figures go into ``out``."""
+
+    reply = Compared
+    folder: Path
+    groups: Path
+    out: Path
+
+
+class Reported(Reply):
+    """The first page of the report, and how many samples have one."""
+
+    page: Path
+    n_samples: int
+
+
+class Report(Request):
+    """Write the pages of a scored folder into it."""
+
+    reply = Reported
+    folder: Path
+
+
+class TrainingChoices(Reply):
+    """Presets with their settings, and devices with their names."""
+
+    presets: dict[str, RunSettings]
+    devices: dict[str, str]
+
+
+class ListChoices(Request):
+    """Ask for what a training can choose from."""
+
+    reply = TrainingChoices
+
+
+class CohortRead(Reply):
+    """Classes of a cohort; the table of its ``bags`` where the control class is known."""
+
+    classes: tuple[str, ...]
+    control: str | None
+    bags: Path | None = None
+    clinical: tuple[str, ...] = ()
+
+
+class ReadCohort(Request):
+    """Read a cohort and write the table of its bags into ``out``; control None to guess it."""
+
+    reply = CohortRead
+    cohort: Path
+    out: Path
+    control: str | None = None
+
+
+class Problem(_Message):
+    """One thing that makes results wrong (error) or weak (warning), or that is fine."""
+
+    severity: Literal["error", "warning", ""]
+    message: str
+    kind: str
+
+
+class CohortChecked(Reply):
+    """All problems of a cohort."""
+
+    problems: tuple[Problem, ...]
+
+
+class CheckCohort(Request):
+    """Look at every image of a cohort."""
+
+    reply = CohortChecked
+    cohort: Path
+    control: str
+    settings: RunSettings = RunSettings()
+
+
+class Estimated(Reply):
+    """Time and most memory of a training, and the cells it is extrapolated from."""
+
+    seconds: float
+    gigabytes: float
+    n_cells: int
+    n_measured: int
+    device: str
+
+
+class EstimateTraining(Request):
+    """Measure a few real steps of a training of ``cohort``, of which there are ``trainings``."""
+
+    reply = Estimated
+    cohort: Path
+    settings: RunSettings
+    bundle: str | None = None
+    device: str = "auto"
+    trainings: int = 1
+
+
+class Calibrated(Reply):
+    """The calibrated model; sentences on how these controls differ from those of the training."""
+
+    bundle: str
+    sentences: tuple[str, ...]
+    differs: bool
+
+
+class Calibrate(Request):
+    """Refer a model to the smears in ``controls``, and write it to ``target``."""
+
+    reply = Calibrated
+    controls: Path
+    target: Path
+    bundle: str | None = None
+    device: str = "auto"
+
+
+class Arranged(Reply):
+    """The folder cohort that was written."""
+
+    cohort: Path
+
+
+class PlacedImage(_Message):
+    """Where an image goes in a folder cohort."""
+
+    path: Path
+    label: str
+    patient: str
+    sample: str
+
+
+class Arrange(Request):
+    """Copy images into a folder cohort ``target``."""
+
+    reply = Arranged
+    images: tuple[PlacedImage, ...]
+    target: Path
+
+
+class AnnotatedImage(_Message):
+    """What a detector would learn from one image."""
+
+    image: str
+    patient: str
+    part: str
+    n_cells: int
+    complete: bool
+
+
+class AnnotatedRead(Reply):
+    """A row for each annotated image."""
+
+    images: tuple[AnnotatedImage, ...]
+
+
+class ReadAnnotated(Request):
+    """List the annotated images in ``place``, of which a ``share`` (0-1) is held out."""
+
+    reply = AnnotatedRead
+    place: Path
+    share: float
+    seed: int = 0
+
+
+class AnnotatedWritten(Reply):
+    """The annotated folder that was written."""
+
+    annotated: Path
+
+
+class CorrectedImage(_Message):
+    """An open image and its cells, as files."""
+
+    name: str
+    patient: str
+    image: Path
+    cells: Path
+
+
+class WriteAnnotated(Request):
+    """Write open images and their cells as an annotated folder ``target``."""
+
+    reply = AnnotatedWritten
+    images: tuple[CorrectedImage, ...]
+    target: Path
+
+
+REQUESTS: dict[str, type[Request]] = {kind.__name__: kind for kind in Request.__subclasses__()}
+"""Every kind of request, by its name."""
