@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import doctest
+import runpy
 import subprocess
 import sys
+from pathlib import Path
 from types import ModuleType
 
 import numpy as np
@@ -13,6 +15,8 @@ import pytest
 from napari_amil.core.base import column as column_module
 from napari_amil.core.base import columns
 from napari_amil.core.base.column import Column
+
+DOCS = Path(__file__).parents[3] / "docs"
 
 
 @pytest.mark.parametrize("module", [columns, column_module])
@@ -130,3 +134,13 @@ def test_the_registry_needs_no_pandas_torch_or_qt() -> None:
     heavy = "{'pandas', 'torch', 'qtpy', 'napari', 'numpy'}"
     code = f"import sys, napari_amil.core.base.columns; assert not {heavy} & sys.modules.keys()"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_the_tables_in_the_documentation_are_up_to_date() -> None:
+    maker = runpy.run_path(str(DOCS / "make_column_tables.py"))
+    text = (DOCS / "formats.md").read_text(encoding="utf-8")
+    assert text.count("<!-- columns of ") == 2
+    assert maker["with_tables"](text) == text, "run: python docs/make_column_tables.py"
+    assert all(
+        f"| `{column.name}` |" in text for column in columns.COLUMNS.values() if column.table == "bags"
+    )

@@ -131,7 +131,7 @@ def test_two_groups_are_compared(full: ExplorePanel, done: Done, tmp_path: Path)
     assert page.by.currentText() == "Label"
     assert [page.first.currentText(), page.second.currentText()] == ["control", "ill"]
     done(page.job.finished, page.job.button.click)
-    assert column(page, "statistic") == ["distance from control"]
+    assert column(page, "statistic") == ["Distance from control"]
     assert column(page, "cliffs_delta") == ["1"]
     assert page.said.text().startswith("1: control and 2: ill; patients are compared between the groups.")
     page.second.setCurrentText("control")

@@ -36,7 +36,7 @@ def test_patients_have_the_mean_of_their_bags(folder: Path) -> None:
         "label": ["control", "ill"],
         "predicted": ["control", "control"],
         "probability": [pytest.approx(0.6), pytest.approx(0.8)],
-        "bags": [2, 1],
+        "n_bags": [2, 1],
     }
 
 

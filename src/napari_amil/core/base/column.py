@@ -9,7 +9,7 @@ from typing import Literal
 LEAST_ERROR = 0.005
 """A standard error below this is not shown: no number has more than two decimals."""
 
-Table = Literal["cells", "bags", "groups", "clusters", "comparison", "failures"]
+Table = Literal["cells", "bags", "groups", "clusters", "comparison", "report", "failures"]
 Kind = Literal["number", "text", "flag"]
 Shown = Literal["hover", "card", "menu", "table"]
 

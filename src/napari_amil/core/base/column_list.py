@@ -34,7 +34,7 @@ CELLS = (
         is_probability=True,
         ends=(50, 100),
         phrase="Percentile among control cells {:.2f}{}",
-        computed="held-out control cells",
+        computed="counted among held-out control cells",
     ),
     Column(
         "anomaly",
@@ -110,13 +110,14 @@ CELLS = (
         "pool_weight",
         "Weight in the verdict",
         "How much this cell counts in the verdict.",
+        head="Weight",
         low=0,
         is_score=True,
         needs_sample=True,
         shown="card",
         phrase="Weight in the verdict {:.2g}{}",
         evaluated=True,
-        computed="weight in the bag vector",
+        computed="the weight in the bag vector",
     ),
     Column(
         "latent_distance",
@@ -155,7 +156,7 @@ CELLS = (
         unusual="both",
         is_score=True,
         shown="menu",
-        computed="a [named measurement](methods.md#morphology)",
+        computed="see [named measurements](methods.md#morphology)",
     ),
     Column(
         "morph_<name>_z",
@@ -226,13 +227,12 @@ CELLS = (
         shown="table",
     ),
     Column(
-        "shape",
-        "What is unusual",
-        "In brackets how many standard deviations of control cells the measurement is off.",
+        "status",
+        "Status",
+        "Scored, not scored yet (unscored), changed by hand (edited) or left out (excluded).",
         kind="text",
         shown="table",
     ),
-    Column("status", "Status", f"One of: {', '.join(STATUSES)}.", kind="text", shown="table"),
 )
 
 BAGS = (
@@ -287,6 +287,7 @@ GROUPS = (
     Column(
         "novel", "Unlike anything", "Share of the samples with the verdict 'unlike anything seen'.", "groups"
     ),
+    Column("probability", "Probability", "Mean probability of that class over the samples.", "groups"),
     Column("cluster", "Cluster", "Number of the cluster; the largest is 1.", "clusters"),
     Column("candidate", "Named", "Candidate class that its cells were made.", "clusters", kind="text"),
     Column("n_cells", "Cells", "Number of cells in it, each once.", "clusters"),
@@ -330,6 +331,13 @@ GROUPS = (
     Column("mean_second", "Mean, second", "Mean over the patients of the second group.", "comparison"),
     Column("n_first", "Patients, first", "Number of patients in the first group.", "comparison"),
     Column("n_second", "Patients, second", "Number of patients in the second group.", "comparison"),
+    Column(
+        "shape",
+        "What is unusual",
+        "In brackets how many standard deviations of control cells the measurement is off.",
+        "report",
+        kind="text",
+    ),
     Column("source", "Input", "Image or bag that could not be processed.", "failures", kind="text"),
     Column("reason", "Reason", "Why it could not be processed.", "failures", kind="text"),
 )

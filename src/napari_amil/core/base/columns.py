@@ -22,7 +22,7 @@ PLACE_COLUMNS = ["image", *BOX_COLUMNS]
 FLAG_COLUMNS = ("touches_border", "overlaps")
 CONTRIBUTION = "contribution_<class>"
 PROBABILITY = "probability_<class>"
-MORPH_Z = "morph_<name>_z"
+MORPH, MORPH_Z = "morph_<name>", "morph_<name>_z"
 _LEAST = 0.001
 """A table shows a number closer to zero than this as ``< 0.001``, never as 8.4e-05."""
 

@@ -12,13 +12,15 @@ from numpy.typing import NDArray
 
 from napari_amil.core.anomaly.calibration import q_value
 from napari_amil.core.anomaly.novelty import verdict
-from napari_amil.core.base.columns import PROBABILITY, column_name, evaluated_scores
+from napari_amil.core.base.columns import PROBABILITY, column_name, column_of, evaluated_scores
 from napari_amil.core.base.settings import VerdictSettings
 from napari_amil.core.base.types import ABSTAIN, ANOMALOUS_Q, UNSEEN
 from napari_amil.core.evaluation.intervals import nan_mean
 from napari_amil.core.evaluation.markdown import figure_of, markdown_table
 from napari_amil.core.evaluation.metrics import NORMAL, area_under_roc
 from napari_amil.core.evaluation.predictions import Predictions
+
+_AREA = "cell_auroc_"
 
 
 @dataclass(frozen=True, eq=False)
@@ -164,12 +166,9 @@ def unseen_table(
 
 def unseen_markdown(table: pd.DataFrame) -> str:
     """Return the table as two Markdown tables: cells and bags."""
+    areas = {name.removeprefix(_AREA): name for name in map(str, table.columns) if name.startswith(_AREA)}
     cells = {
-        "anomaly": "cell_auroc_anomaly",
-        "embedding alone": "cell_auroc_latent_distance",
-        "morphology alone": "cell_auroc_morph_distance",
-        "attention x n": "cell_auroc_attention_x_n",
-        "pooling weight": "cell_auroc_pool_weight",
+        **{column_of(name).heading: areas[name] for name in evaluated_scores(areas)},
         "q < 0.05, its cells": "q05_unseen",
         "q < 0.05, normal cells": "q05_normal",
     }

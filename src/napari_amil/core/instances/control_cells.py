@@ -12,7 +12,7 @@ from torch import Tensor
 
 from napari_amil.core.anomaly.control_sample import ControlSample, balanced_rows
 from napari_amil.core.anomaly.morphology.statistics import ControlMorphology, whole_cells
-from napari_amil.core.base.columns import BOX_COLUMNS
+from napari_amil.core.base.columns import BOX_COLUMNS, MORPH, MORPH_Z, column_name
 from napari_amil.core.instances.gather import Gathered
 from napari_amil.core.mil.batch import BagArrays
 from napari_amil.core.mil.instances import Instances, measurements_of
@@ -34,7 +34,7 @@ def morphology_columns(measurements: NDArray[Any], usual: ControlMorphology | No
     z = np.full(values.shape, np.nan) if usual is None else usual.deviations(values)
     columns: dict[str, NDArray[np.float64]] = {}
     for number, name in enumerate(NAMES):
-        columns |= {f"morph_{name}": values[:, number], f"morph_{name}_z": z[:, number]}
+        columns |= {column_name(MORPH, name): values[:, number], column_name(MORPH_Z, name): z[:, number]}
     columns["morph_distance"] = np.full(len(values), np.nan) if usual is None else usual.distance(values)
     return pd.DataFrame(columns)
 

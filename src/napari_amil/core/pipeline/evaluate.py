@@ -11,7 +11,7 @@ import torch
 from matplotlib.figure import Figure
 from sklearn.metrics import confusion_matrix
 
-from napari_amil.core.base.columns import PLACE_COLUMNS, PROBABILITY, column_name, evaluated_scores
+from napari_amil.core.base.columns import PLACE_COLUMNS, PROBABILITY, column_name, column_of, evaluated_scores
 from napari_amil.core.base.errors import BundleError
 from napari_amil.core.base.events import Event, Step, Warned
 from napari_amil.core.evaluation.faithfulness import BagCells, deletion, deletion_metrics, draw_deletions
@@ -23,7 +23,7 @@ from napari_amil.core.evaluation.score_figures import draw_distributions
 from napari_amil.core.instances.extract import Recipe
 from napari_amil.core.pipeline.score import Scored
 
-_DELETED = {"anomaly": "Anomaly", "attention": "Attention", "pool_weight": "Weight in the pooling"}
+_DELETED = {name: column_of(name).title for name in ("anomaly", "attention", "pool_weight")}
 _ORDERS = _DELETED | {"contribution": "Contribution", "random": "At random"}
 
 

@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 from PIL import Image as PillowImage
 from PIL import ImageDraw
 
+from napari_amil.core.base.columns import column_of
 from napari_amil.core.base.types import Image
 
-SCALE = (50.0, 100.0)
-"""Percentiles at the two ends of the colour map; the window has the same by default."""
+SCALE = column_of("anomaly_percentile").ends or (0.0, 100.0)
+"""Percentiles at the two ends of the colour map, as in the window by default."""
 _MAP, _LOWEST_SHADE = "plasma", 0.08
 _UNSCORED = (140, 140, 140)
 _WIDEST_PX = 1000

@@ -8,7 +8,15 @@ import numpy as np
 import pandas as pd
 
 from napari_amil.core.anomaly.morphology.words import deviations_in_words
-from napari_amil.core.base.columns import PROBABILITY, drawn_scores, names_in, parts
+from napari_amil.core.base.columns import (
+    PROBABILITY,
+    column_of,
+    drawn_scores,
+    menu_names,
+    names_in,
+    parts,
+    score_names,
+)
 from napari_amil.core.base.events import Event
 from napari_amil.core.base.types import ANOMALOUS_Q, UNSEEN
 from napari_amil.core.evaluation.score_figures import draw_distributions
@@ -24,7 +32,6 @@ _COLOURS = (
     "From dark blue (as unusual as half of the control cells) to yellow (more unusual than all of them); "
     "grey is not scored."
 )
-_CELL_COLUMNS = ("image", "cell_id", "anomaly", "anomaly_percentile", "anomaly_q", "attention_x_n")
 
 
 def sample_page(project: Project, bag: str, fields: Fields) -> Generator[Event, None, Page]:
@@ -65,9 +72,9 @@ def _whose(row: pd.Series, bag: str) -> list[str]:
 
 def _top_table(top: pd.DataFrame) -> pd.DataFrame:
     """Return what is known of the most unusual cells, in plain words."""
-    kept = [name for name in _CELL_COLUMNS if name in top]
+    scores = [name for name in score_names(menu_names(top)) if column_of(name).shown in ("hover", "card")]
     words = ["; ".join(deviations_in_words(row.to_dict())) for _, row in top.iterrows()]
-    return top[kept].reset_index(drop=True).assign(shape=words)
+    return top[["image", "cell_id", *scores]].reset_index(drop=True).assign(shape=words)
 
 
 def _overlays(own: Project, fields: Fields) -> Generator[Event, None, list[Picture]]:

@@ -23,7 +23,7 @@ from napari_amil.plugin.layers.selection import keys_of_rows, selection_of
 from napari_amil.plugin.window.follow import hear
 from napari_amil.plugin.window.theme import PAGE_MARGINS, palette, wrapped
 
-_GROUPS = {"Label": "label", "Patient": "patient", "Verdict": "verdict", "True cell type": "cell_type"}
+_GROUPS = ("label", "patient", "verdict", "cell_type")
 _ROW_PX, _FOOT_PX, _MOST_ROWS = 44, 60, 60
 _PAPER = Look("black", "white")
 _ON_DARK, _MIDDLE = "#56B4E9", 128
@@ -86,7 +86,7 @@ class DistributionPage(QWidget):
         self._cells = opened.cells
         for combo, items in (
             (self.score, {column_of(name).title: name for name in menu_names(opened.project.cells)}),
-            (self.by, {text: name for text, name in _GROUPS.items() if name in self._cells}),
+            (self.by, {column_of(name).heading: name for name in _GROUPS if name in self._cells}),
         ):
             before = combo.currentData()
             combo.blockSignals(True)

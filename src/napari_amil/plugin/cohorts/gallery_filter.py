@@ -17,23 +17,16 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_amil.core.base.columns import column_of
 from napari_amil.core.base.errors import AmilError
 from napari_amil.core.base.types import ANOMALOUS_Q
-from napari_amil.plugin.cohorts.cell_table import CellTable
+from napari_amil.plugin.cohorts.cell_table import GROUPS, CellTable
 from napari_amil.plugin.cohorts.conditions import fulfilled, parse_conditions
 from napari_amil.plugin.window.forms import Folded
 from napari_amil.plugin.window.theme import wrapped
 
 _EVERY = "any"
 _TYPING_MS = 250
-_CHOICES = {
-    "status": (
-        "Status",
-        "Only cells that are scored, unscored, changed by hand (edited) or left out (excluded).",
-    ),
-    "label": ("Label", "Only cells of samples whose known class is this."),
-    "predicted": ("Looks like", "Only cells of samples that the model takes for this class."),
-}
 
 
 class GalleryFilter(QWidget):
@@ -50,7 +43,7 @@ class GalleryFilter(QWidget):
         )
         self.whole = QCheckBox("Whole cells only")
         self.whole.setToolTip("Leave out cells that the border of their image cuts.")
-        self.menus = {name: QComboBox() for name in _CHOICES}
+        self.menus = {name: QComboBox() for name in GROUPS}
         self.text = QLineEdit()
         self.text.setPlaceholderText("anomaly > 5")
         self.text.setClearButtonEnabled(True)
@@ -79,12 +72,12 @@ class GalleryFilter(QWidget):
         rows.addRow(self.sure)
         rows.addRow(self.whole)
         self._labels = {}
-        for name, (label, tip) in _CHOICES.items():
-            menu = self.menus[name]
-            menu.setToolTip(tip)
-            menu.setAccessibleName(label)
+        for name, menu in self.menus.items():
+            column = column_of(name)
+            menu.setToolTip(f"Only cells with this value. {column.meaning}")
+            menu.setAccessibleName(column.heading)
             menu.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
-            self._labels[name] = QLabel(label)
+            self._labels[name] = QLabel(column.heading)
             rows.addRow(self._labels[name], menu)
         rows.addRow("Where", self.text)
         self.more.body.addLayout(rows)

@@ -21,7 +21,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_amil.core.base.columns import PROBABILITY, parts
+from napari_amil.core.base.columns import PROBABILITY, column_of, parts
 from napari_amil.plugin.window.theme import wrapped
 
 _FIGURES = {"confusion": "Confusion", "curves": "Curves", "calibration": "Calibration", "scores": "Cells"}
@@ -32,7 +32,7 @@ _METRICS = {
     "macro_auroc": "macro ROC area",
     "macro_auprc": "macro precision-recall area",
 }
-_HEADS = ("Patient", "Class", "Predicted", "Probability", "Bags")
+_COLUMNS = ("patient", "label", "predicted", "probability", "n_bags")
 _HEIGHT_PX = 300
 
 
@@ -45,8 +45,8 @@ class RunResults(QWidget):
         self.tabs = QTabWidget()
         self.tabs.setFixedHeight(_HEIGHT_PX)
         self.tabs.setUsesScrollButtons(True)
-        self.table = QTableWidget(0, len(_HEADS))
-        self.table.setHorizontalHeaderLabels(list(_HEADS))
+        self.table = QTableWidget(0, len(_COLUMNS))
+        self.table.setHorizontalHeaderLabels([column_of(name, "groups").heading for name in _COLUMNS])
         self.table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
         self.table.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
         self.table.setSortingEnabled(True)
@@ -93,7 +93,7 @@ class RunResults(QWidget):
                 item = QTableWidgetItem()
                 shown: Any = round(float(value), 3) if isinstance(value, float) else value
                 item.setData(Qt.ItemDataRole.DisplayRole, shown if isinstance(shown, float) else str(shown))
-                if column == _HEADS.index("Predicted") and values[1] != values[2]:
+                if column == _COLUMNS.index("predicted") and values[1] != values[2]:
                     item.setToolTip("Not the class that this patient has.")
                     font = item.font()
                     font.setBold(True)
@@ -164,6 +164,6 @@ def patient_table(file: Path) -> pd.DataFrame | None:
             "label": grouped["label"].first().to_numpy(),
             "predicted": mean.idxmax(axis=1).to_numpy(),
             "probability": mean.max(axis=1).to_numpy(),
-            "bags": grouped.size().to_numpy(),
+            "n_bags": grouped.size().to_numpy(),
         }
     )

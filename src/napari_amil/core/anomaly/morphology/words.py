@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from napari_amil.core.anomaly.morphology.statistics import ControlMorphology
+from napari_amil.core.base.columns import MORPH, MORPH_Z, column_name
 from napari_amil.core.morphology.measures import NAMES
 
 _WORDS: dict[str, tuple[str, str]] = {
@@ -35,6 +36,7 @@ _WORDS: dict[str, tuple[str, str]] = {
     "blueness": ("redder", "bluer"),
 }
 """What a low and a high value of each measurement mean, to be followed by ``than``."""
+_DEVIATIONS = {name: column_name(MORPH_Z, name) for name in NAMES}
 
 
 def morphology_in_words(
@@ -53,12 +55,12 @@ def morphology_in_words(
     most
         Longest list.
     """
-    deviations = {name: float(row.get(f"morph_{name}_z", np.nan)) for name in NAMES}
+    deviations = {name: float(row.get(column, np.nan)) for name, column in _DEVIATIONS.items()}
     unusual = [name for name, z in deviations.items() if abs(z) >= least]
     said: dict[str, str] = {}
     for name in sorted(unusual, key=lambda name: -abs(deviations[name])):
         high = deviations[name] > 0
-        share = control.share_exceeded(name, float(row[f"morph_{name}"]), high=high)
+        share = control.share_exceeded(name, float(row[column_name(MORPH, name)]), high=high)
         word = _WORDS[name][high]
         said.setdefault(word, f"{word} than {_percent(share)} of control cells")
     return list(said.values())[:most]
@@ -81,7 +83,7 @@ def deviations_in_words(row: Mapping[str, Any], least: float = 1.96, most: int =
     most
         Longest list.
     """
-    deviations = {name: float(row.get(f"morph_{name}_z", np.nan)) for name in NAMES}
+    deviations = {name: float(row.get(column, np.nan)) for name, column in _DEVIATIONS.items()}
     unusual = [name for name, z in deviations.items() if abs(z) >= least]
     said: dict[str, str] = {}
     for name in sorted(unusual, key=lambda name: -abs(deviations[name])):
