@@ -110,7 +110,7 @@ def test_measurements_in_the_gaussian_are_not_seen_by_the_pooling() -> None:
     same = plain.aggregate(z.mean(dim=1)[:, :12], lengths, d)
     torch.testing.assert_close(said.logits, same.logits, rtol=0, atol=0)
     torch.testing.assert_close(said.sic_logits, same.sic_logits, rtol=0, atol=0)
-    assert said.latent.shape == (6, 12)
+    assert said.latent.shape == (6, 17)
     with pytest.raises(AmilError, match="measure the cells first"):
         AmilModel(named.model_copy(update={"measurement_columns": 0}), 3)
 

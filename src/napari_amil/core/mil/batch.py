@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from napari_amil.core.base.errors import AmilError
+from napari_amil.core.mil.covariates import Covariates
 from napari_amil.core.mil.instances import Instances
 
 
@@ -29,6 +30,8 @@ class RaggedBatch:
         ``(n_bags,)`` int64 number of cells of each bag; they add up to ``n_cells``.
     labels
         ``(n_bags,)`` int64 class of each bag, or None.
+    covariates
+        Clinical values and acquisition columns of each bag, raw.
 
     Raises
     ------
@@ -39,6 +42,7 @@ class RaggedBatch:
     instances: Instances
     lengths: Tensor
     labels: Tensor | None = None
+    covariates: Covariates = field(default_factory=Covariates)
 
     def __post_init__(self) -> None:
         check_lengths(self.lengths, len(self.instances))
@@ -104,6 +108,8 @@ class BagArrays:
         Names of the classes, in the order of the labels.
     control
         Name of the control class.
+    covariates
+        Clinical values and acquisition columns of each bag, raw.
     """
 
     instances: NDArray[Any]
@@ -112,12 +118,15 @@ class BagArrays:
     patients: tuple[str, ...]
     classes: tuple[str, ...]
     control: str
+    covariates: Covariates = field(default_factory=Covariates)
 
     def __post_init__(self) -> None:
         if not len(self.rows) == len(self.labels) == len(self.patients):
             raise ValueError(
                 f"There are {len(self.rows)} bags, {len(self.labels)} labels, {len(self.patients)} patients."
             )
+        if self.covariates.lengths() - {len(self.rows)}:
+            raise ValueError(f"There are {len(self.rows)} bags, but the covariates describe another number.")
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -149,6 +158,7 @@ class BagArrays:
             tuple(self.patients[bag] for bag in bags),
             self.classes,
             self.control,
+            self.covariates.take(bags),
         )
 
     def used(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -162,7 +172,7 @@ class BagArrays:
         """Return these bags as one ragged batch on the CPU, instances as they are stored."""
         part = self.take(bags)
         instances = self.cells(np.concatenate(part.rows))
-        return RaggedBatch(instances, part.lengths, torch.from_numpy(part.labels))
+        return RaggedBatch(instances, part.lengths, torch.from_numpy(part.labels), part.covariates)
 
     def cells(self, rows: NDArray[np.int64]) -> Instances:
         """Return the cells at ``rows`` of the instances."""

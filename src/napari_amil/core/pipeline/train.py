@@ -17,6 +17,7 @@ from napari_amil.core.instances.extract import Recipe, measured_instances
 from napari_amil.core.instances.focus import focus_of
 from napari_amil.core.instances.gather import Gathered, Source, cohort_hash, gather, without_cut_cells
 from napari_amil.core.mil.batch import BagArrays
+from napari_amil.core.mil.covariates import Covariates
 from napari_amil.core.mil.instances import measurements_of, pixels_of, sizes_of
 from napari_amil.core.model.bundle import INTENDED_USE, Bundle
 from napari_amil.core.model.scorer import Scorer
@@ -89,7 +90,8 @@ def as_arrays(gathered: Gathered, *, embed_measurements: bool) -> BagArrays:
     labels = np.array([cohort.classes.index(str(bag.label)) for bag in cohort], dtype=np.int64)
     patients = tuple(bag.patient for bag in cohort)
     values = gathered.values if embed_measurements else pixels_of(gathered.values)
-    return BagArrays(values, gathered.rows, labels, patients, cohort.classes, cohort.control)
+    covariates = Covariates.from_bags(cohort.bags)
+    return BagArrays(values, gathered.rows, labels, patients, cohort.classes, cohort.control, covariates)
 
 
 def _scorer_card(gathered: Gathered, fitted: FittedModel, seconds: float) -> dict[str, Any]:

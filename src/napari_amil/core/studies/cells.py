@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import shutil
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, replace
@@ -26,9 +27,12 @@ from napari_amil.core.exchange.tables import load_table, write_table
 from napari_amil.core.instances.extract import Recipe, field_instances, measured_instances
 from napari_amil.core.instances.gather import Gathered, Source, gather, without_cut_cells
 from napari_amil.core.mil.batch import BagArrays
+from napari_amil.core.mil.covariates import Covariates
 from napari_amil.core.mil.instances import measurements_of, pixels_of
 from napari_amil.core.morphology.measures import NAMES
 
+_COVARIATES = "covariates"
+"""Column of the bag table: clinical values and acquisition columns as JSON."""
 _INSTANCES, _BAGS, _CELLS, _FAILURES = "instances.npy", "bags.csv", "cells.csv", "failures.csv"
 
 
@@ -41,7 +45,7 @@ class StudyCells:
     bags
         Instances (mapped from the file, not read), rows and labels.
     table
-        One line per bag: ``bag``, ``patient``, ``label``, ``n_cells``.
+        One line per bag: ``bag``, ``patient``, ``label``, ``n_cells``, ``covariates``.
     cells
         One line per cell of each bag, in the order of ``bags.rows``: ``image``, ``y0`` to ``x1`` and,
         where it is known, ``cell_type``.
@@ -110,7 +114,14 @@ def cells_folder(source: Source, recipe: Recipe, work: Path, *, measured: bool) 
     if not all(bag.n_cells for bag in source.cohort):
         stages += [settings.selection.model_dump(mode="json"), detector]
     bags = [
-        [bag.bag, bag.patient, bag.label, [(n, c.boxes.tolist()) for n, c in bag.cells.items()]]
+        [
+            bag.bag,
+            bag.patient,
+            bag.label,
+            bag.clinical,
+            bag.acquisition,
+            [(n, c.boxes.tolist()) for n, c in bag.cells.items()],
+        ]
         for bag in source.cohort
     ]
     files = [
@@ -155,13 +166,18 @@ def open_cells(folder: Path, classes: Sequence[str], control: str) -> StudyCells
     rows = tuple(np.split(cells["row"].to_numpy(np.int64), np.cumsum(table["n_cells"])[:-1]))
     labels = np.array([list(classes).index(label) for label in table["label"]], dtype=np.int64)
     instances = np.load(folder / _INSTANCES, mmap_mode="r")
-    bags = BagArrays(instances, rows, labels, tuple(table["patient"]), tuple(classes), control)
+    records = (json.loads(text) for text in table[_COVARIATES])
+    covariates = Covariates.from_records(*zip(*records, strict=True))
+    bags = BagArrays(instances, rows, labels, tuple(table["patient"]), tuple(classes), control, covariates)
     return StudyCells(bags, table, cells)
 
 
 def _bag_table(gathered: Gathered) -> pd.DataFrame:
-    lines = [(bag.bag, bag.patient, bag.label, bag.n_cells) for bag in gathered.cohort]
-    return pd.DataFrame(lines, columns=["bag", "patient", "label", "n_cells"])
+    lines = [
+        (bag.bag, bag.patient, bag.label, bag.n_cells, json.dumps([bag.clinical, bag.acquisition]))
+        for bag in gathered.cohort
+    ]
+    return pd.DataFrame(lines, columns=["bag", "patient", "label", "n_cells", _COVARIATES])
 
 
 def _cell_table(gathered: Gathered) -> pd.DataFrame:
