@@ -25,9 +25,9 @@ from qtpy.QtWidgets import QApplication
 
 from napari_amil.core.base.types import Cells
 from napari_amil.core.detection.select import Candidates
-from napari_amil.plugin.layers.boxes import make_boxes, update_boxes
+from napari_amil.plugin.colour.boxes_and_dots import make_boxes, update_boxes
+from napari_amil.plugin.layers.cell_layer import make_layer, set_scores, show_scale
 from napari_amil.plugin.layers.colour_scale import ColourScale
-from napari_amil.plugin.layers.layers import make_layer, set_scores, show_scale
 from napari_amil.plugin.layers.rows import CellRecord
 
 CELL_PX = 30

@@ -26,12 +26,12 @@ from qtpy.QtWidgets import QApplication
 from skimage.io import imread
 
 from benchmarks.window_latency import told
-from napari_amil.plugin.entry.samples import synthetic_smear
+from napari_amil.plugin.entry.menus import synthetic_smear
 from napari_amil.plugin.panels.cell_card import CellCard
 from napari_amil.plugin.panels.detect import DetectPanel
 from napari_amil.plugin.panels.gallery import GalleryPanel
 from napari_amil.plugin.panels.score import ScorePanel
-from napari_amil.plugin.window.preferences import preference
+from napari_amil.plugin.window.user_settings import preference
 from napari_amil.plugin.window.work import Worker
 
 _BEAT_MS = 5

@@ -23,15 +23,15 @@ os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 from napari.components import ViewerModel
 from qtpy.QtWidgets import QApplication, QWidget
 
-from napari_amil.plugin.entry.samples import synthetic_smear
-from napari_amil.plugin.training.run_registry import RunRegistry
+from napari_amil.plugin.entry.menus import synthetic_smear
+from napari_amil.plugin.training.run_folders import RunRegistry
 from napari_amil.plugin.window.work import Worker
 
 PANELS = {
     "Detect cells": "detect:DetectPanel",
     "Score cells": "score:ScorePanel",
     "Cell card": "cell_card:CellCard",
-    "Verdict": "bag:BagPanel",
+    "Verdict": "bag:VerdictPanel",
     "Cell gallery": "gallery:GalleryPanel",
     "Correct cells": "correct:CorrectPanel",
     "Cohort": "cohort:CohortPanel",

@@ -32,8 +32,8 @@ from qtpy.QtWidgets import QApplication
 
 from napari_amil.core.base.types import box_outline
 from napari_amil.core.exchange.project import Project, write_project
-from napari_amil.plugin.cohorts.project import open_project_of
-from napari_amil.plugin.layers.layers import cell_layers
+from napari_amil.plugin.cohorts.open_results import open_results_of
+from napari_amil.plugin.layers.cell_layer import cell_layers
 from napari_amil.plugin.layers.selection import CellKey, selection_of
 from napari_amil.plugin.panels.cohort import CohortPanel
 from napari_amil.plugin.panels.embedding_map import EmbeddingMap
@@ -79,7 +79,7 @@ def seconds(panel: EmbeddingMap, action: Callable[[], object]) -> float:
 
 def open_and_wait(panel: EmbeddingMap, viewer: ViewerModel, folder: str, held: list[float]) -> None:
     """Open a folder, let the event loop run until it is shown, and note how long each turn of it took."""
-    state = open_project_of(viewer)
+    state = open_results_of(viewer)
     earlier = state.opened
     panel.open_folder(folder)
     while state.opened is earlier:
@@ -97,7 +97,7 @@ def measured(viewer: ViewerModel, panel: EmbeddingMap, folder: Path, rounds: int
         opening = partial(open_and_wait, panel, viewer, str(folder), held)
         found["open"].append(seconds(panel, opening))
         found["held"].append(max(held))
-        open_project_of(viewer).show_cell(number)
+        open_results_of(viewer).show_cell(number)
         panel.colour.setCurrentIndex(0)
         row = panel.colour.findData(("anomaly", "label")[number % 2])
         found["colour"].append(seconds(panel, partial(panel.colour.setCurrentIndex, row)))

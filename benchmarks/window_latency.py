@@ -32,9 +32,8 @@ from napari_amil.core.base.events import PROCESS_FILE
 from napari_amil.core.base.settings import RunSettings
 from napari_amil.core.cohort.synth import SynthCohortSettings, write_synthetic_cohort
 from napari_amil.plugin.panels.train import TrainPanel
-from napari_amil.plugin.training.plans import Plan
-from napari_amil.plugin.training.process import find_process
-from napari_amil.plugin.training.run_registry import RunRegistry
+from napari_amil.plugin.training.run_commands import TrainingCommand
+from napari_amil.plugin.training.run_folders import RunRegistry, find_process
 from napari_amil.plugin.window.work import Worker
 
 _BEAT_MS = 5
@@ -144,7 +143,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         panel.show()
         found = {"idle": told("nothing runs", delays(options.seconds))}
         settings = RunSettings().changed({"training": {"cell_epochs": _EPOCHS}})
-        panel.start(Plan(cohort, Path(folder, "run"), settings))
+        panel.start(TrainingCommand(cohort, Path(folder, "run"), settings))
         run = panel.runs.chosen()
         while run.log.now is None or len(run.log.now.epochs) < 2:
             delays(1.0)

@@ -24,8 +24,8 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QApplication, QDockWidget
 
 from napari_amil.plugin.cohorts.cell_strip import CellStrip
-from napari_amil.plugin.cohorts.project import open_project_of
-from napari_amil.plugin.entry.display import some_display
+from napari_amil.plugin.cohorts.open_results import open_results_of
+from napari_amil.plugin.entry.demo import some_display
 
 STEPS = {
     "novelty": "1  Samples in the order of their novelty: the first is open, its most unusual cell is shown",
@@ -50,7 +50,7 @@ class Exploration(Window):
                 other.hide()
         main.addDockWidget(Qt.DockWidgetArea.LeftDockWidgetArea, map_dock)
         self.panel.open_folder(str(scored))
-        self.wait(lambda: open_project_of(self.viewer).project is not None)
+        self.wait(lambda: open_results_of(self.viewer).project is not None)
         self.map.colour.setCurrentIndex(max(self.map.colour.findData("cell_type"), 0))
         self.page = self.panel.clusters
 
@@ -78,7 +78,7 @@ class Exploration(Window):
 
     def naming(self) -> None:
         """Make the cluster a class, called after the type that most of its abnormal cells truly are."""
-        cells = open_project_of(self.viewer).project.cells.iloc[self.page.cells.rows]
+        cells = open_results_of(self.viewer).project.cells.iloc[self.page.cells.rows]
         types = cells["cell_type"][cells["cell_type"] != NORMAL] if "cell_type" in cells else cells[:0]
         name = str(types.mode().iloc[0]) if len(types) else "new class"
         heard: list[object] = []

@@ -23,8 +23,8 @@ from qtpy.QtWidgets import QApplication, QDockWidget
 from skimage.io import imsave
 
 from napari_amil.core.cohort.samples import REAL_FILE, real_field
-from napari_amil.plugin.cohorts.project import open_project_of
-from napari_amil.plugin.entry.display import some_display
+from napari_amil.plugin.cohorts.open_results import open_results_of
+from napari_amil.plugin.entry.demo import some_display
 from napari_amil.plugin.layers.selection import keys_of, selection_of
 from napari_amil.plugin.window.work import shared_worker
 
@@ -72,7 +72,7 @@ class Window:
         self._dock = dock
         dock.show()
         dock.raise_()
-        if open_project_of(self.viewer).folder is None:
+        if open_results_of(self.viewer).folder is None:
             self.rest(0.3)
             self.viewer.reset_view()
         getattr(self, f"_set_{name}", lambda: None)()
@@ -136,7 +136,7 @@ class Window:
             cohort.view.clicked.emit(cohort.rows.index(0, 0))
 
     def _open_scored(self, name: str) -> None:
-        project = open_project_of(self.viewer)
+        project = open_results_of(self.viewer)
         if self.scored is not None and project.folder is None:
             self.panels[name].open_folder(str(self.scored))
             self.wait(lambda: project.project is not None)

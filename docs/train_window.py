@@ -16,10 +16,10 @@ from qtpy.QtWidgets import QApplication
 
 from napari_amil.core.base.settings import RunSettings
 from napari_amil.core.cohort.synth import SynthCohortSettings, write_synthetic_cohort
-from napari_amil.plugin.entry.display import some_display
+from napari_amil.plugin.entry.demo import some_display
 from napari_amil.plugin.panels.train import TrainPanel
-from napari_amil.plugin.training.plans import Plan
-from napari_amil.plugin.training.run_registry import RunRegistry
+from napari_amil.plugin.training.run_commands import TrainingCommand
+from napari_amil.plugin.training.run_folders import RunRegistry
 from napari_amil.plugin.window.work import Worker
 
 SETTINGS = {
@@ -50,7 +50,8 @@ class Picture(QObject):
         image = next(path for path in cohort.parent.rglob("*.png"))
         viewer.open(str(image), plugin="napari")
         settings = RunSettings().changed(SETTINGS)
-        self._panel.start(Plan(cohort, folder / "smears-runs" / "first", settings, hold_out_fold=0))
+        out = folder / "smears-runs" / "first"
+        self._panel.start(TrainingCommand(cohort, out, settings, hold_out_fold=0))
         self._timer = QTimer(self)
         self._timer.timeout.connect(self._on_timer)
         self._timer.start(_ASK_MS)

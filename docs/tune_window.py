@@ -23,10 +23,10 @@ from napari_amil.core.base.events import drain
 from napari_amil.core.base.settings import DetectorTrainingSettings
 from napari_amil.core.exchange.geojson import write_geojson
 from napari_amil.core.pipeline import Recipe, detect_field, load_bundle, pick_device, read_image
-from napari_amil.plugin.entry.display import some_display
+from napari_amil.plugin.entry.demo import some_display
 from napari_amil.plugin.panels.tune_detector import TuneDetectorPanel
-from napari_amil.plugin.training.plans import DetectorPlan
-from napari_amil.plugin.training.run_registry import RunRegistry
+from napari_amil.plugin.training.run_commands import DetectorCommand
+from napari_amil.plugin.training.run_folders import RunRegistry
 from napari_amil.plugin.training.runs import Run
 
 ANNOTATED = "corrected fields"
@@ -52,7 +52,7 @@ class Picture(QObject):
     """Starts a training, waits for its end, compares an image, and takes the picture."""
 
     def __init__(
-        self, viewer: napari.Viewer, begun: DetectorPlan | Run, target: Path, prepare: Path | None
+        self, viewer: napari.Viewer, begun: DetectorCommand | Run, target: Path, prepare: Path | None
     ) -> None:
         super().__init__()
         self._viewer, self._target, self._prepare = viewer, target, prepare
@@ -103,12 +103,12 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=60)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder, some_display(2732, 1536):
-        begun: DetectorPlan | Run
+        begun: DetectorCommand | Run
         if options.run is None:
             data = Path(os.environ["NAPARI_AMIL_DATA"], "chula")
             annotated = annotated_fields(data, Path(folder, ANNOTATED))
             settings = DetectorTrainingSettings.fine_tuning(steps=options.steps)
-            begun = DetectorPlan(annotated, Path(folder, "detectors", "first"), settings)
+            begun = DetectorCommand(annotated, Path(folder, "detectors", "first"), settings)
         else:
             begun = Run(options.run)
         viewer = napari.Viewer(show=False)

@@ -57,8 +57,8 @@ INNER_LADDERS: dict[str, tuple[frozenset[str], ...]] = {
         frozenset({"entry"}),
     ),
     "plugin.panels": (
-        frozenset({"arrange", "bag", "calibrate", "cell_card", "cohort", "correct", "detect"})
-        | {"embedding_map", "explore", "gallery", "score", "train", "tune_detector"},
+        frozenset({"arrange", "calibrate", "cell_card", "cohort", "correct", "detect"})
+        | {"embedding_map", "explore", "gallery", "score", "train", "tune_detector", "verdict"},
     ),
 }
 """Steps inside a package, by its name, from the lowest to the highest; its own ``__init__`` is on top.

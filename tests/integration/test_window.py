@@ -18,7 +18,7 @@ from vispy.gloo import gl
 
 from napari_amil.plugin.colour.scales import scales_of
 from napari_amil.plugin.layers import care as _care
-from napari_amil.plugin.layers.layers import cell_layers
+from napari_amil.plugin.layers.cell_layer import cell_layers
 from napari_amil.plugin.layers.selection import CellKey, keys_of, selection_of
 from napari_amil.plugin.window.work import shared_worker
 

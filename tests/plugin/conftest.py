@@ -23,7 +23,7 @@ from napari_amil.core.base.types import Cells
 from napari_amil.core.detection.select import Candidates
 from napari_amil.core.exchange.project import Project, write_project
 from napari_amil.plugin.layers import care as _care
-from napari_amil.plugin.layers import layers as _layers
+from napari_amil.plugin.layers import cell_layer as _layers
 from napari_amil.plugin.layers.rows import CellRecord
 from napari_amil.plugin.window.work import Worker
 

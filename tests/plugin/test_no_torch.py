@@ -14,14 +14,14 @@ for module in pkgutil.walk_packages(napari_amil.plugin.__path__, "napari_amil.pl
     importlib.import_module(module.name)
 from qtpy.QtWidgets import QApplication
 from napari.components import ViewerModel
-from napari_amil.plugin.entry.samples import synthetic_smear
+from napari_amil.plugin.entry.menus import synthetic_smear
 from napari_amil.plugin.window.work import Worker
-from napari_amil.plugin.panels.bag import BagPanel
+from napari_amil.plugin.panels.verdict import VerdictPanel
 from napari_amil.plugin.panels.cell_card import CellCard
 from napari_amil.plugin.panels.detect import DetectPanel
 from napari_amil.plugin.panels.gallery import GalleryPanel
 from napari_amil.plugin.panels.score import ScorePanel
-from napari_amil.plugin.training.run_registry import RunRegistry
+from napari_amil.plugin.training.run_folders import RunRegistry
 from napari_amil.plugin.panels.arrange import ArrangePanel
 from napari_amil.plugin.panels.calibrate import CalibratePanel
 from napari_amil.plugin.panels.train import TrainPanel
@@ -30,7 +30,7 @@ viewer = ViewerModel()
 pixels, attributes, _ = synthetic_smear()[0]
 viewer.add_image(pixels, **attributes)
 worker = Worker([sys.executable, "-c", "pass"])
-kinds = DetectPanel, ScorePanel, CellCard, BagPanel, CalibratePanel, ArrangePanel
+kinds = DetectPanel, ScorePanel, CellCard, VerdictPanel, CalibratePanel, ArrangePanel
 panels = [kind(viewer, worker) for kind in kinds]
 panels += [TrainPanel(viewer, worker, RunRegistry(Path(tempfile.mkdtemp()))), GalleryPanel(viewer)]
 from napari_amil.plugin.entry import demo

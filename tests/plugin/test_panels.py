@@ -31,7 +31,6 @@ from qtpy.QtWidgets import (
 from napari_amil.plugin.layers.care import look_after
 from napari_amil.plugin.layers.selection import selection_of
 from napari_amil.plugin.panels.arrange import ArrangePanel
-from napari_amil.plugin.panels.bag import BagPanel
 from napari_amil.plugin.panels.calibrate import CalibratePanel
 from napari_amil.plugin.panels.cell_card import CellCard
 from napari_amil.plugin.panels.cohort import CohortPanel
@@ -43,13 +42,14 @@ from napari_amil.plugin.panels.gallery import GalleryPanel
 from napari_amil.plugin.panels.score import ScorePanel
 from napari_amil.plugin.panels.train import TrainPanel
 from napari_amil.plugin.panels.tune_detector import TuneDetectorPanel
-from napari_amil.plugin.training.run_registry import RunRegistry
+from napari_amil.plugin.panels.verdict import VerdictPanel
+from napari_amil.plugin.training.run_folders import RunRegistry
 from napari_amil.plugin.window.forms import Folded
-from napari_amil.plugin.window.remembered import remember_first
+from napari_amil.plugin.window.user_settings import remember_first
 from napari_amil.plugin.window.work import Worker
 
 PANELS = (DetectPanel, ScorePanel, CorrectPanel)
-EVERY = (*PANELS, CellCard, BagPanel, GalleryPanel, CohortPanel, EmbeddingMap)
+EVERY = (*PANELS, CellCard, VerdictPanel, GalleryPanel, CohortPanel, EmbeddingMap)
 EVERY += (ExplorePanel, TrainPanel, TuneDetectorPanel, CalibratePanel, ArrangePanel)
 _WITH_RUNS = (TrainPanel, TuneDetectorPanel)
 CONTROLS = (QAbstractButton, QComboBox, QLineEdit, QAbstractSpinBox, QAbstractSlider)

@@ -24,14 +24,14 @@ from napari_amil.core.report.page import Section, columns_of
 from napari_amil.plugin.cohorts.bag_table import BagModel
 from napari_amil.plugin.cohorts.cell_table import open_cells
 from napari_amil.plugin.cohorts.gallery_order import GalleryOrder, sorting
-from napari_amil.plugin.cohorts.project import read_opened
+from napari_amil.plugin.cohorts.open_results import read_results_folder
 from napari_amil.plugin.colour.colour_choice import ColourChoice
-from napari_amil.plugin.layers import layers as _layers
+from napari_amil.plugin.layers import cell_layer as _layers
 from napari_amil.plugin.layers import readers, writers
+from napari_amil.plugin.layers.edits import Rescoring
 from napari_amil.plugin.layers.journal import journal_of, keep
-from napari_amil.plugin.layers.rescore import Rescoring
 from napari_amil.plugin.layers.score_words import describe, numbers
-from napari_amil.plugin.reasons.card_order import orders
+from napari_amil.plugin.panels.cell_card import orders
 
 TOY = Column(
     "granularity",
@@ -179,7 +179,7 @@ def test_a_scored_folder_keeps_shows_and_exports_it(scored: Path, tmp_path: Path
     values = np.arange(len(project.cells)) / 2
     cells = project.cells.assign(granularity=values, stain_ill=-values)
     write_project(replace(project, cells=cells), tmp_path / "toy")
-    opened = read_opened(tmp_path / "toy")
+    opened = read_results_folder(tmp_path / "toy")
     assert opened.cells["granularity"].tolist() == values.tolist()
     (table, _) = drain(export_project(opened.project, "csv", tmp_path / "out"))
     assert pd.read_csv(table)["stain_ill"].tolist() == (-values).tolist()

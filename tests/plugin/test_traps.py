@@ -16,8 +16,8 @@ from pytestqt.qtbot import QtBot
 import napari_amil.plugin
 from napari_amil.core.base.types import Cells
 from napari_amil.plugin.cohorts.cell_table import open_cells
-from napari_amil.plugin.colour.overview import row_under
-from napari_amil.plugin.layers.layers import cells_of, show_cells
+from napari_amil.plugin.colour.boxes_and_dots import row_under
+from napari_amil.plugin.layers.cell_layer import cells_of, show_cells
 from napari_amil.plugin.layers.planes import shown_plane
 from napari_amil.plugin.layers.selection import fly_to
 from napari_amil.plugin.window.background import Background

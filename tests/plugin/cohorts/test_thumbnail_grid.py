@@ -5,7 +5,7 @@ from pytestqt.qtbot import QtBot
 from qtpy.QtCore import Qt
 from qtpy.QtGui import QColor
 
-from napari_amil.plugin.cohorts.thumbnail_grid import ThumbnailGrid, Tile
+from napari_amil.plugin.cohorts.thumbnail_grid import GridItem, ThumbnailGrid
 
 MANY = 100_000
 
@@ -16,9 +16,9 @@ class Asked:
     def __init__(self) -> None:
         self.positions: list[int] = []
 
-    def __call__(self, position: int) -> Tile:
+    def __call__(self, position: int) -> GridItem:
         self.positions.append(position)
-        return Tile(None, str(position), QColor("red"), "no image")
+        return GridItem(None, str(position), QColor("red"), "no image")
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import pytest
 from pytestqt.qtbot import QtBot
 
 from napari_amil.plugin.cohorts.thumbnails import SIZE_PX, Crop, Thumbnails
-from napari_amil.plugin.layers.crops import Field
+from napari_amil.plugin.layers.crops import PixelSource
 from napari_amil.plugin.window.background import Background
 
 WAIT_MS = 30_000
@@ -15,7 +15,7 @@ WAIT_MS = 30_000
 
 def test_crops_arrive_with_their_pixels(qtbot: QtBot, field: np.ndarray) -> None:
     thumbnails = Thumbnails()
-    crop = Crop(Field("a", lambda: field), (15, 15, SIZE_PX))
+    crop = Crop(PixelSource("a", lambda: field), (15, 15, SIZE_PX))
     assert thumbnails.get(crop) is None
     with qtbot.waitSignal(thumbnails.arrived, timeout=WAIT_MS):
         thumbnails.want([crop])
@@ -32,7 +32,7 @@ def test_an_image_is_read_once_and_never_by_the_window(qtbot: QtBot, field: np.n
         readers.append(threading.current_thread())
         return field
 
-    here = Field("a", load)
+    here = PixelSource("a", load)
     crops = [Crop(here, (y, 5, 30)) for y in range(20)]
     thumbnails.want(crops)
     qtbot.waitUntil(lambda: all(thumbnails.get(crop) is not None for crop in crops), timeout=WAIT_MS)
@@ -50,7 +50,7 @@ def test_what_has_scrolled_away_is_not_cut(qtbot: QtBot, field: np.ndarray) -> N
         loaded.append(name)
         return field
 
-    fields = [Field(name, lambda name=name: load(name)) for name in "abcd"]
+    fields = [PixelSource(name, lambda name=name: load(name)) for name in "abcd"]
     thumbnails.want([Crop(one, (0, 0, 20)) for one in fields[:3]])
     last = Crop(fields[3], (0, 0, 20))
     thumbnails.want([last])
@@ -67,7 +67,7 @@ def test_a_lost_image_is_told_and_tried_again(qtbot: QtBot, field: np.ndarray) -
             raise FileNotFoundError("gone")
         return field
 
-    crop = Crop(Field("a", load), (0, 0, 20))
+    crop = Crop(PixelSource("a", load), (0, 0, 20))
     with qtbot.waitSignal(thumbnails.arrived, timeout=WAIT_MS):
         thumbnails.want([crop])
     assert thumbnails.is_lost(crop)

@@ -14,15 +14,14 @@ from pytestqt.qtbot import QtBot
 
 from napari_amil.core.base.types import Cells
 from napari_amil.plugin.colour import overlays as _overlays
+from napari_amil.plugin.colour.boxes_and_dots import box_vectors, most_telling, n_in_view
 from napari_amil.plugin.colour.heatmap import make_field, smooth_field
 from napari_amil.plugin.colour.hover import Hover
 from napari_amil.plugin.colour.overlays import Overlays, overlays_of
-from napari_amil.plugin.colour.overview import most_telling, n_in_view
 from napari_amil.plugin.colour.scales import scales_of
 from napari_amil.plugin.colour.style_choice import StyleChoice
-from napari_amil.plugin.layers.boxes import box_vectors
+from napari_amil.plugin.layers.cell_layer import set_scores, show_scale
 from napari_amil.plugin.layers.colour_scale import CellStyle, ColourScale
-from napari_amil.plugin.layers.layers import set_scores, show_scale
 from napari_amil.plugin.layers.rows import DOTTED
 from napari_amil.plugin.layers.selection import CellKey, selection_of
 

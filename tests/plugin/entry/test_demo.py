@@ -12,8 +12,8 @@ from skimage.io import imread
 
 from napari_amil.core.base.errors import AmilError
 from napari_amil.plugin.entry import demo
-from napari_amil.plugin.entry import display as _display
-from napari_amil.plugin.entry import samples as _samples
+from napari_amil.plugin.entry import demo as _display
+from napari_amil.plugin.entry import menus as _samples
 
 
 @pytest.fixture

@@ -14,12 +14,12 @@ from pytestqt.qtbot import QtBot
 
 from napari_amil.core.base.types import Cells
 from napari_amil.plugin.layers import autosave as _autosave
-from napari_amil.plugin.layers import layers as _layers
+from napari_amil.plugin.layers import cell_layer as _layers
 from napari_amil.plugin.layers.autosave import Autosave, content_key
 from napari_amil.plugin.layers.care import look_after
 from napari_amil.plugin.layers.edits import set_cell_type
 from napari_amil.plugin.layers.journal import journal_of
-from napari_amil.plugin.layers.restore import RestoreBar
+from napari_amil.plugin.layers.offers import RestoreBar
 from napari_amil.plugin.layers.writers import write_cells
 
 BOX = np.array([[5.0, 5], [5, 20], [20, 20], [20, 5]])

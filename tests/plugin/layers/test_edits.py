@@ -4,8 +4,8 @@ import numpy as np
 import pandas as pd
 from napari.layers import Shapes
 
+from napari_amil.plugin.layers import cell_layer as _layers
 from napari_amil.plugin.layers import edits as _edits
-from napari_amil.plugin.layers import layers as _layers
 from napari_amil.plugin.layers.journal import journal_of
 
 BOX = np.array([[5.0, 5.0], [5.0, 15.0], [20.0, 15.0], [20.0, 5.0]])

@@ -14,10 +14,10 @@ from napari.layers import Image, Layer, Shapes
 from napari_amil.core.base.types import Cells
 from napari_amil.plugin.layers import readers as _readers
 from napari_amil.plugin.layers import writers as _writers
+from napari_amil.plugin.layers.cell_layer import need_record, set_scores, show_cells, show_scale
 from napari_amil.plugin.layers.colour_scale import ColourScale
 from napari_amil.plugin.layers.edits import set_cell_type, toggle_excluded
 from napari_amil.plugin.layers.journal import journal_of, keep
-from napari_amil.plugin.layers.layers import need_record, set_scores, show_cells, show_scale
 from napari_amil.plugin.layers.rows import outline_of
 
 BOX = np.array([[5.0, 5.0], [5.0, 15.0], [20.0, 15.0], [20.0, 5.0]])

@@ -15,7 +15,7 @@ from napari.layers.shapes import _shapes_mouse_bindings as mouse
 
 from napari_amil.core.base.settings import SelectionSettings
 from napari_amil.core.base.types import Cells
-from napari_amil.plugin.layers import layers as _layers
+from napari_amil.plugin.layers import cell_layer as _layers
 from napari_amil.plugin.layers import rows as _rows
 from napari_amil.plugin.layers.colour_scale import default_scale
 from napari_amil.plugin.layers.journal import REDO_KEYS, STEPS, UNDO_KEY, Journal, journal_of

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from napari.layers import Image, Shapes
 
 from napari_amil.core.base.types import Cells
-from napari_amil.plugin.layers import layers as _layers
+from napari_amil.plugin.layers import cell_layer as _layers
 from napari_amil.plugin.layers import rows as _rows
 from napari_amil.plugin.layers.colour_scale import UNSCORED_RGBA, default_scale
 

@@ -16,8 +16,8 @@ from qtpy.QtGui import QDesktopServices
 
 from napari_amil.core.base.types import box_outline
 from napari_amil.plugin.cohorts.bag_table import grouped
-from napari_amil.plugin.cohorts.project import open_project_of
-from napari_amil.plugin.layers.layers import cell_layers
+from napari_amil.plugin.cohorts.open_results import open_results_of
+from napari_amil.plugin.layers.cell_layer import cell_layers
 from napari_amil.plugin.layers.rows import record_of
 from napari_amil.plugin.layers.selection import CellKey, selection_of
 from napari_amil.plugin.panels import cohort
@@ -132,7 +132,7 @@ def test_samples_with_chosen_cells_are_bold(full: CohortPanel, viewer: ViewerMod
 
 
 def test_mere_boxes_are_not_tinted_so_that_the_cells_are_seen(full: CohortPanel, viewer: ViewerModel) -> None:
-    state = open_project_of(viewer)
+    state = open_results_of(viewer)
     boxes = state.project.cells[["y0", "x0", "y1", "x1"]].to_numpy(np.float32)
     project = replace(state.project, outlines=tuple(box_outline(box) for box in boxes))
     state.opened = replace(state.opened, project=project)
@@ -223,4 +223,4 @@ def test_every_panel_of_a_viewer_sees_the_same_results(
     second = CohortPanel(viewer, worker)
     qtbot.addWidget(second)
     assert column(second, "bag") == ["bag 0", "bag 1", "bag 2"]
-    assert open_project_of(viewer) is not open_project_of(ViewerModel())
+    assert open_results_of(viewer) is not open_results_of(ViewerModel())

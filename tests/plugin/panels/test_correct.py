@@ -16,7 +16,7 @@ from napari.utils.shortcuts import default_shortcuts
 from pytestqt.qtbot import QtBot
 
 from napari_amil.core.base.types import Cells
-from napari_amil.plugin.layers import layers as _layers
+from napari_amil.plugin.layers import cell_layer as _layers
 from napari_amil.plugin.layers.care import KEYS, look_after
 from napari_amil.plugin.layers.journal import journal_of
 from napari_amil.plugin.layers.selection import CellKey, selection_of

@@ -12,9 +12,9 @@ from napari.components import ViewerModel
 from pytestqt.qtbot import QtBot
 from qtpy.QtWidgets import QSizePolicy
 
-from napari_amil.plugin.cohorts.project import open_project_of
+from napari_amil.plugin.cohorts.open_results import open_results_of
 from napari_amil.plugin.colour.map_colours import drawing_order, kind_colours, of_one_shade, rare_rows
-from napari_amil.plugin.layers.layers import cell_layers
+from napari_amil.plugin.layers.cell_layer import cell_layers
 from napari_amil.plugin.layers.selection import CellKey, selection_of
 from napari_amil.plugin.panels.embedding_map import TSNE, EmbeddingMap
 from napari_amil.plugin.window.work import Worker
@@ -31,7 +31,7 @@ def panel(qtbot: QtBot, viewer: ViewerModel, worker: Worker) -> EmbeddingMap:
 
 @pytest.fixture
 def full(panel: EmbeddingMap, scored: Path, viewer: ViewerModel, done: Done) -> EmbeddingMap:
-    done(open_project_of(viewer).changed, lambda: panel.open_folder(str(scored)))
+    done(open_results_of(viewer).changed, lambda: panel.open_folder(str(scored)))
     panel.canvas.draw()
     return panel
 

@@ -14,8 +14,8 @@ from pytestqt.qtbot import QtBot
 from qtpy.QtCore import Qt
 
 from napari_amil.core.exchange.project import note_in_card
-from napari_amil.plugin.cohorts.project import open_project_of
-from napari_amil.plugin.layers.layers import cell_layers
+from napari_amil.plugin.cohorts.open_results import open_results_of
+from napari_amil.plugin.layers.cell_layer import cell_layers
 from napari_amil.plugin.layers.selection import CellKey, selection_of
 from napari_amil.plugin.panels.embedding_map import EmbeddingMap
 from napari_amil.plugin.panels.explore import ExplorePanel
@@ -34,7 +34,7 @@ def panel(qtbot: QtBot, viewer: ViewerModel, worker: Worker) -> ExplorePanel:
 
 @pytest.fixture
 def full(panel: ExplorePanel, scored: Path, viewer: ViewerModel, done: Done) -> ExplorePanel:
-    done(open_project_of(viewer).changed, lambda: panel.open_folder(str(scored)))
+    done(open_results_of(viewer).changed, lambda: panel.open_folder(str(scored)))
     return panel
 
 
@@ -91,7 +91,7 @@ def test_clusters_are_rows_and_a_click_shows_their_cells_everywhere(
 def test_clusters_of_other_cells_are_not_shown(
     found: ExplorePanel, scored: Path, viewer: ViewerModel, done: Done
 ) -> None:
-    changed = open_project_of(viewer).changed
+    changed = open_results_of(viewer).changed
     done(changed, lambda: found.open_folder(str(scored)))
     assert column(found.clusters, "cluster") == ["1", "2"]  # they are kept with the project
     path = scored / "exploration" / "cells.csv"
@@ -119,7 +119,7 @@ def test_the_most_novel_come_first(full: ExplorePanel, viewer: ViewerModel) -> N
     page = full.novelty
     full.pages.setCurrentWidget(page)
     assert column(page, "bag") == ["bag 2", "bag 1", "bag 0"]
-    anomaly = open_project_of(viewer).project.cells["anomaly"].to_numpy()
+    anomaly = open_results_of(viewer).project.cells["anomaly"].to_numpy()
     assert anomaly[page.cells.rows].tolist() == [23, 13, 3, 2, 2, 2, 1, 1, 1, 1, 1, 1]
     press(page, 1)
     assert page.cells.rows.tolist() == [7, 6, 5, 8]
@@ -174,5 +174,5 @@ def test_candidates_of_the_project_file_are_shown(
     found: ExplorePanel, scored: Path, viewer: ViewerModel, done: Done
 ) -> None:
     note_in_card(scored, candidates={"targets": {"cluster": 1, "n_cells": 3, "n_bags": 1}})
-    done(open_project_of(viewer).changed, lambda: found.open_folder(str(scored)))
+    done(open_results_of(viewer).changed, lambda: found.open_folder(str(scored)))
     assert column(found.clusters, "candidate") == ["targets", "-"]

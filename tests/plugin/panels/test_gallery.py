@@ -16,11 +16,11 @@ from qtpy.QtCore import Qt
 from napari_amil.core.base.columns import column_of
 from napari_amil.core.base.types import Cells
 from napari_amil.plugin.cohorts.gallery_order import sorting
-from napari_amil.plugin.cohorts.project import open_project_of
+from napari_amil.plugin.cohorts.open_results import open_results_of
 from napari_amil.plugin.cohorts.scored_folder import read_scored_folder
 from napari_amil.plugin.colour.scales import scales_of
+from napari_amil.plugin.layers.cell_layer import cells_of, set_scores
 from napari_amil.plugin.layers.colour_scale import default_scale
-from napari_amil.plugin.layers.layers import cells_of, set_scores
 from napari_amil.plugin.layers.rows import record_of
 from napari_amil.plugin.layers.selection import CellKey, selection_of
 from napari_amil.plugin.panels.gallery import GalleryPanel
@@ -207,7 +207,7 @@ def test_cells_of_a_scored_folder_are_opened_with_their_outlines(
 def test_the_cohort_that_another_panel_opened_is_shown(
     qtbot: QtBot, panel: GalleryPanel, viewer: ViewerModel, scored_project: Path, done: Done
 ) -> None:
-    state = open_project_of(viewer)
+    state = open_results_of(viewer)
     done(state.changed, lambda: state.open(scored_project))
     wait_for(qtbot, panel, 15)
     assert panel.source.value() == scored_project

@@ -13,10 +13,10 @@ from qtpy.QtWidgets import QLabel
 
 from napari_amil.core.base.types import Cells
 from napari_amil.plugin.colour.colour_choice import marks_of
-from napari_amil.plugin.layers.layers import cells_of
+from napari_amil.plugin.layers.cell_layer import cells_of
 from napari_amil.plugin.layers.rows import record_of
 from napari_amil.plugin.panels.score import ScorePanel, unchanged_only
-from napari_amil.plugin.window.model_words import card_text, model_words
+from napari_amil.plugin.window.model_choice import card_text, model_words
 from napari_amil.plugin.window.work import Worker
 
 Done = Callable[..., Any]

@@ -26,9 +26,8 @@ from napari_amil.core.cohort.synth import SynthCohortSettings, SynthSettings, wr
 from napari_amil.core.training.checkpoint import read_checkpoint
 from napari_amil.plugin.panels.score import ScorePanel
 from napari_amil.plugin.panels.train import TrainPanel
-from napari_amil.plugin.training.plans import Plan
-from napari_amil.plugin.training.process import find_process
-from napari_amil.plugin.training.run_registry import RunRegistry
+from napari_amil.plugin.training.run_commands import TrainingCommand
+from napari_amil.plugin.training.run_folders import RunRegistry, find_process
 from napari_amil.plugin.training.runs import PROGRAM, Run
 from napari_amil.plugin.window.work import Worker
 
@@ -44,15 +43,15 @@ from pathlib import Path
 from napari.components import ViewerModel
 from qtpy.QtWidgets import QApplication
 from napari_amil.core.base.settings import RunSettings
-from napari_amil.plugin.training.run_registry import RunRegistry
-from napari_amil.plugin.training.plans import Plan
+from napari_amil.plugin.training.run_folders import RunRegistry
+from napari_amil.plugin.training.run_commands import TrainingCommand
 from napari_amil.plugin.window.work import Worker
 from napari_amil.plugin.panels.train import TrainPanel
 application = QApplication([])
 cohort, out, state, settings = sys.argv[1:]
 worker = Worker([sys.executable, "-c", "input()"])
 panel = TrainPanel(ViewerModel(), worker, RunRegistry(Path(state)))
-panel.start(Plan(Path(cohort), Path(out), RunSettings.parse(json.loads(settings)), device="cpu"))
+panel.start(TrainingCommand(Path(cohort), Path(out), RunSettings.parse(json.loads(settings)), device="cpu"))
 print(panel.runs.chosen().folder, flush=True)
 application.exec()
 """
@@ -86,8 +85,8 @@ def _panel(qtbot: QtBot, worker: Worker, tmp_path: Path) -> TrainPanel:
     return panel
 
 
-def _plan(cohort: Path, out: Path) -> Plan:
-    return Plan(cohort, out, RunSettings.parse(TINY), device="cpu", hold_out_fold=0)
+def _plan(cohort: Path, out: Path) -> TrainingCommand:
+    return TrainingCommand(cohort, out, RunSettings.parse(TINY), device="cpu", hold_out_fold=0)
 
 
 def _n_epochs(run: Run) -> int:
@@ -172,7 +171,8 @@ def test_the_ablation_row_of_a_finished_training_is_trained_and_shown(
     panel: TrainPanel, cohort: Path, tmp_path: Path, qtbot: QtBot
 ) -> None:
     quick = RunSettings.parse(TINY).changed({"training": {"max_epochs": 2}})
-    training = Run.of(Plan(cohort, tmp_path / "run", quick, device="cpu", hold_out_fold=0))
+    command = TrainingCommand(cohort, tmp_path / "run", quick, device="cpu", hold_out_fold=0)
+    training = Run.from_command(command)
     (training.folder / "bundle.safetensors").touch()
     (training.folder / "events.jsonl").write_text(json.dumps(to_dict(Ended())) + "\n")
     panel.runs.add(training)

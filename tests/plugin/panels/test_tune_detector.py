@@ -16,10 +16,8 @@ from skimage.io import imread
 from napari_amil.core.model.bundle import load_bundle
 from napari_amil.plugin.panels.detect import DetectPanel
 from napari_amil.plugin.panels.tune_detector import TuneDetectorPanel
-from napari_amil.plugin.training.annotation_list import Learned
-from napari_amil.plugin.training.annotation_words import hold_out_words, refusal, weak_points
-from napari_amil.plugin.training.process import find_process
-from napari_amil.plugin.training.run_registry import RunRegistry
+from napari_amil.plugin.training.annotations import TrainingImage, hold_out_words, refusal, weak_points
+from napari_amil.plugin.training.run_folders import RunRegistry, find_process
 from napari_amil.plugin.training.run_view import RunView
 from napari_amil.plugin.training.runs import Run
 from napari_amil.plugin.window.work import Worker
@@ -155,13 +153,13 @@ def _compare_and_decide(
 
 
 def test_what_is_too_little_is_refused_in_a_sentence() -> None:
-    one, other = Learned("a.png", "anna", 12, 3), Learned("b.png", "anna", 9, 1)
+    one, other = TrainingImage("a.png", "anna", 12, 3), TrainingImage("b.png", "anna", 9, 1)
     assert refusal([], is_folder=False).startswith("Nothing to learn from yet")
     assert "holds no annotated image" in refusal([], is_folder=True)
-    assert "no cell in these images" in refusal([Learned("a.png", "anna", 0)], is_folder=False)
+    assert "no cell in these images" in refusal([TrainingImage("a.png", "anna", 0)], is_folder=False)
     assert "add the corrected image of a second patient" in refusal([one], is_folder=False)
     assert "All images are of the patient 'anna'" in refusal([one, other], is_folder=False)
-    third = Learned("c.png", "berta", 9)
+    third = TrainingImage("c.png", "berta", 9)
     assert refusal([one, other, third], is_folder=False) == ""
     assert [text.split(":")[0] for text in weak_points([one, other, third])] == ["3 images are few"]
     assert "2 of the images" in hold_out_words([one, third] * 5, 0.2)

@@ -14,8 +14,14 @@ from pytestqt.qtbot import QtBot
 from napari_amil.core.base.errors import AmilError
 from napari_amil.core.base.types import Cells
 from napari_amil.core.exchange.geojson import write_geojson
-from napari_amil.plugin.training.comparison import NEW_COLOUR, OLD_COLOUR, show_comparison
-from napari_amil.plugin.training.detector_results import DetectorResults, image_words, verdict_words
+from napari_amil.plugin.training.detector_results import (
+    NEW_COLOUR,
+    OLD_COLOUR,
+    DetectorResults,
+    gain_words,
+    image_words,
+    show_comparison,
+)
 
 FIGURES = {"recall": 0.8, "precision": 0.9, "count_error": 0.2, "ap50": 0.85, "ap50_95": 0.6}
 
@@ -75,9 +81,9 @@ def test_old_and_new_lie_on_the_image_in_two_colours(folder: Path, viewer: Viewe
 
 def test_what_was_not_better_or_not_measured_is_said() -> None:
     same = {"before": FIGURES, "after": FIGURES, "steps": 50, "best_step": 0, "stopped": True}
-    assert verdict_words(same).startswith(
+    assert gain_words(same).startswith(
         "It was ended after 50 steps. No step was better than the old detector"
     )
-    assert "nobody can say" in verdict_words({"steps": 50, "best_step": 50})
+    assert "nobody can say" in gain_words({"steps": 50, "best_step": 50})
     fresh = {"n_annotated": 4, "complete": False, "after": {"n_found": 9, "n_right": 3}}
     assert image_words(fresh) == "Of 4 annotated cells the new one finds 3."

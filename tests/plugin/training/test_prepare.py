@@ -11,9 +11,8 @@ from qtpy.QtCore import QMimeData, QPointF, Qt, QUrl
 from qtpy.QtGui import QDropEvent
 
 from napari_amil.core.base.settings import RunSettings
-from napari_amil.plugin.training.cohort_preview import CohortPreview
+from napari_amil.plugin.training.cohort_check import CohortPreview, ProblemList
 from napari_amil.plugin.training.prepare import PreparePage
-from napari_amil.plugin.training.problems import ProblemList
 from napari_amil.plugin.training.training_form import TrainingForm
 from napari_amil.plugin.window.path_choice import PathChoice
 from napari_amil.plugin.window.work import Worker

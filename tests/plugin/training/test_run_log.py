@@ -19,7 +19,7 @@ from napari_amil.core.base.events import (
 )
 from napari_amil.core.base.settings import RunSettings
 from napari_amil.plugin.training.run_log import RunLog
-from napari_amil.plugin.training.time_left import duration, seconds_left
+from napari_amil.plugin.training.run_progress import duration, seconds_left
 
 SETTINGS = RunSettings.parse({"training": {"cell_epochs": 4, "max_epochs": 10, "calibration_folds": 3}})
 

@@ -18,15 +18,14 @@ from napari_amil.core.base.errors import AmilError
 from napari_amil.core.base.events import Ended, EpochReport, Step, TrainingBegan, to_dict
 from napari_amil.core.base.settings import DetectorTrainingSettings, RunSettings
 from napari_amil.plugin.training import runs as _runs
-from napari_amil.plugin.training.plans import DetectorPlan, Plan, RowPlan
-from napari_amil.plugin.training.run_folder import fresh_folder
+from napari_amil.plugin.training.run_commands import AblationCommand, DetectorCommand, TrainingCommand
+from napari_amil.plugin.training.run_folders import RunRegistry, fresh_folder
 from napari_amil.plugin.training.run_list import RunList
-from napari_amil.plugin.training.run_registry import RunRegistry
 from napari_amil.plugin.training.runs import Run
 
 
-def plan(out: Path, **more: object) -> Plan:
-    return Plan(Path("/data/my smears/bags.csv"), out, RunSettings(control="healthy"), **more)  # type: ignore[arg-type]
+def plan(out: Path, **more: object) -> TrainingCommand:
+    return TrainingCommand(Path("/data/my smears/bags.csv"), out, RunSettings(control="healthy"), **more)  # type: ignore[arg-type]
 
 
 def occupy(folder: Path) -> None:
@@ -45,7 +44,7 @@ def say(folder: Path, *events: object) -> Run:
 
 def test_the_command_says_everything_that_was_chosen(tmp_path: Path) -> None:
     out = tmp_path / "run"
-    run = Run.of(plan(out, folds=3, device="cuda", bundle="/m.safetensors", allow=("confounding",)))
+    run = Run.from_command(plan(out, folds=3, device="cuda", bundle="/m.safetensors", allow=("confounding",)))
     assert run.arguments() == [
         *("train", "/data/my smears/bags.csv", "--out", str(out), "--settings", str(out / "run.yaml")),
         *("--device", "cuda", "--bundle", "/m.safetensors", "--folds", "3", "--allow", "confounding"),
@@ -58,9 +57,9 @@ def test_settings_that_were_written_to_copy_the_command_do_not_block_the_folder(
     wanted = plan(tmp_path / "run", hold_out_fold=0)
     wanted.write_settings()
     assert "--hold-out-fold 0" in wanted.command()
-    assert Run.of(wanted).can_resume()
+    assert Run.from_command(wanted).can_resume()
     with pytest.raises(AmilError, match="not an empty folder"):
-        Run.of(wanted)
+        Run.from_command(wanted)
 
 
 def test_a_run_is_starting_running_paused_and_stopping(tmp_path: Path) -> None:
@@ -207,8 +206,8 @@ def test_a_deleted_run_leaves_the_list(
 def test_the_row_of_a_training_has_its_folds_and_cells(tmp_path: Path) -> None:
     folder, out = tmp_path / "run", tmp_path / "run-row-1"
     wanted = plan(folder, hold_out_fold=0, bundle="/m.safetensors", device="cpu", allow=("confounding",))
-    training = Run.of(wanted)
-    row = Run.of(RowPlan(folder, tuple(training.arguments()), out))
+    training = Run.from_command(wanted)
+    row = Run.from_command(AblationCommand(folder, tuple(training.arguments()), out))
     assert row.arguments() == [
         *("ablate", "/data/my smears/bags.csv", "--out", str(out), "--rows", "recommended"),
         *("--settings", str(out / "run.yaml"), "--runs", "3", "--device", "cpu"),
@@ -250,18 +249,18 @@ def test_each_list_shows_runs_of_its_kinds(tmp_path: Path, qtbot: QtBot) -> None
     assert "which another panel shows" in detectors.notice.text()
 
 
-@pytest.mark.parametrize("kind", [Plan, DetectorPlan])
+@pytest.mark.parametrize("kind", [TrainingCommand, DetectorCommand])
 def test_a_full_disk_is_one_sentence_and_the_folder_stays_free(
     tmp_path: Path, kind: type, small_files: Callable[[int], AbstractContextManager[None]]
 ) -> None:
-    settings = RunSettings() if kind is Plan else DetectorTrainingSettings()
+    settings = RunSettings() if kind is TrainingCommand else DetectorTrainingSettings()
     wanted = kind(tmp_path / "cohort", tmp_path / "run", settings)
     with small_files(64), pytest.raises(AmilError) as refused:
-        Run.of(wanted)
+        Run.from_command(wanted)
     folder = tmp_path / "run"
     told = f"The run folder '{folder}' cannot be written (File too large); choose another one."
     assert str(refused.value) == told
-    assert Run.of(wanted).arguments() == wanted.arguments()
+    assert Run.from_command(wanted).arguments() == wanted.arguments()
 
 
 def test_a_run_that_died_on_a_full_disk_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

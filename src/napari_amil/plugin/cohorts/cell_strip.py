@@ -11,12 +11,12 @@ from qtpy.QtWidgets import QVBoxLayout, QWidget
 
 from napari_amil.core.base.columns import BOX_COLUMNS
 from napari_amil.core.base.errors import AmilError
-from napari_amil.plugin.cohorts.project import open_project_of
+from napari_amil.plugin.cohorts.open_results import open_results_of
 from napari_amil.plugin.cohorts.scored_folder import typical_side_px
-from napari_amil.plugin.cohorts.thumbnail_grid import ThumbnailGrid, Tile
+from napari_amil.plugin.cohorts.thumbnail_grid import GridItem, ThumbnailGrid
 from napari_amil.plugin.cohorts.thumbnails import Crop, Thumbnails
 from napari_amil.plugin.layers.colour_scale import default_scale
-from napari_amil.plugin.layers.crops import field_of_file, window_of
+from napari_amil.plugin.layers.crops import source_of_file, square_around
 from napari_amil.plugin.layers.score_words import describe
 from napari_amil.plugin.layers.selection import keys_of_rows, selection_of
 from napari_amil.plugin.window.follow import hear
@@ -32,7 +32,7 @@ class CellStrip(QWidget):
     def __init__(self, viewer: ViewerModel, name: str, empty: str) -> None:
         super().__init__()
         self._viewer = viewer
-        self._state = open_project_of(viewer)
+        self._state = open_results_of(viewer)
         self._selection = selection_of(viewer)
         self._rows: NDArray[np.int64] = np.zeros(0, dtype=np.int64)
         self._typical_px, self._is_telling = 1.0, False
@@ -69,7 +69,7 @@ class CellStrip(QWidget):
         self.grid.set_count(len(self._rows))
         self._show_selection(reveal=False)
 
-    def _tile(self, position: int) -> Tile:
+    def _tile(self, position: int) -> GridItem:
         project = self._state.project
         assert project is not None
         row = int(self._rows[position])
@@ -82,16 +82,16 @@ class CellStrip(QWidget):
         try:
             file = project.image_file(str(cell["image"]))
         except AmilError:
-            return Tile(None, text, colour, "no image")
+            return GridItem(None, text, colour, "no image")
         box = cell[BOX_COLUMNS].to_numpy(float)
-        crop = Crop(field_of_file(*file), window_of(box, self._typical_px))
+        crop = Crop(source_of_file(*file), square_around(box, self._typical_px))
         picture = self.thumbnails.get(crop)
         if picture is None and self.thumbnails.is_lost(crop):
-            return Tile(None, text, colour, "unreadable")
+            return GridItem(None, text, colour, "unreadable")
         if picture is None:
             self._wanted.append(crop)
             self._paint_ended.start(0)
-        return Tile(picture, text, colour)
+        return GridItem(picture, text, colour)
 
     def _on_paint_ended(self) -> None:
         self.thumbnails.want(self._wanted)

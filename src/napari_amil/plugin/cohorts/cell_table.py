@@ -20,8 +20,8 @@ from napari_amil.plugin.cohorts.scored_folder import (
     typical_side_px,
 )
 from napari_amil.plugin.cohorts.thumbnails import Crop
-from napari_amil.plugin.layers.crops import Field, field_of_file, field_of_layer, window_of
-from napari_amil.plugin.layers.layers import cell_layers
+from napari_amil.plugin.layers.cell_layer import cell_layers
+from napari_amil.plugin.layers.crops import PixelSource, source_of_file, source_of_layer, square_around
 from napari_amil.plugin.layers.rows import record_of
 from napari_amil.plugin.layers.selection import CellKey, KeyRows
 
@@ -45,7 +45,7 @@ class CellTable:
     """
 
     table: pd.DataFrame
-    fields: list[Field | None] = field(default_factory=list)
+    fields: list[PixelSource | None] = field(default_factory=list)
     field_of_row: NDArray[np.intp] = field(default_factory=lambda: np.zeros(0, dtype=np.intp))
 
     def __post_init__(self) -> None:
@@ -94,7 +94,7 @@ class CellTable:
         field_here = self.fields[self.field_of_row[row]]
         if field_here is None or self._boxes is None or not np.isfinite(self._boxes[row]).all():
             return None
-        return Crop(field_here, window_of(self._boxes[row], self._typical_px))
+        return Crop(field_here, square_around(self._boxes[row], self._typical_px))
 
     def values(self, column: str) -> NDArray[np.float64]:
         """Return a column of numbers; NaN where there is no such column."""
@@ -117,7 +117,7 @@ def open_cells(layers: Iterable[Any]) -> CellTable:
     everything = list(layers)
     images = {str(layer.unique_id): layer for layer in everything if isinstance(layer, Image)}
     parts: list[pd.DataFrame] = []
-    fields: list[Field | None] = []
+    fields: list[PixelSource | None] = []
     owners: list[NDArray[np.intp]] = []
     for layer in cell_layers(everything):
         record = record_of(layer)
@@ -128,7 +128,7 @@ def open_cells(layers: Iterable[Any]) -> CellTable:
             rows = rows.assign(predicted=str(record.bag["predicted"]))
         owners.append(np.full(len(rows), len(parts), dtype=np.intp))
         parts.append(rows)
-        fields.append(field_of_layer(images[record.image_id], record.place))
+        fields.append(source_of_layer(images[record.image_id], record.place))
     if not parts:
         return no_cells()
     return CellTable(pd.concat(parts, ignore_index=True), fields, np.concatenate(owners))
@@ -149,5 +149,5 @@ def read_cohort(folder: Path) -> tuple[ScoredFolder, CellTable]:
 def cohort_cells(scored: ScoredFolder, images: Path | None) -> CellTable:
     """Return the cells of a scored cohort whose images lie below ``images``; no image is read yet."""
     codes, names = pd.factorize(scored.cells["image"])
-    fields = [None if images is None else field_of_file(*file_of(images, name)) for name in names]
+    fields = [None if images is None else source_of_file(*file_of(images, name)) for name in names]
     return CellTable(scored.cells, fields, codes)

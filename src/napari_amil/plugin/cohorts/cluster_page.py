@@ -1,9 +1,14 @@
-"""Clusters of unusual cells: found in the background, looked at one by one, and named."""
+"""Clusters of unusual cells: found by the worker, shown one by one, named by the user."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from pathlib import Path
+
 import numpy as np
+import pandas as pd
 from napari.components import ViewerModel
+from numpy.typing import NDArray
 from qtpy.QtCore import QModelIndex, Qt, Signal
 from qtpy.QtWidgets import (
     QComboBox,
@@ -15,20 +20,24 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_amil.core.base.columns import PLACE_COLUMNS
+from napari_amil.core.base.columns import PLACE_COLUMNS, names_in
 from napari_amil.core.base.errors import AmilError
+from napari_amil.core.exchange.project import Project
 from napari_amil.plugin.cohorts.bag_table import BagFilter, BagModel, fit_height, row_view
 from napari_amil.plugin.cohorts.cell_strip import CellStrip
-from napari_amil.plugin.cohorts.clusters import FoundClusters, read_clusters
-from napari_amil.plugin.cohorts.project import open_project_of
+from napari_amil.plugin.cohorts.open_results import open_results_of
 from napari_amil.plugin.layers.selection import keys_of_rows
 from napari_amil.plugin.window.job import JobBar
 from napari_amil.plugin.window.panel import scrolling
-from napari_amil.plugin.window.remembered import remember, remembered
 from napari_amil.plugin.window.theme import PAGE_MARGINS, wrapped
+from napari_amil.plugin.window.user_settings import remember, remembered
 from napari_amil.plugin.window.work import Worker
 from napari_amil.worker.protocol.messages import ClusterNamed, Explore, Explored, NameCluster
 
+EXPLORATION = "exploration"
+"""Folder in that of a project that holds what the worker has found."""
+_KEY = ["bag", "image", "cell_id"]
+_PATIENTS_SAID = 3
 _NONE = (
     "No cluster was found: no unusual cells lie close together. Lower the percentile or the smallest size."
 )
@@ -41,6 +50,64 @@ _SAMPLES = {"All samples": 90.0, "Unexplained": 75.0}
 _KEPT, _MOST_ROWS = "explore/", 5
 
 
+@dataclass(frozen=True, eq=False)
+class FoundClusters:
+    """Clusters of unusual cells.
+
+    Parameters
+    ----------
+    table
+        One line per cluster.
+    patients
+        Share of the cells of each patient in each cluster, ``cluster_<n>``, and their number ``n_cells``.
+    label, distance
+        ``(n_cells,)`` cluster of each row of the project, and how far it lies from the middle of it.
+    """
+
+    table: pd.DataFrame
+    patients: pd.DataFrame
+    label: NDArray[np.int64]
+    distance: NDArray[np.float64]
+
+    def rows(self, cluster: int) -> NDArray[np.int64]:
+        """Return the rows of the cells of a cluster, those in its middle first."""
+        own = np.flatnonzero(self.label == cluster)
+        return own[np.argsort(self.distance[own], kind="stable")]
+
+    def shown(self, named: dict[str, int]) -> pd.DataFrame:
+        """Return the table with the names that clusters were given."""
+        names = {cluster: name for name, cluster in named.items()}
+        table = self.table.assign(candidate=[names.get(number, "") for number in self.table["cluster"]])
+        kept = [name for name in names_in("clusters", table) if name != "candidate" or names]
+        return table[kept]
+
+    def patients_in_words(self, cluster: int, most: int = _PATIENTS_SAID) -> str:
+        """Return how many cells of a cluster each patient has, the most first; at most ``most`` by name."""
+        share = self.patients[f"cluster_{cluster}"].to_numpy(np.float64)
+        counts = np.rint(share * self.patients["n_cells"].to_numpy(np.float64)).astype(int)
+        order = [row for row in np.argsort(-counts, kind="stable") if counts[row]]
+        names = self.patients["patient"].astype(str).to_list()
+        said = [f"{names[row]}: {counts[row]} ({share[row]:.0%} of all)" for row in order[:most]]
+        more = f", and {len(order) - most} more" if len(order) > most else ""
+        return f"Cells of patient {', '.join(said)}{more}."
+
+
+def read_clusters(folder: Path, project: Project) -> FoundClusters | None:
+    """Return what the worker has found in the project in ``folder``; None if nothing, or in other cells."""
+    here = folder / EXPLORATION
+    try:
+        cells = pd.read_csv(here / "cells.csv", dtype={"bag": str, "image": str})
+        table = pd.read_csv(here / "clusters.csv")
+        patients = pd.read_csv(here / "patients.csv", dtype={"patient": str})
+        own = project.cells[_KEY].astype({"bag": str, "image": str})
+        if not np.array_equal(cells[_KEY].to_numpy(object), own.to_numpy(object)):
+            return None
+        label, distance = cells["cluster"].to_numpy(np.int64), cells["centre_distance"].to_numpy(np.float64)
+    except (OSError, ValueError, KeyError):
+        return None
+    return FoundClusters(table, patients, label, distance)
+
+
 class ClusterPage(QWidget):
     """Settings, Find; a row per cluster; its cells and patients; a name for it."""
 
@@ -51,7 +118,7 @@ class ClusterPage(QWidget):
     def __init__(self, viewer: ViewerModel, worker: Worker) -> None:
         super().__init__()
         self._worker = worker
-        self._state = open_project_of(viewer)
+        self._state = open_results_of(viewer)
         self._clusters: FoundClusters | None = None
         self._build(viewer)
         self.job.wanted.connect(self.run)

@@ -11,7 +11,7 @@ from qtpy.QtWidgets import QComboBox, QFormLayout, QVBoxLayout, QWidget
 
 from napari_amil.core.base.columns import column_of
 from napari_amil.plugin.cohorts.bag_table import BagFilter, BagModel, fit_height, row_view
-from napari_amil.plugin.cohorts.project import open_project_of
+from napari_amil.plugin.cohorts.open_results import open_results_of
 from napari_amil.plugin.window.job import JobBar
 from napari_amil.plugin.window.path_choice import PathChoice
 from napari_amil.plugin.window.theme import PAGE_MARGINS, wrapped
@@ -30,7 +30,7 @@ class ComparePage(QWidget):
     def __init__(self, viewer: ViewerModel, worker: Worker) -> None:
         super().__init__()
         self._worker = worker
-        self._state = open_project_of(viewer)
+        self._state = open_results_of(viewer)
         self.by = _choice("Groups by", "What parts the samples into groups.")
         self.first = _choice("First group", "For instance before a treatment, or the controls.")
         self.second = _choice("Second group", "A positive Cliff's delta means that this group has more.")

@@ -15,10 +15,10 @@ from napari_amil.core.base.errors import AmilError
 from napari_amil.core.base.types import Cells
 from napari_amil.core.detection.select import Candidates
 from napari_amil.plugin.cohorts.scored_folder import file_of, typical_side_px
+from napari_amil.plugin.layers.cell_layer import cell_layers, make_layer, set_scores, show_scale
 from napari_amil.plugin.layers.colour_scale import ColourScale
 from napari_amil.plugin.layers.companions import companions_of
-from napari_amil.plugin.layers.crops import UNREADABLE, field_of_file
-from napari_amil.plugin.layers.layers import cell_layers, make_layer, set_scores, show_scale
+from napari_amil.plugin.layers.crops import UNREADABLE, source_of_file
 from napari_amil.plugin.layers.rows import DOTTED, CellRecord, record_of
 from napari_amil.plugin.layers.selection import BAG, CellKey, rows_of
 
@@ -57,7 +57,7 @@ def open_field(
     name = str(cells["image"].iloc[0])
     path, page = file_of(images, name)
     try:
-        pixels = field_of_file(path, page).load()
+        pixels = source_of_file(path, page).load()
     except UNREADABLE as error:
         raise AmilError(f"The image '{path}' cannot be opened ({error}); check that it is there.") from error
     image = viewer.add_image(pixels, name=Path(name).name, rgb=True)

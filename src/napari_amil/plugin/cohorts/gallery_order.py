@@ -10,7 +10,7 @@ from qtpy.QtWidgets import QComboBox, QHBoxLayout, QLabel, QToolButton, QWidget
 from napari_amil.core.base.columns import column_of
 from napari_amil.plugin.colour.scales import ColourScales
 from napari_amil.plugin.layers.colour_scale import ColourScale, default_scale
-from napari_amil.plugin.window.remembered import remember, remembered
+from napari_amil.plugin.window.user_settings import remember, remembered
 
 _DIRECTIONS = {True: ("highest first", Qt.ArrowType.DownArrow), False: ("lowest first", Qt.ArrowType.UpArrow)}
 _COLUMN, _FALLING = "gallery/column", "gallery/highest_first"

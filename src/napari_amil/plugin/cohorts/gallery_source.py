@@ -14,8 +14,8 @@ from napari_amil.core.exchange.project import CELLS
 from napari_amil.plugin.cohorts.cell_table import CellTable, read_cohort
 from napari_amil.plugin.cohorts.scored_folder import ScoredFolder
 from napari_amil.plugin.window.path_choice import ask_path
-from napari_amil.plugin.window.remembered import remember_first, remembered_list
 from napari_amil.plugin.window.theme import wrapped
+from napari_amil.plugin.window.user_settings import remember_first, remembered_list
 
 _OPEN = "Open images"
 _CHOOSE = "Scored folder …"

@@ -11,7 +11,7 @@ from napari_amil.core.base.columns import PLACE_COLUMNS
 from napari_amil.core.base.errors import AmilError
 from napari_amil.plugin.cohorts.bag_table import BagFilter, BagModel, row_view
 from napari_amil.plugin.cohorts.cell_strip import CellStrip
-from napari_amil.plugin.cohorts.project import open_project_of
+from napari_amil.plugin.cohorts.open_results import open_results_of
 from napari_amil.plugin.layers.selection import keys_of_rows
 from napari_amil.plugin.window.theme import PAGE_MARGINS, sized
 
@@ -26,7 +26,7 @@ class NoveltyPage(QWidget):
 
     def __init__(self, viewer: ViewerModel) -> None:
         super().__init__()
-        self._state = open_project_of(viewer)
+        self._state = open_results_of(viewer)
         self.model, self.rows = BagModel(self), BagFilter(self)
         self.rows.setSourceModel(self.model)
         tip = "Click a sample, or press Enter: its unusual cells are chosen, the first is shown."

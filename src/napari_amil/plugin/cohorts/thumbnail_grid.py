@@ -32,7 +32,7 @@ SIZES_PX = (48, 224)
 
 
 @dataclass(frozen=True)
-class Tile:
+class GridItem:
     """What is painted of one item: the picture (None while it is on its way), its caption and its colour."""
 
     picture: QImage | None
@@ -64,7 +64,7 @@ class ThumbnailGrid(QAbstractScrollArea):
 
     def __init__(
         self,
-        tile: Callable[[int], Tile],
+        tile: Callable[[int], GridItem],
         describe: Callable[[int], str],
         theme: str,
         parent: QWidget | None = None,
@@ -214,7 +214,7 @@ class ThumbnailGrid(QAbstractScrollArea):
             self._paint_tile(painter, position, self._tile(position))
         painter.end()
 
-    def _paint_tile(self, painter: QPainter, position: int, tile: Tile) -> None:
+    def _paint_tile(self, painter: QPainter, position: int, tile: GridItem) -> None:
         place = self.place_of(position)
         square = QRect(place.left(), place.top(), self._side, self._side)
         if tile.picture is not None:

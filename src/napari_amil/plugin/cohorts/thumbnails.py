@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from qtpy.QtCore import QObject, Signal
 from qtpy.QtGui import QImage
 
-from napari_amil.plugin.layers.crops import UNREADABLE, Field, Square, cut
+from napari_amil.plugin.layers.crops import UNREADABLE, PixelSource, Square, cut
 from napari_amil.plugin.window.background import Mail
 
 SIZE_PX = 128
@@ -29,7 +29,7 @@ Done = list[tuple[tuple[str, Square], NDArray[np.uint8] | None]]
 class Crop(NamedTuple):
     """A window on a field."""
 
-    field: Field
+    field: PixelSource
     square: Square
 
     @property
@@ -128,7 +128,7 @@ class _Cutter:
             return [(crop.key, None) for crop in crops]
         return [(crop.key, _cut_or_none(pixels, crop.square)) for crop in crops]
 
-    def _load(self, field: Field) -> NDArray[np.uint8]:
+    def _load(self, field: PixelSource) -> NDArray[np.uint8]:
         """Return the pixels of a field; the last few fields are kept."""
         if field.key not in self._fields:
             self._fields[field.key] = field.load()

@@ -24,6 +24,7 @@ from napari_amil.core.base.types import ANOMALOUS_Q
 from napari_amil.plugin.colour.legend import ColourBar, Marks
 from napari_amil.plugin.colour.scales import scales_of
 from napari_amil.plugin.colour.style_choice import StyleChoice
+from napari_amil.plugin.layers.cell_layer import cell_layers, show_scale
 from napari_amil.plugin.layers.colour_scale import (
     DIVERGING_MAPS,
     SEQUENTIAL_MAPS,
@@ -33,10 +34,9 @@ from napari_amil.plugin.layers.colour_scale import (
     known_score_columns,
 )
 from napari_amil.plugin.layers.evidence import evidence_of
-from napari_amil.plugin.layers.layers import cell_layers, show_scale
 from napari_amil.plugin.layers.rows import record_of
 from napari_amil.plugin.window.forms import Folded
-from napari_amil.plugin.window.remembered import remember, remembered
+from napari_amil.plugin.window.user_settings import remember, remembered
 
 _LEVELS = (50.0, 95.0, 99.0)
 _COLUMN = "colour/column"

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
 from napari_amil.core.base.columns import BOX_COLUMNS
+from napari_amil.plugin.layers.cell_layer import image_transform, need_record
 from napari_amil.plugin.layers.colour_scale import ColourScale, map_colours
-from napari_amil.plugin.layers.layers import image_transform, need_record
 from napari_amil.plugin.layers.rows import PIXEL_EDGE, CellRecord, layer_name
 
 DEFAULT_REACH = 1.0

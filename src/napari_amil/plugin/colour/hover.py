@@ -9,8 +9,8 @@ from napari.components import ViewerModel
 from napari.layers import Shapes
 from qtpy.QtCore import QObject, Signal
 
-from napari_amil.plugin.colour.overview import row_under
-from napari_amil.plugin.layers.layers import cell_layers
+from napari_amil.plugin.colour.boxes_and_dots import row_under
+from napari_amil.plugin.layers.cell_layer import cell_layers
 from napari_amil.plugin.layers.rows import DOTTED
 from napari_amil.plugin.layers.score_words import describe
 from napari_amil.plugin.window.follow import hear

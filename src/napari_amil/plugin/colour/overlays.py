@@ -10,26 +10,27 @@ from napari.components import ViewerModel
 from napari.layers import Layer, Points, Shapes
 from qtpy.QtCore import QCoreApplication, QObject, QTimer, Signal
 
-from napari_amil.plugin.colour.heatmap import DEFAULT_REACH, REACH, make_field, update_field
-from napari_amil.plugin.colour.overview import (
+from napari_amil.plugin.colour.boxes_and_dots import (
     FEW,
     MANY,
+    make_boxes,
     make_dots,
     make_outlines,
     most_telling,
     n_in_view,
+    update_boxes,
     update_dots,
     update_outlines,
 )
+from napari_amil.plugin.colour.heatmap import DEFAULT_REACH, REACH, make_field, update_field
 from napari_amil.plugin.colour.scales import scales_of
-from napari_amil.plugin.layers.boxes import make_boxes, update_boxes
+from napari_amil.plugin.layers.cell_layer import cell_layers, show_scale
 from napari_amil.plugin.layers.colour_scale import CellStyle
 from napari_amil.plugin.layers.companions import Companions
-from napari_amil.plugin.layers.layers import cell_layers, show_scale
 from napari_amil.plugin.layers.rows import DOTTED, record_of
 from napari_amil.plugin.layers.selection import keys_of, rows_of, selection_of
 from napari_amil.plugin.window.follow import hear
-from napari_amil.plugin.window.per_viewer import PerViewer
+from napari_amil.plugin.window.viewer import PerViewer
 
 AUTOMATIC, OUTLINES, DOTS = "automatic", "outlines", "dots"
 _SETTLE_MS = 80

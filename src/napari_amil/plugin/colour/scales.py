@@ -7,8 +7,8 @@ from dataclasses import replace
 from qtpy.QtCore import QCoreApplication, QObject, Signal
 
 from napari_amil.plugin.layers.colour_scale import CellStyle, ColourScale
-from napari_amil.plugin.window.per_viewer import PerViewer
-from napari_amil.plugin.window.remembered import remember, remembered
+from napari_amil.plugin.window.user_settings import remember, remembered
+from napari_amil.plugin.window.viewer import PerViewer
 
 _KIND, _OPACITY = "colour/style", "colour/opacity"
 

@@ -8,8 +8,8 @@ from napari.components import ViewerModel
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QCheckBox, QComboBox, QDoubleSpinBox, QFormLayout, QSlider, QVBoxLayout, QWidget
 
+from napari_amil.plugin.colour.boxes_and_dots import MANY, N_OUTLINED
 from napari_amil.plugin.colour.overlays import AUTOMATIC, DOTS, OUTLINES, overlays_of
-from napari_amil.plugin.colour.overview import MANY, N_OUTLINED
 from napari_amil.plugin.colour.scales import scales_of
 from napari_amil.plugin.window.forms import Folded
 from napari_amil.plugin.window.theme import wrapped

@@ -12,7 +12,7 @@ from qtpy.QtCore import QObject, Qt, QTimer
 from qtpy.QtWidgets import QApplication, QDockWidget, QMainWindow
 
 from napari_amil.core.base.errors import AmilError
-from napari_amil.plugin.entry import samples as _samples
+from napari_amil.plugin.entry import menus as _samples
 from napari_amil.plugin.layers.score_words import describe
 from napari_amil.plugin.layers.selection import keys_of, selection_of
 from napari_amil.plugin.window.work import shared_worker

@@ -21,13 +21,13 @@ from qtpy.QtCore import QObject, QTimer, Signal
 
 from napari_amil.core.base.errors import AmilError
 from napari_amil.core.exchange.geojson import read_own
+from napari_amil.plugin.layers.cell_layer import cell_layers
 from napari_amil.plugin.layers.journal import Journal, journal_of
-from napari_amil.plugin.layers.layers import cell_layers
 from napari_amil.plugin.layers.rows import CELL_TYPE, record_of
-from napari_amil.plugin.layers.saved import from_json, snapshot
+from napari_amil.plugin.layers.snapshot import from_json, snapshot
 from napari_amil.plugin.layers.writers import write_snapshot
 from napari_amil.plugin.window.follow import hear
-from napari_amil.plugin.window.preferences import preference
+from napari_amil.plugin.window.user_settings import preference
 
 _DELAY_MS = 1500
 _KEPT_DAYS = 30
@@ -41,7 +41,7 @@ def autosave_folder() -> Path:
 
 
 @dataclass(frozen=True)
-class Offer:
+class UnsavedWork:
     """Work on an open image that an earlier session did not save."""
 
     path: Path
@@ -74,7 +74,7 @@ class Autosave(QObject):
         self._timer.setInterval(_DELAY_MS)
         self._timer.timeout.connect(self.save)
         self._failed.connect(self._on_failed)
-        self.offers: list[Offer] = []
+        self.offers: list[UnsavedWork] = []
         hear(self, viewer.layers.events.removed, self._on_layers_changed)
 
     def watch(self, layer: Shapes) -> None:
@@ -138,12 +138,12 @@ class Autosave(QObject):
             if age > _KEPT_DAYS * 86400:
                 path.unlink(missing_ok=True)
             elif key in keys and not session.startswith(self._session):
-                found.append(Offer(path, keys[key], path.stat().st_mtime))
+                found.append(UnsavedWork(path, keys[key], path.stat().st_mtime))
         if found != self.offers:
             self.offers = found
             self.offersChanged.emit()
 
-    def restore(self, offer: Offer) -> Shapes:
+    def restore(self, offer: UnsavedWork) -> Shapes:
         """Open the work of an earlier session; cells of the same plane that are open are hidden.
 
         Raises
@@ -170,7 +170,7 @@ class Autosave(QObject):
         self.discard(offer)
         return layer
 
-    def discard(self, offer: Offer) -> None:
+    def discard(self, offer: UnsavedWork) -> None:
         """Throw away the work of an earlier session."""
         offer.path.unlink(missing_ok=True)
         self.look()

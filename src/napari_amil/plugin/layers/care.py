@@ -13,15 +13,15 @@ from napari.utils.notifications import show_info
 from qtpy.QtCore import QCoreApplication, QObject
 
 from napari_amil.plugin.layers.autosave import Autosave, autosave_folder
+from napari_amil.plugin.layers.cell_layer import cell_layers, image_transform
 from napari_amil.plugin.layers.edits import next_unsure, toggle_excluded
-from napari_amil.plugin.layers.first_writer import stand_first
 from napari_amil.plugin.layers.journal import journal_of, keep
-from napari_amil.plugin.layers.layers import cell_layers, image_transform
 from napari_amil.plugin.layers.planes import image_name
 from napari_amil.plugin.layers.rows import RECORD, CellRecord, record_of
 from napari_amil.plugin.layers.selection import fly_to, keys_of, selection_of
+from napari_amil.plugin.layers.writers import stand_first
 from napari_amil.plugin.window.follow import hear
-from napari_amil.plugin.window.per_viewer import PerViewer
+from napari_amil.plugin.window.viewer import PerViewer
 
 NEXT_KEY, OUT_KEY = "n", "o"
 KEYS = {

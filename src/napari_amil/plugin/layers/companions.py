@@ -11,7 +11,7 @@ from napari.components import ViewerModel
 from napari.layers import Layer, Shapes
 from qtpy.QtCore import QObject, QTimer, Signal
 
-from napari_amil.plugin.layers.layers import image_transform
+from napari_amil.plugin.layers.cell_layer import image_transform
 from napari_amil.plugin.window.follow import COMPANION, hear
 
 _MOVES = ("scale", "translate", "rotate", "shear", "affine")

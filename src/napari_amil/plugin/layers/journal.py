@@ -14,19 +14,19 @@ from numpy.typing import NDArray
 from psygnal import Signal
 
 from napari_amil.plugin.layers.colour_scale import UNSCORED_RGBA
-from napari_amil.plugin.layers.rows import CellRecord, complete, outline_of, record_of, watch, write_features
-from napari_amil.plugin.layers.steps import (
-    Memory,
+from napari_amil.plugin.layers.fast_shapes import fastest_triangulation
+from napari_amil.plugin.layers.journal_steps import (
+    CellStates,
+    EditStep,
+    RecordState,
     ShapeState,
-    Side,
-    Step,
     changed_rows,
     joined,
     moved_slider,
     side_of,
     title_of,
 )
-from napari_amil.plugin.layers.triangulation import fastest_triangulation
+from napari_amil.plugin.layers.rows import CellRecord, complete, outline_of, record_of, watch, write_features
 
 STEPS = 100
 """How many steps can be undone."""
@@ -51,11 +51,11 @@ class Journal:
         self._busy = False
         self._shapes: dict[int, ShapeState] = {}
         self._rows = pd.DataFrame()
-        self._memory = Memory(frozenset(), frozenset(), None, None, None)
+        self._memory = RecordState(frozenset(), frozenset(), None, None, None)
         self.n_changes = 0
         self.n_saved = 0
-        self.undone: list[Step] = []
-        self.done: deque[Step] = deque(maxlen=STEPS)
+        self.undone: list[EditStep] = []
+        self.done: deque[EditStep] = deque(maxlen=STEPS)
         self._look()
 
     def is_of(self, layer: Shapes) -> bool:
@@ -66,7 +66,7 @@ class Journal:
         """Take note of scores and verdict, which fall when cells change."""
         memory = self._memory
         record = self._record
-        self._memory = Memory(
+        self._memory = RecordState(
             memory.redrawn, memory.removed, memory.scores, record.bag or memory.bag, memory.selection
         )
 
@@ -85,11 +85,13 @@ class Journal:
             return
         before = side_of(shapes, rows, memory, touched)
         after = side_of(self._shapes, self._rows, self._memory, touched)
-        self._add(Step(title_of(before, after, touched), touched, before, after, moved_slider(before, after)))
+        self._add(
+            EditStep(title_of(before, after, touched), touched, before, after, moved_slider(before, after))
+        )
         self.n_changes += 1
         self.changed.emit()
 
-    def _add(self, step: Step) -> None:
+    def _add(self, step: EditStep) -> None:
         last = self.done[-1] if self.done and not self.undone else None
         if step.slider and last is not None and last.slider == step.slider:
             self.done[-1] = joined(last, step)
@@ -157,7 +159,7 @@ class Journal:
         rows = layer.features.iloc[: layer.nshapes]
         self._rows = rows[ids > 0].set_index(pd.Index(ids[ids > 0]))
         record = self._record
-        self._memory = Memory(
+        self._memory = RecordState(
             frozenset(record.redrawn),
             frozenset(record.removed),
             record.scores,
@@ -165,7 +167,7 @@ class Journal:
             record.selection,
         )
 
-    def _restore(self, step: Step, side: Side) -> None:
+    def _restore(self, step: EditStep, side: CellStates) -> None:
         """Put the touched cells back as they were on ``side``."""
         layer, record = self._layer(), self._record
         assert layer is not None
@@ -236,7 +238,7 @@ def _read_shapes(
     }
 
 
-def _put_shapes(layer: Shapes, record: CellRecord, side: Side, changed: set[int]) -> None:
+def _put_shapes(layer: Shapes, record: CellRecord, side: CellStates, changed: set[int]) -> None:
     """Replace the shapes of the ``changed`` cells by those of ``side``; the new ones come last."""
     ids = layer.features["cell_id"].to_numpy()
     come = [i for i in side.shapes if i in changed]
@@ -254,7 +256,7 @@ def _put_shapes(layer: Shapes, record: CellRecord, side: Side, changed: set[int]
             )
 
 
-def _joined_rows(rows: pd.DataFrame, side: Side, order: list[int]) -> pd.DataFrame:
+def _joined_rows(rows: pd.DataFrame, side: CellStates, order: list[int]) -> pd.DataFrame:
     """Return the rows of ``order``: those of ``side`` where it has them, with its columns."""
     columns = side.rows.columns
     others = rows[~rows.index.isin(side.rows.index)].reindex(columns=columns).astype(object)

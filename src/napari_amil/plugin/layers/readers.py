@@ -15,10 +15,10 @@ from napari_amil.core.base.errors import AmilError
 from napari_amil.core.exchange.cell_files import CellTable, read_cells
 from napari_amil.core.exchange.geojson import read_own
 from napari_amil.plugin.layers.care import look_after
+from napari_amil.plugin.layers.cell_layer import edge_width
 from napari_amil.plugin.layers.colour_scale import UNSCORED_RGBA
-from napari_amil.plugin.layers.layers import edge_width
 from napari_amil.plugin.layers.rows import PIXEL_EDGE, RECORD, CellRecord, complete, layer_name
-from napari_amil.plugin.layers.saved import LayerData, from_json
+from napari_amil.plugin.layers.snapshot import LayerData, from_json
 
 _HEAD = 4096
 _WORDS = ("FeatureCollection", '"Feature"', '"annotations"', '"images"')

@@ -20,7 +20,7 @@ from napari_amil.core.base.settings import DetectionSettings, SelectionSettings
 from napari_amil.core.base.types import CELL_COLUMNS, Cells
 from napari_amil.core.detection.select import Candidates
 from napari_amil.plugin.layers.colour_scale import ColourScale
-from napari_amil.plugin.layers.paint import paint
+from napari_amil.plugin.layers.fast_shapes import paint
 
 RECORD = "napari_amil"
 """Key of the `CellRecord` in ``layer.metadata``."""
@@ -36,7 +36,7 @@ _MOVED_PX = 1e-3
 _ENDING = re.compile(r"\.[A-Za-z]\w{1,4}(?=$|#)")
 
 
-class Witness(Protocol):
+class RowObserver(Protocol):
     """Who is told before and after the rows of a layer change: the journal."""
 
     def before(self) -> None:
@@ -90,7 +90,7 @@ class CellRecord:
     size_known: bool = True
     """Whether ``image_shape`` is that of an image; cells of a file may come before their image."""
     paused: bool = False
-    journal: Witness | None = None
+    journal: RowObserver | None = None
 
     def __deepcopy__(self, memo: dict[int, Any]) -> CellRecord:
         """Return a record of its own for a duplicated layer; arrays that nobody changes are shared."""

@@ -12,10 +12,10 @@ from napari.components import ViewerModel
 from napari.layers import Shapes
 from qtpy.QtCore import QCoreApplication, QObject, Signal
 
-from napari_amil.plugin.layers.layers import cell_layers
+from napari_amil.plugin.layers.cell_layer import cell_layers
 from napari_amil.plugin.layers.rows import record_of
 from napari_amil.plugin.window.follow import hear
-from napari_amil.plugin.window.per_viewer import PerViewer
+from napari_amil.plugin.window.viewer import PerViewer
 
 _CELLS_ACROSS = 8
 """How many cell diameters the shorter side of the canvas shows after a flight to a cell."""

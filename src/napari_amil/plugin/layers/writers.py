@@ -1,4 +1,4 @@
-"""A cell layer as a file: GeoJSON with nothing lost, or a table with every column; all layers as a folder."""
+"""A cell layer as a file: GeoJSON with every column, or a table; all layers as a folder."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from napari.utils.notifications import show_info, show_warning
 from napari_builtins.io import napari_write_shapes, write_layer_data_with_plugins
+from npe2 import PluginManager
 from numpy.typing import NDArray
 
 from napari_amil.core.base.columns import BOX_COLUMNS
@@ -17,12 +18,25 @@ from napari_amil.core.exchange.cell_files import write_cell_table
 from napari_amil.core.exchange.geojson import write_geojson
 from napari_amil.plugin.layers.journal import Journal
 from napari_amil.plugin.layers.rows import RECORD, CellRecord, cells_in
-from napari_amil.plugin.layers.saved import LayerData, Snapshot, snapshot, to_json
+from napari_amil.plugin.layers.snapshot import LayerData, Snapshot, snapshot, to_json
 from napari_amil.plugin.window.follow import COMPANION
+from napari_amil.plugin.window.user_settings import PLUGIN
 
 Shapes = list[NDArray[np.float64]]
 _GEOJSON = (".geojson", ".json")
 _TABLES = (".csv", ".parquet")
+
+
+def stand_first() -> None:
+    """Let napari offer and choose the writers of this plugin before others for the same kind of layer.
+
+    npe2 ranks writers of one kind by the order in which it met their plugins, which the disk decides, and its
+    manifest knows no priority; so the list itself is sorted. Shapes that are no cells are handed on to
+    napari's writer, and are saved as ever. Where npe2 keeps its list elsewhere, nothing is done.
+    """
+    writers = getattr(getattr(PluginManager.instance(), "_contrib", None), "_writers", None)
+    if isinstance(writers, list):
+        writers.sort(key=lambda entry: entry[-1].plugin_name != PLUGIN)
 
 
 def write_cells(path: str, data: Shapes, attributes: dict[str, Any]) -> list[str]:

@@ -13,7 +13,7 @@ from qtpy.QtWidgets import QFormLayout, QHBoxLayout, QPushButton
 
 from napari_amil.core.base.errors import AmilError
 from napari_amil.plugin.training.image_tree import CLASS, PATIENT, ImageTree
-from napari_amil.plugin.training.run_pages import TrainingPanel
+from napari_amil.plugin.training.run_list import TrainingPanel
 from napari_amil.plugin.window.job import JobBar
 from napari_amil.plugin.window.panel import Panel, find_or_open_panels
 from napari_amil.plugin.window.path_choice import PathChoice

@@ -1,4 +1,4 @@
-"""The Calibrate panel: refer a model to your own control smears, hear how they differ, score again."""
+"""The Calibrate panel: fit the reference statistics of a model to your own control smears."""
 
 from __future__ import annotations
 
@@ -8,14 +8,13 @@ from pathlib import Path
 
 from napari.layers import Shapes
 from napari.viewer import Viewer
-from qtpy.QtCore import Signal
+from qtpy.QtCore import QObject, QTimer, Signal
 from qtpy.QtWidgets import QFormLayout, QPushButton
 
 from napari_amil.core.base.errors import AmilError
 from napari_amil.plugin.layers.rows import record_of
-from napari_amil.plugin.training.problems import ProblemList
-from napari_amil.plugin.training.run_registry import user_folder
-from napari_amil.plugin.training.score_again import LayerScoring
+from napari_amil.plugin.training.cohort_check import ProblemList
+from napari_amil.plugin.training.run_folders import user_folder
 from napari_amil.plugin.window.job import JobBar
 from napari_amil.plugin.window.model_choice import ModelChoice
 from napari_amil.plugin.window.panel import Panel, ScoringPanel, find_or_open_panels
@@ -28,6 +27,7 @@ _INTRODUCTION = (
     "Percentiles and p-values say how unusual a cell is among control cells. With controls of your own "
     "microscope and stain they mean what they say. The network stays as it is; nothing is trained."
 )
+_WATCH_MS = 100
 
 
 class CalibratePanel(Panel):
@@ -125,3 +125,71 @@ def _target(controls: Path) -> Path:
     """Return where the calibrated model goes: a file of its own for each day."""
     name = re.sub(r"[^\w-]+", "-", controls.absolute().stem) or "controls"
     return user_folder() / "models" / f"{name}-{time.strftime('%Y-%m-%d-%H%M%S')}.safetensors"
+
+
+class LayerScoring(QObject):
+    """Presses Score for every layer.
+
+    Parameters
+    ----------
+    panel
+        The Score panel, with the wanted model chosen.
+    layers
+        Cell layers of open images.
+    parent
+        Owner in the sense of Qt.
+    """
+
+    finished = Signal(int, str)
+    """How many were scored, and what failed."""
+
+    def __init__(self, panel: ScoringPanel, layers: list[Shapes], parent: QObject) -> None:
+        super().__init__(parent)
+        self._panel = panel
+        self._left = list(layers)
+        self._n_scored = 0
+        self._failures: list[str] = []
+        self._is_waiting = False
+        panel.scored.connect(self._on_scored)
+        panel.errored.connect(self._on_errored)
+        self._watch = QTimer(self)
+        self._watch.setInterval(_WATCH_MS)
+        self._watch.timeout.connect(self._on_watch)
+
+    def start(self) -> None:
+        """Score the first layer, and the others after it."""
+        self._watch.start()
+        self._next()
+
+    def _next(self) -> None:
+        """Score the next layer, or end."""
+        if not self._left:
+            self._end()
+        elif not self._panel.job.is_running:  # else the user's own scoring is awaited
+            self._is_waiting = True
+            self._panel.cells.set_layer(self._left.pop(0))
+            self._panel.run()
+
+    def _end(self) -> None:
+        self._watch.stop()
+        self._panel.scored.disconnect(self._on_scored)
+        self._panel.errored.disconnect(self._on_errored)
+        self.finished.emit(self._n_scored, " ".join(self._failures))
+        self.deleteLater()
+
+    def _on_scored(self, _: Shapes) -> None:
+        self._n_scored += self._is_waiting
+        self._is_waiting = False
+
+    def _on_errored(self, message: str) -> None:
+        self._failures.append(message)
+        self._is_waiting = False
+
+    def _on_watch(self) -> None:
+        """Go on when a layer is done; a scoring that was cancelled ends the rest as well."""
+        if self._panel.job.is_running:
+            return
+        if self._is_waiting:
+            self._left = []
+            self._failures.append("The rest was cancelled.")
+        self._next()

@@ -1,32 +1,35 @@
-"""The Cell card: one cell, how it looks, what stands out, what it adds to the verdict, what it is like."""
+"""The Cell card: one cell, its measurements, its contribution to the verdict, and similar cells."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterable
+from typing import Any, NamedTuple
 
 import numpy as np
+import pandas as pd
 from napari.layers import Shapes
 from napari.viewer import Viewer
 from qtpy.QtCore import Qt, QTimer
 from qtpy.QtGui import QShowEvent
 from qtpy.QtWidgets import QComboBox, QGridLayout, QHBoxLayout, QPushButton, QVBoxLayout
 
+from napari_amil.core.base.columns import column_of
 from napari_amil.plugin.colour.hover import Hover
+from napari_amil.plugin.layers.cell_layer import cell_layers
+from napari_amil.plugin.layers.colour_scale import known_score_columns
+from napari_amil.plugin.layers.crops import cell_picture
 from napari_amil.plugin.layers.evidence import evidence_of
-from napari_amil.plugin.layers.layers import cell_layers
 from napari_amil.plugin.layers.rows import record_of
 from napari_amil.plugin.layers.score_words import certainty, contributions, describe, numbers, unusual
 from napari_amil.plugin.layers.selection import CellKey, find_cell, fly_to, keys_of, selection_of
-from napari_amil.plugin.reasons.card_order import UNUSUAL, Order, neighbour_in, ordered_cells, orders
-from napari_amil.plugin.reasons.cell_picture import cell_picture
+from napari_amil.plugin.reasons.charts import SignedBars
 from napari_amil.plugin.reasons.neighbour_rows import LikeCells, PictureRow, heading
-from napari_amil.plugin.reasons.signed_bars import SignedBars
 from napari_amil.plugin.reasons.thumbnail import Thumbnail
-from napari_amil.plugin.window.card_keys import take_key
 from napari_amil.plugin.window.follow import hear
 from napari_amil.plugin.window.panel import Panel
-from napari_amil.plugin.window.remembered import remember, remembered
 from napari_amil.plugin.window.theme import sized, wrapped
+from napari_amil.plugin.window.user_settings import remember, remembered
+from napari_amil.plugin.window.viewer import take_key
 from napari_amil.plugin.window.work import Worker, shared_worker
 
 PREVIOUS_KEY, NEXT_KEY = "PageUp", "PageDown"
@@ -36,6 +39,61 @@ _ORDER = "cell_card/order"
 _LEAST_ERROR = 0.005
 """Errors of a percentile below this are not worth a sentence."""
 _NOTHING = "Point at a cell, choose one, or press Next."
+
+
+class Order(NamedTuple):
+    """A column of the features, from its highest value down or from its lowest up."""
+
+    column: str
+    falling: bool
+    name: str
+
+
+UNUSUAL = Order("anomaly", True, "Most unusual first")
+NUMBERED = Order("cell_id", False, "By number")
+_FIRST = (
+    UNUSUAL,
+    Order("anomaly", False, "Most ordinary first"),
+    Order("anomaly_percentile_se", True, "Least sure percentile first"),
+    Order("detection_score", False, "Least sure detection first"),
+)
+
+
+def orders(table: pd.DataFrame) -> list[Order]:
+    """Return the orders that the columns of ``table`` allow, the most useful first."""
+    known = [order for order in _FIRST if order.column in table and table[order.column].notna().any()]
+    named = {order.column for order in known if order.falling}
+    scores = [name for name in known_score_columns(table) if name not in named]
+    return [
+        *known,
+        *(Order(name, True, f"{column_of(name).title}, highest first") for name in scores),
+        NUMBERED,
+    ]
+
+
+def ordered_cells(layers: Iterable[Shapes], order: Order) -> list[CellKey]:
+    """Return the cells of all ``layers`` that have a value in this order; left out are excluded ones."""
+    keys: list[CellKey] = []
+    values: list[float] = []
+    for layer in layers:
+        table = layer.features
+        if order.column not in table:
+            continue
+        column = table[order.column].to_numpy(float)
+        rows = np.flatnonzero(np.isfinite(column) & ~table["status"].eq("excluded").to_numpy(bool))
+        keys += keys_of(layer, rows.tolist())
+        values += column[rows].tolist()
+    ranked = np.argsort(-np.array(values) if order.falling else np.array(values), kind="stable")
+    return [keys[i] for i in ranked]
+
+
+def neighbour_in(keys: list[CellKey], current: CellKey | None, by: int) -> CellKey | None:
+    """Return the cell ``by`` places after ``current``, round the ends; the first where it is not there."""
+    if not keys:
+        return None
+    if current not in keys:
+        return keys[0] if by > 0 else keys[-1]
+    return keys[(keys.index(current) + by) % len(keys)]
 
 
 class CellCard(Panel):

@@ -1,4 +1,4 @@
-"""The Cohort panel: all samples at once, scored in the background; a click shows the most telling cell."""
+"""The Cohort panel: score all samples of a cohort, list them, show a cell, write the report."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 from napari.viewer import Viewer
-from qtpy.QtCore import QModelIndex, QSettings, Qt, Signal
+from qtpy.QtCore import QModelIndex, QSettings, Qt, QUrl, Signal
+from qtpy.QtGui import QDesktopServices
 from qtpy.QtWidgets import (
     QComboBox,
     QFormLayout,
@@ -19,8 +20,7 @@ from qtpy.QtWidgets import (
 
 from napari_amil.core.base.errors import AmilError
 from napari_amil.plugin.cohorts.bag_table import GROUPS, BagFilter, BagModel, grouped, row_view
-from napari_amil.plugin.cohorts.project import open_project_of
-from napari_amil.plugin.cohorts.report_bar import ReportBar
+from napari_amil.plugin.cohorts.open_results import OpenResults, open_results_of
 from napari_amil.plugin.layers.selection import CellKey, selection_of
 from napari_amil.plugin.window.job import JobBar
 from napari_amil.plugin.window.model_choice import ModelChoice
@@ -28,9 +28,59 @@ from napari_amil.plugin.window.panel import Panel
 from napari_amil.plugin.window.path_choice import ask_path
 from napari_amil.plugin.window.theme import wrapped
 from napari_amil.plugin.window.work import Worker, shared_worker
-from napari_amil.worker.protocol.messages import CohortScored, ScoreCohort
+from napari_amil.worker.protocol.messages import CohortScored, Report, Reported, ScoreCohort
 
+_TIP = (
+    "Pages for a browser, which need no other file: the cohort, and every sample with pictures and plain "
+    "words. They are kept in the folder 'report' beside the scores."
+)
 _NOTHING = "No results are open: choose a folder of smears and score it, or open results."
+
+
+class ReportBar(JobBar):
+    """Write report, Cancel, Open report; shown while results are open."""
+
+    def __init__(self, state: OpenResults, worker: Worker, parent: QWidget | None = None) -> None:
+        super().__init__("Write report", _TIP, parent)
+        self._state, self._worker = state, worker
+        self.page: Path | None = None
+        self.browse = QPushButton("Open report")
+        self.browse.setToolTip("Show the report in the browser.")
+        layout = self.layout()
+        assert layout is not None
+        layout.addWidget(self.browse)
+        self.wanted.connect(self.run)
+        self.finished.connect(self._on_written)
+        self.browse.clicked.connect(self._on_browse)
+        state.changed.connect(self._on_opened)
+        self._on_opened()
+
+    def run(self) -> None:
+        """Write the pages of the open results."""
+        if not self.is_running and self._state.folder is not None:
+            self.follow(self._worker.start(Report(folder=self._state.folder)))
+
+    def _on_opened(self) -> None:
+        folder = self._state.folder
+        self.setVisible(folder is not None)
+        self.page = None if folder is None else folder / "report" / "cohort.html"
+        self.browse.setVisible(self.page is not None and self.page.exists())
+        self.say("")
+
+    def _on_written(self, answer: Reported) -> None:
+        page = answer.page
+        if page == self.page:  # else other results were opened meanwhile
+            self.browse.show()
+        if not self.notice.text():
+            self.say(f"The cohort and {answer.n_samples:,} samples: {page}")
+
+    def _on_cancelled(self) -> None:
+        super()._on_cancelled()
+        self.say("Cancelled; the pages that are written stay.")
+
+    def _on_browse(self) -> None:
+        if self.page is not None:
+            QDesktopServices.openUrl(QUrl.fromLocalFile(str(self.page)))
 
 
 class CohortPanel(Panel):
@@ -45,7 +95,7 @@ class CohortPanel(Panel):
         super().__init__(napari_viewer)
         viewer = self._viewer
         self._worker = worker if worker is not None else shared_worker()
-        self._state = open_project_of(viewer)
+        self._state = open_results_of(viewer)
         self._remembered = QSettings("napari-amil", "cohort")
         self._build()
         self._is_asked = False

@@ -13,11 +13,18 @@ from qtpy.QtWidgets import QComboBox, QFileDialog, QFormLayout, QGridLayout, QPu
 
 from napari_amil.core.base.errors import AmilError
 from napari_amil.plugin.layers.care import KEYS, look_after
-from napari_amil.plugin.layers.edits import UNSURE, known_types, set_cell_type, toggle_excluded, unscored_rows
+from napari_amil.plugin.layers.cell_layer import cell_layers
+from napari_amil.plugin.layers.edits import (
+    UNSURE,
+    Rescoring,
+    known_types,
+    set_cell_type,
+    start_rescoring,
+    toggle_excluded,
+    unscored_rows,
+)
 from napari_amil.plugin.layers.journal import journal_of
-from napari_amil.plugin.layers.layers import cell_layers
-from napari_amil.plugin.layers.rescore import Rescoring, start_rescoring
-from napari_amil.plugin.layers.restore import RestoreBar
+from napari_amil.plugin.layers.offers import RestoreBar
 from napari_amil.plugin.layers.rows import CELL_TYPE, record_of
 from napari_amil.plugin.layers.selection import rows_of, selection_of
 from napari_amil.plugin.layers.writers import write_cells, write_table

@@ -17,11 +17,10 @@ from napari_amil.core.base.settings import DetectionSettings, RunSettings, Selec
 from napari_amil.core.base.types import Cells
 from napari_amil.core.detection.select import Candidates
 from napari_amil.plugin.layers.care import look_after
+from napari_amil.plugin.layers.cell_layer import adopt_layer, cell_layers, make_layer, need_record, show_cells
 from napari_amil.plugin.layers.companions import lie_on
-from napari_amil.plugin.layers.existing import ExistingShapes
-from napari_amil.plugin.layers.layers import adopt_layer, cell_layers, make_layer, need_record, show_cells
+from napari_amil.plugin.layers.offers import ExistingShapes, RestoreBar
 from napari_amil.plugin.layers.planes import shown_plane
-from napari_amil.plugin.layers.restore import RestoreBar
 from napari_amil.plugin.layers.rows import CellRecord, record_of
 from napari_amil.plugin.window.follow import LayerCombo, hear
 from napari_amil.plugin.window.forms import SettingsForm

@@ -19,7 +19,7 @@ from qtpy.QtWidgets import QComboBox, QFormLayout, QPushButton, QSizePolicy
 
 from napari_amil.core.base.columns import column_of, menu_names
 from napari_amil.core.base.errors import AmilError
-from napari_amil.plugin.cohorts.project import open_project_of, stored_layout
+from napari_amil.plugin.cohorts.open_results import open_results_of, stored_layout
 from napari_amil.plugin.colour.map_colours import KINDS, drawing_order, kind_colours, of_one_shade, rare_rows
 from napari_amil.plugin.layers.colour_scale import default_scale
 from napari_amil.plugin.layers.selection import KeyRows, keys_of_rows, selection_of
@@ -52,7 +52,7 @@ class EmbeddingMap(Panel):
         super().__init__(napari_viewer)
         viewer = self._viewer
         self._worker = worker if worker is not None else shared_worker()
-        self._state = open_project_of(viewer)
+        self._state = open_results_of(viewer)
         self._selection = selection_of(viewer)
         self._cells = pd.DataFrame()
         self.place: NDArray[np.float64] = np.empty((0, 2))

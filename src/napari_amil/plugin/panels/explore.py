@@ -12,7 +12,7 @@ from napari_amil.plugin.cohorts.cluster_page import ClusterPage
 from napari_amil.plugin.cohorts.compare_page import ComparePage
 from napari_amil.plugin.cohorts.distribution_page import DistributionPage
 from napari_amil.plugin.cohorts.novelty_page import NoveltyPage
-from napari_amil.plugin.cohorts.project import open_project_of
+from napari_amil.plugin.cohorts.open_results import open_results_of
 from napari_amil.plugin.window.panel import Panel
 from napari_amil.plugin.window.path_choice import ask_path
 from napari_amil.plugin.window.theme import wrapped
@@ -31,7 +31,7 @@ class ExplorePanel(Panel):
         super().__init__(napari_viewer)
         viewer = self._viewer
         worker = worker if worker is not None else shared_worker()
-        self._state = open_project_of(viewer)
+        self._state = open_results_of(viewer)
         self.reopen = QPushButton("Open results …")
         self.reopen.setToolTip("Choose the folder of a scored cohort.")
         self.summary = wrapped(_NOTHING)

@@ -17,20 +17,20 @@ from napari_amil.plugin.cohorts.field_opening import bring_forward, find_same_ce
 from napari_amil.plugin.cohorts.gallery_filter import GalleryFilter
 from napari_amil.plugin.cohorts.gallery_order import GalleryOrder, sorting
 from napari_amil.plugin.cohorts.gallery_source import GallerySource
-from napari_amil.plugin.cohorts.project import open_project_of
+from napari_amil.plugin.cohorts.open_results import open_results_of
 from napari_amil.plugin.cohorts.scored_folder import ScoredFolder
-from napari_amil.plugin.cohorts.thumbnail_grid import SIZES_PX, ThumbnailGrid, Tile
+from napari_amil.plugin.cohorts.thumbnail_grid import SIZES_PX, GridItem, ThumbnailGrid
 from napari_amil.plugin.cohorts.thumbnails import Crop, Thumbnails
 from napari_amil.plugin.colour.scales import scales_of
+from napari_amil.plugin.layers.cell_layer import need_record
 from napari_amil.plugin.layers.colour_scale import UNSCORED_RGBA, ColourScale
-from napari_amil.plugin.layers.layers import need_record
 from napari_amil.plugin.layers.score_words import describe
 from napari_amil.plugin.layers.selection import CellKey, fly_to, selection_of
 from napari_amil.plugin.window.background import Background
 from napari_amil.plugin.window.follow import hear
 from napari_amil.plugin.window.panel import Panel
-from napari_amil.plugin.window.remembered import remember, remembered
 from napari_amil.plugin.window.theme import wrapped
+from napari_amil.plugin.window.user_settings import remember, remembered
 
 _SETTLE_MS = 300
 _SIDE = "gallery/side_px"
@@ -66,7 +66,7 @@ class GalleryPanel(Panel):
         self._connect()
         self._watch_layers()
         self.refresh()
-        self._state = open_project_of(viewer)
+        self._state = open_results_of(viewer)
         self._state.changed.connect(self._on_project_opened)
         if self._state.folder is not None:  # a whole cohort is looked at; the open images are in the menu
             self.source.setValue(self._state.folder)
@@ -226,7 +226,7 @@ class GalleryPanel(Panel):
         self._recolour()
         self.grid.repaint_tiles()
 
-    def _tile(self, position: int) -> Tile:
+    def _tile(self, position: int) -> GridItem:
         row = int(self._shown[position])
         column, _ = self.order.value()
         value = self._values[row : row + 1]
@@ -234,14 +234,14 @@ class GalleryPanel(Panel):
         text, colour = column_of(column).text(float(value[0])), QColor.fromRgbF(*rgba)
         crop = self._cells.crop(row)
         if crop is None:
-            return Tile(None, text, colour, "no image")
+            return GridItem(None, text, colour, "no image")
         picture = self.thumbnails.get(crop)
         if picture is None and self.thumbnails.is_lost(crop):
-            return Tile(None, text, colour, "unreadable")
+            return GridItem(None, text, colour, "unreadable")
         if picture is None:
             self._wanted.append(crop)
             self._paint_ended.start()
-        return Tile(picture, text, colour)
+        return GridItem(picture, text, colour)
 
     def _on_paint_ended(self) -> None:
         self.thumbnails.want(self._wanted)

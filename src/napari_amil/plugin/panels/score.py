@@ -20,13 +20,18 @@ from napari_amil.core.base.types import Cells
 from napari_amil.plugin.colour.colour_choice import ColourChoice
 from napari_amil.plugin.colour.hover import Hover
 from napari_amil.plugin.colour.legend import ProbabilityBars
+from napari_amil.plugin.layers.cell_layer import (
+    adopt_layer,
+    cells_of,
+    layer_of_labels,
+    need_record,
+    set_scores,
+)
 from napari_amil.plugin.layers.evidence import Evidence, keep_evidence, read_evidence
-from napari_amil.plugin.layers.labels import layer_of_labels
-from napari_amil.plugin.layers.layers import adopt_layer, cells_of, need_record, set_scores
 from napari_amil.plugin.layers.planes import Plane, shown_plane
 from napari_amil.plugin.layers.rows import record_of
 from napari_amil.plugin.layers.score_words import describe
-from napari_amil.plugin.reasons.verdict import RESEARCH, summary, verdict_words
+from napari_amil.plugin.reasons.sample_verdict import RESEARCH, summary, verdict_words
 from napari_amil.plugin.window.follow import COMPANION, LayerCombo, hear
 from napari_amil.plugin.window.job import JobBar
 from napari_amil.plugin.window.model_choice import ModelChoice
@@ -135,7 +140,7 @@ class ScorePanel(ScoringPanel):
             plane = plane.at(record.place)
         return layer, plane
 
-    def _on_finished(self, answer: Answer) -> None:
+    def _on_finished(self, answer: ScoringResult) -> None:
         layer, scores = answer.layer, answer.scores
         if layer not in self._viewer.layers:
             self.job.say("The cells were closed meanwhile, so that their scores are not shown.", "warning")
@@ -204,7 +209,7 @@ class ScorePanel(ScoringPanel):
 
 
 @dataclass(frozen=True, eq=False)
-class Answer:
+class ScoringResult:
     """What the worker said of the cells of a layer, as they were when it was asked."""
 
     layer: Shapes
@@ -214,11 +219,11 @@ class Answer:
     bag: dict[str, Any]
 
 
-def _read(layer: Shapes, asked: Cells, bundle: str | None, reply: Scored) -> Answer:
+def _read(layer: Shapes, asked: Cells, bundle: str | None, reply: Scored) -> ScoringResult:
     """Read what the worker wrote; in a thread."""
     bag = {**asdict(reply.bag), "control": reply.control, "bundle": bundle}
     bag["verdict_settings"] = reply.verdict_settings.model_dump()
-    return Answer(layer, asked, pd.read_csv(reply.scores), read_evidence(reply.evidence), bag)
+    return ScoringResult(layer, asked, pd.read_csv(reply.scores), read_evidence(reply.evidence), bag)
 
 
 def unchanged_only(scores: pd.DataFrame, asked: Cells, now: Cells) -> pd.DataFrame:

@@ -8,11 +8,10 @@ from napari.viewer import Viewer
 from qtpy.QtCore import QCoreApplication
 
 from napari_amil.core.base.errors import AmilError
-from napari_amil.plugin.training.plans import RowPlan
 from napari_amil.plugin.training.prepare import PreparePage
-from napari_amil.plugin.training.run_list import RunList
-from napari_amil.plugin.training.run_pages import TrainingPanel
-from napari_amil.plugin.training.run_registry import RunRegistry
+from napari_amil.plugin.training.run_commands import AblationCommand
+from napari_amil.plugin.training.run_folders import RunRegistry
+from napari_amil.plugin.training.run_list import RunList, TrainingPanel
 from napari_amil.plugin.training.runs import Run
 from napari_amil.plugin.window.panel import ScoringPanel, find_or_open_panels
 from napari_amil.plugin.window.work import Worker
@@ -48,7 +47,7 @@ class TrainPanel(TrainingPanel):
             path for n in count(1) if not (path := folder.with_name(f"{folder.name}-row-{n}")).exists()
         )
         try:
-            row = Run.of(RowPlan(folder, tuple(run.arguments()), out))
+            row = Run.from_command(AblationCommand(folder, tuple(run.arguments()), out))
             row.start()
         except AmilError as error:
             self.runs.say(str(error))

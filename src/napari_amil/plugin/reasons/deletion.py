@@ -10,7 +10,7 @@ from qtpy.QtWidgets import QVBoxLayout, QWidget
 
 from napari_amil.plugin.layers.evidence import Evidence
 from napari_amil.plugin.layers.score_words import per_cent
-from napari_amil.plugin.reasons.line_chart import LineChart
+from napari_amil.plugin.reasons.charts import LineChart
 from napari_amil.plugin.window.job import JobBar
 from napari_amil.plugin.window.theme import wrapped
 from napari_amil.plugin.window.work import Worker

@@ -11,11 +11,11 @@ from napari.layers import Shapes
 from qtpy.QtCore import QObject, QTimer, Signal
 from qtpy.QtWidgets import QHBoxLayout, QLabel, QVBoxLayout, QWidget
 
+from napari_amil.plugin.layers.cell_layer import cell_layers
+from napari_amil.plugin.layers.crops import cell_picture
 from napari_amil.plugin.layers.evidence import ControlCell, evidence_of
-from napari_amil.plugin.layers.layers import cell_layers
 from napari_amil.plugin.layers.rows import record_of
 from napari_amil.plugin.layers.selection import CellKey, find_cell
-from napari_amil.plugin.reasons.cell_picture import cell_picture
 from napari_amil.plugin.reasons.thumbnail import Thumbnail
 from napari_amil.plugin.window.theme import wrapped
 from napari_amil.plugin.window.work import Task, Worker

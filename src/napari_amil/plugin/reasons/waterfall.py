@@ -11,7 +11,7 @@ from qtpy.QtGui import QFontMetricsF, QImage, QKeyEvent, QMouseEvent, QPainter, 
 from qtpy.QtWidgets import QSizePolicy, QWidget
 
 from napari_amil.plugin.layers.selection import CellKey
-from napari_amil.plugin.reasons.signed_bars import AGAINST, FOR
+from napari_amil.plugin.reasons.charts import AGAINST, FOR
 from napari_amil.plugin.reasons.thumbnail import paint_picture
 from napari_amil.plugin.window.theme import Palette, mixed, palette
 

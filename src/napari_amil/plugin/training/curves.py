@@ -1,22 +1,138 @@
-"""The curves of a training while it runs: losses, weight of the SIC loss, distances of control cells."""
+"""Curves of a training while it runs: of a model and of a detector."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
+import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.backend_bases import Event
+from matplotlib.backends.backend_qtagg import FigureCanvasQTAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
+from qtpy.QtCore import QTimer
+from qtpy.QtGui import QColor
+from qtpy.QtWidgets import QSizePolicy, QVBoxLayout, QWidget
 
-from napari_amil.plugin.training.live_plot import LivePlot
 from napari_amil.plugin.training.run_log import TrainingLog
+from napari_amil.plugin.window.theme import Palette, mixed, palette
 
+_REDRAW_MS = 500
+"""Least time between two drawings."""
+_POINTS = 8.0
+_MARGIN_PX = {"left": 54, "right": 12}
+"""Room for numbers and names beside the axes, however narrow the panel is."""
 _TRAINING, _VALIDATION, _WEIGHT = "#56B4E9", "#E69F00", "#CC79A7"
 _MARGINS = {"top": 0.93, "bottom": 0.13, "hspace": 0.55}
 _MANY_EPOCHS = 400
 _FEW_EPOCHS = 12
+_DETECTOR_MARGINS = {"top": 0.9, "bottom": 0.14, "hspace": 0.32}
+_LOSS = "#56B4E9"
+_FIGURES = {
+    "ap50_95": ("AP 50:95", "#E69F00"),
+    "recall": ("recall", "#009E73"),
+    "precision": ("precision", "#CC79A7"),
+}
+
+
+class LivePlot(QWidget):
+    """What every plot of a running training shares; a plot says what its axes are and what they show.
+
+    Parameters
+    ----------
+    theme
+        Name of a napari theme.
+    """
+
+    height_px = 300
+    name = "Curves of the training"
+    margin_px: Mapping[str, int] = {}
+    """Margins that differ from the usual ones."""
+
+    def __init__(self, theme: str = "dark", parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._palette = palette(theme)
+        self._training: TrainingLog | None = None
+        self._drawn: tuple[int, ...] = ()
+        figure = Figure(figsize=(3.4, self.height_px / 100))
+        self.canvas = FigureCanvasQTAgg(figure)  # type: ignore[no-untyped-call]
+        self.canvas.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+        self.canvas.setFixedHeight(self.height_px)
+        self.canvas.setMinimumWidth(0)
+        self.canvas.setAccessibleName(self.name)
+        with mpl.rc_context({"font.size": _POINTS}):
+            self._make_axes(figure)
+            self._paint()
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(self.canvas)
+        self.canvas.mpl_connect("resize_event", self._on_resized)
+        self._timer = QTimer(self)
+        self._timer.setSingleShot(True)
+        self._timer.setInterval(_REDRAW_MS)
+        self._timer.timeout.connect(self._draw)
+        self._draw()
+
+    def show_training(self, training: TrainingLog | None) -> None:
+        """Show the curves of ``training``, soon; several calls in a moment make one drawing."""
+        if training is not self._training:
+            self._drawn = ()
+        self._training = training
+        if self._state() != self._drawn and not self._timer.isActive():
+            self._timer.start()
+
+    def set_theme(self, theme: str) -> None:
+        """Take the colours of a napari theme."""
+        self._palette = palette(theme)
+        self._paint()
+        self._draw()
+
+    def _on_resized(self, event: Event) -> None:
+        """Leave the same room beside the axes at any width."""
+        margin, width = {**_MARGIN_PX, **self.margin_px}, max(self.canvas.width(), 1)
+        if sum(margin.values()) < width:
+            self.canvas.figure.subplots_adjust(left=margin["left"] / width, right=1 - margin["right"] / width)
+
+    def _draw(self) -> None:
+        self._drawn = self._state()
+        self._show(self._training or TrainingLog())
+        self.canvas.draw_idle()  # type: ignore[no-untyped-call]
+        self.canvas.setAccessibleDescription(self._in_words())
+
+    def _make_axes(self, figure: Figure) -> None:
+        """Make everything that is drawn once; a drawing then only moves it, which is far quicker."""
+        raise NotImplementedError
+
+    def _paint(self) -> None:
+        """Give everything the colours of the theme."""
+        self.canvas.figure.patch.set_facecolor(self._palette.back.name())
+        for axes in self.canvas.figure.axes:
+            paint_axes(axes, self._palette)
+
+    def _state(self) -> tuple[int, ...]:
+        """Return what the drawing depends on."""
+        return (len(self._training.epochs) if self._training is not None else 0,)
+
+    def _show(self, training: TrainingLog) -> None:
+        """Move everything to where ``training`` stands."""
+        raise NotImplementedError
+
+    def _in_words(self) -> str:
+        """Return what the curves show, for those who cannot see them."""
+        raise NotImplementedError
+
+
+def paint_axes(ax: Axes, colours: Palette) -> None:
+    """Give an axis the colours of the theme."""
+    ax.set_facecolor("none")
+    text, line = colours.text.name(), mixed(QColor(colours.text), QColor(colours.back), 0.6).name()
+    ax.tick_params(colors=text, labelsize=_POINTS, length=3)
+    ax.xaxis.label.set_color(text)
+    ax.yaxis.label.set_color(text)
+    ax.spines[:].set_color(line)
+    ax.spines["top"].set_visible(False)
 
 
 class Curves(LivePlot):
@@ -121,3 +237,63 @@ class Curves(LivePlot):
             f"Epoch {last.epoch + 1} of {last.n_epochs}: training loss {last.train_loss:.3g}{validation}, "
             f"weight of the single-instance loss {last.sic_weight:.2g}."
         )
+
+
+class DetectorCurves(LivePlot):
+    """Two plots below each other, over the steps: the training loss, and the figures on held-out images."""
+
+    height_px = 270
+    name = "Curves of the detector's training"
+
+    def _make_axes(self, figure: Figure) -> None:
+        figure.subplots_adjust(**_DETECTOR_MARGINS)
+        grid = figure.add_gridspec(2, 1)
+        self.losses = figure.add_subplot(grid[0])
+        self.figures = figure.add_subplot(grid[1], sharex=self.losses)
+        (self._loss,) = self.losses.plot([], [], color=_LOSS, marker=".", linewidth=1.6)
+        self.losses.set(ylabel="loss")
+        self.losses.tick_params(labelbottom=False)
+        self.losses.yaxis.set_major_locator(MaxNLocator(3))
+        self._lines = {
+            name: self.figures.plot([], [], color=colour, label=words, marker=".", linewidth=1.4)[0]
+            for name, (words, colour) in _FIGURES.items()
+        }
+        self.figures.set(xlabel="step", ylabel="held-out images", ylim=(-0.03, 1.05))
+        self.figures.xaxis.set_major_locator(MaxNLocator(5, integer=True, min_n_ticks=2))
+        self.figures.yaxis.set_major_locator(MaxNLocator(3))
+        self._legend = figure.legend(
+            handles=list(self._lines.values()),
+            ncols=3,
+            loc="upper left",
+            bbox_to_anchor=(0.0, 1.01),
+            frameon=False,
+            handlelength=1.3,
+            columnspacing=0.9,
+        )
+
+    def _paint(self) -> None:
+        super()._paint()
+        for text in self._legend.get_texts():
+            text.set_color(self._palette.text.name())
+
+    def _show(self, training: TrainingLog) -> None:
+        steps = sorted(training.epochs)
+        reports = [training.epochs[step] for step in steps]
+        self._loss.set_data(steps, [report.train_loss for report in reports])
+        for name, line in self._lines.items():
+            line.set_data(steps, [report.metrics.get(name, np.nan) for report in reports])
+        self.losses.relim()
+        self.losses.autoscale_view(scalex=False)
+        most = reports[-1].n_epochs if reports else 1
+        self.losses.set_xlim(-0.02 * most, 1.02 * most)
+
+    def _in_words(self) -> str:
+        last = self._training.last if self._training is not None else None
+        if last is None:
+            return "Nothing is measured yet."
+        told = [
+            f"{words} {last.metrics[name]:.2f}"
+            for name, (words, _) in _FIGURES.items()
+            if name in last.metrics
+        ]
+        return f"Step {last.epoch} of {last.n_epochs}: {', '.join(told) or 'nothing is held out'}."

@@ -23,12 +23,16 @@ from qtpy.QtWidgets import (
 from napari_amil.core.base.errors import AmilError
 from napari_amil.core.base.events import Failed
 from napari_amil.core.base.settings import DetectorTrainingSettings
-from napari_amil.plugin.training.annotation_list import AnnotationList, write_layer
-from napari_amil.plugin.training.annotation_words import hold_out_words, refusal, weak_points
-from napari_amil.plugin.training.plans import DetectorPlan
-from napari_amil.plugin.training.problems import ProblemList
-from napari_amil.plugin.training.run_folder import fresh_folder
-from napari_amil.plugin.training.run_registry import user_folder
+from napari_amil.plugin.training.annotations import (
+    AnnotationList,
+    hold_out_words,
+    refusal,
+    weak_points,
+    write_layer,
+)
+from napari_amil.plugin.training.cohort_check import ProblemList
+from napari_amil.plugin.training.run_commands import DetectorCommand
+from napari_amil.plugin.training.run_folders import fresh_folder, user_folder
 from napari_amil.plugin.window.forms import SettingsForm
 from napari_amil.plugin.window.model_choice import ModelChoice
 from napari_amil.plugin.window.panel import scrolling
@@ -70,13 +74,13 @@ class DetectorPage(QWidget):
     """
 
     wanted = Signal(object)
-    """The user wants to start this `DetectorPlan`."""
+    """The user wants to start this `DetectorCommand`."""
 
     def __init__(self, viewer: ViewerModel, worker: Worker) -> None:
         super().__init__()
         self._viewer, self._worker = viewer, worker
         self._task: Task | None = None
-        self._plan: DetectorPlan | None = None
+        self._plan: DetectorCommand | None = None
         self._to_copy = False
         self._read_problems: list[str] = []
         self._build()
@@ -151,7 +155,7 @@ class DetectorPage(QWidget):
         assert isinstance(outer, QVBoxLayout)
         outer.addLayout(foot)
 
-    def plan(self) -> DetectorPlan:
+    def plan(self) -> DetectorCommand:
         """Return what would be started.
 
         Raises
@@ -167,7 +171,7 @@ class DetectorPage(QWidget):
             raise AmilError(refused)
         folder, out = self.folder.value(), self._run_folder()
         annotated = folder.absolute() if folder is not None else out.with_name(f"{out.name}-annotated")
-        return DetectorPlan(
+        return DetectorCommand(
             annotated,
             out,
             self.settings.value(),

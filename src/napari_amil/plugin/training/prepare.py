@@ -20,11 +20,10 @@ from qtpy.QtWidgets import (
 
 from napari_amil.core.base.errors import AmilError
 from napari_amil.core.base.events import Step
-from napari_amil.plugin.training.cohort_preview import CohortPreview
-from napari_amil.plugin.training.plans import Plan
-from napari_amil.plugin.training.problems import ProblemList
-from napari_amil.plugin.training.run_folder import fresh_folder
-from napari_amil.plugin.training.time_left import duration
+from napari_amil.plugin.training.cohort_check import CohortPreview, ProblemList
+from napari_amil.plugin.training.run_commands import TrainingCommand
+from napari_amil.plugin.training.run_folders import fresh_folder
+from napari_amil.plugin.training.run_progress import duration
 from napari_amil.plugin.training.training_form import TrainingForm
 from napari_amil.plugin.window.model_choice import ModelChoice
 from napari_amil.plugin.window.panel import scrolling
@@ -56,7 +55,7 @@ class PreparePage(QWidget):
     """
 
     wanted = Signal(object)
-    """The user wants to start this `Plan`."""
+    """The user wants to start this `TrainingCommand`."""
     checked = Signal()
     """All images of the cohort were looked at."""
 
@@ -136,7 +135,7 @@ class PreparePage(QWidget):
         self.start.clicked.connect(self._on_start)
         self.copy.clicked.connect(self._on_copy)
 
-    def plan(self) -> Plan:
+    def plan(self) -> TrainingCommand:
         """Return what would be started.
 
         Raises
@@ -154,7 +153,7 @@ class PreparePage(QWidget):
         if out is None:
             raise AmilError("Name a new folder for the run.")
         settings = self.form.value().changed({"control": self.control.currentText()})
-        return Plan(
+        return TrainingCommand(
             cohort.absolute(),
             out.absolute(),
             settings,

@@ -1,4 +1,4 @@
-"""The runs that are known, each with its state, kept up to date while this is shown."""
+"""The list of known runs, and the two pages (Prepare, Runs) of a panel that starts runs."""
 
 from __future__ import annotations
 
@@ -14,16 +14,20 @@ from qtpy.QtWidgets import (
     QListWidget,
     QListWidgetItem,
     QPushButton,
+    QTabWidget,
     QWidget,
 )
 
 from napari_amil.core.base.errors import AmilError
 from napari_amil.core.base.events import EVENTS_FILE
-from napari_amil.plugin.training.run_registry import RunRegistry
+from napari_amil.plugin.training.detector_prepare import DetectorPage
+from napari_amil.plugin.training.prepare import PreparePage
+from napari_amil.plugin.training.run_commands import DetectorCommand, TrainingCommand
+from napari_amil.plugin.training.run_folders import RunRegistry
+from napari_amil.plugin.training.run_progress import progress
 from napari_amil.plugin.training.run_view import RunView
-from napari_amil.plugin.training.run_words import progress
 from napari_amil.plugin.training.runs import ABLATION, DETECTOR, TRAINING, Run
-from napari_amil.plugin.window.panel import scrolling
+from napari_amil.plugin.window.panel import Panel, scrolling
 from napari_amil.plugin.window.theme import wrapped
 
 _POLL_MS = 250
@@ -99,7 +103,7 @@ class RunList(QWidget):
         self._timer = QTimer(self)
         self._timer.setInterval(_POLL_MS)
         self._timer.timeout.connect(self.poll)
-        farewell = Farewell(self.runs)
+        farewell = QuitChoice(self.runs)
         self.leave.toggled.connect(farewell.set_leave)
         application = QCoreApplication.instance()
         if application is not None:  # the panel may be gone by then, hence what is held here is not
@@ -231,7 +235,7 @@ class RunList(QWidget):
             self.say(f"'{path}' is a run of '{run.kind}', which another panel shows.")
 
 
-class Farewell:
+class QuitChoice:
     """What happens to living trainings when the application ends.
 
     Parameters
@@ -270,3 +274,56 @@ def _how_far(run: Run) -> str:
 
 def _name(run: Run) -> str:
     return f"{run.folder.parent.name.removesuffix('-runs')} · {run.folder.name}"
+
+
+class RunPages(Panel):
+    """Prepare and Runs, one behind the other; a run that is alive is shown at once."""
+
+    started = Signal(object)
+    """A `Run`, once its process was started."""
+    prepare: PreparePage | DetectorPage
+    runs: RunList
+
+    def _lay_out(self) -> None:
+        """Put `prepare` and `runs` on their pages."""
+        self.pages = QTabWidget()
+        self.pages.setDocumentMode(True)
+        bar = self.pages.tabBar()
+        if bar is not None:
+            bar.setDrawBase(False)
+        self.pages.addTab(self.prepare, "Prepare")
+        self.pages.addTab(self.runs, "Runs")
+        self._frame.setContentsMargins(0, 4, 0, 0)
+        self._frame.addWidget(self.pages, 1)
+        self.prepare.wanted.connect(self.start)
+        self.pages.currentChanged.connect(self._on_page_changed)
+        if self.runs.n_alive():
+            self.pages.setCurrentWidget(self.runs)
+
+    def start(self, plan: TrainingCommand | DetectorCommand) -> None:
+        """Lay out the run folder, start its process and show it."""
+        try:
+            run = Run.from_command(plan)
+            run.start()
+        except AmilError as error:
+            self.prepare.refuse(str(error))
+            return
+        self.runs.add(run)
+        self.pages.setCurrentWidget(self.runs)
+        self.started.emit(run)
+
+    def _on_page_changed(self, _: int) -> None:
+        if self.pages.currentWidget() is self.runs:
+            self.runs.reload()
+
+
+class TrainingPanel(RunPages):
+    """The pages of a panel that trains models; other panels may choose its cohort."""
+
+    TITLE = "Train a model"
+    prepare: PreparePage
+
+    def use_cohort(self, path: Path | None) -> None:
+        """Show a cohort on the page that prepares a training."""
+        self.prepare.cohort.setValue(path)
+        self.pages.setCurrentWidget(self.prepare)

@@ -19,13 +19,11 @@ from qtpy.QtWidgets import (
 
 from napari_amil.core.base.errors import AmilError
 from napari_amil.core.base.settings import RunSettings
-from napari_amil.plugin.training.curves import Curves
-from napari_amil.plugin.training.detector_curves import DetectorCurves
+from napari_amil.plugin.training.curves import Curves, DetectorCurves
 from napari_amil.plugin.training.detector_results import DetectorResults
-from napari_amil.plugin.training.results import RunResults
-from napari_amil.plugin.training.row_results import RowResults
 from napari_amil.plugin.training.run_log import TrainingLog
-from napari_amil.plugin.training.run_words import in_words, progress
+from napari_amil.plugin.training.run_progress import in_words, progress
+from napari_amil.plugin.training.run_results import RowResults, RunResults
 from napari_amil.plugin.training.runs import ABLATION, DETECTOR, TRAINING, Run, Status
 from napari_amil.plugin.window.follow import hear
 from napari_amil.plugin.window.forms import Folded

@@ -16,8 +16,8 @@ from qtpy.QtCore import QFile, QProcess
 
 from napari_amil.core.base.errors import AmilError
 from napari_amil.core.base.events import EVENTS_FILE, PAUSE_FILE, PROCESS_FILE, STOP_FILE, Ended, to_dict
-from napari_amil.plugin.training.plans import Wanted, command_line
-from napari_amil.plugin.training.process import find_process, kill_tree, stand_back, write_process
+from napari_amil.plugin.training.run_commands import RunCommand, command_line
+from napari_amil.plugin.training.run_folders import find_process, kill_tree, stand_back, write_process
 from napari_amil.plugin.training.run_log import RunLog
 from napari_amil.plugin.window.work import child_environment
 
@@ -79,25 +79,25 @@ class Run:
         self._said_before: float | None = None
 
     @classmethod
-    def of(cls, plan: Wanted) -> Run:
-        """Lay out the folder of a plan: its settings and the command.
+    def from_command(cls, command: RunCommand) -> Run:
+        """Write the folder of a run: its settings and the command.
 
         Raises
         ------
         AmilError
             If the folder holds something else, or cannot be written.
         """
-        plan.write_settings()
-        record = json.dumps({"arguments": plan.arguments()}, indent=2)
+        command.write_settings()
+        record = json.dumps({"arguments": command.arguments()}, indent=2)
         try:
-            (plan.out / COMMAND_FILE).write_text(record, encoding="utf-8")
+            (command.out / COMMAND_FILE).write_text(record, encoding="utf-8")
         except OSError as error:
             with suppress(OSError):  # half a file of a full disk, for which the folder would be refused
-                (plan.out / COMMAND_FILE).unlink(missing_ok=True)
+                (command.out / COMMAND_FILE).unlink(missing_ok=True)
             raise AmilError(
-                f"The run folder '{plan.out}' cannot be written ({error.strerror}); choose another one."
+                f"The run folder '{command.out}' cannot be written ({error.strerror}); choose another one."
             ) from error
-        return cls(plan.out)
+        return cls(command.out)
 
     def arguments(self) -> list[str]:
         """Return the arguments with which it was started, empty if the window did not start it."""

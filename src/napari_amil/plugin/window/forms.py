@@ -1,17 +1,197 @@
-"""A settings class as a form: one editor a field, with its bounds, unit and help text."""
+"""A settings class as a form: one editor per field, with bounds, unit and help text."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Generic, TypeVar
+import types
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Generic, Literal, TypeVar, Union, get_args, get_origin
 
-from qtpy.QtCore import Qt, Signal
-from qtpy.QtWidgets import QCheckBox, QFormLayout, QLabel, QToolButton, QVBoxLayout, QWidget
+from annotated_types import Ge, Gt, Le, Lt
+from pydantic.fields import FieldInfo
+from qtpy.QtCore import QEvent, QObject, Qt, Signal
+from qtpy.QtWidgets import (
+    QAbstractSpinBox,
+    QCheckBox,
+    QComboBox,
+    QDoubleSpinBox,
+    QFormLayout,
+    QLabel,
+    QLineEdit,
+    QSpinBox,
+    QToolButton,
+    QVBoxLayout,
+    QWidget,
+)
+from superqt import QLabeledDoubleSlider
 
+from napari_amil.core.base.encoders import NameOf
 from napari_amil.core.base.settings import Settings
-from napari_amil.plugin.window.editors import Editor, make_editor
 
+_SLIDER_SPAN = 10.0
+"""A number between two bounds that are no farther apart than this is set with a slider."""
+_UNBOUNDED = 1e6
+_UNITS = {"_px": " px", "_um": " µm"}
 S = TypeVar("S", bound=Settings)
+
+
+@dataclass(frozen=True)
+class Editor:
+    """One widget with the two functions that read and write its value."""
+
+    widget: QWidget
+    get: Callable[[], Any]
+    set: Callable[[Any], None]
+    changed: Any
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """Lowest and highest value that an editor offers."""
+
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, info: FieldInfo, step: float) -> Bounds:
+        """Read the bounds of a field; an open bound moves inwards by ``step``."""
+        low, high = -_UNBOUNDED, _UNBOUNDED
+        for mark in info.metadata:
+            match mark:
+                case Ge(ge=bound):
+                    low = _number(bound)
+                case Gt(gt=bound):
+                    low = _number(bound) + step
+                case Le(le=bound):
+                    high = _number(bound)
+                case Lt(lt=bound):
+                    high = _number(bound) - step
+        return cls(low, high)
+
+
+def _number(bound: Any) -> float:  # noqa: ANN401 - annotated types know only that it can be compared
+    return float(bound)
+
+
+def make_editor(name: str, info: FieldInfo, blank: str) -> Editor:
+    """Return the editor that fits the type of a field.
+
+    Raises
+    ------
+    TypeError
+        If no editor knows the type.
+    """
+    kind, optional = _without_none(info.annotation)
+    if get_origin(kind) is Literal:
+        return _combo_editor(get_args(kind))
+    if registered := [mark for mark in info.metadata if isinstance(mark, NameOf)]:
+        return _combo_editor(registered[0].names())
+    if kind is bool:
+        box = QCheckBox()
+        return Editor(box, box.isChecked, box.setChecked, box.toggled)
+    if kind is int and not optional:
+        return _int_editor(Bounds.of(info, 1))
+    if kind in (int, float):
+        return _float_editor(name, info, blank if optional else None)
+    if kind is str:
+        line = QLineEdit()
+        return Editor(line, line.text, line.setText, line.textChanged)
+    if get_origin(kind) is tuple:
+        return _list_editor()
+    raise TypeError(f"No editor knows the type of the setting '{name}': {info.annotation}.")
+
+
+def _without_none(annotation: Any) -> tuple[Any, bool]:  # noqa: ANN401
+    """Return the type without its None, and whether None was allowed."""
+    if get_origin(annotation) in (Union, types.UnionType):
+        kinds = [kind for kind in get_args(annotation) if kind is not type(None)]
+        return kinds[0], len(kinds) < len(get_args(annotation))
+    return annotation, False
+
+
+def _combo_editor(choices: tuple[Any, ...]) -> Editor:
+    combo = QComboBox()
+    for choice in choices:
+        combo.addItem(str(choice), choice)
+    _quiet_wheel(combo)
+    return Editor(
+        combo,
+        combo.currentData,
+        lambda v: combo.setCurrentIndex(combo.findData(v)),
+        combo.currentIndexChanged,
+    )
+
+
+def _int_editor(bounds: Bounds) -> Editor:
+    box = QSpinBox()
+    box.setRange(int(bounds.low), int(bounds.high))
+    box.setGroupSeparatorShown(True)
+    _quiet_wheel(box)
+    return Editor(box, box.value, box.setValue, box.valueChanged)
+
+
+def _float_editor(name: str, info: FieldInfo, blank: str | None) -> Editor:
+    default = info.default if isinstance(info.default, float) else 1.0
+    unit = next((unit for end, unit in _UNITS.items() if name.endswith(end)), "")
+    decimals = 1 if unit else 2 if default == 0 or abs(default) >= 0.01 else 6
+    step = 10.0**-decimals
+    bounds = Bounds.of(info, step)
+    if blank is None and bounds.high - bounds.low <= _SLIDER_SPAN and decimals == 2:
+        slider: Any = QLabeledDoubleSlider(Qt.Orientation.Horizontal)
+        slider.setDecimals(decimals)
+        slider.setRange(bounds.low, bounds.high)
+        slider.setSingleStep(step)
+        _quiet_wheel(slider)
+        return Editor(slider, lambda: round(slider.value(), decimals), slider.setValue, slider.valueChanged)
+    box = QDoubleSpinBox()
+    box.setDecimals(decimals)
+    box.setSingleStep(10 * step)
+    box.setRange(bounds.low, bounds.high)
+    box.setSuffix(unit)
+    _quiet_wheel(box)
+    if blank is None:
+        return Editor(box, box.value, box.setValue, box.valueChanged)
+    empty = round(bounds.low - 1, decimals)
+    box.setMinimum(empty)
+    box.setSpecialValueText(blank)
+
+    def read() -> float | None:
+        return None if box.value() <= empty else max(box.value(), bounds.low)
+
+    return Editor(box, read, lambda v: box.setValue(empty if v is None else v), box.valueChanged)
+
+
+def _list_editor() -> Editor:
+    """Return an editor for a tuple of numbers, written with commas."""
+    line = QLineEdit()
+
+    def read() -> tuple[Any, ...]:
+        return tuple(part.strip() for part in line.text().split(",") if part.strip())
+
+    def write(values: tuple[Any, ...]) -> None:
+        line.setText(", ".join(f"{value:g}" if isinstance(value, float) else str(value) for value in values))
+
+    return Editor(line, read, write, line.textChanged)
+
+
+class _WheelFilter(QObject):
+    """Leaves the mouse wheel to the scrolling panel unless the widget was chosen first."""
+
+    def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:  # noqa: N802
+        if event is None or not isinstance(watched, QWidget):
+            return False
+        if event.type() == QEvent.Type.Wheel and not watched.hasFocus():
+            event.ignore()
+            return True
+        return False
+
+
+def _quiet_wheel(widget: QWidget) -> None:
+    """Keep ``widget`` from changing its value while the panel is scrolled over it."""
+    widget.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
+    widget.installEventFilter(_WheelFilter(widget))
+    if isinstance(widget, QAbstractSpinBox):
+        widget.setKeyboardTracking(False)
 
 
 class SettingsForm(QWidget, Generic[S]):

@@ -13,7 +13,7 @@ from napari_amil.core.base.errors import AmilError
 from napari_amil.plugin.window.follow import LayerCombo
 from napari_amil.plugin.window.job import JobBar
 from napari_amil.plugin.window.model_choice import ModelChoice
-from napari_amil.plugin.window.per_viewer import unwrapped
+from napari_amil.plugin.window.viewer import unwrapped
 
 _NARROWEST_PX, _WIDEST_PX = 290, 400
 

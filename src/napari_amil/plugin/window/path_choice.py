@@ -9,7 +9,7 @@ from qtpy.QtCore import Qt, Signal
 from qtpy.QtGui import QDragEnterEvent, QDropEvent
 from qtpy.QtWidgets import QFileDialog, QHBoxLayout, QLineEdit, QMenu, QToolButton, QWidget
 
-from napari_amil.plugin.window.remembered import last_folder, remember_folder
+from napari_amil.plugin.window.user_settings import last_folder, remember_folder
 
 _WITH_ARROW_PX = 40
 """Width of a button beside whose dots the arrow of a menu stands."""

@@ -1,0 +1,85 @@
+"""The verdict on a sample in words: headline, reasons, and a summary of its cells."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from napari_amil.core.base.settings import VerdictSettings
+from napari_amil.core.base.types import ABSTAIN, ANOMALOUS_Q, UNSEEN
+from napari_amil.plugin.layers.score_words import per_cent
+
+RESEARCH = "For research only."
+
+
+@dataclass(frozen=True)
+class SampleVerdict:
+    """The headline, what stands above it, and one sentence a reason."""
+
+    caption: str
+    headline: str
+    reasons: tuple[str, ...]
+
+
+def verdict_words(bag: Mapping[str, Any]) -> SampleVerdict:
+    """Return the verdict on a sample in plain words.
+
+    Parameters
+    ----------
+    bag
+        ``predicted``, ``probability``, ``n_cells`` and, where they are known, ``verdict``, ``novelty_p``
+        and ``verdict_settings``.
+    """
+    predicted = str(bag["predicted"])
+    said = str(bag.get("verdict") or predicted)
+    probability = float(bag["probability"][predicted])
+    likeliest = f"Of the classes it knows, {predicted} is the most probable ({per_cent(probability)})."
+    novelty = _novelty(float(bag.get("novelty_p", np.nan)))
+    if said == UNSEEN:
+        return SampleVerdict("This image is", "Unlike anything seen", (*novelty, likeliest))
+    if said == ABSTAIN:
+        return SampleVerdict("The model abstains", "No verdict", (_why_none(bag), likeliest, *novelty))
+    return SampleVerdict("This image looks most like", said, novelty)
+
+
+def _why_none(bag: Mapping[str, Any]) -> str:
+    settings = VerdictSettings.model_validate(bag.get("verdict_settings", {}))
+    n_cells = int(bag["n_cells"])
+    if n_cells < settings.min_cells:
+        return f"{n_cells} cells are too few to judge by; {settings.min_cells} are needed."
+    return f"No class reaches a probability of {per_cent(settings.min_probability)}."
+
+
+def _novelty(p: float) -> tuple[str, ...]:
+    if not np.isfinite(p):
+        return ()
+    share = f"{per_cent(p)} of samples of known classes lie as far from all of them (novelty p = {p:.2g})"
+    return (f"Only {share}." if p < ANOMALOUS_Q else f"It fits the known classes: {share}.",)
+
+
+def summary(bag: Mapping[str, Any], table: pd.DataFrame) -> list[str]:
+    """Return what lies in the cells of the sample, one sentence each.
+
+    Parameters
+    ----------
+    table
+        The features of its cell layer.
+    """
+    n_cells = int(bag["n_cells"])
+    lines = [f"Judged from {n_cells:,} cell{'' if n_cells == 1 else 's'}."]
+    fraction = float(bag.get("anomalous_fraction", np.nan))
+    if np.isfinite(fraction):
+        n_unusual = round(fraction * n_cells)
+        share, are = per_cent(fraction), "is" if n_unusual == 1 else "are"
+        lines.append(f"{n_unusual:,} of them ({share}) {are} more unusual than chance explains.")
+    cut = int(table["touches_border"].sum()) if "touches_border" in table else 0
+    out = int(table["status"].eq("excluded").sum()) if "status" in table else 0
+    if cut:
+        lines.append(f"{cut:,} cut by the border of the image have no score.")
+    if out:
+        lines.append(f"{out:,} were left out by hand.")
+    return lines

@@ -1,0 +1,202 @@
+"""Command lines of runs: a training, a detector's fine-tuning, a row of the ablation table."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from napari_amil.core.base.errors import AmilError
+from napari_amil.core.base.settings import DetectorTrainingSettings, RunSettings
+
+ABLATION_RUNS = 3
+"""How often each fold is trained for a row of the ablation, with other seeds."""
+_SETTINGS = "run.yaml"
+
+
+class RunCommand(Protocol):
+    """A command with a run folder."""
+
+    @property
+    def out(self) -> Path:
+        """The run folder."""
+
+    def arguments(self) -> list[str]:
+        """Return the arguments of ``napari-amil``."""
+
+    def write_settings(self) -> None:
+        """Lay out the run folder with what the command needs there."""
+
+
+@dataclass(frozen=True)
+class TrainingCommand:
+    """What the command line needs to know of a training.
+
+    Parameters
+    ----------
+    cohort
+        Folder or cell list.
+    out
+        The run folder.
+    settings
+        Everything else that decides the result.
+    bundle
+        Whose detector finds the cells; None for the starter.
+    hold_out_fold, folds
+        How it is tested: not at all, on one fold, or on each of so many in turn.
+    allow
+        Kinds of problems that do not refuse the cohort.
+    """
+
+    cohort: Path
+    out: Path
+    settings: RunSettings
+    bundle: str | None = None
+    device: str = "auto"
+    hold_out_fold: int | None = None
+    folds: int | None = None
+    allow: tuple[str, ...] = ()
+
+    def arguments(self) -> list[str]:
+        """Return the arguments of ``napari-amil``."""
+        given = ["train", str(self.cohort), "--out", str(self.out)]
+        given += ["--settings", str(self.out / _SETTINGS), "--device", self.device]
+        options = {"bundle": self.bundle, "hold-out-fold": self.hold_out_fold, "folds": self.folds}
+        for name, value in options.items():
+            given += [] if value is None else [f"--{name}", str(value)]
+        for kind in self.allow:
+            given += ["--allow", kind]
+        return given
+
+    def command(self) -> str:
+        """Return the line for a terminal that does the same."""
+        return command_line(self.arguments())
+
+    def write_settings(self) -> None:
+        """Write ``run.yaml`` into the run folder, which is made if need be.
+
+        Raises
+        ------
+        AmilError
+            If the folder holds something else, or cannot be written.
+        """
+        lay_out(self.out, self.settings.to_yaml())
+
+
+@dataclass(frozen=True)
+class DetectorCommand:
+    """What the command line needs to know of the fine-tuning of a detector.
+
+    Parameters
+    ----------
+    annotated
+        Folder with annotated images, or a COCO file or table above them.
+    out
+        The run folder.
+    settings
+        Steps, step size, seed, share that judges; the rest is as the command line has it.
+    start
+        The bundle to start from; None for the starter.
+    partial
+        Whether some cells of the images carry no annotation.
+    """
+
+    annotated: Path
+    out: Path
+    settings: DetectorTrainingSettings
+    start: str | None = None
+    device: str = "auto"
+    partial: bool = False
+
+    def arguments(self) -> list[str]:
+        """Return the arguments of ``napari-amil``."""
+        chosen = self.settings
+        given = ["train-detector", str(self.annotated), "--out", str(self.out)]
+        given += ["--start", self.start or "starter", "--device", self.device]
+        given += ["--steps", str(chosen.steps), "--learning-rate", str(chosen.learning_rate)]
+        given += ["--validation-share", str(chosen.validation_share), "--freeze", chosen.freeze]
+        given += ["--seed", str(chosen.seed)]
+        return [*given, "--partial"] if self.partial else given
+
+    def command(self) -> str:
+        """Return the line for a terminal that does the same."""
+        return command_line(self.arguments())
+
+    def write_settings(self) -> None:
+        """Make the run folder; the command line writes all else.
+
+        Raises
+        ------
+        AmilError
+            If the folder holds something, or cannot be written.
+        """
+        lay_out(self.out)
+
+
+@dataclass(frozen=True)
+class AblationCommand:
+    """What the command line needs to know of a training's row in the ablation table.
+
+    Parameters
+    ----------
+    training
+        Folder of the training, whose ``run.yaml`` says what the row is.
+    given
+        The arguments with which it was started.
+    out
+        Run folder of the row.
+    """
+
+    training: Path
+    given: tuple[str, ...]
+    out: Path
+
+    def arguments(self) -> list[str]:
+        """Return the arguments of ``napari-amil``: one row, with the folds and cells of the training."""
+        told = ["ablate", self.given[1], "--out", str(self.out), "--rows", "recommended"]
+        told += ["--settings", str(self.out / _SETTINGS), "--runs", str(ABLATION_RUNS)]
+        for name, value in zip(self.given, self.given[1:], strict=False):
+            if name in {"--device", "--bundle", "--hold-out-fold", "--folds", "--allow"}:
+                told += [name, value]
+        return told
+
+    def write_settings(self) -> None:
+        """Write the settings of the training into the new folder.
+
+        Raises
+        ------
+        AmilError
+            If these cannot be read, or the folder cannot be written.
+        """
+        settings = RunSettings.from_yaml(self.training / _SETTINGS)
+        lay_out(self.out, settings.to_yaml())
+
+
+def command_line(arguments: list[str]) -> str:
+    """Return a command as it is typed here."""
+    words = ["napari-amil", *arguments]
+    return subprocess.list2cmdline(words) if os.name == "nt" else shlex.join(words)
+
+
+def lay_out(out: Path, settings: str = "") -> None:
+    """Make a run folder with ``run.yaml``, where there is something to write there.
+
+    Raises
+    ------
+    AmilError
+        If the folder holds something else, or cannot be written.
+    """
+    try:
+        if out.exists() and (not out.is_dir() or {path.name for path in out.iterdir()} - {_SETTINGS}):
+            raise AmilError(f"'{out}' exists and is not an empty folder; name another one for the run.")
+        out.mkdir(parents=True, exist_ok=True)
+        if settings:
+            (out / _SETTINGS).write_text(settings, encoding="utf-8")
+    except OSError as error:
+        reason = error.strerror or error
+        raise AmilError(
+            f"The run folder '{out}' cannot be written ({reason}); choose another one."
+        ) from error

@@ -1,0 +1,129 @@
+"""Run folders: the user's list of them, the next free one, and the process that works in one."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from itertools import count
+from pathlib import Path
+
+import psutil
+from qtpy.QtCore import QStandardPaths
+
+from napari_amil.core.base.errors import AmilError
+
+_FILE = "runs.json"
+NICE = 5
+"""How far a training stands back behind the window."""
+
+
+def user_folder() -> Path:
+    """Return the folder in which this program keeps what belongs to the user."""
+    base = QStandardPaths.writableLocation(QStandardPaths.StandardLocation.GenericDataLocation)
+    return Path(base or Path.home(), "napari-amil")
+
+
+class RunRegistry:
+    """Run folders, the latest first, kept in ``runs.json``.
+
+    Parameters
+    ----------
+    folder
+        Where the list is kept; None for the user's own folder.
+    """
+
+    def __init__(self, folder: Path | None = None) -> None:
+        self._file = (folder or user_folder()) / _FILE
+
+    def folders(self) -> list[Path]:
+        """Return the run folders; a list that is missing or damaged is empty."""
+        try:
+            known = json.loads(self._file.read_text(encoding="utf-8"))
+            return [Path(str(folder)) for folder in known]
+        except (OSError, ValueError, TypeError):
+            return []
+
+    def add(self, folder: Path) -> None:
+        """Put a run first; what another window added meanwhile stays.
+
+        Raises
+        ------
+        AmilError
+            If the list cannot be written.
+        """
+        folder = folder.absolute()
+        self._write([folder, *(known for known in self.folders() if known != folder)])
+
+    def remove(self, folder: Path) -> None:
+        """Forget a run; its folder stays."""
+        self._write([known for known in self.folders() if known != folder])
+
+    def _write(self, folders: list[Path]) -> None:
+        partial = self._file.with_suffix(".partial")
+        try:
+            self._file.parent.mkdir(parents=True, exist_ok=True)
+            partial.write_text(json.dumps([str(folder) for folder in folders], indent=2), encoding="utf-8")
+            partial.replace(self._file)
+        except OSError as error:
+            raise AmilError(
+                f"The list of runs '{self._file}' cannot be written ({error.strerror}); the training goes "
+                "on, but a new window will not find it by itself: open its folder there."
+            ) from error
+
+
+def fresh_folder(cohort: Path) -> Path:
+    """Return a folder that does not exist yet: beside the cohort, or with the user's own files.
+
+    It never lies inside the cohort, whose folders are its classes; a cell list lies in the folder of its
+    images.
+    """
+    root = cohort.absolute() if cohort.is_dir() else cohort.absolute().parent
+    name = f"{root.name}-runs"
+    base = root.parent if os.access(root.parent, os.W_OK) else user_folder()
+    day = time.strftime("%Y-%m-%d")
+    return next(path for number in count(1) if not (path := base / name / f"{day}-{number}").exists())
+
+
+def write_process(file: Path, pid: int) -> None:
+    """Note down which process works in a run folder, until it does so itself."""
+    try:
+        created = psutil.Process(pid).create_time()
+        file.write_text(json.dumps({"pid": pid, "created": created}), encoding="utf-8")
+    except psutil.Error:
+        return  # it is over already, and its last words are read
+    except OSError as error:
+        raise AmilError(f"Cannot write '{file}' ({error.strerror}); choose another folder.") from error
+
+
+def find_process(file: Path) -> psutil.Process | None:
+    """Return the process that ``process.json`` names, None if it is no longer alive."""
+    try:
+        noted = json.loads(file.read_text(encoding="utf-8"))
+        process = psutil.Process(int(noted["pid"]))
+        same = abs(process.create_time() - float(noted["created"])) < 1.0  # numbers are used again
+        return process if same and process.status() != psutil.STATUS_ZOMBIE else None
+    except (OSError, ValueError, KeyError, TypeError, psutil.Error):
+        return None
+
+
+def stand_back(pid: int) -> None:
+    """Let a process have the processor only after the window."""
+    try:
+        process = psutil.Process(pid)
+        process.nice(getattr(psutil, "BELOW_NORMAL_PRIORITY_CLASS", NICE))
+    except psutil.Error:
+        return
+
+
+def kill_tree(process: psutil.Process) -> None:
+    """End a process and all that it started, at once."""
+    try:
+        family = [*process.children(recursive=True), process]
+    except psutil.Error:
+        family = [process]
+    for member in family:
+        try:
+            member.kill()
+        except psutil.Error:
+            continue

@@ -1,0 +1,60 @@
+from __future__ import annotations
+
+import pandas as pd
+
+from napari_amil.core.base.types import ABSTAIN, UNSEEN
+from napari_amil.plugin.reasons.sample_verdict import summary, verdict_words
+
+BAG = {
+    "predicted": "scd_like",
+    "probability": {"control": 0.52, "scd_like": 0.46},
+    "n_cells": 40,
+    "anomalous_fraction": 0.1,
+    "novelty_p": 0.3,
+    "verdict": "scd_like",
+    "verdict_settings": {"novelty": 0.05, "min_probability": 0.5, "min_cells": 5},
+}
+
+
+def test_a_class_is_named_with_its_novelty() -> None:
+    said = verdict_words(BAG)
+    assert said.headline == "scd_like"
+    assert said.reasons == (
+        "It fits the known classes: 30 % of samples of known classes lie as far from all of them "
+        "(novelty p = 0.3).",
+    )
+    assert verdict_words({**BAG, "novelty_p": float("nan")}).reasons == ()
+
+
+def test_an_abstention_says_why() -> None:
+    said = verdict_words({**BAG, "verdict": ABSTAIN})
+    assert said.headline == "No verdict"
+    assert said.reasons[:2] == (
+        "No class reaches a probability of 50 %.",
+        "Of the classes it knows, scd_like is the most probable (46 %).",
+    )
+    few = verdict_words({**BAG, "verdict": ABSTAIN, "n_cells": 3})
+    assert few.reasons[0] == "3 cells are too few to judge by; 5 are needed."
+
+
+def test_what_was_never_seen_is_called_so() -> None:
+    said = verdict_words({**BAG, "verdict": UNSEEN, "novelty_p": 0.004})
+    assert said.headline == "Unlike anything seen"
+    assert said.reasons[0].startswith("Only 0.4 % of samples of known classes")
+
+
+def test_an_old_worker_without_a_verdict_names_the_class() -> None:
+    old = {name: BAG[name] for name in ("predicted", "probability", "n_cells")}
+    assert verdict_words(old).headline == "scd_like"
+
+
+def test_the_cells_are_summed_up() -> None:
+    table = pd.DataFrame(
+        {"touches_border": [True, True, False], "status": ["unscored", "scored", "excluded"]}
+    )
+    assert summary(BAG, table) == [
+        "Judged from 40 cells.",
+        "4 of them (10 %) are more unusual than chance explains.",
+        "2 cut by the border of the image have no score.",
+        "1 were left out by hand.",
+    ]
