@@ -32,8 +32,8 @@ from benchmarks.changed_smears import SCALES, Change, colour_changes, rescaled
 from napari_amil.core.base.events import drain
 from napari_amil.core.base.settings import DetectionSettings
 from napari_amil.core.base.types import Cells, Image
-from napari_amil.core.detection.bootstrap import segment_classically
-from napari_amil.core.detection.metrics import DetectionCount, count_centres
+from napari_amil.core.detection.classical import segment_classically
+from napari_amil.core.detection.validation import DetectionCount, count_centres
 from napari_amil.core.images.foreground import typical_diameter
 from napari_amil.core.images.normalise import normalise
 from napari_amil.core.pipeline import Recipe, RunSettings, detect_field, load_bundle, pick_device, read_image

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from napari_amil.core.base.events import Failed, drain
-from napari_amil.core.detection.metrics import DetectionCount, count_centres
+from napari_amil.core.detection.validation import DetectionCount, count_centres
 from napari_amil.core.pipeline import (
     Recipe,
     cohort_source,

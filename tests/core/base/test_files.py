@@ -13,8 +13,7 @@ from napari_amil.core.base.errors import AmilError
 from napari_amil.core.base.files import read_json, regular_file
 from napari_amil.core.base.settings import RunSettings
 from napari_amil.core.base.tables import read_table
-from napari_amil.core.detection.network import build_detector
-from napari_amil.core.detection.weights import load_coco_weights
+from napari_amil.core.detection.network import build_detector, load_coco_weights
 from napari_amil.core.evaluation.ablation import read_rows
 from napari_amil.core.exchange.cell_files import read_cells
 from napari_amil.core.exchange.geojson import read_geojson

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from skimage.draw import polygon2mask
 
-from napari_amil.core.base.types import box_outline
-from napari_amil.core.detection.outlines import mask_outline, polygon_area, shared_area
+from napari_amil.core.base.types import box_outline, polygon_area
+from napari_amil.core.detection.outlines import mask_outline, shared_area
 
 
 def round_mask(side: int = 28) -> NDArray[np.float32]:

@@ -12,11 +12,11 @@ from torchvision.ops import box_iou
 from napari_amil.core.base.errors import DeviceError
 from napari_amil.core.base.events import Event, Step, Warned, drain
 from napari_amil.core.base.settings import DetectionSettings, NormalisationSettings
+from napari_amil.core.base.types import polygon_area
 from napari_amil.core.cohort.synth import SyntheticSmear
-from napari_amil.core.detection.outlines import polygon_area
-from napari_amil.core.detection.predict import find_candidates, find_in_view, roi_maps
+from napari_amil.core.detection.network_input import input_from_array, tiled_input
+from napari_amil.core.detection.predict import find_candidates, find_in_input, roi_maps
 from napari_amil.core.detection.select import Candidates
-from napari_amil.core.detection.view import view_field, view_large_field
 from napari_amil.core.images.fields import ArrayField
 
 CPU = torch.device("cpu")
@@ -93,7 +93,7 @@ def test_maps_of_the_same_pass_are_the_maps_of_the_boxes(
     candidates, _ = found(detector, normalised, limits, with_maps=True)
     assert candidates.maps is not None
     assert candidates.maps.shape == (len(candidates.cells), 64, 14, 14)
-    view = view_field(normalised, limits.cell_diameter_px)
+    view = input_from_array(normalised, limits.cell_diameter_px)
     maps = roi_maps(detector, view, candidates.cells.boxes, CPU, tile_px)
     assert maps.dtype == np.float16
     np.testing.assert_allclose(maps, candidates.maps, atol=0.01)
@@ -101,7 +101,7 @@ def test_maps_of_the_same_pass_are_the_maps_of_the_boxes(
 
 
 def test_maps_keep_the_order_of_the_boxes(detector: MaskRCNN, normalised: NDArray[np.float32]) -> None:
-    view = view_field(normalised, 40.0)
+    view = input_from_array(normalised, 40.0)
     boxes = np.array([[200, 250, 240, 290], [10, 10, 50, 50], [90, 240, 130, 280]], np.float32)
     maps = roi_maps(detector, view, boxes, CPU, 256)
     np.testing.assert_array_equal(roi_maps(detector, view, boxes[::-1], CPU, 256), maps[::-1])
@@ -127,7 +127,7 @@ def test_out_of_memory_is_a_sentence(
     with pytest.raises(DeviceError, match="lower 'tile_px'"):
         found(detector, normalised, LIMITS)
     with pytest.raises(DeviceError, match="lower 'tile_px'"):
-        roi_maps(detector, view_field(normalised, 40.0), np.array([[0, 0, 9, 9]], np.float32), CPU)
+        roi_maps(detector, input_from_array(normalised, 40.0), np.array([[0, 0, 9, 9]], np.float32), CPU)
 
 
 def test_a_cell_at_a_seam_is_found_once(detector: MaskRCNN, normalised: NDArray[np.float32]) -> None:
@@ -144,9 +144,9 @@ def test_a_large_field_gives_the_cells_of_one_in_memory(
 ) -> None:
     limits = SPARSE.model_copy(update={"tile_px": 256})
     whole, _ = found(detector, normalised, limits)
-    view = view_large_field(ArrayField(smear.image), limits, NormalisationSettings())
+    view = tiled_input(ArrayField(smear.image), limits, NormalisationSettings())
     events: list[Event] = []
-    parts = drain(find_in_view(detector, view, limits, CPU), events.append)
+    parts = drain(find_in_input(detector, view, limits, CPU), events.append)
     assert len(parts.cells) == len(whole.cells) > 5
     np.testing.assert_allclose(parts.cells.boxes, whole.cells.boxes, atol=0.01)
     np.testing.assert_allclose(parts.cells.detection_score, whole.cells.detection_score, atol=1e-4)

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from napari_amil.core.exchange.polygons import area, bounds, fill_ids, outline_of, ring, still_fits
+from napari_amil.core.base.types import polygon_area
+from napari_amil.core.exchange.polygons import bounds, fill_ids, outline_of, ring, still_fits
 
 BOX = np.array([0, 0, 4, 6], np.float32)
 TRIANGLE = np.array([[0, 0], [0, 6], [4, 6]], np.float32)
@@ -25,7 +26,7 @@ def test_an_outline_of_two_points_is_written_as_its_box() -> None:
 
 
 def test_area_and_bounds() -> None:
-    assert area(TRIANGLE) == 12
+    assert polygon_area(TRIANGLE) == 12
     assert bounds(TRIANGLE).tolist() == BOX.tolist()
 
 

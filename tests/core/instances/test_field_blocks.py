@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from napari_amil.core.base.events import Event, Step, drain
 from napari_amil.core.base.types import Image
 from napari_amil.core.cohort.synth import SyntheticSmear, SynthSettings, synthetic_smear
-from napari_amil.core.detection.view import view_large_field
+from napari_amil.core.detection.network_input import tiled_input
 from napari_amil.core.images import fields, refusals
 from napari_amil.core.images.fields import ArrayField
 from napari_amil.core.instances import blocks
@@ -69,7 +69,7 @@ def test_crops_and_measurements_do_not_depend_on_the_blocks(
 ) -> None:
     field = ArrayField(smear.image)
     settings = recipe.settings
-    seen = PreparedField(field, view_large_field(field, settings.detection, settings.normalisation))
+    seen = PreparedField(field, tiled_input(field, settings.detection, settings.normalisation))
     parts = list(instance_blocks(seen, smear.cells, recipe, measured=True))
     monkeypatch.setattr(fields, "WHOLE_PX", 10**9)
     ((rows, whole),) = instance_blocks(seen, smear.cells, recipe, measured=True)

@@ -158,6 +158,12 @@ def box_outline(box: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.array([[y0, x0], [y0, x1], [y1, x1], [y1, x0]], dtype=np.float32)
 
 
+def polygon_area(points: NDArray[np.floating[Any]]) -> float:
+    """Return the area of a polygon ``(n_points, 2)`` in square pixels (shoelace formula)."""
+    y, x = points.T.astype(np.float64)
+    return float(abs(np.dot(y, np.roll(x, 1)) - np.dot(x, np.roll(y, 1))) / 2)
+
+
 def is_box(outline: NDArray[np.float32], box: NDArray[np.float32]) -> bool:
     """Return whether an outline is no more than the corners of its box."""
     return len(outline) == 4 and np.array_equal(outline, box_outline(box))

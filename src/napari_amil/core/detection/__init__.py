@@ -1,1 +1,1 @@
-"""Finding cells: Mask R-CNN, its first annotations, its training, and the cheap selection."""
+"""Detection of cells: Mask R-CNN, classical segmentation, training, and selection."""

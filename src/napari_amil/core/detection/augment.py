@@ -1,4 +1,4 @@
-"""Training crops: cut, turned, scaled, with pasted overlapping cells and changed stain and focus."""
+"""Augmentation of training crops: cut, rotate, scale, paste overlapping cells, vary stain and focus."""
 
 from __future__ import annotations
 

@@ -1,19 +1,26 @@
-"""Mask R-CNN for small round objects: a light backbone, thin heads, features from stride 4."""
+"""Mask R-CNN for small round objects: layers, COCO weights and losses."""
 
 from __future__ import annotations
 
 from collections import OrderedDict
+from pathlib import Path
 from typing import Literal
 
+import safetensors.torch
+import torch
 from torch import Tensor, nn
 from torchvision.models.detection import MaskRCNN, maskrcnn_resnet50_fpn
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
 from torchvision.models.detection.image_list import ImageList
 from torchvision.models.detection.mask_rcnn import MaskRCNNHeads, MaskRCNNPredictor
+from torchvision.models.detection.roi_heads import fastrcnn_loss, maskrcnn_loss
 from torchvision.models.detection.rpn import RegionProposalNetwork
 from torchvision.models.resnet import BasicBlock
 from torchvision.ops import FeaturePyramidNetwork, MultiScaleRoIAlign
+
+from napari_amil.core.base.errors import BundleError
+from napari_amil.core.base.files import regular_file
 
 Backbone = Literal["light", "resnet50"]
 FEATURE_CHANNELS = 64
@@ -94,7 +101,7 @@ def build_detector(backbone: Backbone = "light") -> MaskRCNN:
     """Return an untrained Mask R-CNN with the classes background and cell.
 
     ``light`` has 3 M parameters and sees cells of 40 px; ``resnet50`` is torchvision's standard
-    network, to be started from a file of COCO weights (`napari_amil.core.detection.weights`).
+    network, to be started from a file of COCO weights (`napari_amil.core.detection.network`).
     """
     if backbone == "resnet50":
         model = maskrcnn_resnet50_fpn(weights=None, weights_backbone=None, num_classes=2)
@@ -145,3 +152,76 @@ def detection_losses(model: MaskRCNN, images: Tensor, targets: list[dict[str, Te
     proposals, rpn_losses = model.rpn(ImageList(images, sizes), features, targets)
     _, roi_losses = model.roi_heads(features, proposals, sizes, targets)
     return {**rpn_losses, **roi_losses}
+
+
+_LEAST_FITTING = 200  # tensors of the backbone that a file must bring along
+
+
+def load_coco_weights(model: MaskRCNN, path: Path) -> None:
+    """Fill the ResNet-50 network from a user's file of torchvision COCO weights; heads stay untrained.
+
+    Parameters
+    ----------
+    model
+        The network (`napari_amil.core.detection.network.build_detector`).
+    path
+        State dict of ``maskrcnn_resnet50_fpn`` as .pth, of which nothing but tensors is loaded, or as
+        .safetensors.
+
+    Raises
+    ------
+    BundleError
+        If the file is no such state dict.
+    """
+    state = _state(path)
+    own = model.state_dict()
+    fitting = {k: v for k, v in state.items() if k in own and own[k].shape == v.shape}
+    if sum(key.startswith("backbone.") for key in fitting) < _LEAST_FITTING:
+        raise BundleError(
+            f"'{path}' holds no weights of maskrcnn_resnet50_fpn; give torchvision's COCO file."
+        )
+    model.load_state_dict(fitting, strict=False)
+
+
+def _state(path: Path) -> dict[str, Tensor]:
+    """Return the tensors of a file by name."""
+    regular_file(path, BundleError)
+    try:
+        if path.suffix == ".safetensors":
+            return dict(safetensors.torch.load_file(path))
+        return dict(torch.load(path, map_location="cpu", weights_only=True))
+    except Exception as error:  # torch raises anything on a foreign file
+        raise BundleError(
+            f"'{path}' is not a file of torch weights; give torchvision's COCO file as .pth or .safetensors."
+        ) from error
+
+
+def box_and_mask_losses(
+    model: MaskRCNN, images: Tensor, targets: list[dict[str, Tensor]]
+) -> dict[str, Tensor]:
+    """Return the five losses for ``images (n, 3, h, w)``; only cells that are ``drawn`` teach the mask head.
+
+    With every cell drawn this is what torchvision's own heads return.
+    """
+    sizes = [(images.shape[2], images.shape[3])] * len(images)
+    features = model.backbone(images)
+    proposals, losses = model.rpn(ImageList(images, sizes), features, targets)
+    heads = model.roi_heads
+    proposals, matched, labels, offsets = heads.select_training_samples(proposals, targets)
+    seen = heads.box_head(heads.box_roi_pool(features, proposals, sizes))
+    kind, box = fastrcnn_loss(*heads.box_predictor(seen), labels, offsets)
+    teaching = [
+        torch.where((label > 0) & _drawn(target, match))[0]
+        for label, target, match in zip(labels, targets, matched, strict=True)
+    ]
+    regions = [region[rows] for region, rows in zip(proposals, teaching, strict=True)]
+    cells = [match[rows] for match, rows in zip(matched, teaching, strict=True)]
+    logits = heads.mask_predictor(heads.mask_head(heads.mask_roi_pool(features, regions, sizes)))
+    masks, classes = [target["masks"] for target in targets], [target["labels"] for target in targets]
+    mask = maskrcnn_loss(logits, regions, masks, classes, cells)
+    return {**losses, "loss_classifier": kind, "loss_box_reg": box, "loss_mask": mask}
+
+
+def _drawn(target: dict[str, Tensor], match: Tensor) -> Tensor:
+    """Return which proposals match a cell with an outline; background matches cell 0, if there is one."""
+    return target["drawn"][match] if len(target["drawn"]) else torch.zeros_like(match, dtype=torch.bool)

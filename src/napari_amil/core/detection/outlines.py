@@ -1,4 +1,4 @@
-"""Outlines of cells as polygons: from soft masks, and how much two of them share."""
+"""Outlines of cells as polygons, from soft masks, and the area that two of them share."""
 
 from __future__ import annotations
 
@@ -33,12 +33,6 @@ def mask_outline(mask: NDArray[np.float32], box: NDArray[np.float32]) -> NDArray
     points = np.clip(points, (y0, x0), (y1, x1))
     chosen = np.linspace(0, len(points) - 1, min(_MOST_POINTS, len(points) - 1), endpoint=False)
     return points[chosen.astype(int)].astype(np.float32)
-
-
-def polygon_area(points: NDArray[np.float32]) -> float:
-    """Return the area of a polygon ``(n_points, 2)`` in square pixels (shoelace formula)."""
-    y, x = points.T.astype(np.float64)
-    return float(abs(np.dot(y, np.roll(x, 1)) - np.dot(x, np.roll(y, 1))) / 2)
 
 
 def shared_area(

@@ -1,4 +1,4 @@
-"""The expensive step: run the Mask R-CNN over a field, tile by tile, and keep every raw candidate."""
+"""Run the Mask R-CNN over a field, tile by tile, and return every candidate cell."""
 
 from __future__ import annotations
 
@@ -16,13 +16,16 @@ from torchvision.ops import nms
 from napari_amil.core.base.errors import DeviceError
 from napari_amil.core.base.events import Event, Step, Warned
 from napari_amil.core.base.settings import DetectionSettings
-from napari_amil.core.base.types import Cells
+from napari_amil.core.base.types import Cells, polygon_area
 from napari_amil.core.detection.network import ROI_SIZE
-from napari_amil.core.detection.outlines import mask_outline, polygon_area
-from napari_amil.core.detection.runner import OUT_OF_MEMORY, Raw, TileRunner
+from napari_amil.core.detection.network_input import InputTile, NetworkInput, input_from_array
+from napari_amil.core.detection.outlines import mask_outline
 from napari_amil.core.detection.select import Candidates
 from napari_amil.core.detection.tiles import (
+    OUT_OF_MEMORY,
     SEAM_SLACK_PX,
+    Raw,
+    TileRunner,
     Window,
     away_from_seams,
     batch_of,
@@ -31,7 +34,6 @@ from napari_amil.core.detection.tiles import (
     tile_rows,
     tiles,
 )
-from napari_amil.core.detection.view import Tile, View, view_field
 from napari_amil.core.images.foreground import REFERENCE_DIAMETER_PX
 from napari_amil.core.images.foreign import foreign_share
 
@@ -88,14 +90,14 @@ def find_candidates(
     device: torch.device,
     with_maps: bool = False,
 ) -> Generator[Event, None, Candidates]:
-    """Find every cell of a normalised field ``(height, width, 3)``; as `find_in_view`."""
-    view = view_field(normalised, settings.cell_diameter_px)
-    return (yield from find_in_view(model, view, settings, device, with_maps))
+    """Find every cell of a normalised field ``(height, width, 3)``; as `find_in_input`."""
+    view = input_from_array(normalised, settings.cell_diameter_px)
+    return (yield from find_in_input(model, view, settings, device, with_maps))
 
 
-def find_in_view(
+def find_in_input(
     model: MaskRCNN,
-    view: View,
+    view: NetworkInput,
     settings: DetectionSettings,
     device: torch.device,
     with_maps: bool = False,
@@ -153,7 +155,7 @@ def _batches(row: list[Window], at_once: int) -> Iterator[list[Window]]:
 
 
 def _find_in_tiles(
-    runner: TileRunner, view: View, windows: list[Window], settings: DetectionSettings
+    runner: TileRunner, view: NetworkInput, windows: list[Window], settings: DetectionSettings
 ) -> Generator[Event, None, list[_Found]]:
     """Return the candidates that belong to each of some tiles."""
     read = [view.tile(window) for window in windows]
@@ -161,7 +163,9 @@ def _find_in_tiles(
     return [_of_tile(*one, view, settings) for one in zip(raw, read, windows, strict=True)]
 
 
-def _of_tile(raw: Raw, tile: Tile, window: Window, view: View, settings: DetectionSettings) -> _Found:
+def _of_tile(
+    raw: Raw, tile: InputTile, window: Window, view: NetworkInput, settings: DetectionSettings
+) -> _Found:
     """Return what belongs to a tile; what lies within the slack of a seam ranks behind all else."""
     slack = 0 if "maps" in raw else SEAM_SLACK_PX  # `roi_maps` knows one tile for each place
     near = away_from_seams(raw["boxes"], window, view.size, slack)
@@ -188,7 +192,7 @@ def _without_doubles(
     return [both.take(earlier)] if before else [], both.take(later)
 
 
-def _on_image(boxes: Tensor, view: View) -> NDArray[np.float32]:
+def _on_image(boxes: Tensor, view: NetworkInput) -> NDArray[np.float32]:
     """Return boxes x0, y0, x1, y1 at the network's scale as y0, x0, y1, x1 of the original image."""
     limits = np.array([*view.shape, *view.shape], dtype=np.float32)
     return np.clip(boxes.numpy()[:, [1, 0, 3, 2]] / np.float32(view.scale), 0, limits)
@@ -202,7 +206,7 @@ def _in_reading_order(boxes: NDArray[np.float32], keep: NDArray[np.bool_]) -> Te
     return torch.from_numpy(real[np.lexsort((x0[real], lines))])
 
 
-def _as_cells(found: _Found, view: View) -> Cells:
+def _as_cells(found: _Found, view: NetworkInput) -> Cells:
     """Return candidates as cells in pixels of the original image."""
     boxes = _on_image(found.boxes, view)
     border = _BORDER_PX / min(view.scale, 1.0)
@@ -214,7 +218,7 @@ def _as_cells(found: _Found, view: View) -> Cells:
 
 def roi_maps(
     model: MaskRCNN,
-    view: View,
+    view: NetworkInput,
     boxes: NDArray[np.float32],
     device: torch.device,
     tile_px: int = _TILE_PX,
@@ -232,7 +236,7 @@ def roi_maps(
 
 
 def maps_by_tile(
-    model: MaskRCNN, view: View, boxes: NDArray[np.float32], device: torch.device, tile_px: int
+    model: MaskRCNN, view: NetworkInput, boxes: NDArray[np.float32], device: torch.device, tile_px: int
 ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float16]]]:
     """Yield for each tile with boxes which these are, and their feature maps (`roi_maps`)."""
     scaled = torch.from_numpy(boxes[:, [1, 0, 3, 2]] * np.float32(view.scale))

@@ -1,4 +1,4 @@
-"""The cheap second step: which raw candidates count as cells. NumPy alone, so it follows a slider."""
+"""Select cells among candidates by score, size, border and overlap; without torch, for a slider."""
 
 from __future__ import annotations
 

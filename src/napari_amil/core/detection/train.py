@@ -1,4 +1,4 @@
-"""The training of the detector: steps that can stop and resume, and keep the best weights."""
+"""Training loop of the detector: stop, resume, and keep the best weights."""
 
 from __future__ import annotations
 
@@ -20,10 +20,9 @@ from napari_amil.core.base.errors import CohortError
 from napari_amil.core.base.events import EpochReport, Event, Step, Warned
 from napari_amil.core.base.settings import DetectorTrainingSettings
 from napari_amil.core.detection.augment import AnnotatedField, training_crop
-from napari_amil.core.detection.bootstrap import annotate
-from napari_amil.core.detection.losses import box_and_mask_losses
-from napari_amil.core.detection.network import build_detector, detection_losses
-from napari_amil.core.detection.state import TrainingState, fingerprint
+from napari_amil.core.detection.classical import annotate
+from napari_amil.core.detection.detector_state import DetectorState, fingerprint
+from napari_amil.core.detection.network import box_and_mask_losses, build_detector, detection_losses
 from napari_amil.core.images.foreground import REFERENCE_DIAMETER_PX, network_scale, typical_diameter
 
 _WARMUP_STEPS = 200
@@ -107,7 +106,7 @@ def train_detector(
     Parameters
     ----------
     fields
-        Annotated fields (`first_annotation`, `napari_amil.core.detection.annotated`).
+        Annotated fields (`first_annotation`, `napari_amil.core.detection.annotated_field`).
     settings
         Steps, learning rate, augmentation, seed.
     device
@@ -146,7 +145,7 @@ def train_detector(
 
 
 def _descend(
-    state: TrainingState,
+    state: DetectorState,
     fields: Sequence[AnnotatedField],
     device: torch.device,
     checkpoint: Path | None,
@@ -175,7 +174,7 @@ def _descend(
     return stopped and state.step < settings.steps
 
 
-def _start(model: MaskRCNN, settings: DetectorTrainingSettings, device: torch.device) -> TrainingState:
+def _start(model: MaskRCNN, settings: DetectorTrainingSettings, device: torch.device) -> DetectorState:
     model = model.to(device=device, memory_format=torch.channels_last)
     if settings.freeze == "backbone":
         for name, parameter in model.backbone.named_parameters():
@@ -185,7 +184,7 @@ def _start(model: MaskRCNN, settings: DetectorTrainingSettings, device: torch.de
         {"params": [p for p in learning if p.ndim > 1], "weight_decay": 1e-2},
         {"params": [p for p in learning if p.ndim <= 1], "weight_decay": 0.0},
     ]
-    return TrainingState(model, torch.optim.AdamW(groups, lr=settings.learning_rate), settings)
+    return DetectorState(model, torch.optim.AdamW(groups, lr=settings.learning_rate), settings)
 
 
 def _set_training(model: MaskRCNN) -> None:
@@ -206,7 +205,7 @@ def learning_rate(step: int, settings: DetectorTrainingSettings) -> float:
 
 
 def _optimise(
-    state: TrainingState,
+    state: DetectorState,
     fields: Sequence[AnnotatedField],
     settings: DetectorTrainingSettings,
     device: torch.device,

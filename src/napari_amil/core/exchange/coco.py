@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from napari_amil.core.base.columns import FLAG_COLUMNS
 from napari_amil.core.base.errors import AmilError
 from napari_amil.core.base.files import read_json, write_json
-from napari_amil.core.base.types import Cells, box_outline
-from napari_amil.core.exchange.polygons import area, bounds, fill_ids, outline_of, ring, still_fits
+from napari_amil.core.base.types import Cells, box_outline, polygon_area
+from napari_amil.core.exchange.polygons import bounds, fill_ids, outline_of, ring, still_fits
 
 CATEGORIES = [{"id": 1, "name": "cell", "supercategory": ""}]
 
@@ -144,7 +144,7 @@ def _row(annotation: dict[str, Any]) -> dict[str, Any]:
     outline = _outline(annotation.get("segmentation"))
     size = float(annotation.get("area", width * height))
     if outline is not None and not still_fits(outline, box):
-        box, size = bounds(outline), area(outline)
+        box, size = bounds(outline), polygon_area(outline)
     return {
         "box": box,
         "outline": outline,
@@ -161,7 +161,7 @@ def _outline(segmentation: Any) -> NDArray[np.float32] | None:  # noqa: ANN401
         return None
     if isinstance(segmentation, dict):
         raise ValueError("a mask is run-length encoded")
-    return max((outline_of(np.reshape(part, (-1, 2)).tolist()) for part in segmentation), key=area)
+    return max((outline_of(np.reshape(part, (-1, 2)).tolist()) for part in segmentation), key=polygon_area)
 
 
 def _cells(rows: list[dict[str, Any]]) -> Cells:

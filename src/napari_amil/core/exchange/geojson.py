@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from napari_amil.core.base.columns import BOX_COLUMNS
 from napari_amil.core.base.errors import AmilError
 from napari_amil.core.base.files import read_json, write_json
-from napari_amil.core.base.types import ANOMALOUS_Q, CELL_COLUMNS, Cells
-from napari_amil.core.exchange.polygons import area, bounds, fill_ids, outline_of, ring, still_fits
+from napari_amil.core.base.types import ANOMALOUS_Q, CELL_COLUMNS, Cells, polygon_area
+from napari_amil.core.exchange.polygons import bounds, fill_ids, outline_of, ring, still_fits
 
 CELL = {"name": "Cell", "color": [0, 114, 178]}
 ANOMALOUS_CELL = {"name": "Anomalous cell", "color": [213, 94, 0]}
@@ -151,14 +151,14 @@ def _cell(feature: dict[str, Any]) -> tuple[NDArray[np.float32], dict[str, float
     parts = {"Polygon": [geometry["coordinates"]], "MultiPolygon": geometry["coordinates"]}
     if geometry["type"] not in parts:
         raise ValueError(f"a shape is a {geometry['type']}")
-    outline = max((outline_of(part[0]) for part in parts[geometry["type"]]), key=area)
+    outline = max((outline_of(part[0]) for part in parts[geometry["type"]]), key=polygon_area)
     numbers = _measurements(properties.get("measurements") or {})
     box = np.array([numbers.get(name, np.nan) for name in BOX_COLUMNS], dtype=np.float32)
     row = {name: numbers[name] for name in _DEFAULTS if name in numbers}
     if not (np.isfinite(box).all() and still_fits(outline, box)):
         box = bounds(outline)
-        row["area_px"] = area(outline)
-    row.setdefault("area_px", area(outline))
+        row["area_px"] = polygon_area(outline)
+    row.setdefault("area_px", polygon_area(outline))
     return outline, row | dict(zip(BOX_COLUMNS, box.tolist(), strict=True))
 
 

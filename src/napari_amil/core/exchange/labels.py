@@ -15,8 +15,7 @@ from skimage.measure import find_contours
 
 from napari_amil.core.base.errors import AmilError
 from napari_amil.core.base.files import regular_file
-from napari_amil.core.base.types import Cells
-from napari_amil.core.exchange.polygons import area
+from napari_amil.core.base.types import Cells, polygon_area
 
 SUFFIXES = (".png", ".tif", ".tiff")
 ENDINGS = ("_labels", "_label", "_masks", "_mask", "_cp_masks")
@@ -99,7 +98,7 @@ def cells_of_labels(labels: NDArray[np.integer[Any]]) -> Cells:
         outlines.append((found + corner).astype(np.float32))
         boxes.append([*outlines[-1].min(axis=0), *outlines[-1].max(axis=0)])
         ids.append(int(numbers[number - 1]))
-    areas = np.array([area(outline) for outline in outlines], dtype=np.float32)
+    areas = np.array([polygon_area(outline) for outline in outlines], dtype=np.float32)
     return Cells(
         np.array(boxes, np.float32).reshape(-1, 4), tuple(outlines), area_px=areas, cell_id=np.array(ids)
     )

@@ -38,12 +38,6 @@ def outline_of(points: Sequence[Sequence[float]]) -> NDArray[np.float32]:
     return outline
 
 
-def area(outline: NDArray[np.float32]) -> float:
-    """Return the area of an outline in square pixels (shoelace formula)."""
-    y, x = outline.T.astype(np.float64)
-    return float(abs(np.dot(y, np.roll(x, 1)) - np.dot(x, np.roll(y, 1))) / 2)
-
-
 def bounds(outline: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return the box y0, x0, y1, x1 around an outline."""
     return np.concatenate([outline.min(axis=0), outline.max(axis=0)])

@@ -10,8 +10,7 @@ from numpy.typing import NDArray
 
 from napari_amil.core.base.errors import AmilError
 from napari_amil.core.base.tables import read_table
-from napari_amil.core.base.types import Cells, box_outline
-from napari_amil.core.exchange.polygons import area
+from napari_amil.core.base.types import Cells, box_outline, polygon_area
 
 COLUMNS = frozenset({"index", "shape-type", "vertex-index", "axis-0", "axis-1"})
 """What the header of such a table has at least."""
@@ -46,7 +45,7 @@ def read_shapes(path: Path, page: int = 0) -> Cells:
         points = rows[axes[-2:]].to_numpy(np.float64) + _PIXEL_EDGE
         outlines.append(_outline(points, str(table.loc[rows.index[0], "shape-type"]), int(index), path))
     boxes = [np.concatenate([outline.min(axis=0), outline.max(axis=0)]) for outline in outlines]
-    areas = np.array([area(outline) for outline in outlines], dtype=np.float32)
+    areas = np.array([polygon_area(outline) for outline in outlines], dtype=np.float32)
     return Cells(np.array(boxes, np.float32).reshape(-1, 4), tuple(outlines), area_px=areas)
 
 
@@ -57,7 +56,7 @@ def _outline(points: NDArray[np.float64], kind: str, index: int, path: Path) -> 
         half = (points[1] - points[0]) / 2, (points[3] - points[0]) / 2
         points = points.mean(axis=0) + np.cos(turn) * half[0] + np.sin(turn) * half[1]
     outline = points.astype(np.float32)
-    if kind == "line" or len(outline) < 3 or area(outline) < 1:
+    if kind == "line" or len(outline) < 3 or polygon_area(outline) < 1:
         raise AmilError(
             f"Shape {index} of '{path}' is a {kind} without an area; draw boxes, ellipses or polygons."
         )

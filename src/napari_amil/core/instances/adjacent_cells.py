@@ -9,8 +9,8 @@ import numpy as np
 from napari_amil.core.base.events import drain
 from napari_amil.core.base.settings import RunSettings
 from napari_amil.core.base.types import Cells
-from napari_amil.core.detection.precision import box_iou
-from napari_amil.core.detection.predict import find_in_view
+from napari_amil.core.detection.predict import find_in_input
+from napari_amil.core.detection.validation import box_iou
 from napari_amil.core.images.fields import is_large
 from napari_amil.core.instances.field_blocks import PreparedField
 from napari_amil.core.model.bundle import Bundle
@@ -29,7 +29,7 @@ def with_adjacent_cells(seen: PreparedField, cells: Cells, bundle: Bundle, setti
     if bundle.detector is None or has_outline(cells).any() or is_large(seen.view.shape):
         return cells
     device = next(bundle.detector.parameters()).device
-    candidates = drain(find_in_view(bundle.detector, seen.view, settings.detection, device))
+    candidates = drain(find_in_input(bundle.detector, seen.view, settings.detection, device))
     found = candidates.select(settings.selection)
     if not len(found):
         return cells

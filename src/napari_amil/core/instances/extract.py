@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from napari_amil.core.base.events import Event, Result, Step, Warned, translated
 from napari_amil.core.base.settings import RunSettings
 from napari_amil.core.base.types import Cells, Image
-from napari_amil.core.detection.predict import find_in_view, roi_maps
+from napari_amil.core.detection.network_input import NetworkInput, network_input
+from napari_amil.core.detection.predict import find_in_input, roi_maps
 from napari_amil.core.detection.select import Candidates
-from napari_amil.core.detection.view import View, view_of
 from napari_amil.core.encoders.roi import scale_roi_maps
 from napari_amil.core.images.crops import extract_crops
 from napari_amil.core.images.fields import Field, as_field, pixel_um_of
@@ -104,7 +104,7 @@ def detect_in(field: Field, recipe: Recipe) -> Generator[Event, None, Candidates
 def detect_prepared(seen: PreparedField, recipe: Recipe) -> Generator[Event, None, Candidates]:
     """Find every candidate cell of a field that has been normalised."""
     detector = recipe.bundle.need_detector()
-    return (yield from find_in_view(detector, seen.view, recipe.settings.detection, recipe.device))
+    return (yield from find_in_input(detector, seen.view, recipe.settings.detection, recipe.device))
 
 
 def prepare(image: Image | Field | PreparedField, recipe: Recipe) -> PreparedField:
@@ -112,7 +112,7 @@ def prepare(image: Image | Field | PreparedField, recipe: Recipe) -> PreparedFie
     if isinstance(image, PreparedField):
         return image
     field, settings = as_field(image), recipe.settings
-    return PreparedField(field, view_of(field, settings.detection, settings.normalisation))
+    return PreparedField(field, network_input(field, settings.detection, settings.normalisation))
 
 
 def without_steps(
@@ -185,7 +185,7 @@ def in_order(found: Sequence[tuple[NDArray[np.int64], NDArray[Any]]]) -> NDArray
     return np.asarray(values[np.argsort(rows)])
 
 
-def _roi_maps(view: View, cells: Cells, recipe: Recipe) -> NDArray[Any]:
+def _roi_maps(view: NetworkInput, cells: Cells, recipe: Recipe) -> NDArray[Any]:
     """Return RoI maps, scaled to -1..1 over the field if the model wants that."""
     tile_px = recipe.settings.detection.tile_px
     maps = torch.from_numpy(

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_amil.core.base.types import Cells
-from napari_amil.core.detection.view import View
+from napari_amil.core.detection.network_input import NetworkInput
 from napari_amil.core.images.fields import Field, is_large
 
 _BLOCK_PX = 1024
@@ -30,7 +30,7 @@ class PreparedField:
     """
 
     field: Field
-    view: View
+    view: NetworkInput
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,7 +52,7 @@ class Block:
     normalised: NDArray[np.float32]
 
 
-def split_into_blocks(view: View, cells: Cells, reach_px: float) -> Iterator[Block]:
+def split_into_blocks(view: NetworkInput, cells: Cells, reach_px: float) -> Iterator[Block]:
     """Yield the cells of a field: all at once where it fits into memory, else those of each square.
 
     A field without cells gives one block without cells. Blocks follow each other row by row, and those

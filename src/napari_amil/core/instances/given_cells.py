@@ -13,8 +13,8 @@ from torchvision.models.detection import MaskRCNN
 
 from napari_amil.core.base.errors import AmilError
 from napari_amil.core.base.events import Event, Failed, Step, Warned
-from napari_amil.core.base.types import Cells, Image
-from napari_amil.core.detection.outlines import mask_outline, polygon_area, shared_area
+from napari_amil.core.base.types import Cells, Image, polygon_area
+from napari_amil.core.detection.outlines import mask_outline, shared_area
 from napari_amil.core.detection.predict import maps_by_tile, roi_maps
 from napari_amil.core.exchange.annotation_files import read_annotations
 from napari_amil.core.exchange.labels import is_label_image

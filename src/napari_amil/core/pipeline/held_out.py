@@ -12,9 +12,8 @@ from torchvision.models.detection import MaskRCNN
 from napari_amil.core.base.events import Event, Step
 from napari_amil.core.base.files import write_json
 from napari_amil.core.base.types import Cells
-from napari_amil.core.detection.precision import matched
 from napari_amil.core.detection.predict import find_candidates
-from napari_amil.core.detection.validation import ValidationField
+from napari_amil.core.detection.validation import ValidationField, matched
 from napari_amil.core.exchange.geojson import write_geojson
 from napari_amil.core.images.read import ImageSource
 from napari_amil.core.instances.extract import Recipe, without_steps

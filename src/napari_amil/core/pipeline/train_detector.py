@@ -16,12 +16,11 @@ from napari_amil.core.base.events import Event, Failed, Step, Warned
 from napari_amil.core.base.outputs import write_json
 from napari_amil.core.base.settings import DetectorTrainingSettings, RunSettings
 from napari_amil.core.base.types import Image
-from napari_amil.core.detection.annotated import annotated_field
+from napari_amil.core.detection.annotated_field import annotated_field
 from napari_amil.core.detection.augment import AnnotatedField
-from napari_amil.core.detection.network import build_detector
+from napari_amil.core.detection.network import build_detector, load_coco_weights
 from napari_amil.core.detection.train import TrainedDetector, Watch, first_annotation, train_detector
 from napari_amil.core.detection.validation import Validation, ValidationField
-from napari_amil.core.detection.weights import load_coco_weights
 from napari_amil.core.exchange.annotation import Annotation
 from napari_amil.core.exchange.tables import write_table
 from napari_amil.core.images.normalise import normalise

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from napari_amil.core.base.columns import BOX_COLUMNS, FLAG_COLUMNS, score_names
 from napari_amil.core.base.settings import DetectionSettings, SelectionSettings
-from napari_amil.core.base.types import CELL_COLUMNS, Cells
+from napari_amil.core.base.types import CELL_COLUMNS, Cells, polygon_area
 from napari_amil.core.detection.select import Candidates
 from napari_amil.plugin.layers.colour_scale import ColourScale
 from napari_amil.plugin.layers.fast_shapes import paint
@@ -315,12 +315,6 @@ def cells_in(
     columns: dict[str, Any] = {name: kept[name].to_numpy() for name in CELL_COLUMNS}
     cells = Cells(np.array(boxes, np.float32).reshape(-1, 4), tuple(outlines), **columns)
     return cells, np.array(rows, np.int64)
-
-
-def polygon_area(outline: NDArray[np.float64]) -> float:
-    """Return the area of a polygon by the shoelace formula."""
-    y, x = outline.T
-    return float(abs(np.dot(y, np.roll(x, -1)) - np.dot(x, np.roll(y, -1))) / 2)
 
 
 def _has_moved(layer: Shapes, record: CellRecord, cell_id: int, row: int) -> bool:

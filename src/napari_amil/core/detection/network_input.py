@@ -1,4 +1,4 @@
-"""How the networks see a field: normalised, at the scale of their training, whole or tile by tile."""
+"""Input of the networks: a normalised field at the scale of their training, whole or tile by tile."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from napari_amil.core.images.samples import sample_windows
 
 
 @dataclass(frozen=True, eq=False)
-class Tile:
+class InputTile:
     """One tile of a field.
 
     Parameters
@@ -41,7 +41,7 @@ class Tile:
     corner: tuple[int, int]
 
 
-class View(Protocol):
+class NetworkInput(Protocol):
     """What finding cells needs to know of a field."""
 
     @property
@@ -64,7 +64,7 @@ class View(Protocol):
     def colour(self) -> CellColour:
         """The colour of a typical cell."""
 
-    def tile(self, window: Window) -> Tile:
+    def tile(self, window: Window) -> InputTile:
         """Return the part of the field in a window at the network's scale."""
 
     def part(self, window: Window) -> NDArray[np.float32]:
@@ -72,7 +72,7 @@ class View(Protocol):
 
 
 @dataclass(frozen=True, eq=False)
-class FieldView:
+class WholeInput:
     """A normalised field that fits into memory.
 
     Parameters
@@ -107,11 +107,11 @@ class FieldView:
         """The colour of a typical cell."""
         return typical_colour(self.normalised)
 
-    def tile(self, window: Window) -> Tile:
+    def tile(self, window: Window) -> InputTile:
         """Return the part of the field in a window at the network's scale."""
         rows, columns = original_window(window, self.scale, self.shape)
         pixels = self.pixels[:, window[0], window[1]]
-        return Tile(pixels, self.normalised[rows, columns], (rows.start, columns.start))
+        return InputTile(pixels, self.normalised[rows, columns], (rows.start, columns.start))
 
     def part(self, window: Window) -> NDArray[np.float32]:
         """Return the normalised part of the field in a window of the original image."""
@@ -119,7 +119,7 @@ class FieldView:
 
 
 @dataclass(frozen=True, eq=False)
-class LargeView:
+class TiledInput:
     """A field of any size, read, normalised and scaled tile by tile.
 
     Parameters
@@ -129,7 +129,7 @@ class LargeView:
     appearance
         Light and stain, fitted to sampled windows.
     scale, diameter_px, colour
-        As in `View`, from the same windows.
+        As in `NetworkInput`, from the same windows.
     """
 
     source: Field
@@ -149,7 +149,7 @@ class LargeView:
         height, width = (max(round(length * self.scale), 1) for length in self.shape)
         return height, width
 
-    def tile(self, window: Window) -> Tile:
+    def tile(self, window: Window) -> InputTile:
         """Read, normalise and scale the part of the field in a window at the network's scale."""
         rows, columns = original_window(window, self.scale, self.shape)
         normalised = self.part((rows, columns))
@@ -157,7 +157,7 @@ class LargeView:
         if self.scale != 1.0:
             size = [axis.stop - axis.start for axis in window]
             pixels = functional.interpolate(pixels[None], size, mode="bilinear", antialias=self.scale < 1)[0]
-        return Tile(pixels, normalised, (rows.start, columns.start))
+        return InputTile(pixels, normalised, (rows.start, columns.start))
 
     def part(self, window: Window) -> NDArray[np.float32]:
         """Read and normalise the part of the field in a window of the original image."""
@@ -189,28 +189,30 @@ def scale_and_diameter(windows: list[NDArray[np.float32]], given_px: float | Non
     return network_scale(diameter), float(diameter)
 
 
-def view_of(field: Field, settings: DetectionSettings, normalisation: NormalisationSettings) -> View:
+def network_input(
+    field: Field, settings: DetectionSettings, normalisation: NormalisationSettings
+) -> NetworkInput:
     """Return a field of any size at the scale on which the networks were trained, large ones lazily."""
     if is_large(field.shape):
-        return view_large_field(field, settings, normalisation)
+        return tiled_input(field, settings, normalisation)
     height, width = field.shape
     normalised = normalise(field.window(slice(0, height), slice(0, width)), normalisation)
-    return view_field(normalised, settings.cell_diameter_px)
+    return input_from_array(normalised, settings.cell_diameter_px)
 
 
-def view_field(normalised: NDArray[np.float32], diameter_px: float | None) -> FieldView:
+def input_from_array(normalised: NDArray[np.float32], diameter_px: float | None) -> WholeInput:
     """Return a field in memory at the scale on which the networks were trained (`scale_and_diameter`)."""
     scale, diameter = scale_and_diameter([normalised], diameter_px)
     scaled = normalised
     if scale != 1.0:
         scaled = rescale(normalised, scale, channel_axis=2, anti_aliasing=scale < 1).astype(np.float32)
     pixels = torch.from_numpy(np.ascontiguousarray(scaled.transpose(2, 0, 1)))
-    return FieldView(pixels, scale, diameter, normalised)
+    return WholeInput(pixels, scale, diameter, normalised)
 
 
-def view_large_field(
+def tiled_input(
     source: Field, settings: DetectionSettings, normalisation: NormalisationSettings
-) -> LargeView:
+) -> TiledInput:
     """Return a field of any size at the scale on which the networks were trained.
 
     Light, stain, diameter and colour of its cells are estimated from windows spread over it.
@@ -220,4 +222,4 @@ def view_large_field(
     appearance = Appearance.of(parts, source.shape, normalisation)
     windows = [appearance.normalise(part) for part in parts]
     scale, diameter = scale_and_diameter(windows, settings.cell_diameter_px)
-    return LargeView(source, appearance, scale, diameter, typical_colour(*windows))
+    return TiledInput(source, appearance, scale, diameter, typical_colour(*windows))

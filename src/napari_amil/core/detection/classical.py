@@ -1,4 +1,4 @@
-"""First annotations that need no annotator: classical segmentation that knows when it is unsure."""
+"""Classical segmentation of red cells (Otsu, watershed), with the clumps it cannot split."""
 
 from __future__ import annotations
 

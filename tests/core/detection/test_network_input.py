@@ -8,33 +8,33 @@ from numpy.typing import NDArray
 
 from napari_amil.core.base.settings import DetectionSettings, NormalisationSettings
 from napari_amil.core.cohort.synth import SyntheticSmear
-from napari_amil.core.detection.view import view_field, view_large_field
+from napari_amil.core.detection.network_input import input_from_array, tiled_input
 from napari_amil.core.images.fields import ArrayField
 
 
 def test_a_field_of_the_reference_scale_is_left_alone(normalised: NDArray[np.float32]) -> None:
-    view = view_field(normalised, None)
+    view = input_from_array(normalised, None)
     assert view.scale == 1.0
     assert 36 < view.diameter_px < 44
     np.testing.assert_array_equal(view.pixels.numpy(), normalised.transpose(2, 0, 1))
 
 
 def test_a_given_diameter_sets_the_scale(normalised: NDArray[np.float32]) -> None:
-    view = view_field(normalised, 80.0)
+    view = input_from_array(normalised, 80.0)
     assert (view.scale, view.diameter_px) == (0.5, 80.0)
     assert view.pixels.shape == (3, normalised.shape[0] // 2, normalised.shape[1] // 2)
 
 
 def test_a_field_without_cells_has_the_reference_diameter() -> None:
-    view = view_field(np.ones((64, 64, 3), np.float32), None)
+    view = input_from_array(np.ones((64, 64, 3), np.float32), None)
     assert (view.scale, view.diameter_px) == (1.0, 40.0)
 
 
 def test_a_large_field_looks_like_one_in_memory(
     smear: SyntheticSmear, normalised: NDArray[np.float32]
 ) -> None:
-    whole = view_field(normalised, None)
-    parts = view_large_field(ArrayField(smear.image), DetectionSettings(), NormalisationSettings())
+    whole = input_from_array(normalised, None)
+    parts = tiled_input(ArrayField(smear.image), DetectionSettings(), NormalisationSettings())
     assert (parts.scale, parts.size, parts.shape) == (whole.scale, whole.size, whole.shape)
     assert parts.diameter_px == pytest.approx(whole.diameter_px)
     assert parts.colour.redness == pytest.approx(whole.colour.redness)
@@ -49,7 +49,7 @@ def test_a_large_field_looks_like_one_in_memory(
 @pytest.mark.parametrize("diameter", [20.0, 80.0, 33.0])
 def test_a_tile_is_scaled_like_the_whole(smear: SyntheticSmear, diameter: float) -> None:
     settings = DetectionSettings(cell_diameter_px=diameter)
-    view = view_large_field(ArrayField(smear.image), settings, NormalisationSettings())
+    view = tiled_input(ArrayField(smear.image), settings, NormalisationSettings())
     assert view.scale == pytest.approx(40 / diameter)
     height, width = view.size
     whole = view.tile((slice(0, height), slice(0, width)))

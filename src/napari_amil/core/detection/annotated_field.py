@@ -1,4 +1,4 @@
-"""Annotations of any kind become what the detector learns from: pixels at its scale, cells in planes."""
+"""Training fields from annotated cells: pixels at the network's scale, cells in label planes."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from skimage.measure import regionprops
 
 from napari_amil.core.base.types import Cells, is_box
 from napari_amil.core.detection.augment import AnnotatedField
-from napari_amil.core.detection.bootstrap import annotate
-from napari_amil.core.detection.view import view_field
+from napari_amil.core.detection.classical import annotate
+from napari_amil.core.detection.network_input import input_from_array
 from napari_amil.core.images.foreground import foreground_mask
 
 _BOX_AGREES = 0.8  # intersection over union from which a classical outline is believed to be that of a box
@@ -54,7 +54,7 @@ def annotated_field(
     diameter_px
         Typical diameter of a cell in pixels; estimated where it is not given.
     """
-    view = view_field(normalised, diameter_px)
+    view = input_from_array(normalised, diameter_px)
     pixels = view.pixels.numpy().transpose(1, 2, 0)
     shape = pixels.shape[:2]
     boxes = [is_box(outline, box) for outline, box in zip(cells.outlines, cells.boxes, strict=True)]

@@ -1,4 +1,4 @@
-"""Everything that a training of the detector goes on from, in one file without pickle."""
+"""Training state of the detector, saved without pickle: weights, optimiser, best weights."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from napari_amil.core.detection.augment import AnnotatedField
 
 
 @dataclass
-class TrainingState:
+class DetectorState:
     """The network, its optimiser, and which weights were the best so far.
 
     Every step draws from a generator seeded with the seed and its own number, so that the step stands

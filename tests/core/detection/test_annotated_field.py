@@ -10,10 +10,9 @@ from numpy.typing import NDArray
 from napari_amil.core.base.settings import DetectorTrainingSettings
 from napari_amil.core.base.types import Cells
 from napari_amil.core.cohort.synth import SyntheticSmear
-from napari_amil.core.detection.annotated import annotated_field
+from napari_amil.core.detection.annotated_field import annotated_field
 from napari_amil.core.detection.augment import AnnotatedField, training_crop
-from napari_amil.core.detection.losses import box_and_mask_losses
-from napari_amil.core.detection.network import build_detector, detection_losses
+from napari_amil.core.detection.network import box_and_mask_losses, build_detector, detection_losses
 
 SETTINGS = DetectorTrainingSettings(crop_px=128, paste_overlaps=0)
 BOXES = np.array([[20, 20, 60, 60], [40, 40, 80, 80], [100, 120, 140, 160]], np.float32)

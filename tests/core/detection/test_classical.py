@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from skimage.draw import disk
 
 from napari_amil.core.cohort.synth import SyntheticSmear
-from napari_amil.core.detection.bootstrap import annotate, segment_classically
+from napari_amil.core.detection.classical import annotate, segment_classically
 
 RED_CELL = (0.85, 0.5, 0.62)
 DIAMETER = 40.0
