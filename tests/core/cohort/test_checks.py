@@ -9,6 +9,7 @@ import numpy as np
 import PIL.Image
 import pytest
 
+from napari_amil.core.base.presets import preset
 from napari_amil.core.base.types import Bag, Cells, Cohort
 from napari_amil.core.cohort.checks import check_cohort
 
@@ -49,6 +50,9 @@ def test_few_controls_are_warned_of(sound: Cohort) -> None:
     (problem,) = check_cohort(sound, embedding_dim=2)
     assert problem.severity == "warning"
     assert problem.message.startswith("There are 6 control cells, fewer than 10 for each of the 2 dimensions")
+    (problem,) = check_cohort(sound)
+    assert preset("recommended").model.embedding_dim == 48
+    assert "for each of the 48 dimensions of the embedding" in problem.message
 
 
 def test_a_patient_in_two_folds_or_classes(sound: Cohort) -> None:

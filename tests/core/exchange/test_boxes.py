@@ -63,6 +63,8 @@ def test_a_cell_list_names_some_cells_and_whose_they_are(tmp_path: Path) -> None
         table(tmp_path / "t.csv", "image,y0,x0,y1,x1,exhaustive", "a.png,0,0,9,9,1", "b.png,0,0,9,9,0")
     )
     assert [annotation.complete for annotation in told.values()] == [True, False]
+    listed = table(tmp_path / "e.csv", f"{header},exhaustive", "b1,p1,control,2,a.png,0,0,9,9,1")
+    assert read_boxes(listed)["a.png"].complete  # the column has the last word on a cell list, too
 
 
 def test_without_images_there_is_one(tmp_path: Path) -> None:

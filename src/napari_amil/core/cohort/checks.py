@@ -10,6 +10,7 @@ from pathlib import Path
 
 from napari_amil.core.base.errors import ImageError, MissingExtraError
 from napari_amil.core.base.events import Events, Step, drain
+from napari_amil.core.base.settings import ModelSettings
 from napari_amil.core.base.types import Bag, Cohort
 from napari_amil.core.cohort.confounding import (
     Floats,
@@ -29,6 +30,8 @@ MIN_CONTROL_PATIENTS = 2
 """Control patients below which none can be left out, so that no distance can be calibrated."""
 MIN_CONTROLS_PER_DIM = 10
 """Control cells per dimension of the embedding below which the control Gaussian needs shrinkage."""
+EMBEDDING_DIM = ModelSettings().embedding_dim
+"""Dimensions of the embedding of the recommended model, for checks without settings."""
 
 PartOf = Callable[[Bag], str | None]
 """Names the part, such as a fold, that a bag is in; None where it is in none."""
@@ -49,13 +52,13 @@ def fold_of(bag: Bag) -> str | None:
     return None if bag.fold is None else f"fold {bag.fold}"
 
 
-def check_cohort(cohort: Cohort, embedding_dim: int = 128) -> list[Problem]:
+def check_cohort(cohort: Cohort, embedding_dim: int = EMBEDDING_DIM) -> list[Problem]:
     """Return every problem of a cohort, errors first; every image is read once."""
     problems: list[Problem] = drain(checking(cohort, embedding_dim))
     return problems
 
 
-def checking(cohort: Cohort, embedding_dim: int = 128) -> Events:
+def checking(cohort: Cohort, embedding_dim: int = EMBEDDING_DIM) -> Events:
     """Yield a step per image read and return the list of problems, errors first."""
     problems = [*quick_problems(cohort, embedding_dim), *leaking_patients(cohort), *_leaking_names(cohort)]
     images = list(dict.fromkeys(image for bag in cohort for image in bag.images))
@@ -73,7 +76,7 @@ def checking(cohort: Cohort, embedding_dim: int = 128) -> Events:
     return sorted(problems, key=lambda problem: problem.severity)
 
 
-def quick_problems(cohort: Cohort, embedding_dim: int = 128) -> Iterator[Problem]:
+def quick_problems(cohort: Cohort, embedding_dim: int = EMBEDDING_DIM) -> Iterator[Problem]:
     """Yield the problems that show without reading an image, but for those of folds."""
     yield from _labels(cohort)
     yield from _bags(cohort, embedding_dim)
