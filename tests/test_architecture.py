@@ -42,7 +42,8 @@ INNER_LADDERS: dict[str, tuple[frozenset[str], ...]] = {
     "core.pipeline": (
         frozenset({"annotated", "calibrate", "detect", "evidence", "export", "held_out", "running"}),
         frozenset({"score", "train"}),
-        frozenset({"diagnose", "estimate", "evaluate", "project"}),
+        frozenset({"diagnose", "estimate", "score_folder"}),
+        frozenset({"evaluate"}),
         frozenset({"runs"}),
         frozenset({"train_detector"}),
         frozenset({"detector_run"}),

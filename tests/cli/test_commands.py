@@ -6,7 +6,10 @@ import io
 import json
 import subprocess
 import sys
+from collections.abc import Generator
 from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from unittest.mock import patch
 
@@ -15,8 +18,11 @@ import pandas as pd
 import PIL.Image
 import pytest
 import tifffile
+from rich.console import Console
 
 from napari_amil.cli import main
+from napari_amil.cli.console import Style, Talk
+from napari_amil.core.base.events import Event, Failed, Step
 from napari_amil.core.base.presets import preset
 from napari_amil.core.base.settings import RunSettings
 from napari_amil.core.cohort.synth import (
@@ -25,6 +31,8 @@ from napari_amil.core.cohort.synth import (
     synthetic_smear,
     write_synthetic_cohort,
 )
+from napari_amil.core.instances.extract import Recipe
+from napari_amil.core.model.bundle import load_bundle, save_bundle
 
 ALL = [
     "check",
@@ -135,6 +143,79 @@ def test_unusable_input_is_one_sentence_and_exit_code_2(tmp_path: Path) -> None:
         assert done.returncode == 2, arguments
         assert done.stderr.count("\n") == 1
         assert done.stderr.strip().endswith(".")
+
+
+def test_an_unexpected_error_is_one_line_and_exit_code_3(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> None:
+        raise KeyError("a\nb")
+
+    monkeypatch.setattr("napari_amil.core.pipeline.read_card", broken)
+    done = run("info", "x.safetensors")
+    assert done.returncode == 3
+    assert done.stderr.count("\n") == 1
+    assert "KeyError" in done.stderr
+    assert "NAPARI_AMIL_DEBUG=1" in done.stderr
+    monkeypatch.setenv("NAPARI_AMIL_DEBUG", "1")
+    with pytest.raises(KeyError):
+        run("info", "x.safetensors")
+
+
+def test_messages_are_one_line_and_names_in_brackets_are_shown_as_they_are(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    shown = io.StringIO()
+    terminal = partial(Console, file=shown, force_terminal=True, width=200)
+    monkeypatch.setattr("napari_amil.cli.console.Console", terminal)
+    talk = Talk(Style.bar)
+    talk.follow(events_of("[red]x.png", "is no\nimage."))
+    assert "[red]x.png" in shown.getvalue()
+    assert "Failed: '[red]x.png' is no image." in shown.getvalue()
+
+
+def events_of(name: str, reason: str) -> Generator[Event, None, None]:
+    yield Step("images", 0, 1, name)
+    yield Failed(name, f"'{name}' {reason}")
+
+
+def test_detect_keeps_the_settings_of_the_bundle_that_a_file_does_not_change(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = RunSettings().changed({"selection": {"min_score": 0.9}, "detection": {"cell_diameter_px": 31.0}})
+    save_bundle(replace(load_bundle(None), settings=own), tmp_path / "own.safetensors")
+    few = tmp_path / "few.yaml"
+    few.write_text("selection: {max_diameter: 9.0}")
+    PIL.Image.fromarray(synthetic_smear(5).image).save(tmp_path / "a.png")
+    used: list[Recipe] = []
+
+    def noting(_: object, recipe: Recipe) -> Generator[Event, None, dict[str, object]]:
+        used.append(recipe)
+        yield from ()
+        return {}
+
+    monkeypatch.setattr("napari_amil.core.pipeline.detect_images", noting)
+    options = ("--bundle", tmp_path / "own.safetensors", "--settings", few, "--out", tmp_path / "o")
+    assert run("detect", tmp_path / "a.png", *options).returncode == 0
+    assert used[0].settings == own.changed({"selection": {"max_diameter": 9.0}})
+
+
+def test_scores_of_other_images_are_refused_without_replace(tmp_path: Path) -> None:
+    for name, seeds in (("first", (5,)), ("second", (6,)), ("both", (5, 6))):
+        (tmp_path / name).mkdir()
+        for seed in seeds:
+            small = synthetic_smear(seed, SynthSettings(height=160, width=200, n_cells=9))
+            PIL.Image.fromarray(small.image).save(tmp_path / name / f"{seed}.png")
+    out = tmp_path / "o"
+    assert run("score", tmp_path / "first", "--out", out).returncode == 0
+    refused = run("score", tmp_path / "second", "--out", out)
+    assert refused.returncode == 2
+    assert "holds the scores of 1 images that are not given now, '5.png' first" in refused.stderr
+    assert pd.read_csv(out / "bags.csv")["bag"].tolist() == ["5.png"]
+    more = run("score", tmp_path / "first", tmp_path / "second", "--out", out)
+    assert more.returncode == 0, more.stderr
+    assert "1 of 2 were scored before" in more.stderr
+    replaced = run("score", tmp_path / "second", "--out", out, "--replace")
+    assert replaced.returncode == 0
+    assert pd.read_csv(out / "bags.csv")["bag"].tolist() == ["6.png"]
 
 
 def test_synth_check_train_evaluate_calibrate(tmp_path: Path) -> None:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import io
+import os
 import sys
 
 import typer
 
 from napari_amil import __version__
 from napari_amil.cli import cohorts, detecting, looking, scoring, sharing, studying, training
-from napari_amil.cli.console import UNUSABLE
+from napari_amil.cli.console import UNEXPECTED, UNUSABLE, one_line
 from napari_amil.core.base.errors import AmilError
+
+DEBUG = "NAPARI_AMIL_DEBUG"
+"""Environment variable that, set to 1, shows the traceback of an unexpected error."""
 
 app = typer.Typer(
     name="napari-amil",
@@ -39,15 +44,33 @@ def _options(
 
 
 def main() -> None:
-    """Run the command line; a failure that a user can act on is one sentence and exit code 2."""
+    """Run the command line; a failure is one line and an exit code.
+
+    The code is 1 where some inputs could not be used, 2 where nothing could be done, and 3 for an error
+    of the program itself, whose traceback is shown where ``NAPARI_AMIL_DEBUG`` is 1.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # file names may hold what no terminal can show
     try:
         app()
     except AmilError as error:
-        sys.stderr.write(f"{error}\n")
-        sys.exit(UNUSABLE)
+        _end(str(error), UNUSABLE)
     except OSError as error:
         place = f"'{error.filename}': " if error.filename else ""
-        sys.stderr.write(
-            f"{place}{error.strerror or error}; check the path, its permissions and the free space.\n"
+        reason = error.strerror or error
+        _end(f"{place}{reason}; check the path, its permissions and the free space.", UNUSABLE)
+    except Exception as error:
+        if os.environ.get(DEBUG) == "1":
+            raise
+        _end(
+            f"The program met an unexpected error ({type(error).__name__}: {error}); set {DEBUG}=1 "
+            "and give the command again to see where, and please report it.",
+            UNEXPECTED,
         )
-        sys.exit(UNUSABLE)
+
+
+def _end(message: str, code: int) -> None:
+    """Write a message as one line and leave with an exit code."""
+    sys.stderr.write(f"{one_line(message)}\n")
+    sys.exit(code)

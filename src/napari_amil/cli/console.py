@@ -22,6 +22,8 @@ SOME_FAILED = 1
 """Exit code when some inputs could not be used and the others are done."""
 UNUSABLE = 2
 """Exit code when nothing could be done."""
+UNEXPECTED = 3
+"""Exit code of an error that the program does not know."""
 
 
 class Style(enum.StrEnum):
@@ -82,11 +84,11 @@ class Talk:
         self.failures: list[events.Failed] = []
         self._errors = Console(stderr=True, soft_wrap=True, highlight=False)
         columns = (
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
             TimeRemainingColumn(),
-            TextColumn("{task.fields[now]}"),
+            TextColumn("{task.fields[now]}", markup=False),
         )
         quiet = not self._errors.is_terminal
         self._bar = Progress(*columns, console=self._errors, transient=True, disable=quiet)
@@ -147,12 +149,12 @@ class Talk:
         elif isinstance(event, events.EpochReport):
             self._bar.console.print(_epoch_line(event), markup=False)
         elif isinstance(event, events.Warned):
-            self._bar.console.print(f"Note: {event.message}", markup=False)
+            self._bar.console.print(f"Note: {one_line(event.message)}", markup=False)
         elif isinstance(event, events.TrainingBegan) and event.total > 1:
             text = f"Training {event.number} of {event.total}: {event.name}"
             self._bar.console.print(text, markup=False)
         elif isinstance(event, events.Failed):
-            self._bar.console.print(f"Failed: {event.reason}", markup=False)
+            self._bar.console.print(f"Failed: {one_line(event.reason)}", markup=False)
 
     def _show(self, step: events.Step) -> None:
         if self._task is None:
@@ -160,6 +162,11 @@ class Talk:
         self._bar.update(
             self._task, description=step.stage, completed=step.done, total=step.total, now=step.message
         )
+
+
+def one_line(text: str) -> str:
+    """Return a text without line breaks."""
+    return " ".join(text.split())
 
 
 def _epoch_line(report: events.EpochReport) -> str:

@@ -70,7 +70,7 @@ def detect(
     """Find the cells of every image."""
     talk = Talk(style)
     loaded = pipeline.load_bundle(bundle)
-    run = pipeline.RunSettings.from_yaml(settings_file) if settings_file else None
+    run = pipeline.RunSettings.from_yaml(settings_file, loaded.settings) if settings_file else None
     recipe = pipeline.Recipe.from_bundle(loaded, run, pipeline.pick_device(device))
     found = talk.follow(pipeline.detect_images(images, recipe))
     written = pipeline.write_detections(found, pipeline.make_folder(out), format_)

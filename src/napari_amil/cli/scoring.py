@@ -37,6 +37,9 @@ def score(
     ] = None,
     classes: Classes = None,
     settings_file: SettingsFile = None,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Replace the scores of other images in OUT.")
+    ] = False,
     device: DeviceName = Device.auto,
     style: EventStyle = Style.bar,
 ) -> None:
@@ -55,7 +58,7 @@ def score(
     source = pipeline.open_source(inputs, run.control)
     if cells is not None:
         source = talk.follow(pipeline.give_cells(source, cells, recipe, tuple(classes or ())))
-    work = pipeline.scoring_project(source, recipe, bundle, pipeline.make_folder(out))
+    work = pipeline.score_cohort(source, recipe, bundle, out, replacing=replace)
     scored = talk.follow(work)
     text = f"{len(scored.cells)} cells of {len(scored.bags)} bags are scored: {out}/cells.csv and bags.csv"
     talk.result(text, cells=str(out / "cells.csv"), bags=str(out / "bags.csv"))
@@ -79,22 +82,9 @@ def evaluate(
     recipe = pipeline.Recipe.from_bundle(loaded, None, pipeline.pick_device(device))
     found = pipeline.read_cohort(cohort, loaded.settings.control, to_score=True)
     source = pipeline.cohort_source(found)
-    pipeline.make_folder(out)
     if hold_out_fold is not None:
         source = pipeline.sources_by_fold(source, hold_out_fold)[1]
-    scored = talk.follow(pipeline.score_source(source, recipe))
-    talk.follow(pipeline.name_unknown_labels(scored, loaded.need_scorer().classes))
-    metrics = pipeline.evaluate_scored(scored, loaded.need_scorer().classes)
-    deleted = talk.follow(pipeline.delete_cells(scored, recipe))
-    metrics |= deleted.metrics
-    pipeline.write_project(pipeline.project_of(scored, source, recipe, bundle), out)
-    pipeline.write_table(deleted.table, out / "deletion.csv")
-    figures = pipeline.draw_evaluation(scored, loaded.need_scorer().classes)
-    if deleted.figure is not None:
-        figures["deletion"] = deleted.figure
-    for name, figure in figures.items():
-        pipeline.save_figure(figure, out / "figures" / name)
-    pipeline.write_json(metrics, out / "metrics.json")
+    metrics = talk.follow(pipeline.evaluate_cohort(source, recipe, bundle, out))
     for name, value in metrics.items():
         talk.result(f"{name:28} {value:.4g}", **{name: value})
     talk.finish(out)

@@ -29,7 +29,7 @@ def score_cohort(request: ScoreCohort) -> Work[CohortScored]:
     source = pipeline.open_source(list(request.inputs), recipe.settings.control)
     out = pipeline.make_folder(request.out)
     bundle = Path(request.bundle) if request.bundle else None
-    project = yield from pipeline.scoring_project(source, recipe, bundle, out)
+    project = yield from pipeline.score_cohort(source, recipe, bundle, out)
     return CohortScored(folder=out, n_bags=len(project.bags), n_cells=len(project.cells))
 
 

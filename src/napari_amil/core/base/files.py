@@ -1,15 +1,52 @@
-"""Write a file in one step, read JSON, and refuse to open what is no regular file."""
+"""Write files in one step or several together, read JSON, and refuse what is no regular file."""
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
+import platform
+import re
+import secrets
+import shutil
 import stat
-from collections.abc import Iterator
-from contextlib import contextmanager
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from napari_amil.core.base.errors import AmilError
+
+_HOST = hashlib.sha256(platform.node().encode()).hexdigest()[:6]
+_LEFTOVER = re.compile(rf"\.napari-amil-{_HOST}-(\d+)-[0-9a-f]+\.partial")
+
+
+def _temporary(folder: Path) -> Path:
+    """Return a name in a folder that no other process or thread uses."""
+    return folder / f".napari-amil-{_HOST}-{os.getpid()}-{secrets.token_hex(6)}.partial"
+
+
+@lru_cache(maxsize=256)
+def _remove_leftovers(folder: Path) -> None:
+    """Remove temporary files of processes of this computer that have ended; once per process and folder."""
+    with suppress(OSError):
+        for path in folder.iterdir():
+            found = _LEFTOVER.fullmatch(path.name)
+            if found and not psutil.pid_exists(int(found[1])):
+                remove(path)
+
+
+def remove(path: Path) -> None:
+    """Remove a file or a folder, if it is there."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
 
 _KINDS = (
     (stat.S_ISDIR, "folder"),
@@ -52,22 +89,93 @@ def regular_file(path: Path, error: type[AmilError] = AmilError) -> Path:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Yield a path to write to; what was written there takes the place of ``path`` only when it is whole.
+    """Yield a temporary file to write to, which takes the place of ``path`` when the block ends.
+
+    The file is on the disk before it is switched, and has the rights that the umask leaves, whatever
+    the writer gave it. After an error the old file stands as it was.
 
     Raises
     ------
     AmilError
         If the file cannot be written.
     """
-    partial = path.with_name(path.name + ".partial")
+    partial = _temporary(path.parent)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        _remove_leftovers(path.parent)
+        descriptor = os.open(partial, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
+        mode = os.fstat(descriptor).st_mode & 0o777
+        os.close(descriptor)
         yield partial
+        partial.chmod(mode)
+        with partial.open("r+b") as stream:
+            os.fsync(stream.fileno())
         partial.replace(path)
+        _sync_folder(path.parent)
     except OSError as error:
-        raise AmilError(f"Cannot write '{path}': {error}; check the folder and the free space.") from error
+        raise AmilError(
+            f"Cannot write '{path}': {error.strerror or error}; check the folder and the free space."
+        ) from error
     finally:
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Put the names in a folder on the disk, where the system can."""
+    if sys.platform != "win32":
+        with suppress(OSError):
+            descriptor = os.open(folder, os.O_RDONLY)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+
+
+@contextmanager
+def replacing_together(
+    folder: Path, last: Sequence[str] = (), outdated: Iterable[str] = ()
+) -> Iterator[Path]:
+    """Yield a temporary folder to write into, whose files take their places in ``folder`` together.
+
+    While the block runs, and after an error in it, the old files stand as they were. At its end the old
+    files are removed before the new ones are moved in, so that files of two generations never lie
+    side by side, wherever the process is killed.
+
+    Parameters
+    ----------
+    folder
+        Where the files belong.
+    last
+        Names of files that vouch for the others: removed first and moved in last.
+    outdated
+        Names of files of an earlier generation that are removed, too.
+
+    Raises
+    ------
+    AmilError
+        If a file cannot be written.
+    """
+    stage = _temporary(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        _remove_leftovers(folder)
+        stage.mkdir()
+        yield stage
+        written = [path.relative_to(stage) for path in sorted(stage.rglob("*")) if path.is_file()]
+        ordered = sorted(written, key=lambda path: str(path) in last)
+        for path in [*map(Path, last), *map(Path, outdated), *reversed(ordered)]:
+            (folder / path).unlink(missing_ok=True)
+        for path in ordered:
+            (folder / path).parent.mkdir(parents=True, exist_ok=True)
+            (stage / path).replace(folder / path)
+        _sync_folder(folder)
+    except OSError as error:
+        raise AmilError(
+            f"Cannot write into '{folder}': {error.strerror or error}; check the folder and the free space."
+        ) from error
+    finally:
+        shutil.rmtree(stage, ignore_errors=True)
 
 
 def write_json(content: dict[str, Any], path: Path) -> None:
@@ -87,5 +195,11 @@ def read_json(path: Path) -> Any:  # noqa: ANN401
     """
     try:
         return json.loads(regular_file(path).read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise AmilError(f"Cannot read '{path}' as JSON: {error}; export it again.") from error
+
+
+def file_sha256(path: Path) -> str:
+    """Return the SHA-256 of a file, in hexadecimal digits."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import platform
-import re
 from collections.abc import Iterable
 from importlib import metadata
 from pathlib import Path
@@ -39,17 +38,12 @@ def make_folder(path: Path) -> Path:
 def write_text(text: str, path: Path) -> None:
     """Write a text file atomically."""
     with replacing(path) as partial:
-        partial.write_text(text, encoding="utf-8")
+        partial.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 def write_json(value: Any, path: Path) -> None:  # noqa: ANN401
     """Write JSON atomically; NaN becomes null."""
     write_text(json.dumps(json_ready(value), indent=2, ensure_ascii=False) + "\n", path)
-
-
-def file_name(name: str) -> str:
-    """Return a name as part of a file name: without what some system does not allow there."""
-    return re.sub(r'[\\/:*?"<>|]', "_", name)
 
 
 def failure_table(failures: Iterable[Failed]) -> pd.DataFrame:

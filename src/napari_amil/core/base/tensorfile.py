@@ -9,7 +9,8 @@ import safetensors
 import safetensors.torch
 from torch import Tensor
 
-from napari_amil.core.base.errors import BundleError
+from napari_amil.core.base.errors import AmilError, BundleError
+from napari_amil.core.base.files import replacing
 
 
 def write_tensors(tensors: Mapping[str, Tensor], header: dict[str, str], path: Path) -> None:
@@ -20,15 +21,11 @@ def write_tensors(tensors: Mapping[str, Tensor], header: dict[str, str], path: P
     BundleError
         If the file cannot be written; nothing half written is left behind.
     """
-    partial = path.with_name(path.name + ".partial")
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        safetensors.torch.save_file(plain, partial, metadata=header)
-        partial.chmod(0o644)  # safetensors lets nobody else read
-        partial.replace(path)
-    except (OSError, safetensors.SafetensorError) as error:
+        with replacing(path) as partial:
+            safetensors.torch.save_file(plain, partial, metadata=header)
+    except AmilError as error:
+        raise BundleError(str(error)) from error
+    except safetensors.SafetensorError as error:
         raise BundleError(f"Cannot write '{path}': {error}; check the folder and the free space.") from error
-    finally:
-        if path.parent.is_dir():
-            partial.unlink(missing_ok=True)

@@ -17,7 +17,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from numpy.typing import NDArray
 from sklearn import metrics
 
-from napari_amil.core.base.errors import AmilError
+from napari_amil.core.base.files import replacing
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7F7F7F", "#000000")
 """Okabe and Ito's palette: it can be told apart with every common colour blindness."""
@@ -55,13 +55,13 @@ def save_figure(figure: Figure, stem: Path) -> None:
     AmilError
         If they cannot be written.
     """
-    try:
-        stem.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(stem.with_name(f"{stem.name}.png"), dpi=DPI, metadata={"Software": None})
-        with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": stem.name}):
-            figure.savefig(stem.with_name(f"{stem.name}.svg"), metadata={"Date": None})
-    except OSError as error:
-        raise AmilError(f"Cannot write the figure '{stem}': {error}; check the free space.") from error
+    with replacing(stem.with_name(f"{stem.name}.png")) as partial:
+        figure.savefig(partial, format="png", dpi=DPI, metadata={"Software": None})
+    with (
+        replacing(stem.with_name(f"{stem.name}.svg")) as partial,
+        mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": stem.name}),
+    ):
+        figure.savefig(partial, format="svg", metadata={"Date": None})
 
 
 def draw_rows(table: pd.DataFrame, reference: str) -> Figure:

@@ -1,8 +1,13 @@
-"""A scored folder: tables, embeddings and outlines of a cohort, and where all of them come from."""
+"""A scored folder: tables, embeddings and outlines of a cohort, and the card that vouches for all of them."""
 
 from __future__ import annotations
 
+import hashlib
 import json
+import zipfile
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -10,17 +15,37 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from napari_amil.core.base.columns import BOX_COLUMNS
 from napari_amil.core.base.errors import AmilError
-from napari_amil.core.base.files import read_json, regular_file, replacing
+from napari_amil.core.base.files import file_sha256, read_json, regular_file, replacing, replacing_together
 from napari_amil.core.base.types import CELL_COLUMNS, Cells
 from napari_amil.core.exchange.polygons import fill_ids
 from napari_amil.core.exchange.tables import load_table, table_arrays, table_from_arrays, write_table
 
 FORMAT = "napari-amil project"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 CARD, ARRAYS, CELLS, BAGS = "project.json", "cells.npz", "cells.csv", "bags.csv"
+_PARTS = (ARRAYS, BAGS)  # what is read again; cells.csv is for people and other programs
+_COLUMNS = frozenset({"bag", "image", "cell_id", *BOX_COLUMNS})
+
+
+class _Card(BaseModel):
+    """Types of the entries of a card that the program reads; any may be missing."""
+
+    model_config = ConfigDict(extra="allow", strict=True)
+
+    bundle: dict[str, Any] = {}
+    settings: dict[str, Any] = {}
+    control: str = "control"
+    classes: list[str] = []
+    images: dict[str, list[str | int]] = {}
+    versions: dict[str, str] = {}
+    done: dict[str, list[str]] = {}
+    failed: dict[str, list[list[str]]] = {}
+    candidates: dict[str, dict[str, Any]] = {}
+    parts: dict[str, str] = {}
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,7 +62,8 @@ class Project:
         One ``(n_points, 2)`` polygon y, x per row of ``cells``, in pixels.
     card
         Plain JSON values: ``bundle``, ``settings``, ``root``, ``control``, ``classes``, ``images``
-        (``name -> [path, page]``), ``done``, ``versions``, and ``candidates`` where clusters were named.
+        (``name -> [path, page]``), ``done``, ``versions``, ``candidates`` where clusters were named, and
+        ``parts``, the SHA-256 of the files that were written with it.
     """
 
     cells: pd.DataFrame
@@ -52,6 +78,14 @@ class Project:
             raise ValueError(
                 f"There are {n} cells, {len(self.embeddings)} embeddings and {len(self.outlines)} outlines."
             )
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the embeddings and scores, which tells the results of two models apart."""
+        found = hashlib.sha256(np.ascontiguousarray(self.embeddings).tobytes())
+        if "anomaly" in self.cells:
+            found.update(self.cells["anomaly"].to_numpy(np.float64).tobytes())
+        return found.hexdigest()
 
     @property
     def control(self) -> str:
@@ -73,11 +107,11 @@ class Project:
         """
         try:
             path, page = self.card["images"][image]
-        except KeyError as error:
+            return Path(path), int(page)
+        except (KeyError, ValueError) as error:
             raise AmilError(
                 f"The project does not say where '{image}' lies; score the cohort again."
             ) from error
-        return Path(path), int(page)
 
     def of_bags(self, names: Any) -> Project:  # noqa: ANN401
         """Return the project of some of the bags."""
@@ -114,13 +148,26 @@ class Project:
         return cells, rows.reset_index(drop=True).assign(cell_id=known["cell_id"])
 
 
-def write_project(project: Project, folder: Path, *, tables: bool = True) -> None:
-    """Write a project into a folder: every file in one step, the card last.
+def write_project(
+    project: Project, folder: Path, *, tables: bool = True, outdated: Sequence[str] = ()
+) -> None:
+    """Write a project into a folder (`writing_project`)."""
+    with writing_project(project, folder, tables=tables, outdated=outdated):
+        pass
+
+
+@contextmanager
+def writing_project(
+    project: Project, folder: Path, *, tables: bool = True, outdated: Sequence[str] = ()
+) -> Iterator[Path]:
+    """Write a project; yield a temporary folder for further files, which take their places with it.
 
     Parameters
     ----------
     tables
         Write ``cells.csv`` beside ``cells.npz``, for people and other programs.
+    outdated
+        Names of files of earlier scores that are removed.
 
     Raises
     ------
@@ -130,12 +177,30 @@ def write_project(project: Project, folder: Path, *, tables: bool = True) -> Non
     points = np.concatenate([*project.outlines, np.empty((0, 2), np.float32)])
     sizes = np.array([len(outline) for outline in project.outlines], dtype=np.int64)
     arrays = {"embeddings": project.embeddings, "outline_points": points, "outline_sizes": sizes}
-    with replacing(folder / ARRAYS) as partial, partial.open("wb") as stream:
-        np.savez(stream, allow_pickle=False, **arrays, **table_arrays(project.cells))
-    write_table(project.bags, folder / BAGS)
-    if tables:
-        write_table(project.cells, folder / CELLS)
-    _write_card({"format": FORMAT, "format_version": FORMAT_VERSION, **project.card}, folder)
+    with replacing_together(folder, last=(CARD,), outdated=[*outdated, CELLS]) as stage:
+        with replacing(stage / ARRAYS) as partial, partial.open("wb") as stream:
+            np.savez(stream, allow_pickle=False, **arrays, **table_arrays(project.cells))
+        write_table(project.bags, stage / BAGS)
+        if tables:
+            write_table(project.cells, stage / CELLS)
+        yield stage
+        parts = {name: file_sha256(stage / name) for name in _PARTS}
+        format_ = {"format": FORMAT, "format_version": FORMAT_VERSION}
+        _write_card({**format_, **project.card, "parts": parts}, stage)
+
+
+def refuse_scored_folder(folder: Path) -> None:
+    """Refuse to write other tables of cells and bags over those of a scored folder.
+
+    Raises
+    ------
+    AmilError
+        If the folder holds a project.
+    """
+    if (folder / CARD).exists():
+        raise AmilError(
+            f"'{folder}' is a scored folder, whose {CELLS} and {BAGS} would be lost; choose another folder."
+        )
 
 
 def note_in_card(folder: Path, **entries: Any) -> None:  # noqa: ANN401
@@ -151,7 +216,8 @@ def note_in_card(folder: Path, **entries: Any) -> None:  # noqa: ANN401
 
 def _write_card(card: dict[str, Any], folder: Path) -> None:
     with replacing(folder / CARD) as partial:
-        partial.write_text(json.dumps(card, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        text = json.dumps(card, indent=2, ensure_ascii=False) + "\n"
+        partial.write_text(text, encoding="utf-8", errors="backslashreplace")  # JSON's own escapes
 
 
 def read_project(folder: Path) -> Project:
@@ -165,14 +231,40 @@ def read_project(folder: Path) -> Project:
     card = read_project_card(folder)
     path = folder / ARRAYS
     try:
-        with np.load(regular_file(path), allow_pickle=False) as stored:
+        for name in _PARTS:
+            path = folder / name
+            if file_sha256(regular_file(path)) != card.get("parts", {}).get(name):
+                raise AmilError(
+                    f"'{path}' is not the file that was written with {CARD}; score the cohort again."
+                )
+        path = folder / ARRAYS
+        with np.load(path, allow_pickle=False) as stored:
             arrays = {name: stored[name] for name in stored.files}
         cells = table_from_arrays(arrays)
         ends = np.cumsum(arrays["outline_sizes"])[:-1]
         outlines = tuple(np.split(arrays["outline_points"], ends)) if len(cells) else ()
+        if not set(cells) >= _COLUMNS:
+            raise ValueError(f"columns are missing: {', '.join(sorted(_COLUMNS - set(cells)))}")
         return Project(cells, load_table(folder / BAGS), arrays["embeddings"], outlines, card)
-    except (OSError, ValueError, KeyError, EOFError, IndexError) as error:
+    except _UNREADABLE as error:
         raise AmilError(f"'{path}' is damaged ({error}); score the cohort again.") from error
+
+
+_UNREADABLE = (
+    OSError,
+    ValueError,
+    KeyError,
+    EOFError,
+    IndexError,
+    TypeError,
+    AttributeError,
+    MemoryError,
+    OverflowError,
+    NotImplementedError,
+    RuntimeError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
 
 
 def read_project_card(folder: Path) -> dict[str, Any]:
@@ -197,4 +289,9 @@ def read_project_card(folder: Path) -> dict[str, Any]:
             f"The project '{folder}' has format version {card.get('format_version')}, but this program reads "
             f"version {FORMAT_VERSION}; score the cohort again."
         )
+    try:
+        _Card.model_validate(card)
+    except ValidationError as error:
+        entry = ".".join(map(str, error.errors()[0]["loc"]))
+        raise AmilError(f"The entry '{entry}' of '{path}' is damaged; score the cohort again.") from error
     return card

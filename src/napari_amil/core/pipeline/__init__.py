@@ -23,7 +23,7 @@ from napari_amil.core.detection.select import Candidates, select
 from napari_amil.core.evaluation.ablation import ROWS, named_rows, read_rows
 from napari_amil.core.evaluation.clusters import ClusterSettings
 from napari_amil.core.evaluation.figures import save_figure
-from napari_amil.core.exchange.project import Project, read_project, write_project
+from napari_amil.core.exchange.project import Project, read_project
 from napari_amil.core.exchange.tables import write_table
 from napari_amil.core.images.fields import Field, as_field, open_field
 from napari_amil.core.images.read import find_images, read_image
@@ -52,18 +52,13 @@ from napari_amil.core.pipeline.detector_run import (
 )
 from napari_amil.core.pipeline.diagnose import diagnose
 from napari_amil.core.pipeline.estimate import Estimate, estimating
-from napari_amil.core.pipeline.evaluate import (
-    delete_cells,
-    draw_evaluation,
-    evaluate_scored,
-    name_unknown_labels,
-)
+from napari_amil.core.pipeline.evaluate import evaluate_cohort
 from napari_amil.core.pipeline.evidence import delete_from_field, field_evidence, nearest_cells
 from napari_amil.core.pipeline.export import FORMATS, choose_bags, export_project
-from napari_amil.core.pipeline.project import project_of, scoring_project
 from napari_amil.core.pipeline.running import in_run_folder
 from napari_amil.core.pipeline.runs import STOP, Protocol, train_run
 from napari_amil.core.pipeline.score import Scored, measured_field, score_bag, score_source
+from napari_amil.core.pipeline.score_folder import score_cohort
 from napari_amil.core.pipeline.train import train_scorer
 from napari_amil.core.pipeline.train_detector import (
     start_detector,
@@ -129,7 +124,6 @@ __all__ = [
     "cohort_source",
     "compare_project",
     "compare_with_truth",
-    "delete_cells",
     "delete_from_field",
     "detect_field",
     "detect_images",
@@ -138,11 +132,10 @@ __all__ = [
     "device_names",
     "diagnose",
     "differs",
-    "draw_evaluation",
     "drift_sentences",
     "environment",
     "estimating",
-    "evaluate_scored",
+    "evaluate_cohort",
     "explore_project",
     "export_project",
     "failure_table",
@@ -160,7 +153,6 @@ __all__ = [
     "morphology_columns",
     "morphology_in_words",
     "name_cluster",
-    "name_unknown_labels",
     "named_rows",
     "nearest_cells",
     "nearest_controls",
@@ -170,7 +162,6 @@ __all__ = [
     "pick_device",
     "preset",
     "preset_table",
-    "project_of",
     "read_card",
     "read_cohort",
     "read_controls",
@@ -182,8 +173,8 @@ __all__ = [
     "save_bundle",
     "save_figure",
     "score_bag",
+    "score_cohort",
     "score_source",
-    "scoring_project",
     "seed_everything",
     "select",
     "sources_by_fold",
@@ -200,7 +191,6 @@ __all__ = [
     "write_detections",
     "write_json",
     "write_map",
-    "write_project",
     "write_reports",
     "write_table",
     "write_text",

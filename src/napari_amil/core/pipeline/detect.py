@@ -1,4 +1,4 @@
-"""Many images to one table of cells."""
+"""Detect the cells of many images, and write them as a table or for other programs."""
 
 from __future__ import annotations
 
@@ -9,9 +9,14 @@ import pandas as pd
 
 from napari_amil.core.base.errors import AmilError
 from napari_amil.core.base.events import Event, Failed, Step
+from napari_amil.core.base.files import replacing_together
+from napari_amil.core.base.locks import locked
+from napari_amil.core.base.names import relative_files
+from napari_amil.core.base.outputs import make_folder
 from napari_amil.core.base.types import Cells
 from napari_amil.core.exchange.coco import write_coco
 from napari_amil.core.exchange.geojson import write_geojson
+from napari_amil.core.exchange.project import refuse_scored_folder
 from napari_amil.core.exchange.tables import write_table
 from napari_amil.core.images.fields import is_large, open_field
 from napari_amil.core.images.read import find_images
@@ -61,15 +66,15 @@ def write_detections(found: Found, out: Path, kind: str) -> Path:
 
     GeoJSON holds one image a file, so it goes into a folder.
     """
-    if kind == "geojson":
-        folder = out / "geojson"
-        for image, (_, cells) in found.items():
-            target = folder / f"{image}.geojson"
-            target.parent.mkdir(parents=True, exist_ok=True)
-            write_geojson(cells, None, target)
-        return folder
-    if kind == "coco":
-        write_coco(found, out / "cells.coco.json")
-        return out / "cells.coco.json"
-    write_table(cell_table(found), out / f"cells.{kind}")
-    return out / f"cells.{kind}"
+    if kind == "csv":
+        refuse_scored_folder(out)
+    name = {"geojson": "geojson", "coco": "cells.coco.json"}.get(kind, f"cells.{kind}")
+    with locked(make_folder(out)), replacing_together(out) as stage:
+        if kind == "geojson":
+            for image, file in relative_files(found, ".geojson").items():
+                write_geojson(found[image][1], None, stage / name / file)
+        elif kind == "coco":
+            write_coco(found, stage / name)
+        else:
+            write_table(cell_table(found), stage / name)
+    return out / name

@@ -1,9 +1,10 @@
-"""Scored tables to figures of merit."""
+"""Metrics and figures of scored cohorts: classification, calibration, and faithfulness of the scores."""
 
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -14,14 +15,20 @@ from sklearn.metrics import confusion_matrix
 from napari_amil.core.base.columns import PLACE_COLUMNS, PROBABILITY, column_name, column_of, evaluated_scores
 from napari_amil.core.base.errors import BundleError
 from napari_amil.core.base.events import Event, Step, Warned
+from napari_amil.core.base.locks import locked
+from napari_amil.core.base.outputs import make_folder, write_json
 from napari_amil.core.evaluation.faithfulness import BagCells, deletion, deletion_metrics, draw_deletions
-from napari_amil.core.evaluation.figures import draw_confusions, draw_curves
+from napari_amil.core.evaluation.figures import draw_confusions, draw_curves, save_figure
 from napari_amil.core.evaluation.metrics import bag_metrics, cell_metrics
 from napari_amil.core.evaluation.null import null_metrics
 from napari_amil.core.evaluation.reliability import draw_reliability
 from napari_amil.core.evaluation.score_figures import draw_distributions
+from napari_amil.core.exchange.project import writing_project
+from napari_amil.core.exchange.tables import write_table
 from napari_amil.core.instances.extract import Recipe
-from napari_amil.core.pipeline.score import Scored
+from napari_amil.core.instances.gather import Source
+from napari_amil.core.pipeline.score import Scored, score_source
+from napari_amil.core.pipeline.score_folder import OUTDATED, project_of
 
 _DELETED = {name: column_of(name).title for name in ("anomaly", "attention", "pool_weight")}
 _ORDERS = _DELETED | {"contribution": "Contribution", "random": "At random"}
@@ -44,6 +51,37 @@ class Deletions:
     table: pd.DataFrame
     metrics: dict[str, float]
     figure: Figure | None
+
+
+def evaluate_cohort(
+    source: Source, recipe: Recipe, bundle: Path | None, out: Path
+) -> Generator[Event, None, dict[str, float]]:
+    """Score a labelled cohort, measure the scores, write the folder, and return the metrics.
+
+    The scored folder, ``metrics.json``, ``deletion.csv`` and ``figures`` take their places together.
+
+    Raises
+    ------
+    AmilError
+        If no bag can be scored or has a known label, or another process is writing into ``out``.
+    """
+    with locked(make_folder(out)):
+        classes = recipe.bundle.need_scorer().classes
+        scored = yield from score_source(source, recipe)
+        yield from name_unknown_labels(scored, classes)
+        metrics = evaluate_scored(scored, classes)
+        deleted = yield from delete_cells(scored, recipe)
+        metrics |= deleted.metrics
+        figures = draw_evaluation(scored, classes)
+        if deleted.figure is not None:
+            figures["deletion"] = deleted.figure
+        project = project_of(scored, source, recipe, bundle)
+        with writing_project(project, out, outdated=OUTDATED) as stage:
+            write_table(deleted.table, stage / "deletion.csv")
+            for name, figure in figures.items():
+                save_figure(figure, stage / "figures" / name)
+            write_json(metrics, stage / "metrics.json")
+        return metrics
 
 
 def name_unknown_labels(scored: Scored, classes: Sequence[str]) -> Generator[Event, None, None]:

@@ -1,4 +1,4 @@
-"""A scored folder to the formats of other programs."""
+"""Export a scored folder to the formats of other programs."""
 
 from __future__ import annotations
 
@@ -9,11 +9,15 @@ import pandas as pd
 
 from napari_amil.core.base.errors import AmilError
 from napari_amil.core.base.events import Event, Failed, Step
+from napari_amil.core.base.files import replacing_together
+from napari_amil.core.base.locks import locked
+from napari_amil.core.base.names import relative_files
+from napari_amil.core.base.outputs import make_folder
 from napari_amil.core.base.types import Cells
 from napari_amil.core.exchange.coco import write_coco
 from napari_amil.core.exchange.geojson import write_geojson
 from napari_amil.core.exchange.h5ad import write_h5ad
-from napari_amil.core.exchange.project import Project
+from napari_amil.core.exchange.project import Project, refuse_scored_folder
 from napari_amil.core.exchange.tables import write_table
 from napari_amil.core.images.fields import open_field
 
@@ -54,30 +58,35 @@ def export_project(project: Project, kind: str, out: Path) -> Generator[Event, N
     """
     if kind not in FORMATS:
         raise AmilError(f"There is no format '{kind}'; choose one of {', '.join(FORMATS)}.")
-    if kind == "geojson":
-        return (yield from _geojson(project, out / "geojson"))
-    if kind == "coco":
-        return (yield from _coco(project, out / "cells.coco.json"))
-    yield Step("export", 0, 1, f"Writing {kind}")
-    if kind == "h5ad":
-        write_h5ad(project, out / "cells.h5ad")
-        return [out / "cells.h5ad"]
-    written = [out / f"cells.{kind}", out / f"bags.{kind}"]
-    for table, path in zip((project.cells, project.bags), written, strict=True):
-        write_table(table, path)
-    return written
+    if kind == "csv":
+        refuse_scored_folder(out)
+    with locked(make_folder(out)), replacing_together(out) as stage:
+        if kind == "geojson":
+            yield from _geojson(project, stage / "geojson")
+            return [out / "geojson"]
+        if kind == "coco":
+            yield from _coco(project, stage / "cells.coco.json")
+            return [out / "cells.coco.json"]
+        yield Step("export", 0, 1, f"Writing {kind}")
+        if kind == "h5ad":
+            write_h5ad(project, stage / "cells.h5ad")
+            return [out / "cells.h5ad"]
+        names = f"cells.{kind}", f"bags.{kind}"
+        for table, name in zip((project.cells, project.bags), names, strict=True):
+            write_table(table, stage / name)
+        return [out / name for name in names]
 
 
-def _geojson(project: Project, folder: Path) -> Generator[Event, None, list[Path]]:
-    images = project.cells["image"].unique()
+def _geojson(project: Project, folder: Path) -> Generator[Event, None, None]:
+    images = [str(name) for name in project.cells["image"].unique()]
+    files = relative_files(images, ".geojson")
     for number, image in enumerate(images):
         yield Step("export", number, len(images), image)
         cells, scores = project.image_cells(image)
-        write_geojson(cells, scores, folder / f"{image}.geojson")
-    return [folder]
+        write_geojson(cells, scores, folder / files[image])
 
 
-def _coco(project: Project, path: Path) -> Generator[Event, None, list[Path]]:
+def _coco(project: Project, path: Path) -> Generator[Event, None, None]:
     found: dict[str, tuple[tuple[int, int], Cells]] = {}
     scores: dict[str, pd.DataFrame] = {}
     images = project.cells["image"].unique()
@@ -94,4 +103,3 @@ def _coco(project: Project, path: Path) -> Generator[Event, None, list[Path]]:
     if not found:
         raise AmilError("COCO needs the size of the images, and none of them could be read; put them back.")
     write_coco(found, path, scores)
-    return [path]

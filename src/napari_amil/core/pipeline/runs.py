@@ -38,9 +38,9 @@ from napari_amil.core.instances.gather import Source
 from napari_amil.core.instances.leak_guard import guarding, sources_without_copies
 from napari_amil.core.model.bundle import Bundle, load_bundle, read_card, save_bundle
 from napari_amil.core.pipeline.evaluate import draw_evaluation, evaluate_scored
-from napari_amil.core.pipeline.project import described
 from napari_amil.core.pipeline.running import in_run_folder
 from napari_amil.core.pipeline.score import Scored, score_source
+from napari_amil.core.pipeline.score_folder import described
 from napari_amil.core.pipeline.train import train_scorer
 
 _CHECKPOINT = "checkpoint.safetensors"

@@ -1,19 +1,22 @@
-"""A scored folder to reports: one page for the cohort and one for every sample."""
+"""Write the reports of a scored folder: one page for the cohort and one for every sample."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Generator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
+from urllib.parse import quote
 
 import yaml
 
 from napari_amil.core.base.errors import AmilError
 from napari_amil.core.base.events import Event, Step
-from napari_amil.core.base.files import replacing
+from napari_amil.core.base.files import replacing, replacing_together
+from napari_amil.core.base.locks import locked
+from napari_amil.core.base.names import file_name, relative_files
 from napari_amil.core.base.optional import optional
+from napari_amil.core.base.outputs import make_folder, write_text
 from napari_amil.core.exchange.project import Project
 from napari_amil.core.report.page import Origin, render_page
 from napari_amil.core.report.pages import cohort_page, sample_page
@@ -47,18 +50,20 @@ def write_reports(
     """
     printer = _printer() if pdf else None
     fields, origin = Fields(project), _origin(project)
-    known = project.bags["bag"].tolist()
-    names = dict(zip(known, _file_names(known), strict=True))
+    known = [str(bag) for bag in project.bags["bag"]]
+    names = dict(zip(known, relative_files(map(file_name, known), ".html").values(), strict=True))
     written = []
-    for number, bag in enumerate(bags):
-        yield Step("report", number, len(bags) + 1, str(bag))
-        page = yield from sample_page(project, str(bag), fields)
-        page = replace(page, home="../cohort.html")
-        written += _write(render_page(page, origin), out / "samples" / names[bag], printer)
-    yield Step("report", len(bags), len(bags) + 1, "The cohort")
-    links = {str(bag): f"samples/{names[bag]}" for bag in bags}
-    page = yield from cohort_page(project, fields, links, found)
-    return [*_write(render_page(page, origin), out / "cohort.html", printer), *written]
+    with locked(make_folder(out)), replacing_together(out, last=("cohort.html",)) as stage:
+        for number, bag in enumerate(map(str, bags)):
+            yield Step("report", number, len(bags) + 1, bag)
+            page = yield from sample_page(project, bag, fields)
+            page = replace(page, home="../cohort.html")
+            written += _write(render_page(page, origin), stage / "samples" / names[bag], printer)
+        yield Step("report", len(bags), len(bags) + 1, "The cohort")
+        links = {str(bag): quote(f"samples/{names[str(bag)]}") for bag in bags}
+        page = yield from cohort_page(project, fields, links, found)
+        written = [*_write(render_page(page, origin), stage / "cohort.html", printer), *written]
+        return [out / path.relative_to(stage) for path in written]
 
 
 def _printer() -> ModuleType:
@@ -74,28 +79,13 @@ def _printer() -> ModuleType:
 
 def _write(text: str, path: Path, printer: ModuleType | None) -> list[Path]:
     """Write a page, and print it where there is a printer."""
-    with replacing(path) as partial:
-        partial.write_text(text, encoding="utf-8")
+    write_text(text, path)
     if printer is None:
         return [path]
     printed = path.with_suffix(".pdf")
     with replacing(printed) as partial:
         printer.HTML(string=text, base_url=str(path.parent)).write_pdf(partial)
     return [path, printed]
-
-
-def _file_names(bags: Sequence[str]) -> list[str]:
-    """Return a file name for every bag, no two alike even where case does not count."""
-    used: set[str] = set()
-    names = []
-    for bag in bags:
-        stem = re.sub(r"[^\w.-]+", "_", str(bag))
-        name, number = f"{stem}.html", 2
-        while name.lower() in used:
-            name, number = f"{stem}-{number}.html", number + 1
-        used.add(name.lower())
-        names.append(name)
-    return names
 
 
 def _origin(project: Project) -> Origin:

@@ -14,7 +14,8 @@ from PIL import Image as PillowImage
 from napari_amil.core.base.columns import PLACE_COLUMNS
 from napari_amil.core.base.errors import AmilError
 from napari_amil.core.base.events import Event, Step
-from napari_amil.core.base.files import replacing
+from napari_amil.core.base.files import read_json, replacing, replacing_together
+from napari_amil.core.base.outputs import make_folder, write_json
 from napari_amil.core.base.types import ANOMALOUS_Q, Image
 from napari_amil.core.evaluation.clusters import (
     NONE,
@@ -33,12 +34,13 @@ from napari_amil.core.evaluation.clusters import (
 from napari_amil.core.evaluation.figures import COLOURS, panels, save_figure
 from napari_amil.core.evaluation.groups import compare_groups, per_patient
 from napari_amil.core.evaluation.layouts import neighbour_plane, plane
-from napari_amil.core.exchange.project import Project
+from napari_amil.core.exchange.project import Project, refuse_scored_folder
 from napari_amil.core.exchange.tables import load_table, write_table
 from napari_amil.core.studies.pictures import Fields, cell_sheet, distance_caption
 
 EXPLORATION = "exploration"
 """Folder in that of a project for what was found in it."""
+_ORIGIN = "exploration.json"
 _N_SHOWN = 32
 _KEY = ["bag", "image", "cell_id"]
 
@@ -95,13 +97,22 @@ def explore_project(
         map_x=clusters.place[:, 0],
         map_y=clusters.place[:, 1],
     )
-    write_table(table, out / "clusters.csv")
-    write_table(patients, out / "patients.csv")
-    write_table(placed, out / "cells.csv")
-    write_table(project.bags.sort_values("novelty_p", kind="stable"), out / "bags.csv")
-    if pictures:
-        yield from _draw(project, clusters, out / "figures")
+    refuse_scored_folder(out)
+    with replacing_together(make_folder(out), last=(_ORIGIN,), outdated=_earlier(out)) as stage:
+        write_table(table, stage / "clusters.csv")
+        write_table(patients, stage / "patients.csv")
+        write_table(placed, stage / "cells.csv")
+        write_table(project.bags.sort_values("novelty_p", kind="stable"), stage / "bags.csv")
+        if pictures:
+            yield from _draw(project, clusters, stage / "figures")
+        write_json({"scores": project.digest}, stage / _ORIGIN)
     return Exploration(table, patients, clusters)
+
+
+def _earlier(out: Path) -> list[str]:
+    """Return the files that an earlier exploration left, and another one need not replace."""
+    pictures = [f"figures/{path.name}" for path in sorted((out / "figures").glob("cluster-*.png"))]
+    return [*pictures, "figures/map.png", "figures/map.svg", "truth.csv", "groups.csv", "groups-patients.csv"]
 
 
 def _draw(project: Project, clusters: Clusters, folder: Path) -> Generator[Event, None, None]:
@@ -122,14 +133,16 @@ def read_exploration(project: Project, folder: Path) -> Exploration:
     Raises
     ------
     AmilError
-        If there is nothing, or it was found in other cells than those of the project.
+        If there is nothing, or it was found in other cells or scores than those of the project.
     """
     if not (folder / "cells.csv").exists():
         raise AmilError(f"'{folder}' holds no clusters; find them first.")
     cells = load_table(folder / "cells.csv")
+    origin = read_json(folder / _ORIGIN)
     known = cells[_KEY].astype({"bag": str, "image": str})
     own = project.cells[_KEY].astype({"bag": str, "image": str})
-    if not np.array_equal(known.to_numpy(object), own.to_numpy(object)):
+    made_from = origin.get("scores") if isinstance(origin, dict) else None
+    if made_from != project.digest or not np.array_equal(known.to_numpy(object), own.to_numpy(object)):
         raise AmilError(f"The clusters in '{folder}' are of other cells; find them again.")
     place = cells[["map_x", "map_y"]].to_numpy(np.float64)
     clusters = Clusters(

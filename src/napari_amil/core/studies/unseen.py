@@ -13,7 +13,8 @@ from napari_amil.core.base.columns import BOX_COLUMNS, PLACE_COLUMNS, drawn_scor
 from napari_amil.core.base.errors import CohortError, ImageError
 from napari_amil.core.base.events import Event, Failed, Step
 from napari_amil.core.base.files import replacing
-from napari_amil.core.base.outputs import environment, file_name, make_folder, write_json, write_text
+from napari_amil.core.base.names import file_name
+from napari_amil.core.base.outputs import environment, make_folder, write_json, write_text
 from napari_amil.core.base.types import Image
 from napari_amil.core.evaluation.contact_sheet import contact_sheet, cut
 from napari_amil.core.evaluation.figures import save_figure

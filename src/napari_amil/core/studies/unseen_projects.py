@@ -14,7 +14,8 @@ from napari_amil.core.anomaly.morphology.statistics import ControlMorphology
 from napari_amil.core.base.columns import BOX_COLUMNS, PROBABILITY, column_name
 from napari_amil.core.base.errors import AmilError
 from napari_amil.core.base.events import Event, Warned
-from napari_amil.core.base.outputs import environment, file_name
+from napari_amil.core.base.names import file_name
+from napari_amil.core.base.outputs import environment
 from napari_amil.core.base.types import box_outline
 from napari_amil.core.evaluation.clusters import ClusterSettings
 from napari_amil.core.evaluation.unseen import UnseenTest

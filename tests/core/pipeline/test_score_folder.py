@@ -14,9 +14,9 @@ from napari_amil.core.cohort.synth import SynthCohortSettings, write_synthetic_c
 from napari_amil.core.exchange.project import read_project
 from napari_amil.core.instances.extract import Recipe
 from napari_amil.core.instances.gather import Source, open_source
-from napari_amil.core.pipeline import project as portions
-from napari_amil.core.pipeline.project import scoring_project
+from napari_amil.core.pipeline import score_folder as portions
 from napari_amil.core.pipeline.score import score_source
+from napari_amil.core.pipeline.score_folder import score_cohort
 
 
 @pytest.fixture
@@ -33,14 +33,14 @@ def test_a_stopped_run_goes_on_and_gives_what_one_run_gives(
     monkeypatch.setattr(portions, "_IMAGES_A_PORTION", 1)
     wanted = drain(score_source(source, recipe))
     out = tmp_path / "scored"
-    work: Generator[object, None, object] = scoring_project(source, recipe, None, out)
+    work: Generator[object, None, object] = score_cohort(source, recipe, None, out)
     while not (out / "parts").is_dir() or not list((out / "parts").iterdir()):
         next(work)
     next(work)
     work.close()  # as a cancelled process ends
     assert not (out / "project.json").exists()
     events: list[object] = []
-    found = drain(scoring_project(source, recipe, None, out), events.append)
+    found = drain(score_cohort(source, recipe, None, out), events.append)
     assert any("were scored before" in event.message for event in events if isinstance(event, Warned))
     assert found.bags["bag"].tolist() == wanted.bags["bag"].tolist()
     np.testing.assert_allclose(found.cells["anomaly"], wanted.cells["anomaly"], rtol=1e-5)
@@ -48,12 +48,12 @@ def test_a_stopped_run_goes_on_and_gives_what_one_run_gives(
     assert not (out / "parts").exists()
     assert len(read_project(out).cells) == len(wanted.cells)
     again: list[object] = []
-    drain(scoring_project(source, recipe, None, out), again.append)
+    drain(score_cohort(source, recipe, None, out), again.append)
     assert [event.total for event in again if isinstance(event, Step)] == [0]
     one = source.cohort.bags[0].images[0]
     source.files[one][0].write_text("no image")
     once_more: list[object] = []
-    rest = drain(scoring_project(source, recipe, None, out), once_more.append)
+    rest = drain(score_cohort(source, recipe, None, out), once_more.append)
     lost = {bag.bag for bag in source.cohort if one in bag.images}
     assert lost <= {event.source for event in once_more if isinstance(event, Failed)}
     assert set(rest.bags["bag"]) == {bag.bag for bag in source.cohort} - lost
@@ -69,7 +69,7 @@ def test_what_failed_in_a_bag_is_said_again_when_it_is_taken_over(
     told = []
     for _ in range(2):
         events: list[object] = []
-        found = drain(scoring_project(source, recipe, None, tmp_path / "scored"), events.append)
+        found = drain(score_cohort(source, recipe, None, tmp_path / "scored"), events.append)
         assert joined.bag in found.bags["bag"].tolist()
         told.append([event for event in events if isinstance(event, Failed)])
     assert [failed.source for failed in told[0]] == [second]

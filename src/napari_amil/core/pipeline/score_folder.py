@@ -1,4 +1,4 @@
-"""A cohort to a scored folder: in portions that are kept, so that a run which was stopped goes on."""
+"""Score a cohort into a folder, portion by portion, and continue where an earlier run stopped."""
 
 from __future__ import annotations
 
@@ -17,7 +17,10 @@ from scipy.sparse.csgraph import connected_components
 
 from napari_amil.core.base.errors import AmilError
 from napari_amil.core.base.events import Event, Failed, Step, Warned, collecting, translated
-from napari_amil.core.base.outputs import environment
+from napari_amil.core.base.files import file_sha256
+from napari_amil.core.base.locks import locked
+from napari_amil.core.base.names import printable
+from napari_amil.core.base.outputs import environment, make_folder
 from napari_amil.core.base.types import Bag
 from napari_amil.core.exchange.project import Project, read_project, read_project_card, write_project
 from napari_amil.core.instances.extract import Recipe
@@ -26,6 +29,16 @@ from napari_amil.core.model.bundle import starter_path
 from napari_amil.core.pipeline.score import Scored, score_source
 
 WORK = "parts"
+_FIGURES = ("confusion", "curves", "scores", "calibration", "deletion")
+OUTDATED = (
+    "failures.csv",
+    "metrics.json",
+    "deletion.csv",
+    "map-tsne.npy",
+    "map-umap.npy",
+    *(f"figures/{name}.{kind}" for name in _FIGURES for kind in ("png", "svg")),
+)
+"""Files that scores leave beside the project, which other scores make untrue."""
 _IMAGES_A_PORTION = 2
 
 
@@ -49,20 +62,60 @@ def project_of(scored: Scored, source: Source, recipe: Recipe, bundle: Path | No
     return Project(scored.cells, scored.bags, scored.embeddings, scored.outlines, card)
 
 
-def scoring_project(
-    source: Source, recipe: Recipe, bundle: Path | None, folder: Path
+def score_cohort(
+    source: Source, recipe: Recipe, bundle: Path | None, folder: Path, *, replacing: bool = False
 ) -> Generator[Event, None, Project]:
     """Score every bag that ``folder`` does not hold yet, and write the project of all of them there.
 
-    What is done is kept portion by portion: a run that was stopped goes on, and a cohort that has
-    grown is scored where it grew; what failed in it is said again. Bags are scored anew if their cells,
-    their images, the bundle or the settings are others.
+    Finished portions are kept: a run that was stopped goes on, and a cohort that has grown is scored
+    where it grew; its earlier failures are yielded again. Bags are scored anew if their cells, their
+    images, the bundle or the settings are others.
+
+    Parameters
+    ----------
+    bundle
+        File of the bundle of ``recipe``; None for the starter.
+    folder
+        Where the scores go.
+    replacing
+        Replace the scores of other images, which are refused otherwise.
 
     Raises
     ------
     AmilError
-        If no bag could be scored.
+        If no bag could be scored, ``folder`` holds scores of other images, or another process is
+        writing into it.
     """
+    with locked(make_folder(folder)):
+        if not replacing:
+            _refuse_other_images(source, folder)
+        return (yield from _score_cohort(source, recipe, bundle, folder))
+
+
+def _refuse_other_images(source: Source, folder: Path) -> None:
+    """Refuse to replace the scores of images that are not in the source."""
+    try:
+        images = read_project_card(folder)["images"]
+    except (AmilError, KeyError):
+        return
+    places = {(str(path.resolve()), page) for path, page in source.files.values()}
+    lost = [
+        name
+        for name, (path, page) in images.items()
+        if (path, page) not in places and (name not in source.files or Path(path).exists())
+    ]
+    if lost:
+        raise AmilError(
+            f"'{folder}' holds the scores of {len(lost)} images that are not given now, "
+            f"'{printable(lost[0])}' first; choose another folder, give these images too, or "
+            "replace their scores with --replace."
+        )
+
+
+def _score_cohort(
+    source: Source, recipe: Recipe, bundle: Path | None, folder: Path
+) -> Generator[Event, None, Project]:
+    """Score as `score_cohort` does, in a folder that this process holds."""
     card = _card(source, recipe, bundle)
     known = _known(folder, card)
     units = _units(source, recipe, card)
@@ -89,7 +142,7 @@ def scoring_project(
         known |= _keep(scored, portion, failed, card, folder / WORK)
     yield Step("images", total, total, "Writing the tables")
     project = _joined([known[unit.digest] for unit in units if unit.digest in known], card | _noted(folder))
-    write_project(project, folder)
+    write_project(project, folder, outdated=() if _holds(folder, project) else OUTDATED)
     shutil.rmtree(folder / WORK, ignore_errors=True)
     return project
 
@@ -97,7 +150,7 @@ def scoring_project(
 def _card(source: Source, recipe: Recipe, bundle: Path | None) -> dict[str, Any]:
     """Return what the scores of a cohort come from."""
     path = bundle or starter_path()
-    model = {"file": "starter" if bundle is None else str(path.resolve()), "sha256": _sha256(path)}
+    model = {"file": "starter" if bundle is None else str(path.resolve()), "sha256": file_sha256(path)}
     files = {name: [str(file.resolve()), page] for name, (file, page) in source.files.items()}
     return {
         "bundle": {**model, "card": recipe.bundle.card},
@@ -110,11 +163,6 @@ def _card(source: Source, recipe: Recipe, bundle: Path | None) -> dict[str, Any]
         "done": {},
         "failed": {},
     }
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _units(source: Source, recipe: Recipe, card: dict[str, Any]) -> list[_Unit]:
@@ -213,6 +261,14 @@ def _known(folder: Path, card: dict[str, Any]) -> dict[str, Project]:
     return found
 
 
+def _holds(folder: Path, project: Project) -> bool:
+    """Tell whether a folder holds the scores of the same bags, made alike."""
+    try:
+        return bool(read_project_card(folder)["done"] == project.card["done"])
+    except (AmilError, KeyError):
+        return False
+
+
 def _noted(folder: Path) -> dict[str, Any]:
     """Return what a person has noted in the project, which a new score leaves alone."""
     try:
@@ -228,6 +284,8 @@ def _units_of(project: Project) -> dict[str, Project]:
     failed = project.card.get("failed", {})  # of a version that did not note them
     units = {}
     for digest, names in project.card["done"].items():
+        if not set(names) <= set(rows):
+            continue
         own = project.rows(np.concatenate([rows[name] for name in names]))
         bags = project.bags[project.bags["bag"].isin(names)]
         noted = {"done": {digest: names}, "failed": {digest: failed.get(digest, [])}}
