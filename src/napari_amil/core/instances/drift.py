@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,6 @@ from torch import Tensor
 from napari_amil.core.base.types import Cells
 from napari_amil.core.images.fields import sampled_pixels
 from napari_amil.core.images.normalise import stain_density
-from napari_amil.core.instances.extract import Recipe
 from napari_amil.core.instances.field_blocks import PreparedField
 from napari_amil.core.model.scorer import Scorer
 
@@ -24,33 +23,19 @@ _MEASURES = {"density": "density", "diameter": "diameter_px", "focus": "focus"}
 """What is compared of fields, and what it is called in the card of a bundle."""
 
 
-class FieldNotes:
-    """Notes stain and cell size of every field on the way through a `gather`.
+def field_note(prepared: PreparedField, cells: Cells) -> tuple[float, float]:
+    """Return the optical density (green) of a field and the median diameter of its cells in pixels."""
+    sides = cells.boxes[:, 2:] - cells.boxes[:, :2]
+    diameter_px = float(np.median(np.sqrt(sides.prod(axis=1))))
+    return float(stain_density(sampled_pixels(prepared.field))[1]), diameter_px
 
-    Parameters
-    ----------
-    per_cell
-        What is wanted of each cell.
-    """
 
-    def __init__(self, per_cell: Callable[[PreparedField, Cells, Recipe], NDArray[Any]]) -> None:
-        self.per_cell = per_cell
-        self.fields: list[tuple[float, float]] = []
-
-    def __call__(self, seen: PreparedField, cells: Cells, recipe: Recipe) -> NDArray[Any]:
-        """Return what is wanted of the cells of one field."""
-        values = self.per_cell(seen, cells, recipe)
-        sides = cells.boxes[:, 2:] - cells.boxes[:, :2]
-        diameter = float(np.median(np.sqrt(sides.prod(axis=1))))
-        self.fields.append((float(stain_density(sampled_pixels(seen.field))[1]), diameter))
-        return values
-
-    def summary(self) -> dict[str, list[float]]:
-        """Return median and deviation over the fields of ``density`` (optical, green) and ``diameter_px``."""
-        values = np.array(self.fields)
-        centre, spread = np.median(values, axis=0), values.std(axis=0)
-        names = ("density", "diameter_px")
-        return {n: [float(m), float(s)] for n, m, s in zip(names, centre, spread, strict=True)}
+def summary_of_fields(notes: Sequence[tuple[float, float]]) -> dict[str, list[float]]:
+    """Return median and deviation over fields of ``density`` and ``diameter_px``, from `field_note`."""
+    values = np.array(notes)
+    centre, spread = np.median(values, axis=0), values.std(axis=0)
+    names = ("density", "diameter_px")
+    return {n: [float(m), float(s)] for n, m, s in zip(names, centre, spread, strict=True)}
 
 
 def drift(
@@ -68,7 +53,7 @@ def drift(
     cells
         Embeddings ``(n, n_views, k)`` and measurements ``(n, n_measurements)`` of the control cells.
     fields, trained
-        `FieldNotes.summary` of their fields, and of those of the training.
+        `summary_of_fields` of their fields, and of those of the training.
 
     Returns
     -------

@@ -22,6 +22,7 @@ from napari_amil.core.images.crops import extract_crops
 from napari_amil.core.images.fields import Field, as_field, pixel_um_of
 from napari_amil.core.images.foreground import REFERENCE_DIAMETER_PX
 from napari_amil.core.instances.adjacent_cells import with_adjacent_cells
+from napari_amil.core.instances.executor import SERIAL, Executor
 from napari_amil.core.instances.field_blocks import PreparedField, split_into_blocks
 from napari_amil.core.mil.instances import with_measurements
 from napari_amil.core.model.bundle import Bundle
@@ -34,12 +35,14 @@ class Recipe:
     """What turns a field into cells and instances: a bundle, the user's settings and a device.
 
     Normalisation, crops, the model and what makes a bag are always those of the bundle: its tensors
-    were trained with them. Detection and selection are the user's.
+    were trained with them. Detection and selection are the user's. The executor runs the work on many
+    fields.
     """
 
     bundle: Bundle
     settings: RunSettings
     device: torch.device
+    executor: Executor = SERIAL
 
     @classmethod
     def from_bundle(cls, bundle: Bundle, settings: RunSettings | None, device: torch.device) -> Recipe:

@@ -1,10 +1,11 @@
-"""Apply a function to the cells of every image of a cohort; unreadable images are skipped."""
+"""Sources of bags, and what a function returns for the cells of all their images."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from napari_amil.core.cohort.folds import split
 from napari_amil.core.cohort.readers import read_cohort
 from napari_amil.core.images.fields import Field, is_large, open_field
 from napari_amil.core.images.read import ImageSource, find_images, locate
+from napari_amil.core.instances.executor import map_fields
 from napari_amil.core.instances.extract import (
     Recipe,
     detect_prepared,
@@ -31,6 +33,9 @@ from napari_amil.core.instances.field_blocks import PreparedField
 
 PerCell = Callable[[PreparedField, Cells, Recipe], NDArray[Any] | Generator[Event, None, NDArray[Any]]]
 """Turns the cells of one field into one row of values each, at once or saying how far it is."""
+
+PerField = Callable[[PreparedField, Cells], Any]
+"""Returns what is wanted of one field and its cells."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,11 +66,14 @@ class Gathered:
         ``(n_cells, ...)`` what was wanted of each cell.
     rows
         For each bag the rows of ``values``: images in the order of ``bag.cells``.
+    notes
+        What was wanted of each field, in the order of the images.
     """
 
     cohort: Cohort
     values: NDArray[Any]
     rows: tuple[NDArray[np.int64], ...]
+    notes: tuple[Any, ...] = ()
 
     @property
     def images(self) -> NDArray[np.str_]:
@@ -109,7 +117,9 @@ def _files(sources: Sequence[ImageSource]) -> dict[str, tuple[Path, int]]:
     return {source.name: (source.path, source.page) for source in sources}
 
 
-def gather(source: Source, recipe: Recipe, per_cell: PerCell) -> Generator[Event, None, Gathered]:
+def gather(
+    source: Source, recipe: Recipe, per_cell: PerCell, per_field: PerField | None = None
+) -> Generator[Event, None, Gathered]:
     """Apply ``per_cell`` to every cell of every image; yield a `Step` per image.
 
     The bags of the source are samples; those of the result are what the settings call a bag.
@@ -124,21 +134,16 @@ def gather(source: Source, recipe: Recipe, per_cell: PerCell) -> Generator[Event
     cohort = at_level(source.cohort, recipe.settings.bag_level)
     images = sorted({image for bag in cohort for image in bag.images}, key=list(source.files).index)
     bags, places = list(cohort), _places(cohort)
-    parts: list[NDArray[Any]] = []
+    work = partial(_of_image, recipe=recipe, per_cell=per_cell, per_field=per_field)
+    items = {image: (source.files[image], places[image][0]) for image in images}
+    done = yield from map_fields(work, items, "images", recipe.executor)
     rows: dict[str, dict[str, NDArray[np.int64]]] = {bag.bag: {} for bag in bags}
     found: dict[str, dict[str, Cells]] = {bag.bag: {} for bag in bags}
     n_rows = 0
-    for number, image in enumerate(images):
-        yield Step("images", number, len(images), image)
-        try:
-            given, owners = places[image]
-            cells, values = yield from _of_image(image, source.files[image], given, (recipe, per_cell))
-            if given is None:
-                owners = [(bag, cells, np.arange(len(cells))) for bag, _, _ in owners]
-            parts.append(values)
-        except AmilError as error:
-            yield Failed(image, str(error))
-            continue
+    for image, (cells, _, _) in done.items():
+        given, owners = places[image]
+        if given is None:
+            owners = [(bag, cells, np.arange(len(cells))) for bag, _, _ in owners]
         for bag, own, index in owners:
             rows[bag][image], found[bag][image] = index + n_rows, own
         n_rows += len(cells)
@@ -150,7 +155,9 @@ def gather(source: Source, recipe: Recipe, per_cell: PerCell) -> Generator[Event
     if not kept:
         raise AmilError("No image could be used, so there is nothing to do; the reasons are listed above.")
     bag_rows = tuple(np.concatenate(list(rows[bag.bag].values())) for bag in kept)
-    return Gathered(replace(cohort, bags=tuple(kept)), np.concatenate(parts), bag_rows)
+    values = np.concatenate([values for _, values, _ in done.values()])
+    notes = tuple(note for _, _, note in done.values())
+    return Gathered(replace(cohort, bags=tuple(kept)), values, bag_rows, notes)
 
 
 def without_cut_cells(gathered: Gathered) -> Gathered:
@@ -214,10 +221,14 @@ def _distinct(parts: Sequence[Cells]) -> tuple[Cells, NDArray[np.int64]]:
 
 
 def _of_image(
-    image: str, place: tuple[Path, int], given: Cells | None, work: tuple[Recipe, PerCell]
-) -> Generator[Event, None, tuple[Cells, NDArray[Any]]]:
-    """Return the cells of an image, found where none are given, and what is wanted of each."""
-    recipe, per_cell = work
+    image: str,
+    item: tuple[tuple[Path, int], Cells | None],
+    recipe: Recipe,
+    per_cell: PerCell,
+    per_field: PerField | None,
+) -> Generator[Event, None, tuple[Cells, NDArray[Any], Any]]:
+    """Return the cells of an image, found where none are given, their values, and the note on the field."""
+    place, given = item
     with open_field(*place) as field:
         yield from notes_of(field, image)
         here = yield from recipe_for(recipe, place[0], image)
@@ -237,7 +248,7 @@ def _of_image(
         values = per_cell(seen, cells, here)
         if isinstance(values, Generator):
             values = yield from without_steps(values, image, but_keep=large)
-        return cells, values
+        return cells, values, None if per_field is None else per_field(seen, cells)
 
 
 def _check_boxes(image: str, cells: Cells, field: Field) -> None:

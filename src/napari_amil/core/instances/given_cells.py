@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Generator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,14 +13,16 @@ from torch import Tensor
 from torchvision.models.detection import MaskRCNN
 
 from napari_amil.core.base.errors import AmilError
-from napari_amil.core.base.events import Event, Failed, Step, Warned
+from napari_amil.core.base.events import Event, Warned
 from napari_amil.core.base.types import Cells, Image, polygon_area
 from napari_amil.core.detection.outlines import mask_outline, shared_area
 from napari_amil.core.detection.predict import maps_by_tile, roi_maps
+from napari_amil.core.exchange.annotation import Annotation
 from napari_amil.core.exchange.annotation_files import read_annotations
 from napari_amil.core.exchange.labels import is_label_image
 from napari_amil.core.images.fields import Field, is_large, open_field
 from napari_amil.core.images.read import ImageSource
+from napari_amil.core.instances.executor import map_fields
 from napari_amil.core.instances.extract import Recipe, prepare
 from napari_amil.core.instances.gather import Source
 from napari_amil.core.morphology.masks import has_outline
@@ -56,16 +59,13 @@ def give_cells(
         if not is_label_image(name)
     }
     found = yield from read_annotations(place, images, classes)
-    cells: dict[str, Cells] = {}
-    for number, (name, annotation) in enumerate(found.items()):
-        yield Step("cells", number, len(found), name)
-        try:
-            with open_field(*source.files[name]) as field:
-                given = annotation.within(name, field.shape).cells
-                if len(given):
-                    cells[name] = with_outlines(field, given, recipe)
-        except AmilError as error:
-            yield Failed(name, str(error))
+    outlined = yield from map_fields(
+        partial(_given, recipe=recipe),
+        {name: (source.files[name], annotation) for name, annotation in found.items()},
+        "cells",
+        recipe.executor,
+    )
+    cells = {name: given for name, given in outlined.items() if len(given)}
     yield from _say_without(list(images), cells)
     bags = [
         replace(bag, images=own, cells={name: cells[name] for name in own}, cell_type={})
@@ -75,6 +75,17 @@ def give_cells(
     if not bags:
         raise AmilError(f"'{place}' gives no image a cell that can be used; the reasons are listed above.")
     return replace(source, cohort=replace(source.cohort, bags=tuple(bags)))
+
+
+def _given(
+    name: str, item: tuple[tuple[Path, int], Annotation], recipe: Recipe
+) -> Generator[Event, None, Cells]:
+    """Return the annotated cells of an image, with outlines."""
+    yield from ()  # no messages
+    place, annotation = item
+    with open_field(*place) as field:
+        given = annotation.within(name, field.shape).cells
+        return with_outlines(field, given, recipe) if len(given) else given
 
 
 def with_outlines(image: Image | Field, cells: Cells, recipe: Recipe) -> Cells:

@@ -21,7 +21,7 @@ from napari_amil.core.base.errors import CohortError
 from napari_amil.core.base.events import Event, Warned
 from napari_amil.core.base.settings import RunSettings
 from napari_amil.core.instances.control_cells import control_sample
-from napari_amil.core.instances.drift import FieldNotes, drift
+from napari_amil.core.instances.drift import drift, field_note, summary_of_fields
 from napari_amil.core.instances.extract import Recipe, measured_instances
 from napari_amil.core.instances.focus import focus_of
 from napari_amil.core.instances.gather import Gathered, Source, cohort_hash, gather, without_cut_cells
@@ -64,8 +64,9 @@ def calibrate(source: Source, recipe: Recipe) -> Generator[Event, None, Calibrat
     """
     scorer = recipe.bundle.need_scorer()
     _refuse_diseases(source, scorer)
-    notes = FieldNotes(measured_instances)
-    gathered: Gathered = without_cut_cells((yield from gather(source, recipe, notes)))
+    gathered: Gathered = without_cut_cells(
+        (yield from gather(source, recipe, measured_instances, field_note))
+    )
     bags = _as_controls(gathered)
     rows = bags.control_cells()[0]
     units = yield from _units(bags, rows, gathered.images)
@@ -79,7 +80,7 @@ def calibrate(source: Source, recipe: Recipe) -> Generator[Event, None, Calibrat
     found = drift(
         scorer,
         cells,
-        notes.summary() | _focus(renewed),
+        summary_of_fields(gathered.notes) | _focus(renewed),
         recipe.bundle.card.get("scorer", {}).get("fields", {}) | _focus(scorer),
     )
     if renewed.novelty is not None:

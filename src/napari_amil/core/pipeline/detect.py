@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
 
-from napari_amil.core.base.errors import AmilError
-from napari_amil.core.base.events import Event, Failed, Step
+from napari_amil.core.base.events import Event, Step
 from napari_amil.core.base.files import replacing_together
 from napari_amil.core.base.locks import locked
 from napari_amil.core.base.names import relative_files
@@ -19,7 +19,8 @@ from napari_amil.core.exchange.geojson import write_geojson
 from napari_amil.core.exchange.project import refuse_scored_folder
 from napari_amil.core.exchange.tables import write_table
 from napari_amil.core.images.fields import is_large, open_field
-from napari_amil.core.images.read import find_images
+from napari_amil.core.images.read import ImageSource, find_images
+from napari_amil.core.instances.executor import map_fields
 from napari_amil.core.instances.extract import Recipe, detect_in, notes_of, recipe_for, without_steps
 
 Found = dict[str, tuple[tuple[int, int], Cells]]
@@ -32,23 +33,24 @@ def detect_images(inputs: Sequence[Path], recipe: Recipe) -> Generator[Event, No
     Large images are read tile by tile, and yield a `Step` for each tile.
     """
     recipe.bundle.need_detector()
-    sources = find_images(inputs)
-    found: Found = {}
-    for number, source in enumerate(sources):
-        yield Step("images", number, len(sources), source.name)
-        try:
-            here = yield from recipe_for(recipe, source.path, source.name)
-            with open_field(source.path, source.page) as field:
-                yield from notes_of(field, source.name)
-                work = detect_in(field, here)
-                candidates = yield from without_steps(work, source.name, but_keep=is_large(field.shape))
-                shape = field.shape
-        except AmilError as error:
-            yield Failed(source.name, str(error))
-            continue
-        found[source.name] = shape, candidates.select(recipe.settings.selection)
+    sources = {source.name: source for source in find_images(inputs)}
+    found: Found = yield from map_fields(
+        partial(_cells_of_image, recipe=recipe), sources, "images", recipe.executor
+    )
     yield Step("images", len(sources), len(sources), "All images done")
     return found
+
+
+def _cells_of_image(
+    name: str, source: ImageSource, recipe: Recipe
+) -> Generator[Event, None, tuple[tuple[int, int], Cells]]:
+    """Return the size of an image and its cells."""
+    here = yield from recipe_for(recipe, source.path, name)
+    with open_field(source.path, source.page) as field:
+        yield from notes_of(field, name)
+        work = detect_in(field, here)
+        candidates = yield from without_steps(work, name, but_keep=is_large(field.shape))
+        return field.shape, candidates.select(recipe.settings.selection)
 
 
 def cell_table(found: Found) -> pd.DataFrame:

@@ -12,7 +12,7 @@ import numpy as np
 
 from napari_amil.core.base.events import Event
 from napari_amil.core.instances.control_cells import control_sample
-from napari_amil.core.instances.drift import FieldNotes
+from napari_amil.core.instances.drift import field_note, summary_of_fields
 from napari_amil.core.instances.extract import Recipe, measured_instances
 from napari_amil.core.instances.focus import focus_of
 from napari_amil.core.instances.gather import Gathered, Source, cohort_hash, gather, without_cut_cells
@@ -48,8 +48,7 @@ def train_scorer(
     """
     started = time.monotonic()
     labelled = replace(source, cohort=source.cohort.where(lambda bag: bag.label is not None))
-    notes = FieldNotes(measured_instances)
-    gathered: Gathered = yield from gather(labelled, recipe, notes)
+    gathered: Gathered = yield from gather(labelled, recipe, measured_instances, field_note)
     gathered = without_cut_cells(gathered)
     bags = as_arrays(gathered, embed_measurements=recipe.settings.model.measured)
     fitted: FittedModel = yield from fit_model(bags, recipe.settings, recipe.device, checkpoint, stop=stop)
@@ -80,7 +79,7 @@ def train_scorer(
         data=f"the cohort '{Path(source.cohort.root).resolve().name}'",
         scorer=_scorer_card(gathered, fitted, time.monotonic() - started)
         | {"calibration": _calibration_card(usual)}
-        | {"fields": notes.summary() | ({} if focus is None else {"focus": focus})},
+        | {"fields": summary_of_fields(gathered.notes) | ({} if focus is None else {"focus": focus})},
     )
 
 

@@ -6,13 +6,14 @@ import copy
 import time
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from napari_amil.core.base.errors import AmilError, CohortError
-from napari_amil.core.base.events import Event, Failed, Step, Warned
+from napari_amil.core.base.errors import CohortError, ImageError
+from napari_amil.core.base.events import Event, Warned
 from napari_amil.core.base.outputs import write_json
 from napari_amil.core.base.settings import DetectorTrainingSettings, RunSettings
 from napari_amil.core.base.types import Image
@@ -21,10 +22,10 @@ from napari_amil.core.detection.augment import AnnotatedField
 from napari_amil.core.detection.network import build_detector, load_coco_weights
 from napari_amil.core.detection.train import TrainedDetector, Watch, first_annotation, train_detector
 from napari_amil.core.detection.validation import Validation, ValidationField
-from napari_amil.core.exchange.annotation import Annotation
 from napari_amil.core.exchange.tables import write_table
 from napari_amil.core.images.normalise import normalise
-from napari_amil.core.images.read import read_image
+from napari_amil.core.images.read import ImageSource, read_image
+from napari_amil.core.instances.executor import SERIAL, Executor, map_fields
 from napari_amil.core.instances.extract import Recipe
 from napari_amil.core.instances.gather import Source
 from napari_amil.core.model.bundle import INTENDED_USE, Bundle, load_bundle
@@ -144,25 +145,30 @@ def _prepared(
     annotated: Annotated, judges: set[str], recipe: Recipe
 ) -> Generator[Event, None, tuple[list[AnnotatedField], dict[str, HeldOut]]]:
     """Return what the network learns from and what judges it; an image that cannot be used is a `Failed`."""
-    fields: list[AnnotatedField] = []
-    validation: dict[str, HeldOut] = {}
-    diameter = recipe.settings.detection.cell_diameter_px
-    for number, (name, source) in enumerate(annotated.images.items()):
-        yield Step("read", number, len(annotated.images), name)
-        try:
-            image: Image = read_image(source.path, source.page)
-            own: Annotation = annotated.annotations[name].within(name, (image.shape[0], image.shape[1]))
-        except AmilError as error:
-            yield Failed(name, str(error))
-            continue
-        field = normalise(image, recipe.settings.normalisation)
-        if name in judges:
-            validation[name] = HeldOut(source, ValidationField(field, own.cells, own.complete))
-        else:
-            fields.append(annotated_field(field, own.cells, complete=own.complete, diameter_px=diameter))
+    prepared = yield from map_fields(
+        partial(_prepared_field, annotated=annotated, judges=judges, settings=recipe.settings),
+        annotated.images,
+        "read",
+        recipe.executor,
+    )
+    fields = [field for field in prepared.values() if isinstance(field, AnnotatedField)]
     if not fields:
         raise CohortError("No image could be used to train the detector; the reasons are listed above.")
-    return fields, validation
+    return fields, {name: held for name, held in prepared.items() if isinstance(held, HeldOut)}
+
+
+def _prepared_field(
+    name: str, source: ImageSource, annotated: Annotated, judges: set[str], settings: RunSettings
+) -> Generator[Event, None, AnnotatedField | HeldOut]:
+    """Return a normalised image with its annotated cells, to learn from or to validate on."""
+    yield from ()  # no messages
+    image: Image = read_image(source.path, source.page)
+    own = annotated.annotations[name].within(name, (image.shape[0], image.shape[1]))
+    field = normalise(image, settings.normalisation)
+    if name in judges:
+        return HeldOut(source, ValidationField(field, own.cells, own.complete))
+    diameter_px = settings.detection.cell_diameter_px
+    return annotated_field(field, own.cells, complete=own.complete, diameter_px=diameter_px)
 
 
 def _before_and_after(trained: TrainedDetector) -> dict[str, dict[str, float]]:
@@ -221,7 +227,7 @@ def train_detector_on(
         If no image can be used.
     """
     started = time.monotonic()
-    fields = yield from annotate_images(files, recipe.settings)
+    fields = yield from annotate_images(files, recipe.settings, recipe.executor)
     if not fields:
         raise CohortError("No image could be used to train the detector; the reasons are listed above.")
     stop = None if checkpoint is None else checkpoint.with_name(STOP)
@@ -241,22 +247,22 @@ def train_detector_on(
 
 
 def annotate_images(
-    files: dict[str, tuple[Path, int]], settings: RunSettings
+    files: dict[str, tuple[Path, int]], settings: RunSettings, executor: Executor = SERIAL
 ) -> Generator[Event, None, list[AnnotatedField]]:
     """Return the first annotations of every usable image; yield a `Step` per image."""
-    fields = []
-    for number, (name, (path, page)) in enumerate(files.items()):
-        yield Step("annotate", number, len(files), name)
-        try:
-            field = first_annotation(normalise(read_image(path, page), settings.normalisation))
-        except AmilError as error:
-            yield Failed(name, str(error))
-            continue
-        if field is None:
-            yield Failed(name, f"No cell stands out in '{name}'; check that it is a smear.")
-        else:
-            fields.append(field)
-    return fields
+    fields = yield from map_fields(partial(_annotated_field, settings=settings), files, "annotate", executor)
+    return list(fields.values())
+
+
+def _annotated_field(
+    name: str, place: tuple[Path, int], settings: RunSettings
+) -> Generator[Event, None, AnnotatedField]:
+    """Return the first annotations of an image."""
+    yield from ()  # no messages
+    field = first_annotation(normalise(read_image(*place), settings.normalisation))
+    if field is None:
+        raise ImageError(f"No cell stands out in '{name}'; check that it is a smear.")
+    return field
 
 
 def training_images(source: Source, held_out_fold: int | None) -> dict[str, tuple[Path, int]]:

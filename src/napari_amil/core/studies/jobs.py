@@ -1,4 +1,4 @@
-"""Trials one after the other or in several processes, and how long they will take."""
+"""Run the trials of a study one by one or in several processes, and estimate the time left."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from collections import defaultdict
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
 from multiprocessing import active_children, get_context
 from typing import Any
 
@@ -17,6 +19,15 @@ import numpy as np
 import torch
 
 from napari_amil.core.base.events import EpochReport, Event, Failed, Step, Warned
+from napari_amil.core.instances.executor import (
+    SERIAL,
+    Executor,
+    Finished,
+    Item,
+    Message,
+    Value,
+    messages_of,
+)
 from napari_amil.core.studies.trials import ENCODER, Group, Said, Unit, work_on
 
 _TOLD = frozenset({"calibration", "embedding"})
@@ -32,38 +43,45 @@ def running(groups: Sequence[Group], n_jobs: int, device: str) -> Generator[Even
     """
     progress = _Progress(groups, n_jobs)
     yield progress.step("")
-    source = _in_turn(groups, device) if n_jobs == 1 else _in_parallel(groups, n_jobs, device)
-    for number, said in source:
-        yield from progress.heard(number, said)
+    executor: Executor = SERIAL if n_jobs == 1 else ProcessExecutor(n_jobs)
+    for number, message in executor.run(partial(work_on, device=device), groups):
+        if isinstance(message, Finished):
+            message.result()
+        else:
+            yield from progress.heard(number, message)
 
 
-def _in_turn(groups: Sequence[Group], device: str) -> Iterator[tuple[int, Said]]:
-    for number, group in enumerate(groups):
-        for said in work_on(group, device):
-            yield number, said
+@dataclass(frozen=True)
+class ProcessExecutor:
+    """Runs the trials of a study in ``n_jobs`` processes of one thread each."""
 
+    n_jobs: int
 
-def _in_parallel(groups: Sequence[Group], n_jobs: int, device: str) -> Iterator[tuple[int, Said]]:
-    """Yield what the processes say, with the number of the group."""
-    context = get_context("spawn")
-    before = set(active_children())
-    heard = context.Queue()
-    with _one_thread_each():
-        pool = ProcessPoolExecutor(n_jobs, context, _begin, (heard,))
-        waiting: set[Future[None]] = {pool.submit(_work, *item, device) for item in enumerate(groups)}
-    try:
-        while waiting or not heard.empty():
-            try:
-                yield heard.get(timeout=0.2)
-            except queue.Empty:
-                done = {future for future in waiting if future.done()}
-                waiting -= done
-                for future in done:
-                    future.result()
-    finally:
-        pool.shutdown(wait=False, cancel_futures=True)
-        for process in set(active_children()) - before:
-            process.terminate()
+    def run(
+        self, work: Callable[[Item], Generator[Message, None, Value]], items: Sequence[Item]
+    ) -> Iterator[tuple[int, Message | Finished[Value]]]:
+        """Yield the messages of the processes as they come, but for steps of no interest."""
+        context = get_context("spawn")
+        before = set(active_children())
+        heard = context.Queue()
+        with _one_thread_each():
+            pool = ProcessPoolExecutor(self.n_jobs, context, _begin, (heard,))
+            waiting: set[Future[None]] = {
+                pool.submit(_work, number, item, work) for number, item in enumerate(items)
+            }
+        try:
+            while waiting or not heard.empty():
+                try:
+                    yield heard.get(timeout=0.2)
+                except queue.Empty:
+                    done = {future for future in waiting if future.done()}
+                    waiting -= done
+                    for future in done:
+                        future.result()
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+            for process in set(active_children()) - before:
+                process.terminate()
 
 
 @contextmanager
@@ -81,7 +99,7 @@ def _one_thread_each() -> Iterator[None]:
                 os.environ[name] = value
 
 
-_say: Callable[[tuple[int, Said]], None]
+_say: Callable[[tuple[int, Any]], None]
 
 
 def _begin(heard: Any) -> None:  # noqa: ANN401 - a queue of a context has no public type
@@ -92,14 +110,16 @@ def _begin(heard: Any) -> None:  # noqa: ANN401 - a queue of a context has no pu
     torch.set_num_threads(1)
 
 
-def _work(number: int, group: Group, device: str) -> None:
-    """Work on a group and tell the parent; end when nobody listens any more."""
+def _work(number: int, item: Item, work: Callable[[Item], Generator[Message, None, Value]]) -> None:
+    """Work on an item and tell the parent; end when nobody listens any more."""
     parent = os.getppid()
-    for said in work_on(group, device):
+    for message in messages_of(work, item):
         if os.getppid() != parent:
             os._exit(1)  # the parent was killed
-        if not isinstance(said, Step) or said.stage in _TOLD:
-            _say((number, said))
+        if isinstance(message, Finished):
+            message.result()  # an error reaches the parent through the pool
+        if not isinstance(message, Step) or message.stage in _TOLD:
+            _say((number, message))
 
 
 class _Progress:
