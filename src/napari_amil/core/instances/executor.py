@@ -103,8 +103,9 @@ def map_fields(
     if names:
         yield Step(stage, 0, len(names), printable(names[0]))
     checked: Callable[[tuple[str, Item]], Generator[Event, None, Value]] = partial(_checked, work)
-    messages: Iterator[tuple[int, Event | Finished[Value]]] = executor.run(checked, list(items.items()))
-    for number, message in _in_order(messages):
+    running: Iterator[tuple[int, Event | Finished[Value]]] = executor.run(checked, list(items.items()))
+    ordered: Iterator[tuple[int, Event | Finished[Value]]] = _in_order(running)
+    for number, message in ordered:
         if not isinstance(message, Finished):
             yield message
             continue
