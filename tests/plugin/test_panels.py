@@ -45,6 +45,8 @@ from napari_amil.plugin.panels.tune_detector import TuneDetectorPanel
 from napari_amil.plugin.panels.verdict import VerdictPanel
 from napari_amil.plugin.training.run_folders import RunRegistry
 from napari_amil.plugin.window.forms import Folded
+from napari_amil.plugin.window.glossary import glossary
+from napari_amil.plugin.window.panel import Panel
 from napari_amil.plugin.window.user_settings import remember_first
 from napari_amil.plugin.window.work import Worker
 
@@ -137,6 +139,29 @@ def test_every_panel_of_the_manifest_is_tested() -> None:
     names = {command.id: command.python_name for command in contributed.commands or ()}
     widgets = {names[widget.command] for widget in contributed.widgets or ()}
     assert widgets == {f"{panel.__module__}:{panel.__name__}" for panel in EVERY}
+
+
+def test_every_panel_has_the_name_of_the_manifest() -> None:
+    contributed = npe2.PluginManifest.from_file(MANIFEST).contributions
+    names = {command.id: command.python_name for command in contributed.commands or ()}
+    titles = {names[widget.command]: widget.display_name for widget in contributed.widgets or ()}
+    assert titles == {f"{panel.__module__}:{panel.__name__}": panel.TITLE for panel in EVERY}
+
+
+@pytest.mark.parametrize("panel", EVERY)
+def test_every_panel_offers_the_glossary_with_its_own_terms_first(
+    panel: type[Panel], open_panel: Callable[[type[QWidget]], QWidget], qtbot: QtBot
+) -> None:
+    widget = open_panel(panel)
+    qtbot.addWidget(widget)
+    widget.show()
+    assert isinstance(widget, Panel)
+    assert widget.help.isVisible()
+    assert len(panel.TERMS) >= 3
+    assert set(panel.TERMS) <= set(glossary())
+    text = widget.help.open().text.toPlainText()
+    assert text.startswith(f"On this panel: {' · '.join(panel.TERMS)}")
+    assert all(f"{term}\n{meaning}" in text for term, meaning in glossary().items())
 
 
 def _at_work() -> list[str]:

@@ -32,6 +32,7 @@ class ArrangePanel(Panel):
     """The tree, the folder for the cohort, and the button that writes it."""
 
     TITLE = "Make a cohort of loose images"
+    TERMS = ("Cohort", "Patient", "Control")
     arranged = Signal(str)
     """The folder of the cohort that was written."""
 

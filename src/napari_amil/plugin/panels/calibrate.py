@@ -34,6 +34,7 @@ class CalibratePanel(Panel):
     """Controls, model, Calibrate; then what differs, and the button that scores all open images anew."""
 
     TITLE = "Calibrate on my controls"
+    TERMS = ("Calibration", "Control", "Drift", "p-value")
     calibrated = Signal(str)
     """The path of the calibrated model."""
     rescored = Signal(int)

@@ -100,6 +100,14 @@ class CellCard(Panel):
     """Everything about the cell under the pointer, else about the chosen one."""
 
     TITLE = "Cell card"
+    TERMS = (
+        "Anomaly percentile",
+        "Attention x n",
+        "Contribution",
+        "Control deviation",
+        "q-value",
+        "Standard error",
+    )
 
     def __init__(self, napari_viewer: Viewer, worker: Worker | None = None) -> None:
         super().__init__(napari_viewer)

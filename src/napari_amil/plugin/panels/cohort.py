@@ -87,6 +87,7 @@ class CohortPanel(Panel):
     """Folder, model, Score; then one row per sample."""
 
     TITLE = "Cohort"
+    TERMS = ("Anomaly percentile", "Bag", "Cohort", "Novelty", "Patient", "Verdict")
     opened = Signal()
     """Results are shown."""
     errored = Signal(str)

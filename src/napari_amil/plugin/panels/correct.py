@@ -51,6 +51,7 @@ class CorrectPanel(Panel):
     """Undo, redo, tools, the type of the chosen cells, the next unsure cell, scoring of what changed."""
 
     TITLE = "Correct cells"
+    TERMS = ("Candidate", "Detection score", "Outline")
     rescored = Signal(object)
     """The cell layer, after its changed cells were scored."""
 

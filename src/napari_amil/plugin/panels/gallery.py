@@ -44,6 +44,7 @@ class GalleryPanel(Panel):
     """Source, order and filter above a grid of thumbnails, in step with the selection of every view."""
 
     TITLE = "Cell gallery"
+    TERMS = ("Anomaly", "Anomaly percentile", "Attention x n", "Detection score", "q-value")
     filled = Signal(int)
     """The number of cells in the gallery, after every change of it."""
     errored = Signal(str)

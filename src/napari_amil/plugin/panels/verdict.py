@@ -35,6 +35,7 @@ class VerdictPanel(Panel):
     """Verdict, probabilities, the sum of contributions, and the deletion test of one sample."""
 
     TITLE = "Verdict"
+    TERMS = ("Abstain", "Attention", "Contribution", "Novelty", "Pool weight", "Verdict")
 
     def __init__(self, napari_viewer: Viewer, worker: Worker | None = None) -> None:
         super().__init__(napari_viewer)

@@ -294,7 +294,7 @@ class RunPages(Panel):
         self.pages.addTab(self.prepare, "Prepare")
         self.pages.addTab(self.runs, "Runs")
         self._frame.setContentsMargins(0, 4, 0, 0)
-        self._frame.addWidget(self.pages, 1)
+        self._show_content(self.pages)
         self.prepare.wanted.connect(self.start)
         self.pages.currentChanged.connect(self._on_page_changed)
         if self.runs.n_alive():
@@ -321,6 +321,7 @@ class TrainingPanel(RunPages):
     """The pages of a panel that trains models; other panels may choose its cohort."""
 
     TITLE = "Train a model"
+    TERMS = ("Bag", "Calibration", "Cohort", "Control", "Embedding", "Fold", "Held out")
     prepare: PreparePage
 
     def use_cohort(self, path: Path | None) -> None:

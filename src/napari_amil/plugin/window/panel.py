@@ -11,6 +11,7 @@ from qtpy.QtWidgets import QApplication, QFrame, QScrollArea, QVBoxLayout, QWidg
 
 from napari_amil.core.base.errors import AmilError
 from napari_amil.plugin.window.follow import LayerCombo
+from napari_amil.plugin.window.glossary import GlossaryLink
 from napari_amil.plugin.window.job import JobBar
 from napari_amil.plugin.window.model_choice import ModelChoice
 from napari_amil.plugin.window.viewer import unwrapped
@@ -29,6 +30,8 @@ class Panel(QWidget):
 
     TITLE: ClassVar[str]
     """Name of the panel in the menu, the same as in the manifest."""
+    TERMS: ClassVar[tuple[str, ...]]
+    """Terms of the glossary that the panel shows."""
 
     def __init__(self, napari_viewer: Viewer | ViewerModel) -> None:
         super().__init__()
@@ -36,20 +39,27 @@ class Panel(QWidget):
         self._frame = QVBoxLayout(self)
         self._frame.setContentsMargins(0, 0, 0, 0)
         self._frame.setSpacing(0)
+        self.help = GlossaryLink(self.TERMS, self)
+        self._frame.addWidget(self.help)
 
     def _scrolling_layout(self) -> QVBoxLayout:
         """Return the layout of a content that scrolls on a small screen."""
         content = QWidget()
-        self._frame.addWidget(content, 1)
+        self._show_content(content)
         return scrolling(content)
 
     def _filling_layout(self) -> QVBoxLayout:
         """Return the layout of a content that takes the whole height of the panel."""
-        layout = QVBoxLayout()
+        content = QWidget()
+        self._show_content(content)
+        layout = QVBoxLayout(content)
         layout.setContentsMargins(10, 8, 10, 8)
         layout.setSpacing(6)
-        self._frame.addLayout(layout, 1)
         return layout
+
+    def _show_content(self, content: QWidget) -> None:
+        """Show ``content`` above the link to the glossary."""
+        self._frame.insertWidget(0, content, 1)
 
 
 def scrolling(page: QWidget) -> QVBoxLayout:
@@ -90,12 +100,22 @@ class DetectingPanel(ModelPanel):
     """A panel that finds cells."""
 
     TITLE = "Detect cells"
+    TERMS = ("Candidate", "Detection score", "Outline", "Typical diameter")
 
 
 class ScoringPanel(ModelPanel):
     """A panel that scores the cells of one layer; other panels may start it."""
 
     TITLE = "Score cells"
+    TERMS = (
+        "Anomaly",
+        "Anomaly percentile",
+        "Attention x n",
+        "Contribution",
+        "Novelty",
+        "q-value",
+        "Verdict",
+    )
     scored = Signal(object)
     """The cell layer, after every scoring."""
     errored = Signal(str)
