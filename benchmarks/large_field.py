@@ -87,7 +87,15 @@ def main(arguments: list[str] | None = None) -> None:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "field.ome.tif"
             write_field(path, side)
-            command = [sys.executable, __file__, "--search", str(path), "--threads", str(chosen.threads)]
+            command = [
+                sys.executable,
+                "-P",
+                __file__,
+                "--search",
+                str(path),
+                "--threads",
+                str(chosen.threads),
+            ]
             command += ["--bundle", str(chosen.bundle)] if chosen.bundle else []
             said = subprocess.run(command, check=True, capture_output=True, text=True).stdout
         row = rows[side] = json.loads(said.splitlines()[-1])

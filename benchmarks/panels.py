@@ -52,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     viewer = ViewerModel()
     for pixels, attributes, _ in synthetic_smear():
         viewer.add_image(pixels, **attributes)
-    worker = Worker([sys.executable, "-c", "input()"])
+    worker = Worker([sys.executable, "-P", "-c", "input()"])
     with tempfile.TemporaryDirectory() as folder:
         for name, place in PANELS.items():
             times = [opening(place, viewer, worker, Path(folder)) for _ in range(options.rounds)]

@@ -29,11 +29,12 @@ from qtpy.QtCore import QEventLoop, QTimer
 from qtpy.QtWidgets import QApplication
 
 from napari_amil.core.base.events import PROCESS_FILE
+from napari_amil.core.base.process import find_process
 from napari_amil.core.base.settings import RunSettings
 from napari_amil.core.cohort.synth import SynthCohortSettings, write_synthetic_cohort
 from napari_amil.plugin.panels.train import TrainPanel
 from napari_amil.plugin.training.run_commands import TrainingCommand
-from napari_amil.plugin.training.run_folders import RunRegistry, find_process
+from napari_amil.plugin.training.run_folders import RunRegistry
 from napari_amil.plugin.window.work import Worker
 
 _BEAT_MS = 5

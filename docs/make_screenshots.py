@@ -35,6 +35,7 @@ def main() -> int:
         for name, (theme, front) in PICTURES.items():
             demo = [
                 sys.executable,
+                "-P",
                 "-m",
                 "napari_amil.plugin.entry.demo",
                 "--image",

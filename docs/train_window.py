@@ -44,7 +44,7 @@ class Picture(QObject):
         super().__init__()
         self._viewer, self._target, self._done = viewer, target, done
         cohort = folder / "smears" / "bags.csv"
-        idle = Worker([sys.executable, "-c", "input()"])
+        idle = Worker([sys.executable, "-P", "-c", "input()"])
         self._panel = TrainPanel(viewer, idle, RunRegistry(folder))
         viewer.window.add_dock_widget(self._panel, name="Train a model", area="right")
         image = next(path for path in cohort.parent.rglob("*.png"))

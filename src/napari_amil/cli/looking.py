@@ -28,7 +28,7 @@ def demo(
     theme: Annotated[Theme, typer.Option(help="Theme of the window.")] = Theme.dark,
 ) -> None:
     """Open the window with a smear whose cells are found, scored and coloured."""
-    command = [sys.executable, "-m", "napari_amil.plugin.entry.demo", "--theme", theme]
+    command = [sys.executable, "-P", "-m", "napari_amil.plugin.entry.demo", "--theme", theme]
     command += ["--image", str(image)] if image else []
     command += ["--screenshot", str(screenshot)] if screenshot else []
     raise typer.Exit(subprocess.run(command, check=False).returncode)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import pickle
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -110,3 +112,21 @@ def test_claimed_sizes_and_foreign_codecs_are_refused(tmp_path: Path) -> None:
         (path / ".zarray").write_text(json.dumps(described | change))
         with pytest.raises(ImageError, match=reason):
             read(path)
+
+
+@pytest.mark.parametrize("filters", [["pickle"], ["zlib", "pickle"], ["pickle", "zlib"]])
+def test_a_codec_that_runs_code_is_refused_and_never_decoded(tmp_path: Path, filters: list[str]) -> None:
+    path = tmp_path / "a.zarr"
+    zarr.create_array(path, shape=(64, 64, 3), chunks=(64, 64, 3), dtype="u1", zarr_format=2)[:] = 7
+    described = json.loads((path / ".zarray").read_text())
+    described |= {"compressor": None, "filters": [{"id": name} for name in filters]}
+    (path / ".zarray").write_text(json.dumps(described))
+    program = f"__import__('pathlib').Path({str(tmp_path / 'executed')!r}).touch()"
+    data = b"cbuiltins\nexec\n(V" + program.encode() + b"\ntR."
+    chunk = next(each for each in path.rglob("*") if each.is_file() and not each.name.startswith(".z"))
+    chunk.write_bytes(zlib.compress(data) if filters[-1] == "zlib" else data)
+    with pytest.raises(ImageError, match=r"(is compressed with 'pickle', which|No Zarr data type)"):
+        read(path)
+    assert not (tmp_path / "executed").exists()
+    pickle.loads(data)
+    assert (tmp_path / "executed").exists()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 import threading
@@ -15,7 +14,8 @@ import pytest
 
 from napari_amil.core.base.errors import AmilError
 from napari_amil.core.base.events import EpochReport, Event, Step, drain
-from napari_amil.core.pipeline.running import living_process, noting, occupying
+from napari_amil.core.base.process import find_process
+from napari_amil.core.pipeline.running import noting, occupying
 
 
 def work(n: int = 3) -> Generator[Event, None, str]:
@@ -91,7 +91,7 @@ def test_a_folder_in_which_another_process_works_is_refused(tmp_path: Path, othe
     note(other, tmp_path)
     with pytest.raises(AmilError, match=rf"number {other.pid}\) is working in"), occupying(tmp_path):
         pass
-    assert living_process(tmp_path / "process.json") == other.pid
+    assert find_process(tmp_path / "process.json") == other
 
 
 def test_a_dead_process_and_a_number_that_was_given_anew_do_not_count(
@@ -99,7 +99,7 @@ def test_a_dead_process_and_a_number_that_was_given_anew_do_not_count(
 ) -> None:
     note(other, tmp_path, later=-100)
     with occupying(tmp_path):
-        assert living_process(tmp_path / "process.json") == os.getpid()
+        assert find_process(tmp_path / "process.json") == psutil.Process()
     assert not (tmp_path / "process.json").exists()
     (tmp_path / "process.json").write_text("{")
-    assert living_process(tmp_path / "process.json") is None
+    assert find_process(tmp_path / "process.json") is None

@@ -23,6 +23,7 @@ from napari_amil.plugin.layers.selection import CellKey, selection_of
 from napari_amil.plugin.panels import cohort
 from napari_amil.plugin.panels.cohort import CohortPanel
 from napari_amil.plugin.window.work import Worker
+from napari_amil.worker.protocol.messages import Reported
 
 Done = Callable[..., Any]
 
@@ -202,7 +203,7 @@ def test_the_report_of_the_open_results_is_written_and_opened(
     done(panel.opened, panel.reopen.click)
     assert not panel.report.isHidden()
     assert panel.report.browse.isHidden()
-    panel.report.finished.emit({"page": str(scored.parent / "other/report/cohort.html"), "n_samples": 1})
+    panel.report.finished.emit(Reported(page=scored.parent / "other/report/cohort.html", n_samples=1))
     assert panel.report.browse.isHidden()  # it is of results that are no longer open
     panel.report.run()
     panel.report.cancel()

@@ -13,11 +13,12 @@ from pytestqt.qtbot import QtBot
 from qtpy.QtWidgets import QApplication, QHBoxLayout, QWidget
 from skimage.io import imread
 
+from napari_amil.core.base.process import find_process
 from napari_amil.core.model.bundle import load_bundle
 from napari_amil.plugin.panels.detect import DetectPanel
 from napari_amil.plugin.panels.tune_detector import TuneDetectorPanel
 from napari_amil.plugin.training.annotations import TrainingImage, hold_out_words, refusal, weak_points
-from napari_amil.plugin.training.run_folders import RunRegistry, find_process
+from napari_amil.plugin.training.run_folders import RunRegistry
 from napari_amil.plugin.training.run_view import RunView
 from napari_amil.plugin.training.runs import Run
 from napari_amil.plugin.window.work import Worker

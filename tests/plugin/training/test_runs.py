@@ -98,7 +98,7 @@ def test_a_process_that_vanished_is_told_with_its_last_words(tmp_path: Path) -> 
     (tmp_path / "output.txt").write_text("a library warns\nTerminated by the queue\n")
     status = say(tmp_path, EpochReport(3, 9, 0.5)).status()
     assert status.state == "interrupted"
-    assert status.sentence.endswith("Its last words: Terminated by the queue")
+    assert status.sentence.endswith("Its last output: Terminated by the queue")
 
 
 def test_what_a_process_would_not_hear_yet_is_not_offered(runs: RunList, qtbot: QtBot) -> None:

@@ -23,7 +23,7 @@ from napari_amil.core.base.events import (
     Step,
     to_dict,
 )
-from napari_amil.core.base.outputs import write_json
+from napari_amil.core.base.process import find_process, write_process
 
 Result = TypeVar("Result")
 _SECONDS_BETWEEN_STEPS = 1.0
@@ -56,28 +56,17 @@ def occupying(out: Path) -> Iterator[None]:
         If another process that is alive works there.
     """
     file = out / PROCESS_FILE
-    other = living_process(file)
-    if other is not None and other not in {os.getpid(), os.getppid()}:  # a starter may have noted itself
+    other = find_process(file)
+    if other is not None and other.pid not in {os.getpid(), os.getppid()}:  # a starter may have noted itself
         raise AmilError(
-            f"Another process (number {other}) is working in '{out}'; wait for it, or choose another folder."
+            f"Another process (number {other.pid}) is working in '{out}'; "
+            "wait for it, or choose another folder."
         )
-    own = psutil.Process()
-    write_json({"pid": own.pid, "created": own.create_time()}, file)
+    write_process(file, psutil.Process())
     try:
         yield
     finally:
         file.unlink(missing_ok=True)
-
-
-def living_process(file: Path) -> int | None:
-    """Return the number of the process that a ``process.json`` names, None if it is no longer alive."""
-    try:
-        noted = json.loads(file.read_text(encoding="utf-8"))
-        process = psutil.Process(int(noted["pid"]))
-        same = abs(process.create_time() - float(noted["created"])) < 1.0  # numbers are used again
-        return process.pid if same and process.status() != psutil.STATUS_ZOMBIE else None
-    except (OSError, ValueError, KeyError, TypeError, psutil.Error):
-        return None
 
 
 def noting(work: Generator[Event, None, Result], out: Path) -> Generator[Event, None, Result]:

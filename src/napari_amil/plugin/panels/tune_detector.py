@@ -9,9 +9,9 @@ from napari.viewer import Viewer
 from napari_amil.core.base.errors import AmilError
 from napari_amil.plugin.training.detector_prepare import DetectorPage
 from napari_amil.plugin.training.detector_results import end_comparison, show_comparison
+from napari_amil.plugin.training.run_commands import DETECTOR
 from napari_amil.plugin.training.run_folders import RunRegistry
 from napari_amil.plugin.training.run_list import RunList, RunPages
-from napari_amil.plugin.training.runs import DETECTOR
 from napari_amil.plugin.window.panel import DetectingPanel, ScoringPanel, find_or_open_panels, open_panels
 from napari_amil.plugin.window.work import Worker, shared_worker
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import subprocess
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -15,6 +16,19 @@ from napari_amil.core.base.settings import DetectorTrainingSettings, RunSettings
 ABLATION_RUNS = 3
 """How often each fold is trained for a row of the ablation, with other seeds."""
 _SETTINGS = "run.yaml"
+
+
+TRAINING, DETECTOR, ABLATION = "train", "train-detector", "ablate"
+"""Kinds of runs, called like their commands."""
+KINDS = frozenset({TRAINING, DETECTOR, ABLATION})
+_COHORT_OPTIONS = {"--out", "--settings", "--device", "--bundle", "--hold-out-fold", "--folds", "--allow"}
+_DETECTOR_OPTIONS = {"--out", "--start", "--device", "--steps", "--learning-rate", "--validation-share"}
+_OPTIONS = {
+    TRAINING: _COHORT_OPTIONS,
+    ABLATION: _COHORT_OPTIONS | {"--rows", "--runs"},
+    DETECTOR: _DETECTOR_OPTIONS | {"--freeze", "--seed"},
+}
+"""Options with a value that plans write; `check_arguments` refuses others."""
 
 
 class RunCommand(Protocol):
@@ -173,6 +187,30 @@ class AblationCommand:
         """
         settings = RunSettings.from_yaml(self.training / _SETTINGS)
         lay_out(self.out, settings.to_yaml())
+
+
+def check_arguments(arguments: Sequence[str], out: Path) -> None:
+    """Refuse arguments that no plan for the run folder ``out`` writes.
+
+    Raises
+    ------
+    AmilError
+        Naming the first argument that does not belong there.
+    """
+    kind, rest = (arguments[0] if arguments else ""), list(arguments[2:])
+    if kind not in _OPTIONS or len(arguments) < 2 or arguments[1].startswith("-"):
+        raise AmilError(f"The command of '{out}' is no training ('{kind}'); start a new one.")
+    while rest:
+        name = rest.pop(0)
+        if kind == DETECTOR and name == "--partial":
+            continue
+        if name not in _OPTIONS[kind] or not rest:
+            raise AmilError(f"The command of '{out}' has the unknown option '{name}'; start a new training.")
+        value = rest.pop(0)
+        if name == "--out" and Path(value).resolve() != out.resolve():
+            raise AmilError(
+                f"The command of '{out}' writes into another folder, '{value}'; start a new training."
+            )
 
 
 def command_line(arguments: list[str]) -> str:

@@ -12,10 +12,11 @@ import psutil
 from qtpy.QtCore import QStandardPaths
 
 from napari_amil.core.base.errors import AmilError
+from napari_amil.plugin.training.run_commands import KINDS
 
 _FILE = "runs.json"
 NICE = 5
-"""How far a training stands back behind the window."""
+"""Niceness of a training, so that the window comes first."""
 
 
 def user_folder() -> Path:
@@ -85,28 +86,6 @@ def fresh_folder(cohort: Path) -> Path:
     return next(path for number in count(1) if not (path := base / name / f"{day}-{number}").exists())
 
 
-def write_process(file: Path, pid: int) -> None:
-    """Note down which process works in a run folder, until it does so itself."""
-    try:
-        created = psutil.Process(pid).create_time()
-        file.write_text(json.dumps({"pid": pid, "created": created}), encoding="utf-8")
-    except psutil.Error:
-        return  # it is over already, and its last words are read
-    except OSError as error:
-        raise AmilError(f"Cannot write '{file}' ({error.strerror}); choose another folder.") from error
-
-
-def find_process(file: Path) -> psutil.Process | None:
-    """Return the process that ``process.json`` names, None if it is no longer alive."""
-    try:
-        noted = json.loads(file.read_text(encoding="utf-8"))
-        process = psutil.Process(int(noted["pid"]))
-        same = abs(process.create_time() - float(noted["created"])) < 1.0  # numbers are used again
-        return process if same and process.status() != psutil.STATUS_ZOMBIE else None
-    except (OSError, ValueError, KeyError, TypeError, psutil.Error):
-        return None
-
-
 def stand_back(pid: int) -> None:
     """Let a process have the processor only after the window."""
     try:
@@ -114,6 +93,27 @@ def stand_back(pid: int) -> None:
         process.nice(getattr(psutil, "BELOW_NORMAL_PRIORITY_CLASS", NICE))
     except psutil.Error:
         return
+
+
+def is_own(path: Path) -> bool:
+    """Return whether a file and the folder it lies in belong to this user; systems without owners agree."""
+    if os.name == "nt":
+        return True
+    try:
+        return {each.lstat().st_uid for each in (path, path.parent)} == {os.getuid()}
+    except OSError:
+        return False
+
+
+def is_training(process: psutil.Process) -> bool:
+    """Return whether a process is a training, by this program, of this user."""
+    try:
+        words = process.cmdline()
+        is_ours = os.name == "nt" or process.uids().real == os.getuid()
+    except psutil.Error:
+        return False
+    names_program = any("napari-amil" in word or "napari_amil" in word for word in words)
+    return is_ours and names_program and bool(KINDS & set(words))
 
 
 def kill_tree(process: psutil.Process) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 
 from napari.components import ViewerModel
@@ -22,11 +23,17 @@ from napari_amil.core.base.errors import AmilError
 from napari_amil.core.base.events import EVENTS_FILE
 from napari_amil.plugin.training.detector_prepare import DetectorPage
 from napari_amil.plugin.training.prepare import PreparePage
-from napari_amil.plugin.training.run_commands import DetectorCommand, TrainingCommand
+from napari_amil.plugin.training.run_commands import (
+    ABLATION,
+    DETECTOR,
+    TRAINING,
+    DetectorCommand,
+    TrainingCommand,
+)
 from napari_amil.plugin.training.run_folders import RunRegistry
 from napari_amil.plugin.training.run_progress import progress
 from napari_amil.plugin.training.run_view import RunView
-from napari_amil.plugin.training.runs import ABLATION, DETECTOR, TRAINING, Run
+from napari_amil.plugin.training.runs import Run
 from napari_amil.plugin.window.panel import Panel, scrolling
 from napari_amil.plugin.window.theme import wrapped
 
@@ -255,7 +262,8 @@ class QuitChoice:
     def say(self) -> None:
         """End the trainings that are not to go on; their last whole epoch is kept."""
         for run in [] if self._leave else self._runs.values():
-            run.cancel()
+            with suppress(AmilError):  # another program's process is left alone
+                run.cancel()
 
 
 _SETTLED = {"finished", "failed", "cancelled", "interrupted"}

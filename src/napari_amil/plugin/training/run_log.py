@@ -1,4 +1,4 @@
-"""What a run has said so far, read from its ``events.jsonl`` bit by bit while the file grows."""
+"""Read the ``events.jsonl`` of a run bit by bit while the file grows."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ class RunLog:
         OSError
             If the file is there and cannot be read.
         """
-        if not self._file.exists():
+        if not self._file.is_file():
             return False
         with self._file.open("rb") as file:
             if file.seek(0, 2) < self._read:  # it was written anew

@@ -7,8 +7,9 @@ from itertools import pairwise
 from statistics import median
 
 from napari_amil.core.base.settings import RunSettings
+from napari_amil.plugin.training.run_commands import ABLATION, DETECTOR
 from napari_amil.plugin.training.run_log import RunLog, TrainingLog
-from napari_amil.plugin.training.runs import ABLATION, DETECTOR, Run, Status
+from napari_amil.plugin.training.runs import Run, Status
 
 _RECENT = 8
 _RESTING = 0.03

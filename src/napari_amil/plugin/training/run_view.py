@@ -21,10 +21,11 @@ from napari_amil.core.base.errors import AmilError
 from napari_amil.core.base.settings import RunSettings
 from napari_amil.plugin.training.curves import Curves, DetectorCurves
 from napari_amil.plugin.training.detector_results import DetectorResults
+from napari_amil.plugin.training.run_commands import ABLATION, DETECTOR, TRAINING
 from napari_amil.plugin.training.run_log import TrainingLog
 from napari_amil.plugin.training.run_progress import in_words, progress
 from napari_amil.plugin.training.run_results import RowResults, RunResults
-from napari_amil.plugin.training.runs import ABLATION, DETECTOR, TRAINING, Run, Status
+from napari_amil.plugin.training.runs import Run, Status
 from napari_amil.plugin.window.follow import hear
 from napari_amil.plugin.window.forms import Folded
 from napari_amil.plugin.window.theme import sized, wrapped

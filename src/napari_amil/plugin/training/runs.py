@@ -1,27 +1,36 @@
-"""One command as a process of its own and a run folder: start, wait, stop, cancel, go on, throw away."""
+"""A training as a process with a run folder: start, pause, stop, cancel, resume, delete."""
 
 from __future__ import annotations
 
 import json
 import os
 import shutil
-import sys
 import time
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psutil
 from qtpy.QtCore import QFile, QProcess
 
 from napari_amil.core.base.errors import AmilError
 from napari_amil.core.base.events import EVENTS_FILE, PAUSE_FILE, PROCESS_FILE, STOP_FILE, Ended, to_dict
-from napari_amil.plugin.training.run_commands import RunCommand, command_line
-from napari_amil.plugin.training.run_folders import find_process, kill_tree, stand_back, write_process
+from napari_amil.core.base.files import read_json, regular_file
+from napari_amil.core.base.process import find_process, write_process
+from napari_amil.plugin.training.run_commands import (
+    ABLATION,
+    DETECTOR,
+    TRAINING,
+    RunCommand,
+    check_arguments,
+    command_line,
+)
+from napari_amil.plugin.training.run_folders import is_own, is_training, kill_tree, stand_back
 from napari_amil.plugin.training.run_log import RunLog
-from napari_amil.plugin.window.work import child_environment
+from napari_amil.plugin.window.work import PYTHON, child_environment
 
-PROGRAM = (sys.executable, "-c", "from napari_amil.cli import main; main()")
+PROGRAM = (*PYTHON, "-c", "from napari_amil.cli import main; main()")
 COMMAND_FILE = "command.json"
 """Name of the file in a run folder that holds the arguments of the command line."""
 OUTPUT_FILE = "output.txt"
@@ -34,8 +43,6 @@ _ROOM_BYTES = 1_000_000
 """Free space below which a run that died without a word died of it."""
 ALIVE = frozenset({"starting", "running", "paused", "stopping"})
 """States of a run whose process is alive."""
-TRAINING, DETECTOR, ABLATION = "train", "train-detector", "ablate"
-"""Kinds of runs, called like their commands."""
 _DONE = {
     TRAINING: "Done: the model is ready.",
     DETECTOR: "Done: compare the new detector with the old one, then use it or go back.",
@@ -102,10 +109,10 @@ class Run:
     def arguments(self) -> list[str]:
         """Return the arguments with which it was started, empty if the window did not start it."""
         try:
-            given = json.loads((self.folder / COMMAND_FILE).read_text(encoding="utf-8"))["arguments"]
-        except (OSError, ValueError, KeyError, TypeError):
+            given = read_json(self.folder / COMMAND_FILE)["arguments"]
+        except (AmilError, KeyError, TypeError):
             return []
-        return [str(part) for part in given]
+        return [str(part) for part in given] if isinstance(given, list) else []
 
     @property
     def kind(self) -> str:
@@ -126,17 +133,23 @@ class Run:
         Raises
         ------
         AmilError
-            If it cannot be started.
+            If it cannot be started, or its command is another user's or no training.
         """
         if find_process(self.folder / PROCESS_FILE) is not None:
             raise AmilError(f"The training in '{self.folder}' is running already.")
+        command, arguments = self.folder / COMMAND_FILE, self.arguments()
+        if not is_own(command):
+            raise AmilError(
+                f"'{command}' belongs to another user and is not run; start a training of your own."
+            )
+        check_arguments(arguments, self.folder)
         for left_over in (PAUSE_FILE, STOP_FILE):
             (self.folder / left_over).unlink(missing_ok=True)
         self._said_before = self.log.time
         process = QProcess()
         process.setProcessEnvironment(child_environment())
         process.setProgram(PROGRAM[0])
-        process.setArguments([*PROGRAM[1:], *self.arguments()])
+        process.setArguments([*PROGRAM[1:], *arguments])
         process.setStandardInputFile(QProcess.nullDevice())
         process.setStandardOutputFile(QProcess.nullDevice())
         process.setStandardErrorFile(str(self.folder / OUTPUT_FILE))
@@ -144,7 +157,8 @@ class Run:
         is_started, pid = started if isinstance(started, tuple) else (started, 0)
         if not is_started:
             raise AmilError(f"The training could not be started: {process.errorString()}; try again.")
-        write_process(self.folder / PROCESS_FILE, int(pid))
+        with suppress(psutil.Error):  # it may be over already
+            write_process(self.folder / PROCESS_FILE, psutil.Process(int(pid)))
         stand_back(int(pid))
 
     def status(self) -> Status:
@@ -180,11 +194,23 @@ class Run:
         (self.folder / STOP_FILE).touch()
 
     def cancel(self) -> None:
-        """End the process at once; the checkpoint of the last whole epoch stays."""
-        process = find_process(self.folder / PROCESS_FILE)
-        if process is not None:
-            self.is_cancelling = True
-            kill_tree(process)
+        """End the process at once; the checkpoint of the last whole epoch stays.
+
+        Raises
+        ------
+        AmilError
+            If the process is no training of this program and user.
+        """
+        file = self.folder / PROCESS_FILE
+        process = find_process(file)
+        if process is None:
+            return
+        if not is_own(file) or not is_training(process):
+            raise AmilError(
+                f"Process {process.pid}, which '{file}' names, is no training of yours and was not ended."
+            )
+        self.is_cancelling = True
+        kill_tree(process)
 
     def can_resume(self) -> bool:
         """Tell whether there is a command to give again."""
@@ -241,7 +267,7 @@ class Run:
         said = self._last_words()
         if said and self.log.now is None and not (self.folder / _CHECKPOINT).exists():
             return Status("failed", said)
-        words = f" Its last words: {said}" if said else ""
+        words = f" Its last output: {said}" if said else ""
         return Status(
             "interrupted",
             "The training process was ended from outside, perhaps for want of memory. Resume goes on after "
@@ -264,10 +290,10 @@ class Run:
 
     def _last_words(self) -> str:
         try:
-            with (self.folder / OUTPUT_FILE).open("rb") as file:
+            with regular_file(self.folder / OUTPUT_FILE).open("rb") as file:
                 file.seek(max(file.seek(0, os.SEEK_END) - _OUTPUT_READ, 0))
                 text = file.read().decode(errors="replace")
-        except OSError:
+        except (AmilError, OSError):
             return ""
         lines = [line.strip() for line in text.splitlines() if line.strip()]
         return lines[-1][-_LAST_WORDS:] if lines else ""
