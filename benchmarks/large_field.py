@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 
 from napari_amil.core.base.events import drain
 from napari_amil.core.cohort.synth import SynthSettings, synthetic_smear
+from napari_amil.core.images.read import find_images
 from napari_amil.core.pipeline import Recipe, detect_images, load_bundle
 
 _BLOCK_PX = 1250
@@ -57,7 +58,7 @@ def search(path: Path, bundle: Path | None, threads: int) -> dict[str, float]:
     torch.set_num_threads(threads)
     recipe = Recipe.from_bundle(load_bundle(bundle), None, torch.device("cpu"))
     wall, processor = time.perf_counter(), time.process_time()
-    ((_, cells),) = drain(detect_images([path], recipe)).values()
+    ((_, cells),) = drain(detect_images(find_images([path]), recipe)).values()
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _BYTES_PER_UNIT
     return {
         "wall_s": time.perf_counter() - wall,

@@ -38,7 +38,7 @@ from napari_amil.core.base.events import EpochReport, drain
 from napari_amil.core.base.presets import preset
 from napari_amil.core.base.settings import RunSettings
 from napari_amil.core.cohort.folds import split
-from napari_amil.core.cohort.readers import read_cohort
+from napari_amil.core.cohort.layouts.registry import read_cohort
 from napari_amil.core.cohort.synth import SynthCohortSettings, write_synthetic_cohort
 from napari_amil.core.instances.extract import Recipe, field_instances
 from napari_amil.core.instances.gather import cohort_source, gather

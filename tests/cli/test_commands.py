@@ -306,4 +306,27 @@ def test_annotated_images_fine_tune_the_detector_and_given_cells_are_scored(tmp_
     assert len(cells) == sum(len(pd.read_csv(images / p / "a.csv")) for p in ("p1", "p2"))
     refused = run("score", images, "--cells", tmp_path / "absent.json", "--out", tmp_path / "o")
     assert refused.returncode == 2
-    assert refused.stderr.startswith("There is no file or folder '")
+    assert refused.stderr.splitlines()[-1].startswith("There is no file or folder '")
+
+
+def test_commands_first_say_what_they_understood(tmp_path: Path) -> None:
+    for place in ("control/p1", "control/p2", "ill/p3"):
+        (tmp_path / "c" / place).mkdir(parents=True)
+        PIL.Image.fromarray(np.zeros((40, 40, 3), np.uint8)).save(tmp_path / "c" / place / "a.png")
+    (tmp_path / "c" / "notes.txt").write_text("x")
+    out = tmp_path / "o"
+    known = "3 bags of 3 patients, labels from folders; 1 file skipped: txt"
+    for command in ("score", "train", "evaluate"):
+        done = run(command, tmp_path / "c", "--out", out, "--dry-run")
+        assert (done.returncode, done.stdout, done.stderr) == (0, "", known + "\n"), command
+    assert run("check", tmp_path / "c", "--dry-run").stderr == known + "\n"
+    assert run("detect", tmp_path / "c", "-o", out, "--dry-run").stderr == "3 images; 1 file skipped: txt\n"
+    loose = run("score", tmp_path / "c", "--as", "images", "--out", out, "--dry-run").stderr
+    assert loose == "3 images, each a bag of its own, no labels; 1 file skipped: txt\n"
+    refused = run("train", tmp_path / "c", "--as", "images", "--out", out)
+    assert (refused.returncode, "have no patients and labels" in refused.stderr) == (2, True)
+    said = json.loads(
+        run("score", tmp_path / "c", "-o", out, "--dry-run", "--events", "jsonl").stdout.splitlines()[0]
+    )
+    assert said == {"event": "Understood", "message": known}
+    assert not out.exists()

@@ -2,24 +2,38 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from napari_amil.cli.console import SOME_FAILED, EventStyle, Out, Seed, Style, Talk
+from napari_amil.cli.console import (
+    SOME_FAILED,
+    As,
+    CohortPath,
+    DryRun,
+    EventStyle,
+    Kind,
+    Out,
+    Seed,
+    Style,
+    Talk,
+)
 from napari_amil.cli.lazy import pipeline
 
 
 def check(
-    cohort: Annotated[Path, typer.Argument(help="Cohort folder or cell-list CSV.", show_default=False)],
+    cohort: CohortPath,
     control: Annotated[str, typer.Option(help="Name of the control class.")] = "control",
+    as_: As = Kind.auto,
+    dry_run: DryRun = False,
     style: EventStyle = Style.bar,
 ) -> None:
     """Say what is wrong with a cohort, and what to do about each problem."""
     talk = Talk(style)
-    found = pipeline.read_cohort(cohort, control)
-    problems = talk.follow(pipeline.checking(found))
+    found = talk.follow(pipeline.opening_cohort(cohort, control, as_.value))
+    if dry_run:
+        return
+    problems = talk.follow(pipeline.checking(found, pipeline.preset("recommended").model.embedding_dim))
     for problem in problems:
         talk.result(
             f"{problem.severity}: {problem.message}", severity=problem.severity, message=problem.message

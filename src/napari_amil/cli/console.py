@@ -33,6 +33,14 @@ class Style(enum.StrEnum):
     jsonl = "jsonl"
 
 
+class Kind(enum.StrEnum):
+    """What inputs are taken for."""
+
+    auto = "auto"
+    cohort = "cohort"
+    images = "images"
+
+
 class Device(enum.StrEnum):
     """Where networks run."""
 
@@ -50,7 +58,15 @@ class Precision(enum.StrEnum):
     half = "16-mixed"
 
 
+CohortPath = Annotated[
+    Path, typer.Argument(help="Cohort: a folder, a cell list or an image table (CSV).", show_default=False)
+]
 Out = Annotated[Path, typer.Option("--out", "-o", help="Folder for the results.")]
+As = Annotated[
+    Kind,
+    typer.Option("--as", help="Take the inputs for a cohort or loose images, whatever they look like."),
+]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what the inputs are understood as, then end.")]
 EventStyle = Annotated[Style, typer.Option("--events", help="Show a progress bar, or speak JSON lines.")]
 DeviceName = Annotated[Device, typer.Option("--device", help="Where the networks run.")]
 Seed = Annotated[int, typer.Option("--seed", min=0, help="Seed of everything random.")]
@@ -148,6 +164,8 @@ class Talk:
             self._show(event)
         elif isinstance(event, events.EpochReport):
             self._bar.console.print(_epoch_line(event), markup=False)
+        elif isinstance(event, events.Understood):
+            self._bar.console.print(event.message, markup=False)
         elif isinstance(event, events.Warned):
             self._bar.console.print(f"Note: {one_line(event.message)}", markup=False)
         elif isinstance(event, events.TrainingBegan) and event.total > 1:

@@ -10,11 +10,14 @@ from typing import Annotated, Any
 import typer
 
 from napari_amil.cli.console import (
+    As,
     BundleFile,
     Classes,
     Device,
     DeviceName,
+    DryRun,
     EventStyle,
+    Kind,
     Out,
     Seed,
     SettingsFile,
@@ -65,6 +68,8 @@ def detect(
     settings_file: SettingsFile = None,
     format_: Annotated[Format, typer.Option("--format", help="Format of the cells.")] = Format.csv,
     device: DeviceName = Device.auto,
+    as_: As = Kind.auto,
+    dry_run: DryRun = False,
     style: EventStyle = Style.bar,
 ) -> None:
     """Find the cells of every image."""
@@ -72,7 +77,10 @@ def detect(
     loaded = pipeline.load_bundle(bundle)
     run = pipeline.RunSettings.from_yaml(settings_file, loaded.settings) if settings_file else None
     recipe = pipeline.Recipe.from_bundle(loaded, run, pipeline.pick_device(device))
-    found = talk.follow(pipeline.detect_images(images, recipe))
+    sources = talk.follow(pipeline.opening_images(images, as_.value))
+    if dry_run:
+        return
+    found = talk.follow(pipeline.detect_images(sources, recipe))
     written = pipeline.write_detections(found, pipeline.make_folder(out), format_)
     n_cells = sum(len(cells) for _, cells in found.values())
     talk.result(f"{n_cells} cells in {len(found)} images: {written}", n_cells=n_cells, cells=str(written))

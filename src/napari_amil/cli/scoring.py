@@ -8,11 +8,15 @@ from typing import Annotated
 import typer
 
 from napari_amil.cli.console import (
+    As,
     BundleFile,
     Classes,
+    CohortPath,
     Device,
     DeviceName,
+    DryRun,
     EventStyle,
+    Kind,
     Out,
     SettingsFile,
     Style,
@@ -41,6 +45,8 @@ def score(
         bool, typer.Option("--replace", help="Replace the scores of other images in OUT.")
     ] = False,
     device: DeviceName = Device.auto,
+    as_: As = Kind.auto,
+    dry_run: DryRun = False,
     style: EventStyle = Style.bar,
 ) -> None:
     """Score every cell and every bag; of loose images each one is a bag.
@@ -55,7 +61,9 @@ def score(
     if settings_file:
         run = pipeline.RunSettings.from_yaml(settings_file, run)
     recipe = pipeline.Recipe.from_bundle(loaded, run, pipeline.pick_device(device))
-    source = pipeline.open_source(inputs, run.control)
+    source = talk.follow(pipeline.opening_source(inputs, run.control, as_.value))
+    if dry_run:
+        return
     if cells is not None:
         source = talk.follow(pipeline.give_cells(source, cells, recipe, tuple(classes or ())))
     work = pipeline.score_cohort(source, recipe, bundle, out, replacing=replace)
@@ -66,11 +74,13 @@ def score(
 
 
 def evaluate(
-    cohort: Annotated[Path, typer.Argument(help="Cohort folder or cell-list CSV.", show_default=False)],
+    cohort: CohortPath,
     out: Out,
     bundle: BundleFile = None,
     hold_out_fold: HoldOut = None,
     device: DeviceName = Device.auto,
+    as_: As = Kind.auto,
+    dry_run: DryRun = False,
     style: EventStyle = Style.bar,
 ) -> None:
     """Hold scores against labels: metrics of bags and, where the cell types are known, of cells.
@@ -80,8 +90,11 @@ def evaluate(
     talk = Talk(style)
     loaded = pipeline.load_bundle(bundle)
     recipe = pipeline.Recipe.from_bundle(loaded, None, pipeline.pick_device(device))
-    found = pipeline.read_cohort(cohort, loaded.settings.control, to_score=True)
+    control = loaded.settings.control
+    found = talk.follow(pipeline.opening_cohort(cohort, control, as_.value, to_score=True))
     source = pipeline.cohort_source(found)
+    if dry_run:
+        return
     if hold_out_fold is not None:
         source = pipeline.sources_by_fold(source, hold_out_fold)[1]
     metrics = talk.follow(pipeline.evaluate_cohort(source, recipe, bundle, out))
@@ -110,7 +123,8 @@ def calibrate(
     loaded = pipeline.load_bundle(bundle)
     run = pipeline.RunSettings.from_yaml(settings_file, loaded.settings) if settings_file else None
     recipe = pipeline.Recipe.from_bundle(loaded, run, pipeline.pick_device(device))
-    source = pipeline.cohort_source(pipeline.read_controls(controls, control or loaded.settings.control))
+    found = talk.follow(pipeline.opening_controls(controls, control or loaded.settings.control))
+    source = pipeline.cohort_source(found)
     calibrated = talk.follow(pipeline.calibrate(source, recipe))
     target = out / "bundle.safetensors" if out.is_dir() else out
     pipeline.save_bundle(calibrated.bundle, target)

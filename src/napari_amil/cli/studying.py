@@ -10,6 +10,7 @@ import typer
 from napari_amil.cli.console import (
     Allow,
     BundleFile,
+    CohortPath,
     Device,
     DeviceName,
     EventStyle,
@@ -22,7 +23,6 @@ from napari_amil.cli.console import (
 from napari_amil.cli.lazy import pipeline
 from napari_amil.core.base.columns import evaluated_scores
 
-CohortPath = Annotated[Path, typer.Argument(help="Cohort folder or cell-list CSV.", show_default=False)]
 Runs = Annotated[int, typer.Option(min=1, help="Trainings of each row and fold, with seeds of their own.")]
 Jobs = Annotated[int, typer.Option(min=1, help="Processes that train at the same time, one thread each.")]
 TestFold = Annotated[int | None, typer.Option("--hold-out-fold", help="Test on this fold alone.")]
@@ -64,7 +64,7 @@ def ablate(
     wanted = [name.strip() for name in rows.split(",")] + ([*known][len(pipeline.ROWS) :])
     settings = pipeline.ablation_rows(pipeline.named_rows(wanted, known), reference, preset_epochs)
     protocol = pipeline.StudyProtocol(runs, hold_out_fold, inner, folds, seed, jobs, tuple(allow or ()))
-    source = pipeline.cohort_source(pipeline.read_cohort(cohort, reference.control))
+    source = pipeline.cohort_source(talk.follow(pipeline.opening_cohort(cohort, reference.control)))
     recipe = pipeline.Recipe.for_training(
         pipeline.load_bundle(bundle), reference, pipeline.pick_device(device)
     )
@@ -101,7 +101,7 @@ def unseen(
     talk = Talk(style)
     run = pipeline.study_reference(settings_file, control)
     protocol = pipeline.StudyProtocol(runs, hold_out_fold, inner, folds, seed, jobs, tuple(allow or ()))
-    source = pipeline.cohort_source(pipeline.read_cohort(cohort, run.control))
+    source = pipeline.cohort_source(talk.follow(pipeline.opening_cohort(cohort, run.control)))
     recipe = pipeline.Recipe.for_training(pipeline.load_bundle(bundle), run, pipeline.pick_device(device))
     work = pipeline.unseen(source, recipe, pipeline.make_folder(out), leave_out, protocol)
     table = talk.follow(pipeline.in_run_folder(work, out))

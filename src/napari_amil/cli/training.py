@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from napari_amil.cli.console import (
     Allow,
+    As,
     BundleFile,
+    CohortPath,
     Device,
     DeviceName,
+    DryRun,
     EventStyle,
+    Kind,
     Out,
     Precision,
     SettingsFile,
@@ -23,7 +26,7 @@ from napari_amil.cli.lazy import pipeline
 
 
 def train(
-    cohort: Annotated[Path, typer.Argument(help="Cohort folder or cell-list CSV.", show_default=False)],
+    cohort: CohortPath,
     out: Out,
     hold_out_fold: Annotated[int | None, typer.Option(help="Keep this fold for the test.")] = None,
     folds: Annotated[
@@ -46,6 +49,8 @@ def train(
         int | None, typer.Option(min=1, help="Graphics cards that share the bags of every step.")
     ] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Seed of everything random.")] = None,
+    as_: As = Kind.auto,
+    dry_run: DryRun = False,
     style: EventStyle = Style.bar,
 ) -> None:
     """Train encoder, attention, pooling and control Gaussian on labelled bags.
@@ -61,7 +66,9 @@ def train(
     given = {"max_epochs": epochs, "seed": seed, "precision": precision, "devices": devices}
     training = {name: value for name, value in given.items() if value is not None}
     run = run.changed({"training": training, "control": control or run.control})
-    source = pipeline.cohort_source(pipeline.read_cohort(cohort, run.control))
+    source = pipeline.cohort_source(talk.follow(pipeline.opening_cohort(cohort, run.control, as_.value)))
+    if dry_run:
+        return
     device_ = pipeline.pick_device(device)
     recipe = pipeline.Recipe.for_training(pipeline.load_bundle(bundle), run, device_)
     protocol = pipeline.Protocol(hold_out_fold, folds, tuple(allow or ()), runs)

@@ -12,7 +12,7 @@ import pytest
 from napari_amil.core.base.errors import CohortError
 from napari_amil.core.base.events import Step, drain
 from napari_amil.core.cohort.arrange import Placed, arranging
-from napari_amil.core.cohort.readers import read_cohort
+from napari_amil.core.cohort.layouts.registry import read_cohort
 
 
 @pytest.fixture

@@ -11,10 +11,9 @@ import torch
 from napari_amil.core.base.errors import CohortError
 from napari_amil.core.base.events import drain
 from napari_amil.core.base.settings import RunSettings
-from napari_amil.core.cohort.readers import read_cohort
+from napari_amil.core.cohort.layouts.registry import class_names, read_cohort
 from napari_amil.core.cohort.summary import (
     bag_table,
-    class_names,
     clinical_columns,
     guess_control,
 )

@@ -8,7 +8,7 @@ import pytest
 
 from napari_amil.core.base.errors import CohortError
 from napari_amil.core.cohort.checks import check_cohort
-from napari_amil.core.cohort.readers import read_cohort
+from napari_amil.core.cohort.layouts.registry import read_cohort
 from napari_amil.core.cohort.synth import SynthCohortSettings, SynthSettings, write_synthetic_cohort
 
 
@@ -30,7 +30,9 @@ def test_a_cohort_is_read_back_both_ways(tmp_path: Path) -> None:
         types[bag.label] |= {name for names in bag.cell_type.values() for name in names}
     assert types["control"] == {"normal"}
     assert "elliptocyte" in types["elliptocytosis"]
-    assert [problem for problem in check_cohort(listed) if problem.severity == "error"] == []
+    assert [
+        problem for problem in check_cohort(listed, embedding_dim=48) if problem.severity == "error"
+    ] == []
 
 
 def test_nothing_is_overwritten(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from napari_amil.core.base.errors import AmilError
 from napari_amil.core.base.events import Event, Warned, drain
 from napari_amil.core.cohort.synth import SynthSettings, synthetic_smear
 from napari_amil.core.exchange.annotation import _BORDER_PX
+from napari_amil.core.images.read import find_images
 from napari_amil.core.instances.extract import Recipe
 from napari_amil.core.instances.gather import open_source
 from napari_amil.core.instances.given_cells import give_cells
@@ -46,7 +47,7 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def found(images: Path, starter: Recipe) -> Found:
-    return drain(detect_images([images], starter))
+    return drain(detect_images(find_images([images]), starter))
 
 
 @pytest.fixture(scope="module")

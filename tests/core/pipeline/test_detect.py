@@ -12,6 +12,7 @@ from napari_amil.core.base.events import Event, Failed, Step, Warned, drain
 from napari_amil.core.base.settings import DetectionSettings
 from napari_amil.core.cohort.synth import SyntheticSmear, SynthSettings, synthetic_smear
 from napari_amil.core.images import fields
+from napari_amil.core.images.read import find_images
 from napari_amil.core.instances.extract import Recipe, recipe_for
 from napari_amil.core.model.bundle import Bundle
 from napari_amil.core.pipeline.detect import cell_table, detect_images
@@ -40,11 +41,11 @@ def test_a_large_image_gives_the_cells_of_a_small_one_tile_by_tile(
     recipe: Recipe, stored: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     recipe = with_detection(recipe, cell_diameter_px=40.0, tile_px=256, candidate_score=0.3)
-    whole = cell_table(drain(detect_images([stored], recipe)))
+    whole = cell_table(drain(detect_images(find_images([stored]), recipe)))
     monkeypatch.setattr(fields, "WHOLE_PX", 1000)
     events: list[Event] = []
     found = drain(
-        detect_images([stored], recipe),
+        detect_images(find_images([stored]), recipe),
         events.append,
     )
     assert found["field.ome.tif"][0] == (320, 400)
@@ -67,7 +68,9 @@ def test_damage_in_the_middle_of_a_large_image_is_a_failure_of_that_image(
     good.write_bytes(stored.read_bytes())
     stored.write_bytes(stored.read_bytes()[:100_000])
     events: list[Event] = []
-    found = drain(detect_images([stored, good], with_detection(recipe, tile_px=256)), events.append)
+    found = drain(
+        detect_images(find_images([stored, good]), with_detection(recipe, tile_px=256)), events.append
+    )
     assert list(found) == ["good.tif"]
     assert [event.source for event in events if isinstance(event, Failed)] == ["field.ome.tif"]
 

@@ -19,7 +19,7 @@ from napari_amil.core.base.settings import (
     RunSettings,
     TrainingSettings,
 )
-from napari_amil.core.cohort.readers import read_cohort
+from napari_amil.core.cohort.layouts.registry import read_cohort
 from napari_amil.core.cohort.smear import SynthSettings
 from napari_amil.core.cohort.synth import SynthCohortSettings, write_synthetic_cohort
 from napari_amil.core.instances.extract import Recipe

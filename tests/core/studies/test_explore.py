@@ -16,7 +16,7 @@ from napari_amil.core.base import columns
 from napari_amil.core.base.errors import AmilError
 from napari_amil.core.base.events import Failed, drain
 from napari_amil.core.base.types import UNSEEN, box_outline
-from napari_amil.core.cohort.readers import read_cohort
+from napari_amil.core.cohort.layouts.registry import read_cohort
 from napari_amil.core.cohort.summary import bag_table
 from napari_amil.core.evaluation.clusters import ClusterSettings
 from napari_amil.core.exchange.project import Project, read_project, write_project

@@ -41,6 +41,13 @@ class Warned:
 
 
 @dataclass(frozen=True)
+class Understood:
+    """What the input of a command was taken for, such as ``9 bags of 9 patients, labels from folders``."""
+
+    message: str
+
+
+@dataclass(frozen=True)
 class Failed:
     """One input could not be used; the others go on."""
 
@@ -89,13 +96,13 @@ class Ended:
     reason: str = ""
 
 
-Event = Step | Warned | Failed | EpochReport | TrainingBegan | ControlDistances | Ended
+Event = Step | Warned | Understood | Failed | EpochReport | TrainingBegan | ControlDistances | Ended
 Events = Generator[Event, None, Any]
 """A generator of events; its return value is the result of the work."""
 
 _KINDS: dict[str, type[Event]] = {
     kind.__name__: kind
-    for kind in (Step, Warned, Failed, EpochReport, TrainingBegan, ControlDistances, Ended)
+    for kind in (Step, Warned, Understood, Failed, EpochReport, TrainingBegan, ControlDistances, Ended)
 }
 _ADAPTERS: dict[type[Event], TypeAdapter[Event]] = {kind: TypeAdapter(kind) for kind in _KINDS.values()}
 

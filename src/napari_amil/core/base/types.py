@@ -264,12 +264,26 @@ class Bag:
 
 @dataclass(frozen=True, eq=False)
 class Cohort:
-    """Bags with their class names; ``root`` is the folder that image paths are relative to."""
+    """Bags with their class names.
+
+    Parameters
+    ----------
+    root
+        Folder that image paths are relative to.
+    classes, control
+        Names of all classes, and of that of the controls.
+    layout
+        Name of the layout it was read from; ``""`` for loose images.
+    notes
+        What was passed over in reading, a phrase each.
+    """
 
     root: str
     bags: tuple[Bag, ...]
     classes: tuple[str, ...]
     control: str = "control"
+    layout: str = ""
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.bags:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pandas as pd
@@ -11,6 +11,7 @@ import pandas as pd
 from napari_amil.core.base.errors import CohortError
 from napari_amil.core.base.tables import read_table
 from napari_amil.core.base.types import Bag
+from napari_amil.core.cohort.class_labels import UNKNOWN_WORDS
 
 ACQUISITION = ("site", "center", "centre", "hospital", "scanner", "microscope", "camera", "stain", "batch")
 """Columns of any table that say how a sample was taken; they are tested as confounders, never learned."""
@@ -19,8 +20,7 @@ ACQUISITION = ("site", "center", "centre", "hospital", "scanner", "microscope", 
 def add_clinical(bags: Sequence[Bag], path: Path) -> list[Bag]:
     """Return the bags with the values of a table that has one row per ``bag`` or per ``patient``.
 
-    A column is numeric if all its values are numbers, else categorical; an empty field is left out. The
-    columns named in `ACQUISITION`, in any case, go to `Bag.acquisition` as text.
+    Values are read as `known_values` says; they join those that the bags bring along.
     A patient may be written with or without its class (``control/p1`` or ``p1``).
 
     Raises
@@ -39,25 +39,42 @@ def add_clinical(bags: Sequence[Bag], path: Path) -> list[Bag]:
             f"Row {row + 2} of '{path}' repeats the {key} '{table.loc[row, key]}'; keep one row of it."
         )
     given = table.drop(columns=[name for name in ("bag", "patient", "label") if name in table])
-    acquisition = acquisition_columns(given)
-    values = dict(zip(table[key], _values(given.drop(columns=list(acquisition))), strict=True))
-    taken = {
-        row[key]: {name: row[column] for column, name in acquisition.items()}
-        for row in table.to_dict("records")
-    }
+    values = dict(zip(table[key], known_values(given), strict=True))
     short = _short_names(bags, key, values, path)
     names = [short.get(name := getattr(bag, key), name) for bag in bags]
-    if not any(values.get(name) or taken.get(name) for name in names):
+    nothing = KnownValues({}, {})
+    found = [values.get(name, nothing) for name in names]
+    if not any(known.clinical or known.acquisition for known in found):
         raise CohortError(
             f"No {key} in '{path}' is one of the cohort ({getattr(bags[0], key)}, ...); correct the names."
         )
     return [
-        replace(
-            bag,
-            clinical=values.get(name, {}),
-            acquisition=bag.acquisition | {column: v for column, v in taken.get(name, {}).items() if v},
-        )
-        for bag, name in zip(bags, names, strict=True)
+        replace(bag, clinical=bag.clinical | known.clinical, acquisition=bag.acquisition | known.acquisition)
+        for bag, known in zip(bags, found, strict=True)
+    ]
+
+
+@dataclass(frozen=True)
+class KnownValues:
+    """What one row of a table tells of a bag: clinical values, and how the sample was acquired."""
+
+    clinical: dict[str, float | str]
+    acquisition: dict[str, str]
+
+
+def known_values(table: pd.DataFrame) -> list[KnownValues]:
+    """Return the values of each row.
+
+    A column is numeric if all its known values are numbers, else categorical; the columns named in
+    `ACQUISITION`, in any case, tell how the sample was acquired, as text. `UNKNOWN_WORDS` are left out, but
+    ``none``, which may be a category.
+    """
+    acquisition = acquisition_columns(table)
+    clinical = _values(table.drop(columns=list(acquisition)))
+    acquired = _values(table[list(acquisition)].rename(columns=acquisition), numeric=False)
+    return [
+        KnownValues(values, {name: str(value) for name, value in taken.items()})
+        for values, taken in zip(clinical, acquired, strict=True)
     ]
 
 
@@ -66,20 +83,22 @@ def acquisition_columns(table: pd.DataFrame) -> dict[str, str]:
     return {str(name): str(name).lower() for name in table if str(name).lower() in ACQUISITION}
 
 
-def _values(columns: pd.DataFrame) -> list[dict[str, float | str]]:
-    """Return the known values of each row."""
+def _values(columns: pd.DataFrame, *, numeric: bool = True) -> list[dict[str, float | str]]:
+    """Return the known values of each row, numbers where a column holds nothing else."""
     rows: list[dict[str, float | str]] = [{} for _ in range(len(columns))]
     for name, column in columns.items():
-        known = column != ""
-        numbers = pd.to_numeric(column[known], errors="coerce").astype(float)
-        numeric = bool(known.any()) and not numbers.isna().any()
-        for row, (is_known, text) in zip(rows, zip(known, column, strict=True), strict=True):
+        small = column.str.casefold()
+        filled = ~small.isin(UNKNOWN_WORDS)
+        numbers = pd.to_numeric(column[filled], errors="coerce").astype(float)
+        is_numeric = numeric and bool(filled.any()) and not numbers.isna().any()
+        known = filled if is_numeric else filled | (small == "none")
+        for row, is_known, text in zip(rows, known, column, strict=True):
             if is_known:
-                row[str(name)] = float(text) if numeric else text
+                row[str(name)] = float(text) if is_numeric else text
     return rows
 
 
-def _short_names(bags: Sequence[Bag], key: str, listed: dict[str, object], path: Path) -> dict[str, str]:
+def _short_names(bags: Sequence[Bag], key: str, listed: Mapping[str, object], path: Path) -> dict[str, str]:
     """Return ``class/patient -> patient`` for names that the table writes without their class."""
     owners: dict[str, set[str]] = {}
     for bag in bags:

@@ -6,7 +6,8 @@ from pathlib import Path, PurePosixPath
 
 from napari_amil.core.base.errors import CohortError
 from napari_amil.core.base.types import Bag, Cohort
-from napari_amil.core.cohort.readers import read_cohort
+from napari_amil.core.cohort.layouts.folder import skipped_note
+from napari_amil.core.cohort.layouts.registry import layout_of, read_cohort
 from napari_amil.core.images.read import find_images
 
 _LAYOUTS = "<patient>/<image>, <patient>/<sample>/<image> or <class>/<patient>/..."
@@ -23,7 +24,7 @@ def read_controls(path: Path, control: str) -> Cohort:
     CohortError
         If there is no control bag; the sentence says what to do.
     """
-    if path.is_file():
+    if layout_of(path) not in {None, "folder"}:
         cohort = read_cohort(path, control)
         return cohort.where(lambda bag: bag.label == control)
     names = [source.name for source in find_images([path])]
@@ -44,4 +45,4 @@ def _cohort(root: Path, folders: dict[str, tuple[str, ...]], control: str) -> Co
     for name, parts in folders.items():
         images.setdefault(parts or (name,), []).append(name)
     bags = [Bag("/".join(p), p[0], tuple(own), label=control) for p, own in images.items()]
-    return Cohort(str(root), tuple(bags), (control,), control)
+    return Cohort(str(root), tuple(bags), (control,), control, "folder", tuple(skipped_note(root)))

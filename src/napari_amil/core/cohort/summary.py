@@ -2,34 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pandas as pd
 
-from napari_amil.core.base.errors import CohortError
-from napari_amil.core.base.tables import read_table
 from napari_amil.core.base.types import Cohort
 
 _USUAL_CONTROLS = ("control", "controls", "healthy", "normal", "negative", "hc")
-
-
-def class_names(path: Path) -> list[str]:
-    """Return the names of the classes of a folder cohort or cell list, in the order of the alphabet.
-
-    Raises
-    ------
-    CohortError
-        If the table cannot be read or has no column ``label``.
-    """
-    if path.is_dir():
-        folders = (child for child in path.iterdir() if child.is_dir() and not child.name.startswith("."))
-        return sorted(child.name for child in folders)
-    if not path.is_file():
-        raise CohortError(f"'{path}' cannot be found; choose the folder or cell list again.")
-    table = read_table(path)
-    if "label" not in table:
-        raise CohortError(f"The cell list '{path}' has no column 'label'; add the class of each bag.")
-    return sorted(set(table["label"]) - {"", "-1"})
 
 
 def guess_control(names: list[str]) -> str | None:

@@ -8,6 +8,7 @@ from pathlib import Path, PurePosixPath
 from napari_amil.core.base.errors import AmilError
 from napari_amil.core.base.events import Event, Failed, Step, Warned
 from napari_amil.core.base.files import read_json, regular_file
+from napari_amil.core.base.tables import header_of
 from napari_amil.core.exchange.annotation import Annotation
 from napari_amil.core.exchange.boxes import read_boxes
 from napari_amil.core.exchange.coco import read_coco
@@ -105,10 +106,7 @@ def _is_coco(path: Path) -> bool:
 
 def _is_shapes(path: Path) -> bool:
     """Return whether a table is a Shapes layer that napari saved."""
-    if path.suffix.lower() != ".csv":
-        return False
-    with regular_file(path).open(encoding="utf-8-sig", errors="replace") as file:
-        return set(file.readline().strip().split(",")) >= COLUMNS
+    return path.suffix.lower() == ".csv" and set(header_of(regular_file(path))) >= COLUMNS
 
 
 def _fitted(
@@ -211,8 +209,7 @@ def _is_collection(path: Path) -> bool:
         return _is_coco(path)
     if path.suffix.lower() == ".parquet":
         return path.stem == "cells"
-    with regular_file(path).open(encoding="utf-8-sig", errors="replace") as file:
-        header = file.readline().lower()
+    header = ",".join(header_of(regular_file(path))).lower()
     return "image" in header and any(side in header for side in ("y0", "ymin", "height"))
 
 

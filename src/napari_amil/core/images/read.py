@@ -10,6 +10,7 @@ from __future__ import annotations
 import glob
 import os
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -88,9 +89,27 @@ def locate(root: Path, name: str) -> tuple[Path, int]:
     ``stack.tif#2`` is the second page of ``stack.tif``, so its page is 1.
     """
     found = _PAGE.fullmatch(name)
-    if found and not (root / name).exists():
-        return root / found["file"], int(found["page"]) - 1
-    return root / name, 0
+    if found and not _on_disk(root, name).exists():
+        return _on_disk(root, found["file"]), int(found["page"]) - 1
+    return _on_disk(root, name), 0
+
+
+def _on_disk(root: Path, name: str) -> Path:
+    """Return the path of a name; where it does not exist, that of its other form of Unicode.
+
+    macOS writes an umlaut as two code points (NFD), most tables hold one (NFC).
+    """
+    path = root / name
+    if path.exists() or name.isascii():
+        return path
+    other = root
+    for part in PurePath(name).parts:
+        other /= part
+        if not other.exists() and other.parent.is_dir():
+            wanted = unicodedata.normalize("NFC", part)
+            forms = (p for p in other.parent.iterdir() if unicodedata.normalize("NFC", p.name) == wanted)
+            other = next(forms, other)
+    return other if other.exists() else path
 
 
 def find_images(inputs: Sequence[Path]) -> list[ImageSource]:
@@ -148,14 +167,50 @@ def _expand(given: Path) -> list[tuple[Path, str]]:
     return [(path, name.as_posix()) for path, name in ordered]
 
 
+def image_names(folder: Path) -> list[str]:
+    """Return the names of the image files below a folder, pages not counted, in the order of `find_images`.
+
+    Raises
+    ------
+    ImageError
+        If there is none.
+    """
+    return [name for _, name in _expand(folder)]
+
+
+def skipped_files(folder: Path) -> list[str]:
+    """Return the names of the files below a folder that `find_images` passes over, hidden ones aside."""
+    found = (path.relative_to(folder) for path in _files_below(folder))
+    return sorted(
+        name.as_posix()
+        for name in found
+        if not _is_listed(name) and not any(part.startswith(".") for part in name.parts)
+    )
+
+
 def _files_below(folder: Path) -> list[Path]:
-    """Return the files below a folder; a Zarr counts as one, whatever lies in it."""
-    found = []
-    for place, folders, files in os.walk(folder):
-        found += [Path(place, name) for name in files]
-        found += [Path(place, name) for name in folders if is_zarr(Path(place, name))]
-        folders[:] = [name for name in folders if not is_zarr(Path(place, name))]
+    """Return the files below a folder and below folders that links in it lead to; a Zarr counts as one.
+
+    A link to a folder that it lies in leads nowhere.
+    """
+    found: list[Path] = []
+    waiting: list[tuple[Path, tuple[Path, ...]]] = [(folder, (folder.resolve(),))]
+    while waiting:
+        place, parents = waiting.pop()
+        for path in _entries(place):
+            if not path.is_dir() or is_zarr(path):
+                found.append(path)
+            elif (target := path.resolve()) not in parents:
+                waiting.append((path, (*parents, target)))
     return found
+
+
+def _entries(folder: Path) -> list[Path]:
+    """Return what lies in a folder, nothing where it may not be listed."""
+    try:
+        return list(folder.iterdir())
+    except OSError:
+        return []
 
 
 def _is_listed(relative: PurePath) -> bool:

@@ -10,11 +10,10 @@ from napari_amil.core.cohort.arrange import Placed, arranging
 from napari_amil.core.cohort.checks import checking
 from napari_amil.core.cohort.control_folder import read_controls
 from napari_amil.core.cohort.folds import assign_folds
+from napari_amil.core.cohort.layouts.registry import class_names, read_cohort
 from napari_amil.core.cohort.problems import Problem
-from napari_amil.core.cohort.readers import read_cohort
 from napari_amil.core.cohort.summary import (
     bag_table,
-    class_names,
     clinical_columns,
     guess_control,
 )
@@ -36,6 +35,10 @@ from napari_amil.core.instances.gather import (
     cohort_source,
     gather,
     open_source,
+    opening_cohort,
+    opening_controls,
+    opening_images,
+    opening_source,
     sources_by_fold,
 )
 from napari_amil.core.instances.given_cells import give_cells, with_outlines
@@ -159,6 +162,10 @@ __all__ = [
     "open_annotated",
     "open_field",
     "open_source",
+    "opening_cohort",
+    "opening_controls",
+    "opening_images",
+    "opening_source",
     "pick_device",
     "preset",
     "preset_table",

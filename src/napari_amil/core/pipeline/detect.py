@@ -19,7 +19,7 @@ from napari_amil.core.exchange.geojson import write_geojson
 from napari_amil.core.exchange.project import refuse_scored_folder
 from napari_amil.core.exchange.tables import write_table
 from napari_amil.core.images.fields import is_large, open_field
-from napari_amil.core.images.read import ImageSource, find_images
+from napari_amil.core.images.read import ImageSource
 from napari_amil.core.instances.executor import map_fields
 from napari_amil.core.instances.extract import Recipe, detect_in, notes_of, recipe_for, without_steps
 
@@ -27,15 +27,15 @@ Found = dict[str, tuple[tuple[int, int], Cells]]
 """``image name -> ((height, width), cells)``"""
 
 
-def detect_images(inputs: Sequence[Path], recipe: Recipe) -> Generator[Event, None, Found]:
-    """Find the cells of every image in files, folders and patterns; one bad image gives a `Failed`.
+def detect_images(sources: Sequence[ImageSource], recipe: Recipe) -> Generator[Event, None, Found]:
+    """Find the cells of every image; one bad image gives a `Failed`.
 
     Large images are read tile by tile, and yield a `Step` for each tile.
     """
     recipe.bundle.need_detector()
-    sources = {source.name: source for source in find_images(inputs)}
+    by_name = {source.name: source for source in sources}
     found: Found = yield from map_fields(
-        partial(_cells_of_image, recipe=recipe), sources, "images", recipe.executor
+        partial(_cells_of_image, recipe=recipe), by_name, "images", recipe.executor
     )
     yield Step("images", len(sources), len(sources), "All images done")
     return found

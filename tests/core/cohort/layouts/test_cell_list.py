@@ -1,17 +1,17 @@
-"""Folders and cell lists become bags; what is wrong is said with its row and the remedy."""
+"""Cell lists become bags with cells; what is wrong is named with its row and the remedy."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import numpy as np
-import PIL.Image
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from napari_amil.core.base.errors import CohortError
-from napari_amil.core.cohort.readers import read_cohort
+from napari_amil.core.cohort.layouts.registry import describe_cohort, read_cohort
+from napari_amil.core.instances.gather import cohort_source
 
 HEADER = "bag,patient,label,image,y0,x0,y1,x1"
 
@@ -20,13 +20,6 @@ def write_list(folder: Path, *rows: str, header: str = HEADER, encoding: str = "
     path = folder / "cells.csv"
     path.write_text("\n".join([header, *rows]) + "\n", encoding=encoding)
     return path
-
-
-def write_folder(root: Path, *names: str) -> Path:
-    for name in names:
-        (root / name).parent.mkdir(parents=True, exist_ok=True)
-        PIL.Image.new("RGB", (40, 40)).save(root / name)
-    return root
 
 
 def test_a_cell_list_keeps_order_and_repeated_cells(tmp_path: Path) -> None:
@@ -63,9 +56,11 @@ def test_files_as_spreadsheets_write_them(tmp_path: Path, delimiter: str, encodi
     assert (bag.patient, bag.label, bag.images) == ("M\u00fcller", "control", ("Bild ä/1.png",))
 
 
-@pytest.mark.parametrize("label", ["", "-1"])
+@pytest.mark.parametrize(
+    "label", ["", "-1", "-1.0", "NA", "nan", "NaN", "None", "n/a", "N/A", "#N/A", "null", "-1,0"]
+)
 def test_a_bag_may_have_no_label(tmp_path: Path, label: str) -> None:
-    path = write_list(tmp_path, f"b,p,{label},a.png,0,0,9,9", "c,q,control,a.png,0,0,9,9")
+    path = write_list(tmp_path, f'b,p,"{label}",a.png,0,0,9,9', "c,q,control,a.png,0,0,9,9")
     assert [bag.label for bag in read_cohort(path)] == [None, "control"]
 
 
@@ -120,68 +115,8 @@ def test_missing_columns_and_wrong_encodings_are_said(tmp_path: Path) -> None:
         read_cohort(write_list(tmp_path, "b,Müller,control,a.png,0,0,9,9", encoding="latin-1"))
     with pytest.raises(CohortError, match="two columns 'bag'"):
         read_cohort(write_list(tmp_path, "b,p", header="bag,bag"))
-    with pytest.raises(CohortError, match="neither a folder nor"):
+    with pytest.raises(CohortError, match="cannot be found or is no cohort; give a folder <root>"):
         read_cohort(tmp_path / "nothing")
-
-
-def test_a_folder_cohort(tmp_path: Path) -> None:
-    names = ["control/1/a10.png", "control/1/a2.png", "sick/1/s1/x.png", "sick/1/s2/x.png", "sick/10/x.png"]
-    cohort = read_cohort(write_folder(tmp_path, *names))
-    assert [bag.bag for bag in cohort] == ["control/1", "sick/1/s1", "sick/1/s2", "sick/10"]
-    assert [bag.patient for bag in cohort] == ["control/1", "sick/1", "sick/1", "sick/10"]
-    assert cohort.bags[0].images == ("control/1/a2.png", "control/1/a10.png")
-    assert cohort.bags[0].cells == {}
-    assert cohort.root == str(tmp_path)
-
-
-def test_an_empty_patient_is_an_empty_bag(tmp_path: Path) -> None:
-    write_folder(tmp_path, "control/1/a.png")
-    (tmp_path / "control" / "2").mkdir()
-    assert [bag.images for bag in read_cohort(tmp_path)] == [("control/1/a.png",), ()]
-
-
-@pytest.mark.parametrize("name", ["a.png", "control/a.png", "control/1/2/3/a.png"])
-def test_a_folder_of_another_depth_is_refused(tmp_path: Path, name: str) -> None:
-    with pytest.raises(CohortError, match=r"folder\(s\) deep; move it to <root>/<class>/<patient>"):
-        read_cohort(write_folder(tmp_path, name))
-
-
-def test_a_folder_without_images_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(CohortError, match="holds no image; lay it out as"):
-        read_cohort(tmp_path)
-
-
-def test_how_a_sample_was_taken_is_kept_apart(tmp_path: Path) -> None:
-    path = write_list(tmp_path, "b,p,control,a.png,0,0,9,9,1,east", header=f"{HEADER},fold,Site")
-    (tmp_path / "clinical.csv").write_text("patient,STAIN,AGE\np,MGG,61\n")
-    (bag,) = read_cohort(path)
-    assert (bag.acquisition, bag.clinical) == ({"site": "east", "stain": "MGG"}, {"AGE": 61.0})
-    (tmp_path / "clinical.csv").write_text("patient,scanner\np,X1\n")
-    assert read_cohort(path).bags[0].acquisition == {"site": "east", "scanner": "X1"}
-
-
-def test_clinical_values_are_joined(tmp_path: Path) -> None:
-    write_folder(tmp_path, "control/1/a.png", "sick/2/a.png", "sick/3/a.png")
-    table = tmp_path / "clinical.csv"
-    table.write_text("patient,AGE,GENDER\n1,61,F\nsick/2,44.5,\n")
-    clinical = [bag.clinical for bag in read_cohort(tmp_path)]
-    assert clinical == [{"AGE": 61.0, "GENDER": "F"}, {"AGE": 44.5}, {}]
-
-
-@pytest.mark.parametrize(
-    ("table", "told"),
-    [
-        ("patient,AGE\n1,3\n", "may be control/1 or sick/1"),
-        ("patient,AGE\n9,3\n", "No patient"),
-        ("name,AGE\n1,3\n", "neither a column"),
-        ("patient,AGE\n2,3\n2,4\n", "Row 3 .* repeats"),
-    ],
-)
-def test_clinical_tables_that_cannot_be_joined(tmp_path: Path, table: str, told: str) -> None:
-    write_folder(tmp_path, "control/1/a.png", "sick/1/a.png", "sick/2/a.png")
-    (tmp_path / "clinical.csv").write_text(table)
-    with pytest.raises(CohortError, match=told):
-        read_cohort(tmp_path)
 
 
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 2), st.integers(0, 50)), min_size=1, max_size=30))
@@ -211,3 +146,29 @@ def test_the_composite_bags(chula: Path) -> None:
         assert sum(map(len, group.values())) == len(set().union(*group.values()))
     types = np.concatenate([t for bag in cohort if bag.label == "control" for t in bag.cell_type.values()])
     assert set(types) == {"normal"}
+
+
+def test_spellings_of_a_class_are_one_class(tmp_path: Path) -> None:
+    rows = ["a,p,Control,a.png,0,0,9,9", "a,p,control,a.png,9,9,19,19", "b,q,CONTROL,b.png,0,0,9,9"]
+    rows += ["c,r,SCD,c.png,0,0,9,9", "d,s,scd,d.png,0,0,9,9", "e,t,SCD,e.png,0,0,9,9"]
+    cohort = read_cohort(write_list(tmp_path, *rows))
+    assert [bag.label for bag in cohort] == ["control", "control", "SCD", "SCD", "SCD"]
+    assert describe_cohort(cohort) == (
+        "5 bags of 5 patients, labels from the column 'label'; 'CONTROL' and 'Control' read as the class "
+        "'control'; 'scd' read as the class 'SCD'"
+    )
+
+
+def test_the_other_form_of_an_umlaut_is_found_on_the_disk(tmp_path: Path) -> None:
+    stored = tmp_path / "Ma\u0308rz" / "Pra\u0308parat.png"
+    stored.parent.mkdir()
+    stored.touch()
+    path = write_list(tmp_path, "b,p,control,M\u00e4rz/Pr\u00e4parat.png,0,0,9,9")
+    assert list(cohort_source(read_cohort(path)).files.values()) == [(stored, 0)]
+
+
+def test_a_decimal_comma_is_named_where_it_cannot_be_read(tmp_path: Path) -> None:
+    with pytest.raises(CohortError, match=r"y0 = '1,5', which is no number \(decimal comma: write a point\)"):
+        read_cohort(write_list(tmp_path, 'b,p,control,a.png,"1,5",0,9,9'))
+    path = write_list(tmp_path, "b;p;control;a.png;1,5;0;9;9", header=HEADER.replace(",", ";"))
+    assert read_cohort(path).bags[0].cells["a.png"].boxes[0, 0] == 1.5

@@ -1,0 +1,46 @@
+"""Normalise class labels: words for an unknown class, and spellings of one class."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+
+from napari_amil.core.base.types import Bag
+from napari_amil.core.cohort.problems import enumerate_names
+
+UNKNOWN_WORDS = frozenset({"", "na", "n/a", "#n/a", "nan", "null", "none"})
+"""Fields, in small letters, that stand for an unknown value."""
+_MINUS_ONE = re.compile(r"-1([.,]0*)?")
+
+
+def label_key(text: str) -> str:
+    """Return what spellings of one class share, ``""`` for an unknown class.
+
+    Case, spaces and the form of Unicode do not count; ``NA``, ``nan``, ``None``, ``n/a``, ``-1`` and an empty
+    field stand for an unknown class.
+    """
+    key = unicodedata.normalize("NFC", " ".join(text.split())).casefold()
+    return "" if key in UNKNOWN_WORDS or _MINUS_ONE.fullmatch(key) else key
+
+
+def unify_labels(bags: Sequence[Bag], control: str) -> tuple[list[Bag], list[str]]:
+    """Return the bags with one spelling for each class, and a note on each class that had several.
+
+    The control class is spelled as ``control``, every other as most of its bags.
+    """
+    spellings: dict[str, Counter[str]] = {}
+    for bag in bags:
+        if bag.label is not None and label_key(bag.label):
+            spellings.setdefault(label_key(bag.label), Counter())[bag.label] += 1
+    chosen = {key: counts.most_common(1)[0][0] for key, counts in spellings.items()}
+    if label_key(control) in chosen:
+        chosen[label_key(control)] = control
+    notes = []
+    for key, counts in spellings.items():
+        others = sorted(set(counts) - {chosen[key]})
+        if others:
+            notes.append(f"{enumerate_names(others)} read as the class '{chosen[key]}'")
+    return [replace(bag, label=chosen.get(label_key(bag.label or ""))) for bag in bags], notes

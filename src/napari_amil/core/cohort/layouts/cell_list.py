@@ -1,0 +1,91 @@
+"""Cell list: a CSV with one row per cell, its box in pixels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from napari_amil.core.base.columns import BOX_COLUMNS
+from napari_amil.core.base.types import Bag, Cells
+from napari_amil.core.cohort.clinical import acquisition_columns
+from napari_amil.core.cohort.layouts.layout import Listing
+from napari_amil.core.cohort.layouts.listed import (
+    BAG_COLUMNS,
+    listed_bag,
+    numbers,
+    read_listed,
+    refuse_rows,
+    whole_numbers,
+)
+
+REQUIRED = (*BAG_COLUMNS, *BOX_COLUMNS)
+"""Columns that a cell list must have."""
+
+
+@dataclass(frozen=True)
+class CellListLayout:
+    """Bags with cells, in the order of the file; a cell that is listed twice counts twice."""
+
+    summary: str = f"a cell list (CSV {', '.join(REQUIRED)})"
+    needs: tuple[str, ...] = ("the columns " + ", ".join(REQUIRED), "the images, relative to the table")
+    labels_from: str = "the column 'label'"
+    unsupported: str = ""
+
+    def recognises(self, path: Path) -> bool:
+        """Return whether a file is a CSV; one that is no other table is a cell list that lacks columns."""
+        return path.suffix.lower() == ".csv" and path.is_file()
+
+    def read(self, path: Path) -> Listing:
+        """Return the bags of a table, and where known their ``fold``, ``cell_id`` and ``cell_type``."""
+        return Listing(path.parent, _bags(_checked(path)))
+
+
+def _bags(table: pd.DataFrame) -> list[Bag]:
+    """Return the bags of a checked table."""
+    boxes = table[BOX_COLUMNS].to_numpy(np.float32)
+    ids = table["cell_id"].to_numpy(np.int64, na_value=-1) if "cell_id" in table else None
+    types = table["cell_type"].to_numpy(np.str_) if "cell_type" in table else None
+    repeated = table.duplicated(["bag", "image", "cell_id", *BOX_COLUMNS]).to_numpy() if ids is not None else None
+    rows_of: dict[str, dict[str, NDArray[np.intp]]] = {}
+    for (bag, image), rows in table.groupby(["bag", "image"], sort=False).indices.items():
+        rows_of.setdefault(str(bag), {})[str(image)] = rows
+    acquisition = acquisition_columns(table)
+    bags = []
+    for name, images in rows_of.items():
+        first = table.iloc[next(iter(images.values()))[0]].to_dict()
+        cells = {image: Cells(boxes[i], cell_id=_ids(ids, repeated, i)) for image, i in images.items()}
+        cell_type = {} if types is None else {image: types[i] for image, i in images.items()}
+        bag = listed_bag(name, first, list(images), acquisition)
+        bags.append(replace(bag, cells=cells, cell_type=cell_type))
+    return bags
+
+
+def _checked(path: Path) -> pd.DataFrame:
+    """Return a cell list in which every row is a cell with an area."""
+    table = read_listed(path, "cell list", REQUIRED)
+    table[BOX_COLUMNS] = numbers(path, table, BOX_COLUMNS)
+    wrong = (table.y1 <= table.y0) | (table.x1 <= table.x0)
+    refuse_rows(path, wrong, "has a box without area; it needs y0 < y1 and x0 < x1, in pixels")
+    if "cell_id" in table:
+        table["cell_id"] = whole_numbers(path, table, "cell_id")
+        known = table["cell_id"].notna()
+        same_box = table.duplicated(["bag", "image", "cell_id", *BOX_COLUMNS])
+        clash = table.duplicated(["bag", "image", "cell_id"]) & known & ~same_box
+        refuse_rows(path, clash, "has the cell_id of another box of this image; give each cell its own")
+    return table
+
+
+def _ids(
+    ids: NDArray[np.int64] | None, repeated: NDArray[np.bool_] | None, rows: NDArray[np.intp]
+) -> NDArray[np.int64]:
+    """Return the ids of one image of one bag; a row without one, or listed again, gets the next free id."""
+    if ids is None or repeated is None:
+        return np.arange(1, len(rows) + 1, dtype=np.int64)
+    own = ids[rows]
+    fresh = repeated[rows] | (own < 0)
+    own[fresh] = max(own.max(), 0) + 1 + np.arange(fresh.sum())
+    return own
