@@ -18,7 +18,7 @@ from napari_amil.core.cohort.synth import SyntheticSmear, SynthSettings, synthet
 from napari_amil.core.detection.network_input import tiled_input
 from napari_amil.core.images import fields, refusals
 from napari_amil.core.images.fields import ArrayField
-from napari_amil.core.instances import blocks
+from napari_amil.core.instances import field_blocks
 from napari_amil.core.instances.extract import Recipe, in_order, instance_blocks
 from napari_amil.core.instances.field_blocks import PreparedField
 from napari_amil.core.instances.gather import open_source
@@ -42,7 +42,7 @@ def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     """Everything is large; files without parts are still read as a whole."""
     monkeypatch.setattr(fields, "WHOLE_PX", 1000)
     monkeypatch.setattr(fields, "_SAMPLE_PX", 150)
-    monkeypatch.setattr(blocks, "_BLOCK_PX", 128)
+    monkeypatch.setattr(field_blocks, "_BLOCK_PX", 128)
 
 
 def write(kind: str, folder: Path, image: Image) -> Path:
@@ -89,7 +89,7 @@ def test_cells_and_scores_are_those_of_the_same_field_in_one_file(
     recipe = tuned(recipe)
     paths = {kind: write(kind, tmp_path, smear.image) for kind in ("png", "zarr", "tif")}
     whole = scored(paths["png"], recipe, [])
-    monkeypatch.setattr(blocks, "_BLOCK_PX", 128)
+    monkeypatch.setattr(field_blocks, "_BLOCK_PX", 128)
     monkeypatch.setattr(fields, "WHOLE_PX", 1000)
     events: list[Event] = []
     found = {"png": scored(paths["png"], recipe, events)}
