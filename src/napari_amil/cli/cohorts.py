@@ -33,7 +33,7 @@ def check(
     found = talk.follow(pipeline.opening_cohort(cohort, control, as_.value))
     if dry_run:
         return
-    problems = talk.follow(pipeline.checking(found, pipeline.preset("recommended").model.embedding_dim))
+    problems = talk.follow(pipeline.checking(found))
     for problem in problems:
         talk.result(
             f"{problem.severity}: {problem.message}", severity=problem.severity, message=problem.message

@@ -49,7 +49,9 @@ def _bags(table: pd.DataFrame) -> list[Bag]:
     boxes = table[BOX_COLUMNS].to_numpy(np.float32)
     ids = table["cell_id"].to_numpy(np.int64, na_value=-1) if "cell_id" in table else None
     types = table["cell_type"].to_numpy(np.str_) if "cell_type" in table else None
-    repeated = table.duplicated(["bag", "image", "cell_id", *BOX_COLUMNS]).to_numpy() if ids is not None else None
+    repeated = (
+        table.duplicated(["bag", "image", "cell_id", *BOX_COLUMNS]).to_numpy() if ids is not None else None
+    )
     rows_of: dict[str, dict[str, NDArray[np.intp]]] = {}
     for (bag, image), rows in table.groupby(["bag", "image"], sort=False).indices.items():
         rows_of.setdefault(str(bag), {})[str(image)] = rows
