@@ -22,7 +22,8 @@ from napari_amil.core.instances.gather import cohort_source, opening_cohort, ope
 from napari_amil.core.model.bundle import Bundle, load_bundle
 from napari_amil.core.pipeline.runs import Protocol, train_run
 from napari_amil.core.pipeline.score import score_source
-from napari_amil.worker.trainings import check, cohort
+from napari_amil.worker.protocol.messages import CheckCohort, ReadCohort
+from napari_amil.worker.trainings import check, read_cohort
 
 TINY = RunSettings(
     model=ModelSettings(latent_dim=8, attention_dim=4, width=4),
@@ -87,10 +88,9 @@ def test_a_toy_layout_is_read_trained_on_and_scored(toy: Path, tmp_path: Path) -
 
 
 def test_a_toy_layout_is_previewed_and_checked(toy: Path, tmp_path: Path) -> None:
-    preview = drain(cohort({"cohort": str(toy), "out": str(tmp_path)}))
-    assert (preview["classes"][0], preview["control"]) == ("control", "control")
-    assert len(pd.read_csv(preview["bags"])) == 9
-    assert {
-        problem["severity"]
-        for problem in drain(check({"cohort": str(toy), "control": "control"}))["problems"]
-    } == {"warning"}
+    preview = drain(read_cohort(ReadCohort(cohort=toy, out=tmp_path)))
+    assert (preview.classes[0], preview.control) == ("control", "control")
+    assert (preview.notes, preview.unsupported) == (("a toy",), "")
+    assert len(pd.read_csv(preview.bags)) == 9
+    checked = drain(check(CheckCohort(cohort=toy, control="control", settings=TINY)))
+    assert {problem.severity for problem in checked.problems} == {"warning"}

@@ -46,8 +46,14 @@ def read_cohort(request: ReadCohort) -> Work[CohortRead]:
     found = pipeline.read_cohort(request.cohort, control)
     target = request.out / "bags.csv"
     pipeline.write_table(pipeline.bag_table(found), target)
-    clinical = tuple(pipeline.clinical_columns(found))
-    return CohortRead(classes=tuple(found.classes), control=control, bags=target, clinical=clinical)
+    return CohortRead(
+        classes=tuple(found.classes),
+        control=control,
+        bags=target,
+        clinical=tuple(pipeline.clinical_columns(found)),
+        notes=found.notes,
+        unsupported=pipeline.unsupported_reason(found),
+    )
 
 
 def check(request: CheckCohort) -> Work[CohortChecked]:

@@ -9,7 +9,6 @@ from typing import Self
 import numpy as np
 import pytest
 import torch
-from napari_amil.core.cohort.readers import read_cohort
 from torch import Tensor, nn
 
 from napari_amil.core.base.encoders import ENCODER_SPECS, EncoderSpec
@@ -17,6 +16,7 @@ from napari_amil.core.base.errors import AmilError, SettingsError
 from napari_amil.core.base.events import drain
 from napari_amil.core.base.settings import ModelSettings, RunSettings
 from napari_amil.core.cohort.control_folder import read_controls
+from napari_amil.core.cohort.layouts.registry import read_cohort
 from napari_amil.core.cohort.smear import SynthSettings
 from napari_amil.core.cohort.synth import SynthCohortSettings, write_synthetic_cohort
 from napari_amil.core.encoders.base import Encoder

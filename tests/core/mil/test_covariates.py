@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from napari_amil.core.cohort.readers import read_cohort
 
 from napari_amil.core.base.events import Event, drain
 from napari_amil.core.base.types import Bag, Cohort
+from napari_amil.core.cohort.layouts.registry import read_cohort
 from napari_amil.core.cohort.smear import SynthSettings
 from napari_amil.core.cohort.synth import SynthCohortSettings, write_synthetic_cohort
 from napari_amil.core.instances.extract import Recipe, measured_instances

@@ -172,3 +172,21 @@ def test_a_grave_problem_keeps_the_training_from_starting(
     with qtbot.waitSignal(page.wanted) as blocker:
         page.start.click()
     assert blocker.args[0].allow == ("leaking-patients",)
+
+
+def test_what_was_passed_over_is_shown_and_what_cannot_be_learned_from_is_refused(
+    page: PreparePage, bags: pd.DataFrame, tmp_path: Path
+) -> None:
+    bags.to_csv(tmp_path / "bags.csv", index=False)
+    page.cohort.line.setText(str(tmp_path / "smears"))
+    page.out.setValue(tmp_path / "run")
+    read = CohortRead(
+        classes=("healthy", "ill"),
+        control="healthy",
+        bags=tmp_path / "bags.csv",
+        notes=("2 files skipped: xml",),
+        unsupported="An encoder of cell images is missing.",
+    )
+    page._on_read(read)
+    assert page.preview.sums.text().endswith(" Note: 2 files skipped: xml.")
+    assert (page.why.text(), page.start.isEnabled()) == ("An encoder of cell images is missing.", False)

@@ -23,7 +23,7 @@ from napari_amil.core.cohort.layouts.registry import (
     describe_cohort,
     layout_of,
     read_cohort,
-    refuse_unsupported,
+    unsupported_reason,
 )
 from napari_amil.core.images.fields import Field, is_large, open_field
 from napari_amil.core.images.read import ImageSource, find_images, locate
@@ -178,7 +178,8 @@ def cohort_source(cohort: Cohort) -> Source:
     CohortError
         If its layout can be read and checked only.
     """
-    refuse_unsupported(cohort)
+    if reason := unsupported_reason(cohort):
+        raise CohortError(reason)
     names = dict.fromkeys(image for bag in cohort for image in bag.images)  # a set has no lasting order
     return Source(cohort, {name: locate(Path(cohort.root), name) for name in names})
 

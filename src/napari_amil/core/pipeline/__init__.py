@@ -10,7 +10,7 @@ from napari_amil.core.cohort.arrange import Placed, arranging
 from napari_amil.core.cohort.checks import checking
 from napari_amil.core.cohort.control_folder import read_controls
 from napari_amil.core.cohort.folds import assign_folds
-from napari_amil.core.cohort.layouts.registry import class_names, read_cohort
+from napari_amil.core.cohort.layouts.registry import class_names, read_cohort, unsupported_reason
 from napari_amil.core.cohort.problems import Problem
 from napari_amil.core.cohort.summary import (
     bag_table,
@@ -194,6 +194,7 @@ __all__ = [
     "train_scorer",
     "training_images",
     "unseen",
+    "unsupported_reason",
     "with_outlines",
     "write_detections",
     "write_json",

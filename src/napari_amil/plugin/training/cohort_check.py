@@ -62,7 +62,9 @@ class CohortPreview(QWidget):
         self.sums.setText(words)
         self.sums.setVisible(bool(words))
 
-    def show_cohort(self, bags: pd.DataFrame, control: str, clinical: list[str]) -> None:
+    def show_cohort(
+        self, bags: pd.DataFrame, control: str, clinical: list[str], notes: Sequence[str] = ()
+    ) -> None:
         """Show a table ``bag, patient, label, fold, images, cells`` of a cohort.
 
         Parameters
@@ -73,6 +75,8 @@ class CohortPreview(QWidget):
             The control class, which comes first.
         clinical
             Names of the clinical values.
+        notes
+            What was passed over in reading.
         """
         self.tree.clear()
         labels = bags["label"].fillna(_UNLABELLED)
@@ -88,7 +92,7 @@ class CohortPreview(QWidget):
         wanted = int(1.1 * (len(items) + 2) * self.tree.fontMetrics().lineSpacing())
         self.tree.setFixedHeight(min(max(wanted, _HEIGHTS_PX[0]), _HEIGHTS_PX[1]))
         self.tree.setVisible(True)
-        self.sums.setText(_sums(bags, len(names), clinical))
+        self.sums.setText(_sums(bags, len(names), clinical, notes))
         self.sums.setVisible(True)
 
     def _class_item(self, name: str, bags: pd.DataFrame, control: str) -> QTreeWidgetItem:
@@ -122,7 +126,7 @@ def _align(item: QTreeWidgetItem) -> None:
             _align(child)
 
 
-def _sums(bags: pd.DataFrame, n_classes: int, clinical: list[str]) -> str:
+def _sums(bags: pd.DataFrame, n_classes: int, clinical: list[str], notes: Sequence[str]) -> str:
     """Return the sums, and what else is known, as a few sentences."""
     told = f"{len(bags):,} bags of {bags['patient'].nunique():,} patients in {n_classes} classes."
     if bags["cells"].isna().all():
@@ -131,6 +135,8 @@ def _sums(bags: pd.DataFrame, n_classes: int, clinical: list[str]) -> str:
         shown = ", ".join(clinical[:4]) + (" …" if len(clinical) > 4 else "")
         known = int((bags["clinical"] > 0).sum())
         told += f" Clinical table: {shown}, for {known} of the bags."
+    if notes:
+        told += f" Note: {'; '.join(notes)}."
     return told
 
 

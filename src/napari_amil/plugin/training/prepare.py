@@ -1,4 +1,4 @@
-"""What comes before a training: the cohort with its preview and checks, the choices, and Start."""
+"""Prepare a training: choose a cohort, see and check it, choose settings, start."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ from napari_amil.worker.protocol.messages import (
     TrainingChoices,
 )
 
-_NO_COHORT = "Choose or drop a cohort: a folder class/patient/image, or a cell list (CSV)."
+_NO_COHORT = "Choose or drop a cohort: a folder class/patient/image, or a list of cells or images (CSV)."
 _ASK_CONTROL = "No class is called as controls usually are; choose above which class the controls are."
 
 
@@ -65,6 +65,7 @@ class PreparePage(QWidget):
         self._task: Task | None = None
         self._estimating: Task | None = None
         self._bags: pd.DataFrame | None = None
+        self._unsupported = ""
         self._proposed: Path | None = None
         self._build()
         self._connect()
@@ -72,8 +73,8 @@ class PreparePage(QWidget):
         self._show_start()
 
     def _build(self) -> None:
-        self.cohort = PathChoice("Choose a cohort", "drop a folder or cell list", "Cell lists (*.csv)")
-        self.cohort.setToolTip("A folder class/patient/image, or a cell list (CSV); drop it here.")
+        self.cohort = PathChoice("Choose a cohort", "drop a folder or table", "Tables (*.csv)")
+        self.cohort.setToolTip("A folder class/patient/image, or a table of cells or images; drop it here.")
         self.control = QComboBox()
         self.control.setToolTip("The class of the healthy samples: what is usual is learned from them.")
         self.control.setAccessibleName("Control class")
@@ -148,6 +149,8 @@ class PreparePage(QWidget):
             raise AmilError(_NO_COHORT)
         if self._bags is None:
             raise AmilError(self.checking.text() or "The cohort is being read.")
+        if self._unsupported:
+            raise AmilError(self._unsupported)
         if self.problems.refused():
             raise AmilError("Mend the problems marked red, or accept them, then the training can start.")
         if out is None:
@@ -212,7 +215,8 @@ class PreparePage(QWidget):
             self._say("")
             return
         self._bags = pd.read_csv(found.bags, dtype={"bag": str, "patient": str, "label": str})
-        self.preview.show_cohort(self._bags, found.control, list(found.clinical))
+        self.preview.show_cohort(self._bags, found.control, list(found.clinical), found.notes)
+        self._unsupported = found.unsupported
         self.form.offer_folds(sorted(int(fold) for fold in self._bags["fold"].dropna().unique()))
         has_cells = bool(self._bags["cells"].notna().any())
         self.detector.setEnabled(not has_cells)

@@ -234,12 +234,17 @@ class ListChoices(Request):
 
 
 class CohortRead(Reply):
-    """Classes of a cohort; the table of its ``bags`` where the control class is known."""
+    """Classes of a cohort; the table of its ``bags`` where the control class is known.
+
+    ``notes`` say what was passed over, ``unsupported`` why no training can learn from such a cohort.
+    """
 
     classes: tuple[str, ...]
     control: str | None
     bags: Path | None = None
     clinical: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    unsupported: str = ""
 
 
 class ReadCohort(Request):

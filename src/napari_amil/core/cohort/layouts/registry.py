@@ -83,17 +83,12 @@ def describe_cohort(cohort: Cohort) -> str:
     return "; ".join([f"{bags}, {labels}", *cohort.notes])
 
 
-def refuse_unsupported(cohort: Cohort) -> None:
-    """Refuse a cohort whose layout can be read and checked, and not yet scored or learned from.
-
-    Raises
-    ------
-    CohortError
-        With what is missing.
-    """
-    reason = LAYOUTS[cohort.layout].unsupported if cohort.layout else ""
-    if reason:
-        raise CohortError(f"'{cohort.root}' holds {LAYOUTS[cohort.layout].summary}: {reason}.")
+def unsupported_reason(cohort: Cohort) -> str:
+    """Return why a cohort can be read and checked only, in one sentence; empty where it can be used."""
+    layout = LAYOUTS.get(cohort.layout)
+    if layout is None or not layout.unsupported:
+        return ""
+    return f"'{cohort.root}' holds {layout.summary}: {layout.unsupported}."
 
 
 def _read(path: Path) -> tuple[str, Path, list[Bag], tuple[str, ...]]:
