@@ -18,6 +18,7 @@ from napari_amil.core.base.events import Event, Failed, Step, Warned, drain
 from napari_amil.core.base.outputs import failure_table
 from napari_amil.core.cohort.synth import SynthSettings, synthetic_smear
 from napari_amil.core.exchange.tables import write_table
+from napari_amil.core.images.read import find_images
 from napari_amil.core.instances.executor import SERIAL, Executor, Finished, map_fields, messages_of
 from napari_amil.core.instances.extract import Recipe
 from napari_amil.core.instances.gather import open_source
@@ -132,7 +133,7 @@ def test_tables_are_equal_byte_for_byte(
         told[name] = []
         own, out = replace(recipe, executor=runner), tmp_path / name
         drain(score_cohort(open_source([images], "control"), own, None, out / "scored"), told[name].append)
-        found = drain(detect_images([images], own), told[name].append)
+        found = drain(detect_images(find_images([images]), own), told[name].append)
         write_detections(found, out / "found", "csv")
         failed = [event for event in told[name] if isinstance(event, Failed)]
         write_table(failure_table(failed), out / "failures.csv")
