@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch.nn.utils.rnn import pad_sequence
 
-from napari_amil.core.mil.attention import Attention
 from napari_amil.core.mil.batch import segment_of, segment_sum
+from napari_amil.core.mil.heads import Attention
 
 torchmil = pytest.importorskip("torchmil.nn", reason="torchmil is not installed")
 

@@ -17,7 +17,7 @@ from napari_amil.core.instances.extract import Recipe
 from napari_amil.core.instances.gather import Source
 from napari_amil.core.studies.ablate import Ablation, ablate, ablation_rows, study_reference
 from napari_amil.core.studies.cells import open_cells
-from napari_amil.core.studies.plan import Plan, StudyProtocol
+from napari_amil.core.studies.plan import StudyPlan, StudyProtocol
 from napari_amil.core.studies.trials import work_on
 from napari_amil.core.training.loop import fit_encoder, fit_model
 from napari_amil.core.training.reference import plain_reference
@@ -85,7 +85,7 @@ def test_a_trial_is_an_ordinary_training_and_its_test(
     source: Source, recipe: Recipe, tiny: RunSettings, tmp_path: Path
 ) -> None:
     protocol = StudyProtocol(runs=1, hold_out_fold=0)
-    plan = Plan(protocol.source(source), protocol, tmp_path)
+    plan = StudyPlan(protocol.source(source), protocol, tmp_path)
     drain(plan.add("one", tiny, recipe))
     (group,) = plan.groups()
     for _ in work_on(group, "cpu"):

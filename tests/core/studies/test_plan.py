@@ -16,11 +16,11 @@ from napari_amil.core.cohort.bag_level import at_level
 from napari_amil.core.instances.extract import Recipe
 from napari_amil.core.instances.gather import Source, open_source
 from napari_amil.core.studies.cells import open_cells
-from napari_amil.core.studies.plan import Plan, StudyProtocol
+from napari_amil.core.studies.plan import StudyPlan, StudyProtocol
 
 
-def _plan(source: Source, protocol: StudyProtocol, recipe: Recipe, work: Path) -> Plan:
-    plan = Plan(protocol.source(source), protocol, work)
+def _plan(source: Source, protocol: StudyProtocol, recipe: Recipe, work: Path) -> StudyPlan:
+    plan = StudyPlan(protocol.source(source), protocol, work)
     for row, settings in {
         "one": recipe.settings,
         "raw": recipe.settings.changed({"model": {"distance_transform": "raw"}}),
@@ -89,7 +89,7 @@ def test_rows_with_the_same_first_stage_form_a_group(source: Source, recipe: Rec
 
 def test_a_class_that_is_left_out_is_only_tested(source: Source, recipe: Recipe, tmp_path: Path) -> None:
     protocol = StudyProtocol(runs=1)
-    plan = Plan(protocol.source(source), protocol, tmp_path)
+    plan = StudyPlan(protocol.source(source), protocol, tmp_path)
     drain(plan.add("without", recipe.settings, recipe, unseen="elliptocytosis"))
     group = plan.groups()[0]
     train, test = group.sides(open_cells(group.trials[0].cells, group.classes, group.control))
@@ -104,7 +104,7 @@ def test_a_cohort_that_was_copied_is_the_same(
     protocol = StudyProtocol(runs=1)
 
     def results(listed: Path) -> list[Path]:
-        plan = Plan(protocol.source(open_source([listed], "control")), protocol, tmp_path / "work")
+        plan = StudyPlan(protocol.source(open_source([listed], "control")), protocol, tmp_path / "work")
         drain(plan.add("one", tiny, recipe))
         return [trial.result for trial in plan.trials["one"]]
 
@@ -125,7 +125,7 @@ def test_a_copy_of_a_test_image_leaves_the_training(
     other = next(line.split(",")[4] for line in table[1:] if line.split(",")[3] == "0")
     shutil.copyfile(tmp_path / "cohort" / image, tmp_path / "cohort" / other)
     protocol = StudyProtocol(runs=1)
-    plan = Plan(
+    plan = StudyPlan(
         protocol.source(open_source([tmp_path / "cohort" / cohort.name], "control")), protocol, tmp_path
     )
     said: list[object] = []
@@ -149,7 +149,7 @@ def test_a_copy_of_a_test_image_leaves_the_training(
 def test_bags_of_every_level_are_in_the_fold_of_their_patient(
     source: Source, recipe: Recipe, tmp_path: Path, level: str
 ) -> None:
-    plan = Plan(source, StudyProtocol(runs=1), tmp_path)
+    plan = StudyPlan(source, StudyProtocol(runs=1), tmp_path)
     drain(plan.add("one", recipe.settings.changed({"bag_level": level}), recipe))
     fold_of = {bag.patient: bag.fold for bag in source.cohort}
     tested = []
@@ -191,6 +191,6 @@ def test_an_image_that_failed_is_said_again_where_the_cells_are_kept(
     (copied / broken).write_text("no image")
     for _ in range(2):
         events: list[Event] = []
-        plan = Plan(StudyProtocol().source(source), StudyProtocol(runs=1), tmp_path / "work")
+        plan = StudyPlan(StudyProtocol().source(source), StudyProtocol(runs=1), tmp_path / "work")
         drain(plan.add("one", recipe.settings, recipe), events.append)
         assert broken in {event.source for event in events if isinstance(event, Failed)}

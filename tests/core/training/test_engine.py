@@ -16,11 +16,11 @@ from napari_amil.core.base.events import EpochReport, drain
 from napari_amil.core.base.presets import preset
 from napari_amil.core.base.settings import RunSettings
 from napari_amil.core.mil.batch import BagArrays
-from napari_amil.core.training.bags import score_bags
 from napari_amil.core.training.engine import Engine, FabricEngine, check_compute, start_fabric
 from napari_amil.core.training.loop import FittedModel, fit_model
 from napari_amil.core.training.ranks import on_ranks
-from napari_amil.core.training.state import TrainingState
+from napari_amil.core.training.state import ScorerTraining
+from napari_amil.core.training.steps import score_bags
 
 CPU = torch.device("cpu")
 PUBLISHED = preset("amil-code").changed(
@@ -58,7 +58,7 @@ def losses(fitted: FittedModel) -> list[float]:
 
 def test_32_bits_on_one_device_need_no_fabric(bags: BagArrays, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "lightning_fabric", None)
-    assert type(TrainingState(bags, PUBLISHED, CPU).engine) is Engine
+    assert type(ScorerTraining(bags, PUBLISHED, CPU).engine) is Engine
     with pytest.raises(MissingExtraError, match=r"'lightning_fabric'.*napari-amil\[fabric\]"):
         trained(bags, changed(precision="bf16-mixed"))
     with pytest.raises(MissingExtraError, match=r"napari-amil\[fabric\]"):
@@ -85,7 +85,7 @@ def test_half_precision_learns_what_single_precision_learns(
 
 
 def test_only_the_encoder_computes_in_half_precision(bags: BagArrays) -> None:
-    state = TrainingState(bags, changed(precision="bf16-mixed"), CPU)
+    state = ScorerTraining(bags, changed(precision="bf16-mixed"), CPU)
     state.refit(bags)
     batch = bags.batch([0, 1, 2])
     seen: dict[str, torch.Tensor] = {}

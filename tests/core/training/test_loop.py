@@ -14,9 +14,9 @@ from napari_amil.core.base.events import EpochReport, Event, Step, Warned, drain
 from napari_amil.core.base.presets import preset
 from napari_amil.core.base.settings import ModelSettings, RunSettings, TrainingSettings
 from napari_amil.core.mil.batch import BagArrays
-from napari_amil.core.training.bags import CellViews, score_bags, validate
 from napari_amil.core.training.loop import FittedModel, _n_augmented, fit_model
-from napari_amil.core.training.state import TrainingState
+from napari_amil.core.training.state import ScorerTraining
+from napari_amil.core.training.steps import CellViews, score_bags, validate
 
 CPU = torch.device("cpu")
 SETTINGS = RunSettings(
@@ -185,7 +185,7 @@ def test_the_single_instance_weight_decays_while_the_encoder_learns_from_bags() 
 
 def test_views_of_a_cell_are_its_embedding_and_augmented_ones() -> None:
     bags = bag_arrays()
-    state = TrainingState(bags, SETTINGS, CPU)
+    state = ScorerTraining(bags, SETTINGS, CPU)
     state.refit(bags)
     views = CellViews.of(state, bags.take([0, 1]), 2)
     rows = np.concatenate(bags.take([0, 1]).rows)
@@ -201,7 +201,7 @@ def test_views_of_a_cell_are_its_embedding_and_augmented_ones() -> None:
 
 def test_turned_feature_maps_are_not_embedded_again() -> None:
     bags, settings = bag_arrays("roi"), SETTINGS.changed({"model": {"encoder": "roi"}})
-    state = TrainingState(bags, settings, CPU)
+    state = ScorerTraining(bags, settings, CPU)
     state.refit(bags)
     views = CellViews.of(state, bags, 2)
     torch.testing.assert_close(views.latents[1], views.latents[0], rtol=1e-4, atol=1e-5)
@@ -220,7 +220,7 @@ def test_the_published_schedule_trains_on_bags_alone(changes: dict[str, object])
 
 
 def test_control_cells_at_nearly_the_same_distance_are_counted() -> None:
-    state = TrainingState(bag_arrays(), SETTINGS, CPU)
+    state = ScorerTraining(bag_arrays(), SETTINGS, CPU)
     state.control_distances = torch.tensor([4.0, 4.0]).nextafter(torch.tensor([4.0, 5.0]))
     assert sum(state.said_of_controls().counts) == 2
 
@@ -260,7 +260,7 @@ def test_two_shapes_are_told_apart() -> None:
 
 def test_validation_changes_no_weight() -> None:
     bags = bag_arrays()
-    state = TrainingState(bags, SETTINGS, CPU)
+    state = ScorerTraining(bags, SETTINGS, CPU)
     state.refit(bags)
     state.model.train()
     before = {name: value.clone() for name, value in state.model.state_dict().items()}

@@ -27,10 +27,10 @@ from napari_amil.core.mil.batch import BagArrays
 from napari_amil.core.mil.model import embed_all
 from napari_amil.core.model.bundle import Bundle, load_bundle, save_bundle
 from napari_amil.core.model.scorer import Scorer
-from napari_amil.core.training.bags import score_bags
 from napari_amil.core.training.checkpoint import read_checkpoint
 from napari_amil.core.training.loop import FittedModel, fit_model
-from napari_amil.core.training.state import TrainingState
+from napari_amil.core.training.state import ScorerTraining
+from napari_amil.core.training.steps import score_bags
 
 CPU = torch.device("cpu")
 NAMES = (("control", "ill"), "control")
@@ -85,7 +85,7 @@ def test_1_a_published_system_is_tested_from_its_file_without_training_data(
 def test_2_runs_of_fold_0_and_folds_of_run_0_have_seeds_of_their_own() -> None:
     seeds = [small().for_run(fold, run).training.seed for fold in range(3) for run in range(5)]
     assert len(set(seeds)) == 15
-    starts = [TrainingState(bag_arrays(), small().for_run(0, run), CPU).model for run in (0, 1)]
+    starts = [ScorerTraining(bag_arrays(), small().for_run(0, run), CPU).model for run in (0, 1)]
     first, second = (next(model.parameters()) for model in starts)
     assert not torch.equal(first, second)
 
@@ -131,7 +131,7 @@ def test_4_feature_maps_without_contrast_give_no_nan() -> None:
 
 def test_5_the_control_gaussian_is_fitted_in_evaluation_and_without_gradients() -> None:
     bags = bag_arrays()
-    state = TrainingState(bags, small("attmil"), CPU)
+    state = ScorerTraining(bags, small("attmil"), CPU)
     assert any(isinstance(layer, nn.Dropout) and layer.p > 0 for layer in state.model.modules())
     state.model.train()
     before = {name: value.clone() for name, value in state.model.state_dict().items()}

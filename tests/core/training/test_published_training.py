@@ -12,9 +12,9 @@ from napari_amil.core.base.events import EpochReport, drain
 from napari_amil.core.base.presets import preset
 from napari_amil.core.base.settings import RunSettings
 from napari_amil.core.mil.batch import BagArrays
-from napari_amil.core.training.bags import encoder_step
 from napari_amil.core.training.loop import FittedModel, fit_model
-from napari_amil.core.training.state import TrainingState
+from napari_amil.core.training.state import ScorerTraining
+from napari_amil.core.training.steps import encoder_step
 
 CPU = torch.device("cpu")
 
@@ -39,14 +39,14 @@ def test_the_control_gaussian_is_fitted_every_five_epochs_before_their_updates_a
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     fits: list[tuple[int, bool]] = []
-    refit = TrainingState.refit
+    refit = ScorerTraining.refit
 
-    def noted(state: TrainingState, bags: BagArrays) -> str:
+    def noted(state: ScorerTraining, bags: BagArrays) -> str:
         unchanged = not fits and not state.optimiser.state  # no step was taken yet
         fits.append((state.epoch, unchanged))
         return refit(state, bags)
 
-    monkeypatch.setattr(TrainingState, "refit", noted)
+    monkeypatch.setattr(ScorerTraining, "refit", noted)
     drain(fit_model(bag_arrays(), small(max_epochs=7, bags_per_step=8), CPU))
     assert fits == [(0, True), (5, False), (7, False)]
 
@@ -73,7 +73,7 @@ def test_the_optimiser_is_that_of_the_preset(
     name: str, kind: type[torch.optim.Optimizer], amsgrad: bool, decay: float
 ) -> None:
     settings = small(name, {"encoder": "roi", "measurement_columns": 0})
-    state = TrainingState(bag_arrays(), settings, CPU)
+    state = ScorerTraining(bag_arrays(), settings, CPU)
     assert type(state.optimiser) is kind
     assert state.optimiser.defaults["amsgrad"] == amsgrad
     assert state.optimiser.defaults["weight_decay"] == decay
@@ -104,7 +104,7 @@ def test_a_mixture_is_trained_with_and_taken_up_again_after_an_interruption(
 
 def test_the_distance_bends_no_encoder() -> None:
     settings = small(model={"pooling": "anomaly", "distance_transform": "raw", "sic": False})
-    state = TrainingState(bag_arrays(), settings, CPU)
+    state = ScorerTraining(bag_arrays(), settings, CPU)
     state.refit(bag_arrays())
     z = torch.randn(6, state.model.embedding_dim, requires_grad=True)
     assert not state.gaussian.distance(z).requires_grad
@@ -112,7 +112,7 @@ def test_the_distance_bends_no_encoder() -> None:
 
 def test_a_gradient_is_shortened_only_if_there_is_a_limit() -> None:
     for limit, expected in ((1e-3, 1e-3), (None, None)):
-        state = TrainingState(bag_arrays(), small(max_gradient=limit), CPU)
+        state = ScorerTraining(bag_arrays(), small(max_gradient=limit), CPU)
         state.refit(bag_arrays())
         encoder_step(state, bag_arrays(), torch.arange(8), beta=0.5, share=0.5)
         length = torch.cat([p.grad.flatten() for p in state.model.parameters() if p.grad is not None]).norm()

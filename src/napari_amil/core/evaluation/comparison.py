@@ -12,17 +12,16 @@ import pandas as pd
 from numpy.typing import NDArray
 from sklearn.metrics import confusion_matrix
 
-from napari_amil.core.evaluation.intervals import (
+from napari_amil.core.evaluation.metrics import (
     Floats,
     Fold,
+    bag_metrics,
     interval,
     nan_mean,
     patient_weights,
     weighted_accuracy,
     weighted_auroc,
 )
-from napari_amil.core.evaluation.markdown import figure_of, markdown_table
-from napari_amil.core.evaluation.metrics import bag_metrics
 from napari_amil.core.evaluation.predictions import Predictions
 
 N_RESAMPLES = 2000
@@ -236,3 +235,22 @@ def _epochs(line: pd.Series) -> str:
     text += f"{line['epochs']:.0f}"
     published = line.get("published_epochs")
     return text if pd.isna(published) or published == line["epochs"] else f"{text} / {published:.0f}"
+
+
+def figure_of(line: pd.Series, name: str) -> str:
+    """Return ``mean ± deviation [low, high]`` of a figure, as far as the line has them."""
+    if pd.isna(line.get(name)):
+        return ""
+    text = f"{line[name]:.3f}"
+    if not pd.isna(line.get(f"{name}_sd")):
+        text += f" ± {line[f'{name}_sd']:.3f}"
+    if not pd.isna(line.get(f"{name}_low")):
+        text += f" [{line[f'{name}_low']:.3f}, {line[f'{name}_high']:.3f}]"
+    return text
+
+
+def markdown_table(columns: Mapping[str, Sequence[str]]) -> list[str]:
+    """Return the lines of a Markdown table of texts."""
+    rows = zip(*columns.values(), strict=True)
+    head = ["| " + " | ".join(columns) + " |", "|" + "---|" * len(columns)]
+    return head + ["| " + " | ".join(map(str, row)) + " |" for row in rows]

@@ -15,9 +15,8 @@ from napari_amil.core.anomaly.novelty import verdict
 from napari_amil.core.base.columns import PROBABILITY, column_name, column_of, evaluated_scores
 from napari_amil.core.base.settings import VerdictSettings
 from napari_amil.core.base.types import ABSTAIN, ANOMALOUS_Q, UNSEEN
-from napari_amil.core.evaluation.intervals import nan_mean
-from napari_amil.core.evaluation.markdown import figure_of, markdown_table
-from napari_amil.core.evaluation.metrics import NORMAL, area_under_roc
+from napari_amil.core.evaluation.comparison import figure_of, markdown_table
+from napari_amil.core.evaluation.metrics import NORMAL, area_under_roc, nan_mean
 from napari_amil.core.evaluation.predictions import Predictions
 
 _AREA = "cell_auroc_"

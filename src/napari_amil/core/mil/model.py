@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -17,7 +19,27 @@ from napari_amil.core.encoders.registry import build_encoder
 from napari_amil.core.mil.batch import RaggedBatch, check_lengths
 from napari_amil.core.mil.heads import BagHead, HeadOutput, SicHead
 from napari_amil.core.mil.instances import Instances
-from napari_amil.core.mil.memo import EmbeddingMemo
+
+
+class EmbeddingMemo:
+    """Remembers embeddings by the weights of the encoder, the number of views and the instances.
+
+    For models that share an encoder which rests: equal cells are embedded once.
+    """
+
+    def __init__(self) -> None:
+        self._known: dict[bytes, Tensor] = {}
+
+    def recall(self, made_from: Sequence[Tensor], n_views: int, make: Callable[[], Tensor]) -> Tensor:
+        """Return what ``make`` returned for the same weights, instances and views, or what it returns now."""
+        digest = hashlib.sha256(f"{n_views}".encode())
+        for tensor in made_from:
+            digest.update(f"{tensor.dtype} {tuple(tensor.shape)}".encode())
+            digest.update(tensor.detach().cpu().contiguous().numpy().data)
+        key = digest.digest()
+        if key not in self._known:
+            self._known[key] = make()
+        return self._known[key]
 
 
 @dataclass(frozen=True, eq=False)

@@ -20,8 +20,7 @@ from napari_amil.core.base.outputs import make_folder, write_json
 from napari_amil.core.evaluation.faithfulness import BagCells, deletion, deletion_metrics, draw_deletions
 from napari_amil.core.evaluation.figures import draw_confusions, draw_curves, save_figure
 from napari_amil.core.evaluation.metrics import bag_metrics, cell_metrics
-from napari_amil.core.evaluation.null import null_metrics
-from napari_amil.core.evaluation.reliability import draw_reliability
+from napari_amil.core.evaluation.reliability import draw_reliability, null_metrics
 from napari_amil.core.evaluation.score_figures import draw_distributions
 from napari_amil.core.exchange.project import writing_project
 from napari_amil.core.exchange.tables import write_table

@@ -20,7 +20,7 @@ from napari_amil.core.exchange.tables import write_table
 from napari_amil.core.instances.extract import Recipe
 from napari_amil.core.instances.gather import Source
 from napari_amil.core.studies.jobs import running
-from napari_amil.core.studies.plan import Plan, StudyProtocol
+from napari_amil.core.studies.plan import StudyPlan, StudyProtocol
 from napari_amil.core.studies.trials import Trial
 
 
@@ -52,7 +52,7 @@ def ablate(
         ``name -> settings``.
     """
     source = protocol.source(source)
-    plan = Plan(source, protocol, out / "work")
+    plan = StudyPlan(source, protocol, out / "work")
     yield from plan.guard(recipe.settings)
     for name, settings in rows.items():
         yield from plan.add(name, settings, recipe)
@@ -71,7 +71,7 @@ def ablate(
     return Ablation(table, found, truth)
 
 
-def _tested(plan: Plan, trials: Sequence[Trial]) -> RunResult:
+def _tested(plan: StudyPlan, trials: Sequence[Trial]) -> RunResult:
     """Return what was said of the bags of one run, fold by fold."""
     bags = tuple(plan.opened(trial)[1] for trial in trials)
     return RunResult(bags, tuple(trial.read() for trial in trials))

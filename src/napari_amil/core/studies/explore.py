@@ -31,9 +31,9 @@ from napari_amil.core.evaluation.clusters import (
     unseen_agreement,
     unusual_cells,
 )
+from napari_amil.core.evaluation.embedding_maps import neighbour_plane, plane
 from napari_amil.core.evaluation.figures import COLOURS, panels, save_figure
 from napari_amil.core.evaluation.groups import compare_groups, per_patient
-from napari_amil.core.evaluation.layouts import neighbour_plane, plane
 from napari_amil.core.exchange.project import Project, refuse_scored_folder
 from napari_amil.core.exchange.tables import load_table, write_table
 from napari_amil.core.studies.pictures import Fields, cell_sheet, distance_caption

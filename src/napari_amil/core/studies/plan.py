@@ -96,7 +96,7 @@ class StudyProtocol:
         return assign_folds(cohort, n_folds, self.seed)
 
 
-class Plan:
+class StudyPlan:
     """Which trainings a study needs, where their results lie, and which can share an encoder.
 
     Parameters
@@ -141,7 +141,7 @@ class Plan:
     def add(
         self, row: str, settings: RunSettings, recipe: Recipe, unseen: str | None = None
     ) -> Generator[Event, None, None]:
-        """Plan a row; read the images if no row before has seen the cells in the same way.
+        """StudyPlan a row; read the images if no row before has seen the cells in the same way.
 
         Parameters
         ----------

@@ -31,7 +31,7 @@ from napari_amil.core.images.read import read_image
 from napari_amil.core.instances.extract import Recipe
 from napari_amil.core.instances.gather import Source
 from napari_amil.core.studies.jobs import running
-from napari_amil.core.studies.plan import Plan, StudyProtocol
+from napari_amil.core.studies.plan import StudyPlan, StudyProtocol
 from napari_amil.core.studies.trials import Trial
 from napari_amil.core.studies.unseen_projects import exploring_unseen
 
@@ -64,7 +64,7 @@ def unseen(
         If there is no such class, or it cannot be left out.
     """
     source = protocol.source(source)
-    plan = Plan(source, protocol, out / "work")
+    plan = StudyPlan(source, protocol, out / "work")
     yield from plan.guard(recipe.settings)
     names = {f"without {name}": name for name in _left_out(source, leave_out)}
     for row, name in names.items():
@@ -112,7 +112,7 @@ def _left_out(source: Source, leave_out: str) -> list[str]:
     return diseases if leave_out == EVERY else [leave_out]
 
 
-def _test(plan: Plan, trial: Trial) -> UnseenTest:
+def _test(plan: StudyPlan, trial: Trial) -> UnseenTest:
     """Return what was said of the bags of one fold, with what is known of them."""
     opened, bags = plan.opened(trial)
     cohort = plan.source.cohort

@@ -25,12 +25,12 @@ from napari_amil.core.mil.instances import sizes_of
 from napari_amil.core.mil.model import AmilModel, embed_all
 from napari_amil.core.studies.cells import StudyCells
 from napari_amil.core.studies.explore import EXPLORATION, compare_with_truth, explore_project
-from napari_amil.core.studies.plan import Plan
+from napari_amil.core.studies.plan import StudyPlan
 from napari_amil.core.studies.trials import Trial
 from napari_amil.core.training.checkpoint import read_checkpoint
 
 
-def unseen_project(plan: Plan, trial: Trial, test: UnseenTest) -> Project:
+def unseen_project(plan: StudyPlan, trial: Trial, test: UnseenTest) -> Project:
     """Return the test bags of a trial as a project: cells, embeddings and what was said of them.
 
     The embeddings are those of the encoder that was trained without the class, ``cell_id`` numbers the
@@ -71,7 +71,7 @@ def _embeddings(
     return np.asarray(latents.numpy()[which], dtype=np.float32)
 
 
-def _card(plan: Plan, trial: Trial, test: UnseenTest) -> dict[str, object]:
+def _card(plan: StudyPlan, trial: Trial, test: UnseenTest) -> dict[str, object]:
     files = {name: [str(file.resolve()), page] for name, (file, page) in plan.source.files.items()}
     return {
         "bundle": {"file": f"{trial.row}, {trial.place}", "sha256": "", "card": {"left_out": test.unseen}},
@@ -87,7 +87,7 @@ def _card(plan: Plan, trial: Trial, test: UnseenTest) -> dict[str, object]:
 
 
 def exploring_unseen(
-    plan: Plan, tests: dict[str, list[tuple[Trial, UnseenTest]]], out: Path
+    plan: StudyPlan, tests: dict[str, list[tuple[Trial, UnseenTest]]], out: Path
 ) -> Generator[Event, None, pd.DataFrame]:
     """Keep the test of each class that was left out as a scored folder, and look for the class in it.
 

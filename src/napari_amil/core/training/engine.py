@@ -108,7 +108,7 @@ class FabricEngine(Engine):
         self.is_first = bool(fabric.global_rank == 0)
         if fabric.world_size > 1 and fabric.device.type == "cuda":
             nn.SyncBatchNorm.convert_sync_batchnorm(model)
-        self._step, self._optimiser = fabric.setup(_Step(model), optimiser)
+        self._step, self._optimiser = fabric.setup(_LossModule(model), optimiser)
 
     def precision(self) -> AbstractContextManager[object]:
         """Return the context in which an encoder computes while it learns."""
@@ -153,7 +153,7 @@ class FabricEngine(Engine):
         self.fabric.strategy.precision.load_state_dict(state)
 
 
-class _Step(nn.Module):
+class _LossModule(nn.Module):
     """A loss as the forward pass of a module, which is where data-parallel training listens."""
 
     def __init__(self, model: AmilModel) -> None:

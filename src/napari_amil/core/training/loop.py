@@ -20,10 +20,16 @@ from napari_amil.core.base.settings import RunSettings
 from napari_amil.core.mil.batch import BagArrays
 from napari_amil.core.mil.loss import sic_weight
 from napari_amil.core.mil.model import AmilModel, embed_all
-from napari_amil.core.training.bags import CellViews, encoder_step, pooling_step, validate
-from napari_amil.core.training.cells import LabelledCells, cell_step
 from napari_amil.core.training.ranks import on_ranks
-from napari_amil.core.training.state import TrainedEncoder, TrainingState
+from napari_amil.core.training.state import ScorerTraining, TrainedEncoder
+from napari_amil.core.training.steps import (
+    CellViews,
+    LabelledCells,
+    cell_step,
+    encoder_step,
+    pooling_step,
+    validate,
+)
 from napari_amil.core.training.validation_split import draw_bags, hold_out_patients
 
 
@@ -56,7 +62,7 @@ def _fit_encoder(
     device: torch.device, bags: BagArrays, settings: RunSettings
 ) -> Generator[Event, None, dict[str, Tensor]]:
     """Do what `fit_encoder` says in one of its processes."""
-    state = TrainingState(bags, settings, device)
+    state = ScorerTraining(bags, settings, device)
     train = bags.take(_sides(bags, settings)[0])
     while state.epoch < state.n_cell_epochs:
         yield from _cell_epoch(state, train)
@@ -107,7 +113,7 @@ def _fit_model(
 ) -> Generator[Event, None, FittedModel]:
     """Do what `fit_model` says in one of its processes."""
     training = settings.training
-    state = TrainingState(bags, settings, device)
+    state = ScorerTraining(bags, settings, device)
     if checkpoint is not None and checkpoint.exists():
         state.read(checkpoint)
     elif encoder is not None:
@@ -139,7 +145,7 @@ def _sides(bags: BagArrays, settings: RunSettings) -> tuple[NDArray[np.int64], N
     return hold_out_patients(bags.labels, bags.patients, training.validation_fraction, training.seed)
 
 
-def _cell_epoch(state: TrainingState, train: BagArrays) -> Generator[Event, None, None]:
+def _cell_epoch(state: ScorerTraining, train: BagArrays) -> Generator[Event, None, None]:
     """Train one epoch on single cells."""
     training = state.settings.training
     cells = LabelledCells.of(train, training)
@@ -154,7 +160,9 @@ def _cell_epoch(state: TrainingState, train: BagArrays) -> Generator[Event, None
     yield _report(state, losses, 1.0)
 
 
-def _bag_epoch(state: TrainingState, train: BagArrays, validation: BagArrays) -> Generator[Event, None, None]:
+def _bag_epoch(
+    state: ScorerTraining, train: BagArrays, validation: BagArrays
+) -> Generator[Event, None, None]:
     """Train one epoch on bags, measure it, and keep its weights if they are the best."""
     training = state.settings.training
     epoch = state.epoch - state.n_cell_epochs
@@ -182,7 +190,7 @@ def _bag_epoch(state: TrainingState, train: BagArrays, validation: BagArrays) ->
 
 
 def _pooling_epochs(
-    state: TrainingState, train: BagArrays, validation: BagArrays, end_epoch: Callable[[], None]
+    state: ScorerTraining, train: BagArrays, validation: BagArrays, end_epoch: Callable[[], None]
 ) -> Generator[Event, None, None]:
     """Train attention, pooling and bag classifier on embeddings of an encoder that stays as it is."""
     training, first = state.settings.training, state.n_cell_epochs
@@ -224,7 +232,7 @@ def _n_augmented(settings: RunSettings) -> int:
 
 
 def _report(
-    state: TrainingState,
+    state: ScorerTraining,
     losses: list[float],
     beta: float,
     validation_loss: float = math.nan,
@@ -240,7 +248,7 @@ def _report(
     return report
 
 
-def _said_of_stop(state: TrainingState) -> Iterator[Event]:
+def _said_of_stop(state: ScorerTraining) -> Iterator[Event]:
     """Yield what a user must know of a training that was asked to stop."""
     yield Warned(f"The training was stopped after {state.epoch} of {state.n_epochs} epochs, as was asked.")
     if not state.best_weights:
@@ -250,7 +258,7 @@ def _said_of_stop(state: TrainingState) -> Iterator[Event]:
         )
 
 
-def _finish(state: TrainingState, bags: BagArrays) -> FittedModel:
+def _finish(state: ScorerTraining, bags: BagArrays) -> FittedModel:
     """Take the best weights, and fit and calibrate the Gaussian on all control cells."""
     if state.best_weights:
         state.model.load_state_dict(state.best_weights)

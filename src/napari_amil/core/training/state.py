@@ -1,10 +1,10 @@
-"""What changes while a model is trained, and how it is written down and taken up again."""
+"""State of the training of a scorer: weights, control Gaussian, random state and best epoch."""
 
 from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import cast
 
@@ -16,11 +16,10 @@ from napari_amil.core.anomaly.calibration import cross_fit, parts_of_patients
 from napari_amil.core.anomaly.gaussian.mahalanobis import LatentGaussian
 from napari_amil.core.base.errors import BundleError
 from napari_amil.core.base.events import ControlDistances, EpochReport
-from napari_amil.core.base.settings import RunSettings
+from napari_amil.core.base.settings import RunSettings, TrainingSettings
 from napari_amil.core.mil.batch import BagArrays
 from napari_amil.core.mil.instances import Instances, sizes_of
-from napari_amil.core.mil.memo import EmbeddingMemo
-from napari_amil.core.mil.model import AmilModel, embed_all
+from napari_amil.core.mil.model import AmilModel, EmbeddingMemo, embed_all
 from napari_amil.core.training.augment import augment
 from napari_amil.core.training.checkpoint import (
     flatten_optimiser,
@@ -31,7 +30,6 @@ from napari_amil.core.training.checkpoint import (
     write_checkpoint,
 )
 from napari_amil.core.training.engine import Engine, FabricEngine, Losses, start_fabric
-from napari_amil.core.training.stopping import is_enough
 
 _N_BINS = 30
 
@@ -43,7 +41,7 @@ class TrainedEncoder:
     Parameters
     ----------
     weights
-        `TrainingState.encoder_weights`.
+        `ScorerTraining.encoder_weights`.
     memo
         What was embedded with it; several trainings may share it.
     """
@@ -52,7 +50,7 @@ class TrainedEncoder:
     memo: EmbeddingMemo = dataclasses.field(default_factory=EmbeddingMemo)
 
 
-class TrainingState:
+class ScorerTraining:
     """Weights, moments, control Gaussian, random state, and the best epoch so far.
 
     Parameters
@@ -243,3 +241,20 @@ class TrainingState:
         self.best_loss, self.best_weights = record["best_loss"], under_prefix("best", tensors)
         self.history = [EpochReport(**report) for report in record["history"]]
         self.engine.restore(record["engine"])
+
+
+def is_enough(bag_losses: Sequence[float], settings: TrainingSettings) -> bool:
+    """Return whether enough epochs had a mean training loss of bags below ``stop_loss``.
+
+    ``cumulative`` counts all such epochs and never starts again (the code of Kazeminia et al. 2022);
+    ``consecutive`` counts only the last ones in a row.
+
+    Parameters
+    ----------
+    bag_losses
+        Mean loss of bags of every epoch so far.
+    """
+    small = [loss < settings.stop_loss for loss in bag_losses]
+    if settings.early_stop == "cumulative":
+        return sum(small) >= settings.stop_count
+    return settings.early_stop == "consecutive" and sum(small[-settings.stop_count :]) == settings.stop_count

@@ -1,4 +1,4 @@
-"""The weight of a cell is the published 1x1 convolution of its attention and distance."""
+"""Attention and pooling are those of the papers."""
 
 from __future__ import annotations
 
@@ -6,8 +6,7 @@ import pytest
 import torch
 
 from napari_amil.core.base.errors import AmilError
-from napari_amil.core.mil.attention import Attention
-from napari_amil.core.mil.pooling import STANDARD_RANGE, ScorePooling, Transform
+from napari_amil.core.mil.heads import STANDARD_RANGE, Attention, ScorePooling, Transform
 
 LENGTHS = torch.tensor([3, 1])
 A = torch.tensor([0.2, 0.3, 0.5, 1.0])

@@ -1,8 +1,9 @@
-"""Steps on whole bags: through the encoder, or on embeddings that were made once."""
+"""Optimiser steps on single cells and on whole bags, and validation."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,10 +14,11 @@ from torch import Tensor
 
 from napari_amil.core.anomaly.gaussian.mahalanobis import LatentGaussian
 from napari_amil.core.base.errors import AmilError
+from napari_amil.core.base.settings import TrainingSettings
 from napari_amil.core.mil.batch import BagArrays, segment_of
-from napari_amil.core.mil.loss import amil_loss, bag_loss, hypersphere_loss
+from napari_amil.core.mil.loss import amil_loss, bag_loss, control_share, hypersphere_loss, sic_loss
 from napari_amil.core.mil.model import AmilModel, AmilOutput, embed_all
-from napari_amil.core.training.state import TrainingState
+from napari_amil.core.training.state import ScorerTraining
 
 _CHUNK = 256  # cells augmented and embedded at once
 
@@ -40,7 +42,7 @@ class CellViews:
     position: NDArray[np.int64]
 
     @classmethod
-    def of(cls, state: TrainingState, bags: BagArrays, n_augmented: int) -> CellViews:
+    def of(cls, state: ScorerTraining, bags: BagArrays, n_augmented: int) -> CellViews:
         """Return the views of all cells of ``bags`` under the present encoder and Gaussian.
 
         The random numbers are their own, so that a training that goes on makes the same views.
@@ -71,7 +73,7 @@ class CellViews:
 
 
 def encoder_step(
-    state: TrainingState, bags: BagArrays, chosen: Tensor, beta: float, share: float
+    state: ScorerTraining, bags: BagArrays, chosen: Tensor, beta: float, share: float
 ) -> tuple[float, float]:
     """Take one optimiser step, encoder included, on the ``chosen`` bags.
 
@@ -103,7 +105,7 @@ def encoder_step(
     return loss, of_bags
 
 
-def pooling_step(state: TrainingState, bags: BagArrays, views: CellViews, chosen: Tensor) -> float:
+def pooling_step(state: ScorerTraining, bags: BagArrays, views: CellViews, chosen: Tensor) -> float:
     """Take one optimiser step on attention, pooling and bag classifier alone and return its loss."""
     device = state.device
     part = bags.take(state.engine.own(chosen).numpy())
@@ -130,7 +132,7 @@ def score_bags(
     return _aggregate(model, z.mean(dim=1)[position], d[position], bags, device), d[position]
 
 
-def validate(state: TrainingState, bags: BagArrays, views: CellViews | None = None) -> tuple[float, float]:
+def validate(state: ScorerTraining, bags: BagArrays, views: CellViews | None = None) -> tuple[float, float]:
     """Return bag loss and accuracy in evaluation; NaN without bags. No weight changes.
 
     Parameters
@@ -160,3 +162,70 @@ def _aggregate(model: AmilModel, z: Tensor, d: Tensor, bags: BagArrays, device: 
     output = model.aggregate(z.to(device), bags.lengths.to(device), d.to(device))
     model.train(training)
     return output
+
+
+@dataclass(frozen=True, eq=False)
+class LabelledCells:
+    """Every cell of the training bags once, with the labels of all its bags.
+
+    Parameters
+    ----------
+    rows
+        ``(n_cells,)`` rows of the instances.
+    weight
+        ``(n_cells,)`` how often the cell is to be drawn.
+    targets
+        ``(n_cells, n_classes)`` float32 share of its bags in each class; rows sum to 1.
+    control
+        Number of the control class.
+    share
+        `napari_amil.core.mil.loss.control_share` as the cells are drawn.
+    """
+
+    rows: Tensor
+    weight: Tensor
+    targets: Tensor
+    control: int
+    share: float
+
+    @classmethod
+    def of(cls, bags: BagArrays, settings: TrainingSettings) -> LabelledCells:
+        """Return the cells of ``bags``; balanced, every class is drawn equally often."""
+        counts = np.zeros((len(bags.instances), len(bags.classes)))
+        for rows, label in zip(bags.rows, bags.labels, strict=True):
+            np.add.at(counts, (rows, label), 1.0)
+        if settings.balance_classes:
+            counts /= np.maximum(counts.sum(axis=0), 1.0)
+        rows = np.flatnonzero(counts.sum(axis=1))
+        weight = counts[rows].sum(axis=1)
+        share = control_share(torch.from_numpy(counts.sum(axis=0) / counts.sum()), bags.control_label)
+        targets = torch.from_numpy(counts[rows] / weight[:, None]).float()
+        return cls(torch.from_numpy(rows), torch.from_numpy(weight), targets, bags.control_label, share)
+
+    def draw(self, n_per_step: int, generator: torch.Generator) -> Iterator[Tensor]:
+        """Yield the numbers of the cells of each step of one epoch: as many draws as there are cells."""
+        drawn = torch.multinomial(self.weight, len(self.rows), replacement=True, generator=generator)
+        n_steps = max(1, round(len(drawn) / n_per_step))
+        yield from drawn.tensor_split(n_steps)
+
+
+def cell_step(state: ScorerTraining, bags: BagArrays, cells: LabelledCells, chosen: Tensor) -> float:
+    """Take one optimiser step on the ``chosen`` cells and return its loss."""
+    model, settings = state.model, state.settings
+    chosen = state.engine.own(chosen)
+    instances = bags.cells(cells.rows[chosen].numpy()).to(state.device)
+    if settings.training.augment:
+        instances = state.augmented(instances, state.generator)
+    targets = cells.targets[chosen].to(state.device)  # (n_cells, n_classes)
+
+    def losses() -> tuple[Tensor]:
+        z = model.learned(state.embed(instances))  # (n_cells, k)
+        loss = z.new_zeros(())
+        if model.sic_head is not None:
+            loss = loss + sic_loss(model.sic_head(z), targets, settings.training.loss)
+        if settings.training.hypersphere_weight:
+            closeness = hypersphere_loss(z, targets[:, cells.control], cells.share, model.columns)
+            loss = loss + settings.training.hypersphere_weight * closeness
+        return (loss,)
+
+    return state.descend(losses)[0]

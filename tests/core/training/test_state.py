@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from napari_amil.core.base.settings import TrainingSettings
-from napari_amil.core.training.stopping import is_enough
+from napari_amil.core.training.state import is_enough
 
 LOSSES = [1.0, 2e-4, 1.0, 2e-4, 2e-4, 3e-4, 1e-5]
 

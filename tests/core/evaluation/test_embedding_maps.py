@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from napari_amil.core.base.errors import AmilError, MissingExtraError
-from napari_amil.core.evaluation import layouts
-from napari_amil.core.evaluation.layouts import laid_out_rows, neighbour_plane
+from napari_amil.core.evaluation import embedding_maps
+from napari_amil.core.evaluation.embedding_maps import laid_out_rows, neighbour_plane
 
 
 @pytest.fixture
@@ -55,6 +55,6 @@ def test_what_cannot_be_laid_out_is_said(cells: np.ndarray, monkeypatch: pytest.
     def missing(_: str) -> None:
         raise MissingExtraError("umap", "umap")
 
-    monkeypatch.setattr(layouts, "optional", missing)
+    monkeypatch.setattr(embedding_maps, "optional", missing)
     with pytest.raises(MissingExtraError, match=r"napari-amil\[umap\]"):
         neighbour_plane(cells, none, "umap")
