@@ -1,1 +1,1 @@
-"""The napari panels: Qt and napari live here, mathematics does not."""
+"""The napari plugin: panels, cell layers, colours; it computes no scores."""

@@ -211,7 +211,7 @@ def test_naparis_own_writer_never_drops_the_features_of_cells(
     viewer.add_shapes([BOX], shape_type="rectangle", name="plain")
     look_after(viewer)
     offered, found = _npe2.file_extensions_string_for_layers([worked_on])
-    assert offered.startswith("AMIL blood smears Cells, nothing lost (*.geojson);;")
+    assert offered.startswith("AMIL blood smears Cells with all scores (*.geojson);;")
     (path,), _ = _npe2.write_layers(str(tmp_path / "cells of 267.jpg"), [worked_on], writer=found[0])
     assert path.endswith("cells of 267.jpg.geojson")
     _assert_same_layer(worked_on, *_open(Path(path)))

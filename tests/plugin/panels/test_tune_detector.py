@@ -74,7 +74,7 @@ def test_a_detector_learns_from_corrected_smears_and_is_taken_or_given_back(
     beside.addWidget(detect)
     window.show()
     page = panel.prepare
-    assert page.why.text().startswith("Nothing to learn from yet")
+    assert page.why.text().startswith("No annotated image yet")
     layers = _corrected_smears(detect, viewer, chula, qtbot)
     qtbot.waitUntil(lambda: "One image cannot both teach and judge" in page.why.text(), timeout=WAIT_MS)
     assert not page.start.isEnabled()
@@ -155,7 +155,7 @@ def _compare_and_decide(
 
 def test_what_is_too_little_is_refused_in_a_sentence() -> None:
     one, other = TrainingImage("a.png", "anna", 12, 3), TrainingImage("b.png", "anna", 9, 1)
-    assert refusal([], is_folder=False).startswith("Nothing to learn from yet")
+    assert refusal([], is_folder=False).startswith("No annotated image yet")
     assert "holds no annotated image" in refusal([], is_folder=True)
     assert "no cell in these images" in refusal([TrainingImage("a.png", "anna", 0)], is_folder=False)
     assert "add the corrected image of a second patient" in refusal([one], is_folder=False)

@@ -104,7 +104,7 @@ def test_a_process_that_vanished_is_told_with_its_last_words(tmp_path: Path) -> 
 def test_what_a_process_would_not_hear_yet_is_not_offered(runs: RunList, qtbot: QtBot) -> None:
     run, buttons = runs.chosen(), runs.view.buttons
     assert run is not None
-    run._said_before = run.log.time  # as `start` has it
+    run._time_before_start = run.log.time  # as `start` has it
     occupy(run.folder)
     qtbot.waitUntil(lambda: runs.view.sentence.text() == "Starting …", timeout=30_000)
     assert [name for name, button in buttons.items() if button.isVisible()] == ["cancel", "open"]
@@ -178,10 +178,10 @@ def test_trainings_end_with_the_application_only_if_that_is_wanted(runs: RunList
     cancelled: list[Path] = []
     for folder, run in runs.runs.items():
         run.cancel = lambda folder=folder: cancelled.append(folder)  # type: ignore[method-assign]
-    runs._farewell.say()
+    runs._quit_choice.apply()
     assert cancelled == []
     runs.leave.click()
-    runs._farewell.say()
+    runs._quit_choice.apply()
     assert sorted(cancelled) == [tmp_path / "a", tmp_path / "b"]
 
 

@@ -1,1 +1,1 @@
-"""Many cells of many images: tables, thumbnails, filters, and the scored folder."""
+"""Views of a scored cohort: tables, thumbnails, filters, clusters and distributions."""

@@ -1,4 +1,4 @@
-"""Thumbnails of some cells of the open project, in step with the selection of every view."""
+"""A strip of thumbnails of cells of the open results, in step with the shared selection."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The cells that a gallery is about, of open images or of a scored cohort, with their fields."""
+"""The table of cells that a gallery shows, of open images or of a scored cohort."""
 
 from __future__ import annotations
 

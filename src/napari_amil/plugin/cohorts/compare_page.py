@@ -1,4 +1,4 @@
-"""Two groups of samples compared: patients count, not cells."""
+"""Comparison of two groups of samples by one number per patient."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Show a cell in its image: bring the image to the front, or open it with the cells of the scored cohort."""
+"""Show a cell in its image: raise the open image, or open it with its cells."""
 
 from __future__ import annotations
 

@@ -47,7 +47,7 @@ _TYPING_MS = 250
 
 
 class Condition(NamedTuple):
-    """One column held against one value; a missing value fulfils nothing."""
+    """A comparison of one column with one value; a missing value never fulfils it."""
 
     column: str
     sign: str
@@ -200,7 +200,7 @@ class GalleryFilter(QWidget):
             self.text.setToolTip(f"Comparisons joined by 'and'. Columns: {', '.join(columns)}")
 
     def keeps(self, table: pd.DataFrame) -> NDArray[np.bool_]:
-        """Return which rows of ``table`` are shown; a comparison that makes no sense is told, not obeyed."""
+        """Return the rows of ``table`` that are shown; an invalid comparison is reported and ignored."""
         keep = np.ones(len(table), dtype=bool)
         if self.sure.isChecked() and "anomaly_q" in table:
             keep &= table["anomaly_q"].to_numpy(float) < ANOMALOUS_Q

@@ -1,4 +1,4 @@
-"""By which score a gallery is sorted, from which end."""
+"""Sorting of a gallery: the score, and highest or lowest first."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class GalleryOrder(QWidget):
         self.direction.setCheckable(True)
         self.direction.setChecked(remembered(_FALLING, True))
         self._wanted = remembered(_COLUMN, "")
-        self.direction.setToolTip("Turn the order round.")
+        self.direction.setToolTip("Reverse the order.")
         layout = QHBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(QLabel("Sort by"))
@@ -88,7 +88,7 @@ class GalleryOrder(QWidget):
         words, arrow = _DIRECTIONS[highest_first]
         self.direction.setArrowType(arrow)
         self.direction.setAccessibleName(words)
-        self.direction.setToolTip(f"Now the {words}; press to turn the order round.")
+        self.direction.setToolTip(f"Now the {words}; press to reverse it.")
 
 
 def sorting(

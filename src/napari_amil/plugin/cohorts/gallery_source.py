@@ -1,4 +1,4 @@
-"""Whose cells a gallery shows: those of the open images, or those of a scored cohort in a folder."""
+"""Source of the cells of a gallery: the open images, or a scored cohort."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is least like anything known: samples by their novelty, cells by their anomaly."""
+"""Samples by novelty, and cells by anomaly, the most unusual first."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A cohort as ``napari-amil score --out FOLDER`` left it: its table of cells, and where its images lie."""
+"""Read the folder of a scored cohort: its table of cells and the places of its images."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A grid of thumbnails of any length: only what is on the screen is asked for and painted."""
+"""A scrolling grid of thumbnails of any length; only visible ones are loaded and painted."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ SIZES_PX = (48, 224)
 
 @dataclass(frozen=True)
 class GridItem:
-    """What is painted of one item: the picture (None while it is on its way), its caption and its colour."""
+    """One item of the grid: its picture (None while it loads), caption and colour."""
 
     picture: QImage | None
     caption: str

@@ -1,4 +1,4 @@
-"""Small pictures of cells, cut in a thread of their own and kept while they are likely to be seen again."""
+"""Thumbnails of cells, cut in a thread and cached."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Crop(NamedTuple):
 
     @property
     def key(self) -> tuple[str, Square]:
-        """What tells this crop from every other one."""
+        """A key that is different for every crop."""
         return self.field.key, self.square
 
 

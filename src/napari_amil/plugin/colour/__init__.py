@@ -1,1 +1,1 @@
-"""Which colour a cell has, and how cells are drawn when there are few or very many."""
+"""Colours of cells, and ways to draw few or very many of them."""

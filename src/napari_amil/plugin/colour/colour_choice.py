@@ -1,4 +1,4 @@
-"""Which score colours the cells, and on which scale: one scale a score for all images of the window."""
+"""The choice of the score that colours the cells, and of its colour scale."""
 
 from __future__ import annotations
 

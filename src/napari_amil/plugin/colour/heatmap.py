@@ -1,4 +1,4 @@
-"""A score as a smooth field over the image: the mean of the cells around, nothing where none are."""
+"""A score as a smooth field over the image: a local mean of cells, transparent where there are none."""
 
 from __future__ import annotations
 

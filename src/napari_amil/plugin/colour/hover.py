@@ -1,4 +1,4 @@
-"""Which cell lies under the pointer, and what is said about it in the status bar."""
+"""The cell under the pointer, described in the status bar."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Painted read-outs: the colour bar with ticks and the cells on it, and the bars of the verdict."""
+"""Painted legends: the colour bar with ticks and marks, and the bars of class probabilities."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _MOST_BARS = 5
 
 @dataclass(frozen=True)
 class Marks:
-    """What else stands on a colour bar.
+    """Marks on a colour bar.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Colours of the points of a map by what kind they are, and the order in which points are drawn."""
+"""Colours of the points of an embedding map by category, and their drawing order."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is laid over or put in place of the cells of a viewer: boxes, a smooth field, dots for many cells."""
+"""Overlays of the cells of a viewer: boxes, a smooth field, and dots for many cells."""
 
 from __future__ import annotations
 

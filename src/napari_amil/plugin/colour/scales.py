@@ -1,4 +1,4 @@
-"""The colour scales of one viewer: one per score for all its images and panels, and the shown style."""
+"""The colour scales of one viewer: one per score for all images and panels, and the drawing style."""
 
 from __future__ import annotations
 

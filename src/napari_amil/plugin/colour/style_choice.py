@@ -1,4 +1,4 @@
-"""How cells are drawn: outline, box or filled, a smooth field of the score, and what becomes of very many."""
+"""The choice of how cells are drawn: outlines, boxes or filled, smooth field, dots for many."""
 
 from __future__ import annotations
 

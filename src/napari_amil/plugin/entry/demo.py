@@ -34,7 +34,7 @@ _LIBRARIES = {
     "libxcb-keysyms.so.1": "libxcb-keysyms1",
     "libxcb-shape.so.0": "libxcb-shape0",
 }
-"""What Qt's own files need from a Debian or Ubuntu system, and the package that has it."""
+"""Libraries that Qt needs on Debian or Ubuntu, and the package of each."""
 window = lazy_loader.load("napari_amil.plugin.entry.demo_window", suppress_warning=True)
 BINDINGS = ("PyQt6", "PySide6", "PyQt5")
 _ROOM = 2

@@ -1,4 +1,4 @@
-"""The window of the demo: it presses the buttons of the panels one after the other."""
+"""The window of the demo: it detects, scores and shows one field in the panels, step by step."""
 
 from __future__ import annotations
 

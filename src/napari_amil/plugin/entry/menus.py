@@ -20,7 +20,7 @@ LayerData = tuple[Image, dict[str, Any], str]
 
 
 def undo(viewer: Viewer) -> None:
-    """Take back the last change of the cells, as Ctrl-Z does."""
+    """Undo the last change of the cells, as Ctrl-Z does."""
     journal = journal_of(_cells(viewer))
     show_info(journal.undo() if journal is not None else _NO_CELLS)
 

@@ -1,1 +1,1 @@
-"""Cells as a napari layer: rows, edits, the way back, and what every view shares."""
+"""Cells as a napari layer: rows, edits, undo, files, and the shared selection."""

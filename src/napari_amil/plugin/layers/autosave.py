@@ -1,4 +1,4 @@
-"""Work by hand survives a crash: it is written beside the user's data while it is done, and offered again."""
+"""Autosave of corrected cells to the user's data folder, and recovery after a crash."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every cell layer of a viewer gets, however it came in: right rows, a journal, keys and its image."""
+"""Set up every cell layer of a viewer: row identity, undo, keys and the link to its image."""
 
 from __future__ import annotations
 
@@ -147,4 +147,4 @@ def _shape(image: Image) -> tuple[int, ...]:
 
 
 look_after = PerViewer(lambda viewer: CellCare(viewer, QCoreApplication.instance()))
-"""What looks after the cell layers of a viewer; every panel and reader gets the same one."""
+"""The `CellCare` of a viewer; every panel and reader gets the same one."""

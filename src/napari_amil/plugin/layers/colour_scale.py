@@ -1,4 +1,4 @@
-"""One explicit colour scale per score, the same for every image; what is not scored is grey."""
+"""One colour scale per score, the same for every image; cells without a score are grey."""
 
 from __future__ import annotations
 

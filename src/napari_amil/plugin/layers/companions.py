@@ -1,4 +1,4 @@
-"""Layers that accompany cell layers: made, brought up to date and removed with them."""
+"""Layers that accompany cell layers: created, updated and removed with them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a scored layer knows of its cells beyond their scores: words, and the control cells they are like."""
+"""Evidence stored with a scored layer: shape words and the nearest control cells of each cell."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class ControlCell(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Evidence:
-    """What the worker wrote beside the scores of one layer.
+    """Evidence that the worker wrote with the scores of one layer.
 
     Parameters
     ----------

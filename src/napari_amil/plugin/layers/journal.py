@@ -1,4 +1,4 @@
-"""Undo and redo for the cells of a layer: one step per gesture, and the last hundred steps are kept."""
+"""Undo and redo for the cells of a layer: one step per gesture, at most a hundred steps."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ REDO_KEYS = ("Control-Shift-Z",)
 
 
 class Journal:
-    """What was done to the cells of one layer, and the way back.
+    """The changes of the cells of one layer, to undo and redo.
 
     It compares the layer with what it knew whenever `RowKeeper` has put the rows in order, so that it
     misses nothing, whoever made the change. Ids that were given stay given: an undone cell never lends its
@@ -100,7 +100,7 @@ class Journal:
         self.undone.clear()
 
     def undo(self) -> str:
-        """Take back the last step and return a sentence about it."""
+        """Undo the last step and return a sentence about it."""
         if not self.done:
             return "There is nothing to undo."
         if self._is_drawing():

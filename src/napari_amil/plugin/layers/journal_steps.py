@@ -26,7 +26,7 @@ class ShapeState:
 
 @dataclass(frozen=True, eq=False)
 class RecordState:
-    """What a record knew beside the cells."""
+    """State of a record other than its cells."""
 
     redrawn: frozenset[int]
     removed: frozenset[int]

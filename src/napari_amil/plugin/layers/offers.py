@@ -49,7 +49,7 @@ class RestoreBar(QWidget):
         self.restore = QPushButton("Restore")
         self.restore.setToolTip("Open these cells as they were; the present ones are hidden, not lost.")
         self.discard = QPushButton("Discard")
-        self.discard.setToolTip("Throw this unsaved work away for good.")
+        self.discard.setToolTip("Delete this unsaved work for good.")
         buttons = QHBoxLayout()
         buttons.addWidget(self.restore)
         buttons.addWidget(self.discard)

@@ -1,4 +1,4 @@
-"""The plane of an image layer that is on the screen, as an array and as a file for the worker."""
+"""The displayed plane of an image layer, as an array and as a file for the worker."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Cells of a file become a cell layer again: our own files whole, tables and those of other programs too."""
+"""Read cells from a file into a cell layer: own files with everything, tables and foreign formats."""
 
 from __future__ import annotations
 

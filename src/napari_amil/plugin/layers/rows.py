@@ -1,4 +1,4 @@
-"""The rows of a cell layer: every shape keeps its never-reused ``cell_id``, whatever is drawn or deleted."""
+"""Rows of a cell layer: every shape keeps its ``cell_id``, which is never reused."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _ENDING = re.compile(r"\.[A-Za-z]\w{1,4}(?=$|#)")
 
 
 class RowObserver(Protocol):
-    """Who is told before and after the rows of a layer change: the journal."""
+    """An observer that is called before and after the rows of a layer change: the journal."""
 
     def before(self) -> None:
         """Hear that something is about to change."""
@@ -48,7 +48,7 @@ class RowObserver(Protocol):
 
 @dataclass
 class CellRecord:
-    """What a cell layer remembers beside its shapes; it is copied with the layer.
+    """Data of a cell layer other than its shapes; copied with the layer.
 
     Parameters
     ----------
@@ -86,7 +86,7 @@ class CellRecord:
     selection: SelectionSettings | None = None
     """Which candidates count as cells, as the sliders stood last."""
     bag: dict[str, Any] | None = None
-    """What the model says about the whole sample; None as soon as the cells are no longer those scored."""
+    """Result of the model for the whole sample; None once the cells differ from the scored ones."""
     size_known: bool = True
     """Whether ``image_shape`` is that of an image; cells of a file may come before their image."""
     paused: bool = False

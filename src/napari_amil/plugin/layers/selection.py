@@ -1,4 +1,4 @@
-"""The one selection that every view shares: which cells are chosen, and which of them is looked at."""
+"""The selection that all views of a viewer share: chosen cells and the current cell."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The Arrange panel: a cohort from loose images, by dragging; originals are neither moved nor changed."""
+"""The Arrange panel: make a cohort from loose images by dragging; the originals are not changed."""
 
 from __future__ import annotations
 

@@ -160,7 +160,7 @@ class CohortPanel(Panel):
         self.bags = BagModel(self)
         self.rows = BagFilter(self)
         self.rows.setSourceModel(self.bags)
-        tip = "Click a sample, or press Enter, to see its most telling cell."
+        tip = "Click a sample, or press Enter, to see its most unusual cell."
         self.view = row_view(self.rows, "Samples", tip)
         self.view.sortByColumn(0, Qt.SortOrder.AscendingOrder)
         self.view.setMinimumHeight(220)
@@ -242,7 +242,7 @@ class CohortPanel(Panel):
         novel = int((bags["verdict"] == "unlike anything seen").sum())
         self.summary.setText(
             f"{len(bags):,} samples of {bags['patient'].nunique():,} patients, {len(project.cells):,} cells; "
-            f"{novel} unlike anything seen. Click one to see its most telling cell. For research only."
+            f"{novel} unlike anything seen. Click one to see its most unusual cell. For research only."
         )
         self._on_group_changed()
 

@@ -1,4 +1,4 @@
-"""The Correct panel: mend what the machine got wrong, with a way back, and score only what was changed."""
+"""The Correct panel: correct cells by hand, undo, and score the changed cells again."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ from napari_amil.plugin.window.theme import wrapped
 from napari_amil.plugin.window.work import Worker, shared_worker
 from napari_amil.worker.protocol.messages import Scored
 
-_FILES = "Cells, nothing lost (*.geojson);;Table (*.csv);;Table (*.parquet)"
+_FILES = "Cells with all scores (*.geojson);;Table (*.csv);;Table (*.parquet)"
 _MODES = {
     "Draw": ("add_polygon_lasso", "Draw round a cell that was missed: press, go round it, let go."),
     "Box": ("add_rectangle", "Drag a box round a cell that was missed."),
@@ -70,14 +70,14 @@ class CorrectPanel(Panel):
     def _build(self) -> None:
         self.cells = LayerCombo(self._viewer, lambda layer: record_of(layer) is not None, "find cells first")
         self.cells.setAccessibleName("Cells")
-        self.undo = _button("Undo", "Take back the last change (Ctrl-Z); the last 100 can be taken back.")
+        self.undo = _button("Undo", "Undo the last change (Ctrl-Z); the last 100 can be taken back.")
         self.redo = _button("Redo", "Do the undone change again (Ctrl-Shift-Z).")
         self.tools = {name: _button(name, tip) for name, (_, tip) in _MODES.items()}
         self.delete = _button("Delete", "Delete the chosen cells (Delete).")
         self.out = _button("Leave out", "Keep the chosen cells but do not score them, or take them back (O).")
         self.type = QComboBox()
         self.type.setEditable(True)
-        self.type.setToolTip("What the chosen cells are; saved as cell_type, never an input of a model (M).")
+        self.type.setToolTip("Type of the chosen cells; saved as cell_type, never used by a model (M).")
         self.type.setAccessibleName("Cell type")
         line = self.type.lineEdit()
         assert line is not None
@@ -94,7 +94,7 @@ class CorrectPanel(Panel):
         self.next = _button("Next unsure cell", "Go to the most unsure cell that was not looked at yet (N).")
         self.job = JobBar("Score changed cells", "Score only the cells that were drawn or changed.")
         self.model = ModelChoice(self._worker)
-        self.save = _button("Save …", "Save these cells whole (GeoJSON, opens in QuPath too) or as a table.")
+        self.save = _button("Save …", "Save cells and scores as GeoJSON (opens in QuPath too) or as a table.")
         self.unsaved = RestoreBar(self._care.autosave)
         self.keys = Folded("Keys")
         self.keys.body.addWidget(wrapped("\n".join(f"{key}: {what}" for key, what in KEYS.items())))

@@ -1,4 +1,4 @@
-"""The Detect panel: finds the cells of the shown image, and re-filters them while a slider moves."""
+"""The Detect panel: find the cells of the shown image, and filter them with sliders."""
 
 from __future__ import annotations
 

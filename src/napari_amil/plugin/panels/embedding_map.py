@@ -1,4 +1,4 @@
-"""The Embedding map: every scored cell as a point, near those that look alike; a lasso selects them."""
+"""The Embedding map: scored cells as points, similar cells close together; a lasso selects them."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ class EmbeddingMap(Panel):
             [], "Colour", "What the colour of a point means; rare and high values lie on top."
         )
         self.tool = _combo([_LASSO, _RECTANGLE], "Select with", "Drag around cells; click a cell to see it.")
-        self.job = JobBar("Work out this layout", "Lay out the cells in the background; it is kept.")
+        self.job = JobBar("Compute this layout", "Lay out the cells in the background; it is kept.")
         self.reopen = QPushButton("Open results …")
         self.reopen.setToolTip("Choose the folder of a scored cohort.")
         self.summary = wrapped(_NOTHING)
@@ -155,7 +155,7 @@ class EmbeddingMap(Panel):
         fits = place is not None and len(place) == len(self._cells)
         self.job.setVisible(not fits)
         if place is None or not fits:
-            self.summary.setText(f"{wanted.split(' ')[0]} has not been worked out for these results yet.")
+            self.summary.setText(f"{wanted.split(' ')[0]} is not computed for these results yet.")
             return
         self.place = np.asarray(place, dtype=np.float64)
         self.summary.setText(f"{len(self._cells):,} cells. Drag around some to select them in every view.")

@@ -1,4 +1,4 @@
-"""The Explore panel: what no class explains: novelty, clusters, groups, distributions."""
+"""The Explore panel: clusters, novelty, comparison of groups, distributions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The Gallery panel: the cells of all open images or of a whole scored cohort, in the order of any score."""
+"""The Gallery panel: thumbnails of cells of the open images or a scored cohort, sorted by a score."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The Score panel: how unusual every cell is, in colour and in words, and what the sample looks like."""
+"""The Score panel: score the cells of an image, colour them, and show the verdict on the sample."""
 
 from __future__ import annotations
 
@@ -210,7 +210,7 @@ class ScorePanel(ScoringPanel):
 
 @dataclass(frozen=True, eq=False)
 class ScoringResult:
-    """What the worker said of the cells of a layer, as they were when it was asked."""
+    """Scores of the cells of a layer, with the cells as they were sent to the worker."""
 
     layer: Shapes
     asked: Cells

@@ -1,4 +1,4 @@
-"""The Train panel: prepare a training, follow the runs, use what they made."""
+"""The Train panel: prepare a training, follow runs, use their models."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The panel that fine-tunes the detector: annotate, train, compare old and new, accept or go back."""
+"""The panel that fine-tunes the detector: choose annotated images, train, compare old and new."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from napari_amil.plugin.training.run_list import RunList, RunPages
 from napari_amil.plugin.window.panel import DetectingPanel, ScoringPanel, find_or_open_panels, open_panels
 from napari_amil.plugin.window.work import Worker, shared_worker
 
-_EMPTY = "No run yet: choose what to learn from under Prepare and press Start fine-tuning."
+_EMPTY = "No run yet: choose annotated images under Prepare and press Start fine-tuning."
 
 
 class TuneDetectorPanel(RunPages):

@@ -1,1 +1,1 @@
-"""Why a cell or a sample was called what it was called, in words and pictures."""
+"""Reasons for scores and verdicts, in words and pictures."""

@@ -79,7 +79,7 @@ class SignedBars(QWidget):
 
 
 class LineChart(QWidget):
-    """Curves with a legend below; the one called ``dashed`` is what the others are held against."""
+    """Curves with a legend below; the one called ``dashed`` is the reference."""
 
     def __init__(self, across: str, dashed: str, theme: str = "dark", parent: QWidget | None = None) -> None:
         super().__init__(parent)

@@ -23,7 +23,7 @@ _BAR_PX = 10
 
 @dataclass(frozen=True)
 class ClassContributions:
-    """The case for one class: ``bias + sum of top + others = logit``.
+    """The contributions to one class: ``bias + sum of top + others = logit``.
 
     Parameters
     ----------
@@ -54,7 +54,7 @@ class ClassContributions:
 def class_contributions(
     name: str, bag: Mapping[str, Any], table: pd.DataFrame, most: int = MOST_CELLS
 ) -> ClassContributions:
-    """Return the case for the class ``name`` from the features of a scored layer."""
+    """Return the contributions to the class ``name`` from the features of a scored layer."""
     column = table[column_name(CONTRIBUTION, name)].to_numpy(float)
     rows = np.flatnonzero(np.isfinite(column))
     ranked = rows[np.argsort(-np.abs(column[rows]), kind="stable")]
@@ -73,7 +73,7 @@ def class_contributions(
 
 
 def contributions_by_class(bag: Mapping[str, Any], table: pd.DataFrame) -> list[ClassContributions]:
-    """Return the case for every class, the likeliest first; none where the model told no contributions."""
+    """Return the contributions of every class, the likeliest first; none without contributions."""
     names = sorted(bag.get("logit", {}), key=lambda name: -bag["logit"][name])
     return [
         class_contributions(name, bag, table) for name in names if column_name(CONTRIBUTION, name) in table

@@ -1,4 +1,4 @@
-"""Deletion curves on demand: what the verdict loses with the cells that it rests on."""
+"""Deletion curves: the verdict while its most important cells are removed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rows of small pictures: the control cells that a cell is most like, and its likes among the open images."""
+"""Rows of thumbnails: the nearest control cells, and similar cells in the open images."""
 
 from __future__ import annotations
 

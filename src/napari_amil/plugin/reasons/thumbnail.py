@@ -1,4 +1,4 @@
-"""A cell as a small picture with its outline, which can be pressed."""
+"""A clickable picture of one cell with its outline."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The case for one class as a waterfall: from the bias, cell by cell, to the logit."""
+"""The logit of one class as a waterfall: bias, then contribution by contribution."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ class Waterfall(QWidget):
 
     @property
     def steps(self) -> Sequence[WaterfallStep]:
-        """What is added, without the sum."""
+        """The added terms, without the sum."""
         return self._steps
 
     def sizeHint(self) -> QSize:  # noqa: N802

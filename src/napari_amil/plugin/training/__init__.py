@@ -1,1 +1,1 @@
-"""A training from its preparation to its results."""
+"""Training of models and detectors: preparation, runs and results."""

@@ -155,7 +155,7 @@ class AnnotationList(QTreeWidget):
         return found
 
     def _is_ticked(self, known: TrainingImage) -> bool:
-        """Return whether an open layer is learned from: as the user says, else if somebody worked on it."""
+        """Return True if an open layer is used: as the user ticked, else if it was corrected by hand."""
         return self._ticked.get(_key(known), known.n_by_hand > 0)
 
     def _layer_item(self, known: TrainingImage) -> QTreeWidgetItem:
@@ -223,7 +223,7 @@ def refusal(learned: list[TrainingImage], *, is_folder: bool) -> str:
     if not learned:
         if is_folder:
             return "The folder holds no annotated image; choose another."
-        return "Nothing to learn from yet: find the cells of a field, correct them, and tick the image here."
+        return "No annotated image yet: find the cells of a field, correct them, and tick the image here."
     if not sum(known.n_cells for known in learned):
         return "There is no cell in these images; outline some first."
     if len(learned) == 1:

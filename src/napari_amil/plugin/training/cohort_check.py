@@ -141,7 +141,7 @@ def _sums(bags: pd.DataFrame, n_classes: int, clinical: list[str], notes: Sequen
 
 
 class ProblemList(QWidget):
-    """What is wrong with a cohort."""
+    """The problems of a cohort."""
 
     changed = Signal()
     """A problem was accepted, or is no longer."""

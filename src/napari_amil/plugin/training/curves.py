@@ -38,7 +38,7 @@ _FIGURES = {
 
 
 class LivePlot(QWidget):
-    """What every plot of a running training shares; a plot says what its axes are and what they show.
+    """Base of the plots of a running training; a subclass defines its axes and curves.
 
     Parameters
     ----------
@@ -49,7 +49,7 @@ class LivePlot(QWidget):
     height_px = 300
     name = "Curves of the training"
     margin_px: Mapping[str, int] = {}
-    """Margins that differ from the usual ones."""
+    """Margins other than the default."""
 
     def __init__(self, theme: str = "dark", parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -120,7 +120,7 @@ class LivePlot(QWidget):
         raise NotImplementedError
 
     def _in_words(self) -> str:
-        """Return what the curves show, for those who cannot see them."""
+        """Return the curves in words, for screen readers."""
         raise NotImplementedError
 
 

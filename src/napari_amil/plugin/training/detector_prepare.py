@@ -1,4 +1,4 @@
-"""What comes before the fine-tuning of a detector: what is learned from, what judges it, and Start."""
+"""The page that prepares a detector's fine-tuning: annotated images, held-out share, Start."""
 
 from __future__ import annotations
 

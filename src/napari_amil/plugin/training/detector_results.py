@@ -152,7 +152,7 @@ class DetectorResults(QWidget):
 
 
 def gain_words(metrics: dict[str, Any]) -> str:
-    """Return in a sentence whether the training was of use."""
+    """Return the gain of the training in a sentence."""
     steps, best = int(metrics.get("steps", 0)), int(metrics.get("best_step", 0))
     ended = f"It was ended after {steps} steps. " if metrics.get("stopped") else ""
     if "before" not in metrics:

@@ -1,4 +1,4 @@
-"""A tree of class, patient, sample and image, filled and sorted by dragging; it moves no file."""
+"""A tree of class, patient, sample and image, filled and sorted by dragging; no file is moved."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ from napari_amil.worker.protocol.messages import (
 )
 
 _NO_COHORT = "Choose or drop a cohort: a folder class/patient/image, or a list of cells or images (CSV)."
-_ASK_CONTROL = "No class is called as controls usually are; choose above which class the controls are."
+_ASK_CONTROL = "No class has the name of a control class; choose the control class above."
 
 
 class PreparePage(QWidget):
@@ -76,7 +76,7 @@ class PreparePage(QWidget):
         self.cohort = PathChoice("Choose a cohort", "drop a folder or table", "Tables (*.csv)")
         self.cohort.setToolTip("A folder class/patient/image, or a table of cells or images; drop it here.")
         self.control = QComboBox()
-        self.control.setToolTip("The class of the healthy samples: what is usual is learned from them.")
+        self.control.setToolTip("The class of the healthy samples, with which all cells are compared.")
         self.control.setAccessibleName("Control class")
         self.preview = CohortPreview()
         self.checking = wrapped()
@@ -152,7 +152,7 @@ class PreparePage(QWidget):
         if self._unsupported:
             raise AmilError(self._unsupported)
         if self.problems.refused():
-            raise AmilError("Mend the problems marked red, or accept them, then the training can start.")
+            raise AmilError("Solve the problems marked red, or accept them; then the training can start.")
         if out is None:
             raise AmilError("Name a new folder for the run.")
         settings = self.form.value().changed({"control": self.control.currentText()})

@@ -47,7 +47,7 @@ class RunCommand(Protocol):
 
 @dataclass(frozen=True)
 class TrainingCommand:
-    """What the command line needs to know of a training.
+    """The command of a training.
 
     Parameters
     ----------
@@ -102,7 +102,7 @@ class TrainingCommand:
 
 @dataclass(frozen=True)
 class DetectorCommand:
-    """What the command line needs to know of the fine-tuning of a detector.
+    """The command of the fine-tuning of a detector.
 
     Parameters
     ----------
@@ -152,7 +152,7 @@ class DetectorCommand:
 
 @dataclass(frozen=True)
 class AblationCommand:
-    """What the command line needs to know of a training's row in the ablation table.
+    """The command of a training's row in the ablation table.
 
     Parameters
     ----------

@@ -110,12 +110,12 @@ class RunList(QWidget):
         self._timer = QTimer(self)
         self._timer.setInterval(_POLL_MS)
         self._timer.timeout.connect(self.poll)
-        farewell = QuitChoice(self.runs)
-        self.leave.toggled.connect(farewell.set_leave)
+        quit_choice = QuitChoice(self.runs)
+        self.leave.toggled.connect(quit_choice.set_leave)
         application = QCoreApplication.instance()
         if application is not None:  # the panel may be gone by then, hence what is held here is not
-            application.aboutToQuit.connect(lambda: farewell.say())
-        self._farewell = farewell
+            application.aboutToQuit.connect(lambda: quit_choice.apply())
+        self._quit_choice = quit_choice
         self.reload()
         self._timer.start()
 
@@ -162,7 +162,7 @@ class RunList(QWidget):
         return sum(run.status().is_alive for run in self.runs.values())
 
     def poll(self) -> None:
-        """Read what the runs have said, and show it."""
+        """Read the new events of the runs, and show them."""
         shown = self.chosen()
         for row in range(self.list.count()):
             item = self.list.item(row)
@@ -243,7 +243,7 @@ class RunList(QWidget):
 
 
 class QuitChoice:
-    """What happens to living trainings when the application ends.
+    """The choice to leave or to cancel running trainings when the application ends.
 
     Parameters
     ----------
@@ -259,7 +259,7 @@ class QuitChoice:
         """Let them go on, or not."""
         self._leave = leave
 
-    def say(self) -> None:
+    def apply(self) -> None:
         """End the trainings that are not to go on; their last whole epoch is kept."""
         for run in [] if self._leave else self._runs.values():
             with suppress(AmilError):  # another program's process is left alone

@@ -55,7 +55,7 @@ class TrainingLog:
 
 
 class RunLog:
-    """What the run in ``folder`` has said.
+    """The events of the run in ``folder``.
 
     Parameters
     ----------
@@ -82,7 +82,7 @@ class RunLog:
         return self.trainings[-1] if self.trainings else None
 
     def poll(self) -> bool:
-        """Read what was said since the last call; tell whether there was anything.
+        """Read the events since the last call; return True if there were any.
 
         Raises
         ------

@@ -1,4 +1,4 @@
-"""One run in view: how it stands, its curves, and the buttons that fit its state."""
+"""The view of one run: state, curves, results, and the buttons that fit its state."""
 
 from __future__ import annotations
 
@@ -147,7 +147,7 @@ class RunView(QWidget):
             face.setVisible(face is self.curves or face is self.results)
 
     def refresh(self) -> None:
-        """Show how the run stands now; its log was read by who calls."""
+        """Show the present state of the run; the caller has read its log."""
         run = self.run
         if run is None:
             return

@@ -34,7 +34,7 @@ PROGRAM = (*PYTHON, "-c", "from napari_amil.cli import main; main()")
 COMMAND_FILE = "command.json"
 """Name of the file in a run folder that holds the arguments of the command line."""
 OUTPUT_FILE = "output.txt"
-"""Name of the file in a run folder that holds what libraries and the operating system said."""
+"""Name of the file in a run folder that holds the standard error of the process."""
 MODEL_FILE = "bundle.safetensors"
 _CHECKPOINT = "checkpoint.safetensors"
 _LAST_WORDS = 300
@@ -54,7 +54,7 @@ _GOES_ON = {
     ABLATION: "the last whole training",
 }
 _TRACES = {"images.csv": DETECTOR, "table.csv": ABLATION}
-"""What only runs of these kinds leave behind, where a terminal started them."""
+"""Files by which the kind of a run is known that a terminal started."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ class Run:
         self.folder = folder
         self.log = RunLog(folder)
         self.is_cancelling = False
-        self._said_before: float | None = None
+        self._time_before_start: float | None = None
 
     @classmethod
     def from_command(cls, command: RunCommand) -> Run:
@@ -116,7 +116,7 @@ class Run:
 
     @property
     def kind(self) -> str:
-        """What the run does, as the command is called; a training if nothing tells."""
+        """The kind of the run, named like its command; a training if unknown."""
         given = self.arguments()
         if given:
             return given[0] if given[0] in _DONE else TRAINING
@@ -145,7 +145,7 @@ class Run:
         check_arguments(arguments, self.folder)
         for left_over in (PAUSE_FILE, STOP_FILE):
             (self.folder / left_over).unlink(missing_ok=True)
-        self._said_before = self.log.time
+        self._time_before_start = self.log.time
         process = QProcess()
         process.setProcessEnvironment(child_environment())
         process.setProgram(PROGRAM[0])
@@ -171,7 +171,7 @@ class Run:
             self._end_cancelled()
         if (self.folder / PROCESS_FILE).exists():
             return self._dead()
-        ended = self._farewell()
+        ended = self._ended_event()
         if ended is None and self._disk_is_full():
             return self._dead()
         if ended is None:
@@ -253,8 +253,8 @@ class Run:
         return Status("running", "Running")
 
     def _is_silent(self) -> bool:
-        """Tell whether the process has said nothing yet; until it does it hears nothing either."""
-        return self.log.time == self._said_before or (self.log.step is None and self.log.now is None)
+        """Return True while the process has written no event; until then it obeys no pause or stop."""
+        return self.log.time == self._time_before_start or (self.log.step is None and self.log.now is None)
 
     def _dead(self) -> Status:
         """Return the status of a run whose process is gone and did not say goodbye."""
@@ -264,7 +264,7 @@ class Run:
                 f"The disk that holds '{self.folder}' is full: free some space, then press Resume to go on "
                 f"after {_GOES_ON[self.kind]}.",
             )
-        said = self._last_words()
+        said = self._last_output()
         if said and self.log.now is None and not (self.folder / _CHECKPOINT).exists():
             return Status("failed", said)
         words = f" Its last output: {said}" if said else ""
@@ -274,8 +274,8 @@ class Run:
             f"{_GOES_ON[self.kind]}.{words}",
         )
 
-    def _farewell(self) -> Ended | None:
-        """Return the last word of a process that is gone; it may have been said since the log was read."""
+    def _ended_event(self) -> Ended | None:
+        """Return the final event of a process that is gone; it may be newer than the log."""
         if self.log.ended is None:
             with suppress(OSError):  # of a folder that is gone, which the next look tells
                 self.log.poll()
@@ -288,7 +288,7 @@ class Run:
         except OSError:
             return False
 
-    def _last_words(self) -> str:
+    def _last_output(self) -> str:
         try:
             with regular_file(self.folder / OUTPUT_FILE).open("rb") as file:
                 file.seek(max(file.seek(0, os.SEEK_END) - _OUTPUT_READ, 0))

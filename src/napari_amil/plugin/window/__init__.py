@@ -1,1 +1,1 @@
-"""What every panel is made of: forms, jobs, theme, and the child process behind them."""
+"""Building blocks of the panels: forms, jobs, theme, glossary, and the worker process."""

@@ -1,4 +1,4 @@
-"""A line for a path: typed, chosen in a dialog, or dropped from the file manager."""
+"""A line edit for a path: typed, chosen in a dialog, or dropped from the file manager."""
 
 from __future__ import annotations
 

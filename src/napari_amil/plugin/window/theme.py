@@ -1,4 +1,4 @@
-"""Colours and sizes of the panels, taken from the napari theme so that dark and light both read well."""
+"""Colours and sizes of the panels, taken from the napari theme, dark or light."""
 
 from __future__ import annotations
 
