@@ -17,9 +17,12 @@ from qtpy.QtCore import Qt
 from napari_amil.core.base.column import Column
 from napari_amil.core.base.columns import column_of, register, withdraw
 from napari_amil.core.base.events import drain
+from napari_amil.core.base.settings import VerdictSettings
+from napari_amil.core.base.types import BagScore
 from napari_amil.core.evaluation.score_figures import draw_distributions
+from napari_amil.core.exchange.cell_files import read_cells
 from napari_amil.core.exchange.project import read_project, write_project
-from napari_amil.core.pipeline.export import export_project
+from napari_amil.core.pipeline.export import FORMATS, export_project
 from napari_amil.core.report.page import Section, columns_of
 from napari_amil.plugin.cohorts.bag_table import BagModel
 from napari_amil.plugin.cohorts.cell_table import open_cells
@@ -32,6 +35,7 @@ from napari_amil.plugin.layers.edits import Rescoring
 from napari_amil.plugin.layers.journal import journal_of, keep
 from napari_amil.plugin.layers.score_words import describe, numbers
 from napari_amil.plugin.panels.cell_card import orders
+from napari_amil.worker.protocol.messages import Scored
 
 TOY = Column(
     "granularity",
@@ -44,8 +48,7 @@ TOY = Column(
     unusual="low",
     is_score=True,
     ends=(0, 4),
-    evaluated=True,
-    drawn=True,
+    uses=("evaluate", "draw"),
 )
 FAMILY = Column(
     "stain_<class>",
@@ -143,7 +146,15 @@ def test_single_cells_are_scored_again_without_what_needs_the_sample(layer: Shap
     asked = _layers.cells_of(layer).take([0])
     fresh = pd.DataFrame({"cell_id": [1], "anomaly": [2.0], "granularity": [3.5], "stain_ill": [7.0]})
     fresh.to_csv(tmp_path / "scores.csv", index=False)
-    Rescoring(layer, asked).finish({"scores": str(tmp_path / "scores.csv")})
+    bag = BagScore("smear", "ill", {"ill": 1.0}, 1, 2.0, 0.0, {}, {})
+    reply = Scored(
+        scores=tmp_path / "scores.csv",
+        evidence=tmp_path / "evidence.npz",
+        bag=bag,
+        control="control",
+        verdict_settings=VerdictSettings(),
+    )
+    Rescoring(layer, asked).finish(reply)
     assert layer.features["status"][0] == "scored"
     assert layer.features["granularity"][0] == 3.5
     assert np.isnan(layer.features["stain_ill"][0])
@@ -181,7 +192,10 @@ def test_a_scored_folder_keeps_shows_and_exports_it(scored: Path, tmp_path: Path
     write_project(replace(project, cells=cells), tmp_path / "toy")
     opened = read_results_folder(tmp_path / "toy")
     assert opened.cells["granularity"].tolist() == values.tolist()
-    (table, _) = drain(export_project(opened.project, "csv", tmp_path / "out"))
-    assert pd.read_csv(table)["stain_ill"].tolist() == (-values).tolist()
-    (file,) = drain(export_project(opened.project, "h5ad", tmp_path / "out"))
-    assert anndata.read_h5ad(file).obs["granularity"].tolist() == values.tolist()
+    exported = {kind: drain(export_project(opened.project, kind, tmp_path / kind))[0] for kind in FORMATS}
+    assert pd.read_csv(exported["csv"])["stain_ill"].tolist() == (-values).tolist()
+    assert pd.read_parquet(exported["parquet"])["granularity"].tolist() == values.tolist()
+    assert anndata.read_h5ad(exported["h5ad"]).obs["granularity"].tolist() == values.tolist()
+    for file in (exported["coco"], exported["geojson"] / "0.png.geojson"):
+        _, table = next(iter(read_cells(file).values()))
+        assert table["stain_ill"].tolist() == (-values[:5]).tolist()

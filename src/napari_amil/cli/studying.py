@@ -21,7 +21,7 @@ from napari_amil.cli.console import (
     Talk,
 )
 from napari_amil.cli.lazy import pipeline
-from napari_amil.core.base.columns import evaluated_scores
+from napari_amil.core.base.columns import scores_for
 
 Runs = Annotated[int, typer.Option(min=1, help="Trainings of each row and fold, with seeds of their own.")]
 Jobs = Annotated[int, typer.Option(min=1, help="Processes that train at the same time, one thread each.")]
@@ -106,7 +106,7 @@ def unseen(
     work = pipeline.unseen(source, recipe, pipeline.make_folder(out), leave_out, protocol)
     table = talk.follow(pipeline.in_run_folder(work, out))
     for _, line in table.iterrows():
-        names = evaluated_scores(str(name).removeprefix("cell_auroc_") for name in line.index)
+        names = scores_for("evaluate", [str(name).removeprefix("cell_auroc_") for name in line.index])
         areas = [f"{name} {line[f'cell_auroc_{name}']:.3f}" for name in names]
         values = {name: value for name, value in line.items() if value == value}
         talk.result(f"{line['unseen']:20} ROC area of {', '.join(areas)}", **values)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 import doctest
 import runpy
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -17,6 +19,7 @@ from napari_amil.core.base import columns
 from napari_amil.core.base.column import Column
 
 DOCS = Path(__file__).parents[3] / "docs"
+SOURCE = Path(__file__).parents[3] / "src"
 
 
 @pytest.mark.parametrize("module", [columns, column_module])
@@ -118,11 +121,11 @@ def test_menus_have_the_most_telling_first_and_the_families_in_their_order() -> 
     ]
     wanted = ["anomaly", "contribution_x", "morph_a", "morph_a_z", "morph_b", "area_px"]
     assert columns.menu_names(names) == wanted
-    assert columns.evaluated_scores(["morph_distance", "attention", "anomaly"]) == [
+    assert columns.scores_for("evaluate", ["morph_distance", "attention", "anomaly"]) == [
         "anomaly",
         "morph_distance",
     ]
-    assert columns.drawn_scores(["latent_distance", "anomaly"]) == ["anomaly"]
+    assert columns.scores_for("draw", ["latent_distance", "anomaly"]) == ["anomaly"]
 
 
 def test_a_name_is_registered_once() -> None:
@@ -144,3 +147,34 @@ def test_the_tables_in_the_documentation_are_up_to_date() -> None:
     assert all(
         f"| `{column.name}` |" in text for column in columns.COLUMNS.values() if column.table == "bags"
     )
+
+
+def _spelled(tree: ast.AST) -> Iterator[str]:
+    """Yield what a file says about columns: titles and sentences, names of a family, lists of scores."""
+    known = [(c.title, c.head, c.meaning) for c in columns.COLUMNS.values()]
+    words = {text for texts in known for text in texts if " " in text}
+    stems = {column.stem for column in columns.COLUMNS.values() if "<" in column.name}
+    for node in ast.walk(tree):
+        texts = [part.value for part in ast.iter_child_nodes(node) if isinstance(part, ast.Constant)]
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value in words | stems:
+            yield node.value
+        elif isinstance(node, ast.JoinedStr) and texts and texts[0] in stems:
+            yield f"{texts[0]}{{...}}"
+        elif isinstance(node, ast.List | ast.Tuple | ast.Set):
+            scores = columns.score_names(text for text in texts if isinstance(text, str))
+            if len(scores) > 2:
+                yield ", ".join(scores)
+
+
+def test_no_other_file_spells_words_families_or_lists_of_scores() -> None:
+    own = {"column.py", "column_list.py", "columns.py"}
+    files = [path for path in SOURCE.rglob("*.py") if path.name not in own]
+    assert len(files) > 100
+    found = {str(path.relative_to(SOURCE)): [*_spelled(ast.parse(path.read_text("utf-8")))] for path in files}
+    assert {path: spelled for path, spelled in found.items() if spelled} == {}
+
+
+def test_the_guard_sees_each_kind() -> None:
+    code = "a = 'Distance from control'\nb = f'contribution_{a}'\nc = ['anomaly', 'anomaly_q', 'attention']"
+    wanted = ["Distance from control", "contribution_{...}", "anomaly, anomaly_q, attention"]
+    assert set(wanted) <= set(_spelled(ast.parse(code)))

@@ -11,6 +11,7 @@ LEAST_ERROR = 0.005
 
 Table = Literal["cells", "bags", "groups", "clusters", "comparison", "report", "failures"]
 Kind = Literal["number", "text", "flag"]
+Use = Literal["evaluate", "draw", "delete"]
 Shown = Literal["hover", "card", "menu", "table"]
 
 
@@ -58,10 +59,9 @@ class Column:
         Whether histograms have a logarithmic axis.
     phrase
         Format of a line about one cell, with the value and its error; from title and value where empty.
-    evaluated
-        Whether it is compared with the true cell types.
-    drawn
-        Whether reports draw its distribution.
+    uses
+        What else it is used for: ``evaluate`` (compared with the true cell types), ``draw`` (distributions in
+        reports), ``delete`` (the deletion test removes cells in its order).
     computed
         For the documentation: how it is computed.
     """
@@ -85,8 +85,7 @@ class Column:
     is_probability: bool = False
     logarithmic: bool = False
     phrase: str = ""
-    evaluated: bool = False
-    drawn: bool = False
+    uses: tuple[Use, ...] = ()
     computed: str = ""
 
     @property

@@ -46,8 +46,7 @@ CELLS = (
         unusual="high",
         is_score=True,
         phrase="Distance from control cells {:.3g}{}",
-        evaluated=True,
-        drawn=True,
+        uses=("evaluate", "draw", "delete"),
         computed="of `latent_distance` and `morph_distance` together, or `latent_distance` alone "
         "(published presets, older bundles)",
     ),
@@ -62,8 +61,7 @@ CELLS = (
         ends=(0, 3),
         logarithmic=True,
         phrase="Attention {:.2g}{} times an average cell's",
-        evaluated=True,
-        drawn=True,
+        uses=("evaluate", "draw"),
         computed="`attention` times the number of cells",
     ),
     Column(
@@ -105,6 +103,7 @@ CELLS = (
         is_score=True,
         needs_sample=True,
         shown="menu",
+        uses=("delete",),
     ),
     Column(
         "pool_weight",
@@ -116,7 +115,7 @@ CELLS = (
         needs_sample=True,
         shown="card",
         phrase="Weight in the verdict {:.2g}{}",
-        evaluated=True,
+        uses=("evaluate", "delete"),
         computed="the weight in the bag vector",
     ),
     Column(
@@ -127,7 +126,7 @@ CELLS = (
         unusual="high",
         is_score=True,
         shown="menu",
-        evaluated=True,
+        uses=("evaluate",),
         computed="Mahalanobis distance $d_n$ to the control Gaussian, raw: what the pooling sees",
     ),
     Column(
@@ -176,8 +175,7 @@ CELLS = (
         unusual="high",
         is_score=True,
         shown="menu",
-        evaluated=True,
-        drawn=True,
+        uses=("evaluate", "draw"),
         computed="needs no network",
     ),
     Column(

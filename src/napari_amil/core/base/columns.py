@@ -12,11 +12,13 @@ from functools import cache
 from numbers import Integral, Real
 from typing import Any, get_args
 
-from napari_amil.core.base.column import Column, Table
+from napari_amil.core.base.column import Column, Table, Use
 from napari_amil.core.base.column_list import BAGS, CELLS, GROUPS
 
 BOX_COLUMNS = ["y0", "x0", "y1", "x1"]
 """Box of a cell in pixels of the original image."""
+KEY_COLUMNS = ["bag", "image", "cell_id"]
+"""What tells the cells of a cohort apart."""
 PLACE_COLUMNS = ["image", *BOX_COLUMNS]
 """The same cell in several bags has the same place."""
 FLAG_COLUMNS = ("touches_border", "overlaps")
@@ -109,14 +111,9 @@ def names_in(table: Table, names: Iterable[str]) -> list[str]:
     return [name for _, name in sorted(own, key=lambda entry: entry[0])]
 
 
-def evaluated_scores(names: Iterable[str]) -> list[str]:
-    """Return those of ``names`` that are compared with the true cell types, the most telling first."""
-    return [name for name in menu_names(names) if column_of(name).evaluated]
-
-
-def drawn_scores(names: Iterable[str]) -> list[str]:
-    """Return those of ``names`` whose distributions reports draw, the most telling first."""
-    return [name for name in menu_names(names) if column_of(name).drawn]
+def scores_for(use: Use, names: Iterable[str]) -> list[str]:
+    """Return those of ``names`` that have a use, the most telling first."""
+    return [name for name in menu_names(names) if use in column_of(name).uses]
 
 
 def parts(names: Iterable[str], family: str) -> dict[str, str]:

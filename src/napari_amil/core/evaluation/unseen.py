@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from napari_amil.core.anomaly.calibration import q_value
 from napari_amil.core.anomaly.novelty import verdict
-from napari_amil.core.base.columns import PROBABILITY, column_name, column_of, evaluated_scores
+from napari_amil.core.base.columns import PROBABILITY, column_name, column_of, scores_for
 from napari_amil.core.base.settings import VerdictSettings
 from napari_amil.core.base.types import ABSTAIN, ANOMALOUS_Q, UNSEEN
 from napari_amil.core.evaluation.comparison import figure_of, markdown_table
@@ -128,7 +128,7 @@ def odd_and_usual(
 def cell_areas(cells: pd.DataFrame, odd: NDArray[np.bool_], usual: NDArray[np.bool_]) -> dict[str, float]:
     """Return the ROC area of each evaluated score; cells without the score are left out."""
     areas = {}
-    for name in evaluated_scores(cells):
+    for name in scores_for("evaluate", cells):
         score = cells[name].to_numpy()
         rows = (odd | usual) & ~np.isnan(score)
         areas[name] = area_under_roc(odd[rows], score[rows])
@@ -167,7 +167,7 @@ def unseen_markdown(table: pd.DataFrame) -> str:
     """Return the table as two Markdown tables: cells and bags."""
     areas = {name.removeprefix(_AREA): name for name in map(str, table.columns) if name.startswith(_AREA)}
     cells = {
-        **{column_of(name).heading: areas[name] for name in evaluated_scores(areas)},
+        **{column_of(name).heading: areas[name] for name in scores_for("evaluate", areas)},
         "q < 0.05, its cells": "q05_unseen",
         "q < 0.05, normal cells": "q05_normal",
     }

@@ -12,7 +12,7 @@ import torch
 from matplotlib.figure import Figure
 from sklearn.metrics import confusion_matrix
 
-from napari_amil.core.base.columns import PLACE_COLUMNS, PROBABILITY, column_name, column_of, evaluated_scores
+from napari_amil.core.base.columns import PLACE_COLUMNS, PROBABILITY, column_name, column_of, scores_for
 from napari_amil.core.base.errors import BundleError
 from napari_amil.core.base.events import Event, Step, Warned
 from napari_amil.core.base.locks import locked
@@ -29,8 +29,7 @@ from napari_amil.core.instances.gather import Source
 from napari_amil.core.pipeline.score import Scored, score_source
 from napari_amil.core.pipeline.score_folder import OUTDATED, project_of
 
-_DELETED = {name: column_of(name).title for name in ("anomaly", "attention", "pool_weight")}
-_ORDERS = _DELETED | {"contribution": "Contribution", "random": "At random"}
+_OTHER_ORDERS = {"contribution": "Contribution", "random": "At random"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,7 +111,7 @@ def evaluate_scored(scored: Scored, classes: Sequence[str]) -> dict[str, float]:
     probabilities = bags[[column_name(PROBABILITY, name) for name in classes]].to_numpy()
     metrics = bag_metrics(labels, probabilities, classes)
     if "cell_type" in scored.cells:
-        scores = {name: scored.cells[name].to_numpy() for name in evaluated_scores(scored.cells)}
+        scores = {name: scored.cells[name].to_numpy() for name in scores_for("evaluate", scored.cells)}
         metrics |= cell_metrics(scored.cells["cell_type"].fillna("").to_numpy(), scores)
     return metrics | _under_the_null(scored)
 
@@ -125,7 +124,7 @@ def draw_evaluation(scored: Scored, classes: Sequence[str]) -> dict[str, Figure]
     matrix = confusion_matrix(labels, probabilities.argmax(axis=1), labels=range(len(classes)))
     cells = scored.cells.merge(bags[["bag", "label"]], on="bag")
     shown = [name for name in classes if (cells["label"] == name).any()]
-    scores = evaluated_scores(cells)
+    scores = scores_for("evaluate", cells)
     drawn = [name for name in scores if name != "latent_distance" and cells[name].notna().any()]
     called = probabilities.argmax(axis=1) == labels
     null_p = cells.loc[cells["label"] == scored.control, "anomaly_p"].to_numpy(np.float64)
@@ -141,13 +140,14 @@ def delete_cells(scored: Scored, recipe: Recipe) -> Generator[Event, None, Delet
     """Remove cells from every scored bag, those that a score points at or random ones, and score the rest."""
     scorer = recipe.bundle.need_scorer()
     lines, ill = [], []
+    deleted = scores_for("delete", scored.cells)
     bags = scored.cells.groupby("bag", sort=False).indices
     for number, (bag, rows) in enumerate(bags.items()):
         yield Step("faithfulness", number, len(bags), str(bag))
         inside = scored.cells.iloc[rows]
         whole = (inside["status"] == "scored").to_numpy()
         z = torch.from_numpy(np.asarray(scored.embeddings)[rows[whole]])
-        scores = {name: inside.loc[whole, name].to_numpy(copy=True) for name in _DELETED}
+        scores = {name: inside.loc[whole, name].to_numpy(copy=True) for name in deleted}
         distance = torch.from_numpy(inside.loc[whole, "latent_distance"].to_numpy(np.float32, copy=True))
         cells = BagCells(z, distance, scores)
         found = deletion(scorer.model, cells, recipe.device, recipe.settings.training.seed)
@@ -156,7 +156,8 @@ def delete_cells(scored: Scored, recipe: Recipe) -> Generator[Event, None, Delet
         if predicted != scored.control:
             ill.append(found)
     table = pd.DataFrame(lines)
-    figure = draw_deletions(ill, _ORDERS) if ill else None
+    titles = {name: column_of(name).title for name in deleted}
+    figure = draw_deletions(ill, titles | _OTHER_ORDERS) if ill else None
     return Deletions(table, deletion_metrics(table, scored.control), figure)
 
 

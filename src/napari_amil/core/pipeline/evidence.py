@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from napari_amil.core.anomaly.calibration import Calibration
 from napari_amil.core.anomaly.control_sample import ControlSample
 from napari_amil.core.anomaly.morphology.words import morphology_in_words
+from napari_amil.core.base.columns import scores_for
 from napari_amil.core.base.errors import AmilError
 from napari_amil.core.base.events import Event
 from napari_amil.core.evaluation.faithfulness import SHARES, BagCells, deleting
@@ -24,8 +25,6 @@ LEVELS = (50.0, 95.0, 99.0)
 MOST_WORDS = 5
 NEIGHBOURS = 5
 _UNUSUAL = 95.0  # per cents of control cells that are less unusual
-_ORDERS = ("anomaly", "attention", "pool_weight")
-"""Scores whose highest cells are removed first, beside the contribution itself."""
 
 Arrays = Mapping[str, NDArray[Any]]
 
@@ -61,7 +60,10 @@ def field_evidence(
         "cell_id": table["cell_id"].to_numpy(np.int64),
         "z": z,
         "words": _words(table, scorer),
-        **{name: table[name].to_numpy(np.float64, copy=True) for name in (*_ORDERS, "latent_distance")},
+        **{
+            name: table[name].to_numpy(np.float64, copy=True)
+            for name in (*scores_for("delete", table), "latent_distance")
+        },
         **_control_pictures(z, scorer.controls),
         "control_level": _control_levels(scorer.calibration),
         "model": np.array(model),
@@ -176,7 +178,7 @@ def delete_from_field(arrays: Arrays, recipe: Recipe) -> Generator[Event, None, 
     """
     scorer = recipe.bundle.need_scorer()
     distance = torch.from_numpy(np.asarray(arrays["latent_distance"], np.float32))
-    scores = {name: np.asarray(arrays[name]) for name in _ORDERS}
+    scores = {name: np.asarray(arrays[name]) for name in scores_for("delete", arrays)}
     cells = BagCells(torch.from_numpy(np.asarray(arrays["z"])), distance, scores)
     found = yield from deleting(scorer.model, cells, recipe.device, recipe.settings.training.seed)
     return {

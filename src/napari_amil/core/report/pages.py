@@ -11,11 +11,11 @@ from napari_amil.core.anomaly.morphology.words import deviations_in_words
 from napari_amil.core.base.columns import (
     PROBABILITY,
     column_of,
-    drawn_scores,
     menu_names,
     names_in,
     parts,
     score_names,
+    scores_for,
 )
 from napari_amil.core.base.events import Event
 from napari_amil.core.base.types import ANOMALOUS_Q, UNSEEN
@@ -109,7 +109,7 @@ def _distributions(project: Project, bag: str) -> list[Picture]:
 
 def _drawn(cells: pd.DataFrame, classes: list[str], control: str, caption: str) -> list[Picture]:
     """Return the distributions of the scores in each class; the band is explained where there is one."""
-    scores = [name for name in drawn_scores(cells) if cells[name].notna().any()]
+    scores = [name for name in scores_for("draw", cells) if cells[name].notna().any()]
     if not scores:
         return []
     figure = draw_distributions(cells, classes, control, scores)

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from napari_amil.core.base.columns import BOX_COLUMNS, PLACE_COLUMNS
+from napari_amil.core.base.columns import BOX_COLUMNS, KEY_COLUMNS, PLACE_COLUMNS
 from napari_amil.core.base.errors import AmilError
 from napari_amil.core.evaluation.clusters import Clusters
 from napari_amil.core.exchange.project import Project, note_in_card
@@ -19,7 +19,6 @@ from napari_amil.core.exchange.tables import load_table, write_table
 CANDIDATES = "candidates.csv"
 """The cell list beside ``project.json`` in which named clusters are classes."""
 _LEAST_CELLS = 3
-_KEY = ["bag", "image", "cell_id"]
 
 
 @dataclass(frozen=True)
@@ -95,7 +94,7 @@ def _named_before(project: Project, path: Path) -> NDArray[np.object_]:
     names = known.assign(candidate=known["candidate"].fillna("").astype(str))
     names = names.set_index([known["bag"].astype(str), known["project_image"].astype(str), known["cell_id"]])
     names = names[~names.index.duplicated()]
-    wanted = pd.MultiIndex.from_frame(project.cells[_KEY].astype({"bag": str, "image": str}))
+    wanted = pd.MultiIndex.from_frame(project.cells[KEY_COLUMNS].astype({"bag": str, "image": str}))
     return names["candidate"].reindex(wanted).fillna("").to_numpy(dtype=object)
 
 

@@ -11,7 +11,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from PIL import Image as PillowImage
 
-from napari_amil.core.base.columns import PLACE_COLUMNS
+from napari_amil.core.base.columns import KEY_COLUMNS, PLACE_COLUMNS
 from napari_amil.core.base.errors import AmilError
 from napari_amil.core.base.events import Event, Step
 from napari_amil.core.base.files import read_json, replacing, replacing_together
@@ -42,7 +42,6 @@ EXPLORATION = "exploration"
 """Folder in that of a project for what was found in it."""
 _ORIGIN = "exploration.json"
 _N_SHOWN = 32
-_KEY = ["bag", "image", "cell_id"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -139,8 +138,8 @@ def read_exploration(project: Project, folder: Path) -> Exploration:
         raise AmilError(f"'{folder}' holds no clusters; find them first.")
     cells = load_table(folder / "cells.csv")
     origin = read_json(folder / _ORIGIN)
-    known = cells[_KEY].astype({"bag": str, "image": str})
-    own = project.cells[_KEY].astype({"bag": str, "image": str})
+    known = cells[KEY_COLUMNS].astype({"bag": str, "image": str})
+    own = project.cells[KEY_COLUMNS].astype({"bag": str, "image": str})
     made_from = origin.get("scores") if isinstance(origin, dict) else None
     if made_from != project.digest or not np.array_equal(known.to_numpy(object), own.to_numpy(object)):
         raise AmilError(f"The clusters in '{folder}' are of other cells; find them again.")

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image as PillowImage
 
-from napari_amil.core.base.columns import BOX_COLUMNS, PLACE_COLUMNS, drawn_scores, evaluated_scores
+from napari_amil.core.base.columns import BOX_COLUMNS, PLACE_COLUMNS, scores_for
 from napari_amil.core.base.errors import CohortError, ImageError
 from napari_amil.core.base.events import Event, Failed, Step
 from napari_amil.core.base.files import replacing
@@ -129,7 +129,8 @@ def _draw(cells: pd.DataFrame, name: str, source: Source, folder: Path) -> None:
     classes = [f"{name} (unseen)" if label == name else label for label in cohort.classes]
     of_class = file_name(name)
     save_figure(
-        draw_distributions(shown, classes, cohort.control, drawn_scores(cells)), folder / f"scores-{of_class}"
+        draw_distributions(shown, classes, cohort.control, scores_for("draw", cells)),
+        folder / f"scores-{of_class}",
     )
     odd, usual = odd_and_usual(cells, name, cohort.control)
     groups = {
@@ -138,7 +139,7 @@ def _draw(cells: pd.DataFrame, name: str, source: Source, folder: Path) -> None:
         f"{name}, never seen": odd,
     }
     values = {
-        title: {score: cells.loc[rows, score].to_numpy() for score in evaluated_scores(cells)}
+        title: {score: cells.loc[rows, score].to_numpy() for score in scores_for("evaluate", cells)}
         for title, rows in groups.items()
         if rows.any()
     }

@@ -20,7 +20,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_amil.core.base.columns import PLACE_COLUMNS, names_in
+from napari_amil.core.base.columns import KEY_COLUMNS, PLACE_COLUMNS, names_in
 from napari_amil.core.base.errors import AmilError
 from napari_amil.core.exchange.project import Project
 from napari_amil.plugin.cohorts.bag_table import BagFilter, BagModel, fit_height, row_view
@@ -36,7 +36,6 @@ from napari_amil.worker.protocol.messages import ClusterNamed, Explore, Explored
 
 EXPLORATION = "exploration"
 """Folder in that of a project that holds what the worker has found."""
-_KEY = ["bag", "image", "cell_id"]
 _PATIENTS_SAID = 3
 _NONE = (
     "No cluster was found: no unusual cells lie close together. Lower the percentile or the smallest size."
@@ -99,8 +98,8 @@ def read_clusters(folder: Path, project: Project) -> FoundClusters | None:
         cells = pd.read_csv(here / "cells.csv", dtype={"bag": str, "image": str})
         table = pd.read_csv(here / "clusters.csv")
         patients = pd.read_csv(here / "patients.csv", dtype={"patient": str})
-        own = project.cells[_KEY].astype({"bag": str, "image": str})
-        if not np.array_equal(cells[_KEY].to_numpy(object), own.to_numpy(object)):
+        own = project.cells[KEY_COLUMNS].astype({"bag": str, "image": str})
+        if not np.array_equal(cells[KEY_COLUMNS].to_numpy(object), own.to_numpy(object)):
             return None
         label, distance = cells["cluster"].to_numpy(np.int64), cells["centre_distance"].to_numpy(np.float64)
     except (OSError, ValueError, KeyError):

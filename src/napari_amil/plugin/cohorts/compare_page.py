@@ -9,7 +9,7 @@ from napari.components import ViewerModel
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QComboBox, QFormLayout, QVBoxLayout, QWidget
 
-from napari_amil.core.base.columns import column_of
+from napari_amil.core.base.columns import column_of, names_in
 from napari_amil.plugin.cohorts.bag_table import BagFilter, BagModel, fit_height, row_view
 from napari_amil.plugin.cohorts.open_results import open_results_of
 from napari_amil.plugin.window.job import JobBar
@@ -21,7 +21,6 @@ from napari_amil.worker.protocol.messages import Compare, Compared
 _OF_TABLE = "a table of mine"
 _KNOWN = ("label", "verdict", "predicted")
 _MOST_GROUPS, _MOST_ROWS = 40, 10
-_SHOWN = ("statistic", "cliffs_delta", "p", "mean_first", "mean_second", "n_first", "n_second")
 
 
 class ComparePage(QWidget):
@@ -94,7 +93,7 @@ class ComparePage(QWidget):
             f"{table['first'].iloc[0]} and {table['second'].iloc[0]}; {how}. For research only."
         )
         names = table["statistic"].map(lambda name: column_of(str(name)).title)
-        self.model.show(table.assign(statistic=names)[list(_SHOWN)])
+        self.model.show(table.assign(statistic=names)[names_in("comparison", table)])
         self.view.sortByColumn(-1, Qt.SortOrder.AscendingOrder)
         self.view.resizeColumnsToContents()
         fit_height(self.view, _MOST_ROWS)

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from napari_amil.core.base.columns import BOX_COLUMNS
+from napari_amil.core.base.columns import BOX_COLUMNS, KEY_COLUMNS
 from napari_amil.core.base.types import Bag, Cells
 from napari_amil.core.cohort.clinical import acquisition_columns
 from napari_amil.core.cohort.layouts.layout import Listing
@@ -49,9 +49,7 @@ def _bags(table: pd.DataFrame) -> list[Bag]:
     boxes = table[BOX_COLUMNS].to_numpy(np.float32)
     ids = table["cell_id"].to_numpy(np.int64, na_value=-1) if "cell_id" in table else None
     types = table["cell_type"].to_numpy(np.str_) if "cell_type" in table else None
-    repeated = (
-        table.duplicated(["bag", "image", "cell_id", *BOX_COLUMNS]).to_numpy() if ids is not None else None
-    )
+    repeated = table.duplicated([*KEY_COLUMNS, *BOX_COLUMNS]).to_numpy() if ids is not None else None
     rows_of: dict[str, dict[str, NDArray[np.intp]]] = {}
     for (bag, image), rows in table.groupby(["bag", "image"], sort=False).indices.items():
         rows_of.setdefault(str(bag), {})[str(image)] = rows
@@ -75,8 +73,8 @@ def _checked(path: Path) -> pd.DataFrame:
     if "cell_id" in table:
         table["cell_id"] = whole_numbers(path, table, "cell_id")
         known = table["cell_id"].notna()
-        same_box = table.duplicated(["bag", "image", "cell_id", *BOX_COLUMNS])
-        clash = table.duplicated(["bag", "image", "cell_id"]) & known & ~same_box
+        same_box = table.duplicated([*KEY_COLUMNS, *BOX_COLUMNS])
+        clash = table.duplicated(KEY_COLUMNS) & known & ~same_box
         refuse_rows(path, clash, "has the cell_id of another box of this image; give each cell its own")
     return table
 
