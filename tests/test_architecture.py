@@ -40,13 +40,11 @@ LADDER: tuple[frozenset[str], ...] = (
 
 INNER_LADDERS: dict[str, tuple[frozenset[str], ...]] = {
     "core.pipeline": (
-        frozenset({"annotated", "calibrate", "detect", "evidence", "export", "held_out", "running"}),
-        frozenset({"score", "train"}),
+        frozenset({"annotated", "calibrate", "detect", "evidence", "export", "held_out", "run_folder"}),
+        frozenset({"score", "train", "train_detector"}),
         frozenset({"diagnose", "estimate", "score_folder"}),
         frozenset({"evaluate"}),
-        frozenset({"runs"}),
-        frozenset({"train_detector"}),
-        frozenset({"detector_run"}),
+        frozenset({"training_run"}),
     ),
     "plugin": (
         frozenset({"window"}),

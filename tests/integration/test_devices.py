@@ -22,7 +22,7 @@ from napari_amil.core.model.bundle import load_bundle
 from napari_amil.core.pipeline import Recipe, cohort_source, open_source, score_source, train_run
 from napari_amil.core.pipeline.calibrate import calibrate
 from napari_amil.core.pipeline.evaluate import delete_cells
-from napari_amil.core.pipeline.runs import Protocol
+from napari_amil.core.pipeline.training_run import Protocol
 from napari_amil.core.training.loop import fit_model
 
 BRIEF = {"cell_epochs": 1, "max_epochs": 2, "views": 1, "refit_every": 1, "calibration_folds": 0}

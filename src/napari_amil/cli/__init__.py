@@ -9,7 +9,7 @@ import sys
 import typer
 
 from napari_amil import __version__
-from napari_amil.cli import cohorts, detecting, looking, scoring, sharing, studying, training
+from napari_amil.cli import cohorts, detection, inspection, scored_folder, scoring, studies, training
 from napari_amil.cli.console import UNEXPECTED, UNUSABLE, one_line
 from napari_amil.core.base.errors import AmilError
 
@@ -23,7 +23,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for group in (looking, cohorts, detecting, scoring, sharing, training, studying):
+for group in (inspection, cohorts, detection, scoring, scored_folder, training, studies):
     for name, command in group.COMMANDS.items():
         app.command(name)(command)
 

@@ -1,4 +1,4 @@
-"""How a run speaks: a progress bar on a terminal, or JSON lines; and how it ends."""
+"""Output of the commands: progress bar or JSON lines, failures, results and exit codes."""
 
 from __future__ import annotations
 

@@ -73,7 +73,7 @@ def train(
     recipe = pipeline.Recipe.for_training(pipeline.load_bundle(bundle), run, device_)
     protocol = pipeline.Protocol(hold_out_fold, folds, tuple(allow or ()), runs)
     work = pipeline.train_run(source, recipe, pipeline.make_folder(out), protocol)
-    with talk.stopping(out / pipeline.STOP):
+    with talk.stopping(out / pipeline.STOP_FILE):
         metrics = talk.follow(work)
     for name, value in metrics.items():
         talk.result(f"{name:28} {value:.4g}", **{name: value})

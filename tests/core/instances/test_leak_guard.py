@@ -18,7 +18,7 @@ from napari_amil.core.instances.extract import Recipe
 from napari_amil.core.instances.gather import Source, cohort_source
 from napari_amil.core.instances.leak_guard import guarding, sources_without_copies
 from napari_amil.core.model.bundle import Bundle
-from napari_amil.core.pipeline.runs import Protocol, train_run
+from napari_amil.core.pipeline.training_run import Protocol, train_run
 
 SETTINGS = RunSettings(model=ModelSettings(latent_dim=4, measurement_columns=0))
 CELLS = Cells(np.tile([0.0, 0.0, 9.0, 9.0], (40, 1)))

@@ -14,7 +14,7 @@ from napari_amil.core.cohort.synth import SynthCohortSettings, write_synthetic_c
 from napari_amil.core.instances.extract import Recipe
 from napari_amil.core.instances.gather import open_source
 from napari_amil.core.model.bundle import Bundle, load_bundle
-from napari_amil.core.pipeline.runs import Protocol, train_run
+from napari_amil.core.pipeline.training_run import Protocol, train_run
 
 TINY = RunSettings.parse(
     {

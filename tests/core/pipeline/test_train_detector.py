@@ -24,14 +24,16 @@ from napari_amil.core.exchange.geojson import read_geojson
 from napari_amil.core.images.read import ImageSource, read_image
 from napari_amil.core.instances.extract import Recipe
 from napari_amil.core.model.bundle import Bundle, load_bundle
-from napari_amil.core.pipeline.annotated import Annotated, open_annotated, patient_of, validation_images
-from napari_amil.core.pipeline.detector_run import (
+from napari_amil.core.pipeline.annotated import (
+    Annotated,
     Corrected,
     annotated_table,
-    detector_run,
+    open_annotated,
+    patient_of,
+    validation_images,
     writing_annotated,
 )
-from napari_amil.core.pipeline.train_detector import FineTuned, start_detector
+from napari_amil.core.pipeline.train_detector import FineTuned, detector_run, start_detector
 
 BRIEF = DetectorTrainingSettings(steps=2, batch_size=1, crop_px=128, checkpoint_every=1, validation_share=0.5)
 

@@ -1,4 +1,4 @@
-"""What long work says while it runs: small frozen records that travel as JSON lines."""
+"""Events of long work: frozen records that travel as JSON lines."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pydantic import TypeAdapter
 Result = TypeVar("Result")
 
 EVENTS_FILE = "events.jsonl"
-"""Name of the file in a run folder that holds what was said, one JSON record a line with its ``time``."""
+"""Name of the file in a run folder that holds the events, one JSON record a line with its ``time``."""
 STOP_FILE = "stop"
 """Name of the file in a run folder that asks to end after the epoch that runs."""
 PAUSE_FILE = "pause"

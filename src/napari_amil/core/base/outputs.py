@@ -1,4 +1,4 @@
-"""The run folder and other files that a run leaves, each written in one step."""
+"""Folders and small files of results: text, JSON, failures, and versions of packages."""
 
 from __future__ import annotations
 

@@ -1,8 +1,9 @@
-"""Detect, embed, score, train, evaluate: the one door for the plugin, the command line and a cluster."""
+"""Detect, embed, score, train, evaluate: the only door for plugin, command line and worker."""
 
 from __future__ import annotations
 
 from napari_amil.core.base.device import device_names, pick_device, seed_everything
+from napari_amil.core.base.events import STOP_FILE
 from napari_amil.core.base.outputs import environment, failure_table, make_folder, write_json, write_text
 from napari_amil.core.base.presets import PRESETS, preset, preset_table
 from napari_amil.core.base.settings import DetectorTrainingSettings, RunSettings
@@ -44,30 +45,25 @@ from napari_amil.core.instances.gather import (
 from napari_amil.core.instances.given_cells import give_cells, with_outlines
 from napari_amil.core.instances.leak_guard import guarding, sources_without_copies
 from napari_amil.core.model.bundle import Bundle, load_bundle, read_card, save_bundle, starter_path
-from napari_amil.core.pipeline.annotated import open_annotated
+from napari_amil.core.pipeline.annotated import Corrected, annotated_table, open_annotated, writing_annotated
 from napari_amil.core.pipeline.calibrate import calibrate
 from napari_amil.core.pipeline.detect import cell_table, detect_images, write_detections
-from napari_amil.core.pipeline.detector_run import (
-    Corrected,
-    annotated_table,
-    detector_run,
-    writing_annotated,
-)
 from napari_amil.core.pipeline.diagnose import diagnose
 from napari_amil.core.pipeline.estimate import Estimate, estimating
 from napari_amil.core.pipeline.evaluate import evaluate_cohort
 from napari_amil.core.pipeline.evidence import delete_from_field, field_evidence, nearest_cells
 from napari_amil.core.pipeline.export import FORMATS, choose_bags, export_project
-from napari_amil.core.pipeline.running import in_run_folder
-from napari_amil.core.pipeline.runs import STOP, Protocol, train_run
+from napari_amil.core.pipeline.run_folder import in_run_folder
 from napari_amil.core.pipeline.score import Scored, measured_field, score_bag, score_source
 from napari_amil.core.pipeline.score_folder import score_cohort
 from napari_amil.core.pipeline.train import train_scorer
 from napari_amil.core.pipeline.train_detector import (
+    detector_run,
     start_detector,
     train_detector_on,
     training_images,
 )
+from napari_amil.core.pipeline.training_run import Protocol, train_run
 from napari_amil.core.report.report import write_reports
 from napari_amil.core.studies.ablate import ablate, ablation_rows, study_reference
 from napari_amil.core.studies.candidates import CANDIDATES, Candidate, name_cluster
@@ -90,7 +86,7 @@ __all__ = [
     "FORMATS",
     "PRESETS",
     "ROWS",
-    "STOP",
+    "STOP_FILE",
     "Bundle",
     "Candidate",
     "Candidates",

@@ -1,28 +1,54 @@
-"""Annotated images as the detector's training wants them: whose they are, and which of them judge."""
+"""Annotated images for the training of a detector: read, split by patient, and written."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Generator, Sequence
+from collections.abc import Callable, Collection, Generator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 import pandas as pd
+import tifffile
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from napari_amil.core.base.errors import CohortError
-from napari_amil.core.base.events import Event, Warned
+from napari_amil.core.base.events import Event, Step, Warned
+from napari_amil.core.base.files import replacing
+from napari_amil.core.base.names import file_name
 from napari_amil.core.base.tables import read_table
+from napari_amil.core.base.types import Cells, Image
 from napari_amil.core.exchange.annotation import Annotation
 from napari_amil.core.exchange.annotation_files import read_annotations
+from napari_amil.core.exchange.geojson import write_geojson
 from napari_amil.core.exchange.labels import is_label_image
+from napari_amil.core.exchange.tables import write_table
 from napari_amil.core.images.read import ImageSource, find_images
 
 PATIENTS = "patients.csv"
 """Table beside the images that says whose they are: ``image, patient`` and, if wanted, ``fold``."""
 _COLLECTIONS = (".json", ".csv", ".parquet")
 _STRUCTURE = {"images", "JPEGImages"}
+
+
+@dataclass(frozen=True, eq=False)
+class Corrected:
+    """An image whose cells somebody has put right.
+
+    Parameters
+    ----------
+    name, patient
+        What the image is called, and whose it is.
+    read
+        Returns the pixels.
+    cells
+        Every cell of the image.
+    """
+
+    name: str
+    patient: str
+    read: Callable[[], Image]
+    cells: Cells
 
 
 @dataclass(frozen=True, eq=False)
@@ -201,3 +227,51 @@ def _groups(patients: Sequence[tuple[str, ...]]) -> np.ndarray[tuple[int], np.dt
     _, groups = connected_components(ties, directed=False)
     _, dense = np.unique(groups[: len(patients)], return_inverse=True)
     return np.asarray(dense, dtype=np.int32)
+
+
+def annotated_table(place: Path, share: float, seed: int = 0) -> Generator[Event, None, pd.DataFrame]:
+    """Return what a detector would learn from in ``place``: `Annotated.table`, a row per image.
+
+    Raises
+    ------
+    AmilError
+        If no image carries a usable annotation.
+    """
+    annotated = yield from open_annotated([place])
+    return annotated.table(validation_images(annotated, share, seed))
+
+
+def writing_annotated(images: Sequence[Corrected], out: Path) -> Generator[Event, None, Path]:
+    """Write images (TIFF), their cells (GeoJSON beside them) and ``patients.csv`` into a new folder.
+
+    Raises
+    ------
+    CohortError
+        If there is no image, or the folder holds something.
+    AmilError
+        If it cannot be written.
+    """
+    if not images:
+        raise CohortError("There is no image to learn from; tick one in the list.")
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise CohortError(f"'{out}' exists and is not an empty folder; name another one.")
+    rows: list[tuple[str, str]] = []
+    for number, image in enumerate(images):
+        yield Step("write", number, len(images), image.name)
+        stem = _stem(image.name, {Path(name).stem for name, _ in rows})
+        with replacing(out / f"{stem}.tif") as partial:
+            tifffile.imwrite(partial, image.read(), photometric="rgb", compression=None)
+        write_geojson(image.cells, None, out / f"{stem}.geojson")
+        rows.append((f"{stem}.tif", image.patient.strip() or stem))
+    write_table(pd.DataFrame(rows, columns=["image", "patient"]), out / PATIENTS)
+    return out
+
+
+def _stem(name: str, taken: set[str]) -> str:
+    """Return a name for the files of an image that any system takes and no other image has."""
+    stem = Path(file_name(name.replace("#", "_"))).stem.strip(". ") or "image"
+    return next(
+        candidate
+        for candidate in (stem, *(f"{stem}-{n}" for n in range(2, len(taken) + 3)))
+        if candidate not in taken
+    )

@@ -1,4 +1,4 @@
-"""What is installed, which devices there are, and whether a bundle works from end to end."""
+"""Facts about the installation: packages, devices, and a test of a bundle on a synthetic smear."""
 
 from __future__ import annotations
 

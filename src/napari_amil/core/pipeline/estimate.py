@@ -1,4 +1,4 @@
-"""What a training will cost, from a few real steps on a few of its bags."""
+"""Estimate time and memory of a training from a few steps on some of its bags."""
 
 from __future__ import annotations
 

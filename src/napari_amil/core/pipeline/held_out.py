@@ -1,4 +1,4 @@
-"""What a detector finds in held-out images before and after its training, kept beside the run to be seen."""
+"""Cells that a detector finds in held-out images before and after its training, written for the window."""
 
 from __future__ import annotations
 

@@ -49,7 +49,7 @@ class _Unit:
     bags: tuple[Bag, ...]
     digest: str
 
-    def of(self, failed: list[Failed]) -> list[list[str]]:
+    def failures(self, failed: list[Failed]) -> list[list[str]]:
         """Return source and reason of what failed in these bags."""
         own = {name for bag in self.bags for name in (bag.bag, *bag.images)}
         return [[one.source, one.reason] for one in failed if one.source in own]
@@ -117,7 +117,7 @@ def _score_cohort(
 ) -> Generator[Event, None, Project]:
     """Score as `score_cohort` does, in a folder that this process holds."""
     card = _card(source, recipe, bundle)
-    known = _known(folder, card)
+    known = _stored_units(folder, card)
     units = _units(source, recipe, card)
     todo = [unit for unit in units if unit.digest not in known]
     if known and len(todo) < len(units):
@@ -127,22 +127,24 @@ def _score_cohort(
                 yield from (Failed(*line) for line in known[unit.digest].card["failed"][unit.digest])
     total = len({image for unit in todo for bag in unit.bags for image in bag.images})
     before = 0
-    said: set[str] = set()
+    warned: set[str] = set()
     for portion in _portions(todo):
         bags = tuple(bag for unit in portion for bag in unit.bags)
         part = replace(source, cohort=replace(source.cohort, bags=bags))
         failed: list[Failed] = []
-        work = _told(collecting(score_source(part, recipe), failed), before, total, said)
+        work = _renumbered(collecting(score_source(part, recipe), failed), before, total, warned)
         try:
             scored = yield from work
-        except AmilError:  # no bag of this portion is left; a `Failed` has said why
+        except AmilError:  # no bag of this portion is left; a `Failed` has warned why
             continue
         finally:
             before += len({image for bag in bags for image in bag.images})
-        known |= _keep(scored, portion, failed, card, folder / WORK)
+        known |= _store(scored, portion, failed, card, folder / WORK)
     yield Step("images", total, total, "Writing the tables")
-    project = _joined([known[unit.digest] for unit in units if unit.digest in known], card | _noted(folder))
-    write_project(project, folder, outdated=() if _holds(folder, project) else OUTDATED)
+    project = _joined(
+        [known[unit.digest] for unit in units if unit.digest in known], card | _candidates(folder)
+    )
+    write_project(project, folder, outdated=() if _is_unchanged(folder, project) else OUTDATED)
     shutil.rmtree(folder / WORK, ignore_errors=True)
     return project
 
@@ -170,11 +172,11 @@ def _units(source: Source, recipe: Recipe, card: dict[str, Any]) -> list[_Unit]:
     bags = source.cohort.bags
     groups = [(bag,) for bag in bags] if recipe.settings.bag_level == "sample" else [bags]
     made_by = [card["bundle"]["sha256"], card["settings"], card["versions"]]
-    return [_Unit(group, _digest([made_by, [described(bag, source) for bag in group]])) for group in groups]
+    return [_Unit(group, _digest([made_by, [bag_record(bag, source) for bag in group]])) for group in groups]
 
 
-def described(bag: Bag, source: Source) -> list[Any]:
-    """Return everything about a bag that its scores depend on, to compare it with a bag of before."""
+def bag_record(bag: Bag, source: Source) -> list[Any]:
+    """Return everything that the scores of a bag depend on, to compare with an earlier run."""
     files = []
     for image in bag.images:
         path, page = source.files[image]
@@ -213,8 +215,8 @@ def _portions(units: list[_Unit]) -> Iterator[list[_Unit]]:
         yield portion
 
 
-def _told(
-    work: Generator[Event, None, Scored], before: int, total: int, said: set[str]
+def _renumbered(
+    work: Generator[Event, None, Scored], before: int, total: int, warned: set[str]
 ) -> Generator[Event, None, Scored]:
     """Pass on the events of one portion: steps counted over all, the same warning once."""
 
@@ -223,15 +225,15 @@ def _told(
             last = event.done >= event.total
             return None if last else replace(event, done=before + event.done, total=total)
         if isinstance(event, Warned):
-            if event.message in said:
+            if event.message in warned:
                 return None
-            said.add(event.message)
+            warned.add(event.message)
         return event
 
     return (yield from translated(work, of_all))
 
 
-def _keep(
+def _store(
     scored: Scored, portion: list[_Unit], failed: list[Failed], card: dict[str, Any], work: Path
 ) -> dict[str, Project]:
     """Write what was scored, and return the project of every unit."""
@@ -241,13 +243,13 @@ def _keep(
         done = {portion[0].digest: sorted(names)}
     else:
         done = {u.digest: [b.bag for b in u.bags] for u in portion if all(b.bag in names for b in u.bags)}
-    noted = {"done": done, "failed": {u.digest: u.of(failed) for u in portion if u.digest in done}}
+    noted = {"done": done, "failed": {u.digest: u.failures(failed) for u in portion if u.digest in done}}
     whole = Project(scored.cells, scored.bags, scored.embeddings, scored.outlines, card | noted)
     write_project(whole, work / _digest(sorted(done)), tables=False)
     return _units_of(whole)
 
 
-def _known(folder: Path, card: dict[str, Any]) -> dict[str, Project]:
+def _stored_units(folder: Path, card: dict[str, Any]) -> dict[str, Project]:
     """Return what the folder holds by the digests of its units; what is damaged is missing."""
     found: dict[str, Project] = {}
     parts = sorted((folder / WORK).iterdir()) if (folder / WORK).is_dir() else []
@@ -261,7 +263,7 @@ def _known(folder: Path, card: dict[str, Any]) -> dict[str, Project]:
     return found
 
 
-def _holds(folder: Path, project: Project) -> bool:
+def _is_unchanged(folder: Path, project: Project) -> bool:
     """Tell whether a folder holds the scores of the same bags, made alike."""
     try:
         return bool(read_project_card(folder)["done"] == project.card["done"])
@@ -269,7 +271,7 @@ def _holds(folder: Path, project: Project) -> bool:
         return False
 
 
-def _noted(folder: Path) -> dict[str, Any]:
+def _candidates(folder: Path) -> dict[str, Any]:
     """Return what a person has noted in the project, which a new score leaves alone."""
     try:
         card = read_project_card(folder)

@@ -1,4 +1,4 @@
-"""The training of the detector: on annotated images, or on annotations that the program makes itself."""
+"""Fine-tune a detector on annotated images, or train it on annotations that the program makes."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from napari_amil.core.base.errors import CohortError, ImageError
-from napari_amil.core.base.events import Event, Warned
-from napari_amil.core.base.outputs import write_json
+from napari_amil.core.base.events import STOP_FILE, Event, Warned
+from napari_amil.core.base.outputs import environment, make_folder, write_json, write_text
 from napari_amil.core.base.settings import DetectorTrainingSettings, RunSettings
 from napari_amil.core.base.types import Image
 from napari_amil.core.detection.annotated_field import annotated_field
@@ -28,10 +28,10 @@ from napari_amil.core.images.read import ImageSource, read_image
 from napari_amil.core.instances.executor import SERIAL, Executor, map_fields
 from napari_amil.core.instances.extract import Recipe
 from napari_amil.core.instances.gather import Source
-from napari_amil.core.model.bundle import INTENDED_USE, Bundle, load_bundle
+from napari_amil.core.model.bundle import INTENDED_USE, Bundle, load_bundle, save_bundle
 from napari_amil.core.pipeline.annotated import Annotated, validation_images
 from napari_amil.core.pipeline.held_out import HeldOut, write_held_out
-from napari_amil.core.pipeline.runs import STOP
+from napari_amil.core.pipeline.run_folder import in_run_folder
 
 _OF_SCORER = ("scorer", "calibration")  # entries of a card that stay true with another detector
 COCO = "coco:"
@@ -80,6 +80,31 @@ def start_detector(start: str, settings: RunSettings) -> Bundle:
     return loaded
 
 
+def detector_run(
+    opening: Generator[Event, None, Annotated], recipe: Recipe, settings: DetectorTrainingSettings, out: Path
+) -> Generator[Event, None, FineTuned]:
+    """Open annotated images, fine-tune the detector on them, and write its bundle into the run folder.
+
+    Besides what `fine_tune_detector` writes the folder gets ``run.yaml``, ``events.jsonl``,
+    ``bundle.safetensors`` and ``environment.json``. While a file ``pause`` is in it the work waits.
+
+    Raises
+    ------
+    AmilError
+        If no image can be used, or another process is working in the folder.
+    """
+
+    def work() -> Generator[Event, None, FineTuned]:
+        write_text(recipe.bundle.settings.to_yaml(), out / "run.yaml")
+        write_json(environment(), out / "environment.json")
+        annotated = yield from opening
+        tuned = yield from fine_tune_detector(annotated, recipe, settings, out)
+        save_bundle(tuned.bundle, out / "bundle.safetensors")
+        return tuned
+
+    return (yield from in_run_folder(work(), make_folder(out)))
+
+
 def fine_tune_detector(
     annotated: Annotated, recipe: Recipe, settings: DetectorTrainingSettings, out: Path
 ) -> Generator[Event, None, FineTuned]:
@@ -113,7 +138,7 @@ def fine_tune_detector(
         )
     fields, validation = yield from _prepared(annotated, set(judges), recipe)
     write_table(annotated.table(judges), out / "images.csv")
-    stop = out / STOP
+    stop = out / STOP_FILE
     held = [each.field for each in validation.values()]
     judge = Validation(held, recipe.settings, recipe.device) if held else None
     old = copy.deepcopy(recipe.bundle.detector)
@@ -230,7 +255,7 @@ def train_detector_on(
     fields = yield from annotate_images(files, recipe.settings, recipe.executor)
     if not fields:
         raise CohortError("No image could be used to train the detector; the reasons are listed above.")
-    stop = None if checkpoint is None else checkpoint.with_name(STOP)
+    stop = None if checkpoint is None else checkpoint.with_name(STOP_FILE)
     if stop is not None:
         stop.unlink(missing_ok=True)
     work = train_detector(

@@ -1,4 +1,4 @@
-"""The outlines of cells drawn on their field, coloured by how unusual each cell is."""
+"""Draw the outlines of cells on their field, coloured by percentile."""
 
 from __future__ import annotations
 

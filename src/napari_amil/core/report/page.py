@@ -1,4 +1,4 @@
-"""Scored samples as pages for people: plain words, tables and pictures in one file each."""
+"""Render a page of a report: sentences, tables and pictures in one HTML file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the pages of a report show: one sample, or the whole cohort."""
+"""Contents of the pages of a report: one sample, or the whole cohort."""
 
 from __future__ import annotations
 

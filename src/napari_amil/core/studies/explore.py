@@ -1,4 +1,4 @@
-"""A scored folder to what is novel in it: clusters, their cells, candidate classes for a next training."""
+"""Clusters of unusual cells in a scored folder: find, draw, compare between groups, and check."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Cells of a scored folder to look at: each field is read once while it is needed."""
+"""Read fields of a scored folder, and lay out pictures of its cells side by side."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ import pytest
 from napari_amil.core.base.errors import AmilError
 from napari_amil.core.base.events import EpochReport, Event, Step, drain
 from napari_amil.core.base.process import find_process
-from napari_amil.core.pipeline.running import noting, occupying
+from napari_amil.core.pipeline.run_folder import noting, occupying
 
 
 def work(n: int = 3) -> Generator[Event, None, str]:

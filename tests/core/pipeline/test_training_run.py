@@ -25,8 +25,8 @@ from napari_amil.core.cohort.synth import SynthCohortSettings, write_synthetic_c
 from napari_amil.core.instances.extract import Recipe
 from napari_amil.core.instances.gather import cohort_source, open_source
 from napari_amil.core.model.bundle import Bundle, load_bundle
-from napari_amil.core.pipeline.runs import Protocol, train_run
 from napari_amil.core.pipeline.train_detector import start_detector, train_detector_on, training_images
+from napari_amil.core.pipeline.training_run import Protocol, train_run
 
 TINY = RunSettings(
     model=ModelSettings(latent_dim=8, attention_dim=4, width=4),

@@ -1,4 +1,4 @@
-"""A run folder while a process works in it: whose it is, what is said, and how it is made to wait."""
+"""The folder of a run: one process works in it, events are logged, and files pause or stop the work."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import time
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO, TypeVar
+from typing import IO, Any, TypeVar
 
 import psutil
 
@@ -19,6 +19,7 @@ from napari_amil.core.base.events import (
     PROCESS_FILE,
     STOP_FILE,
     Ended,
+    EpochReport,
     Event,
     Step,
     to_dict,
@@ -112,3 +113,17 @@ def _wait(out: Path) -> None:
     """Return when no file ``pause`` is in the folder, or one called ``stop`` is."""
     while (out / PAUSE_FILE).exists() and not (out / STOP_FILE).exists():
         time.sleep(_WAIT_S)
+
+
+def logged(work: Generator[Event, None, Any], out: Path) -> Generator[Event, None, Any]:
+    """Pass on the events of one training of several and append its epochs to its own ``events.jsonl``."""
+    with (out / EVENTS_FILE).open("a", encoding="utf-8") as log:
+        while True:
+            try:
+                event = next(work)
+            except StopIteration as stop:
+                return stop.value
+            if isinstance(event, EpochReport):
+                log.write(json.dumps(to_dict(event)) + "\n")
+                log.flush()
+            yield event

@@ -1,4 +1,4 @@
-"""``export``, ``report`` and ``explore``: what is done with a scored folder."""
+"""``export``, ``report`` and ``explore``: commands on a scored folder."""
 
 from __future__ import annotations
 

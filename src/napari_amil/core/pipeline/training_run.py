@@ -1,8 +1,7 @@
-"""A training as a run folder: one model, a held-out fold, or every fold in turn, once or several times."""
+"""Train models as a run folder: one model, one held-out fold, or every fold in turn, once or repeatedly."""
 
 from __future__ import annotations
 
-import json
 import math
 from collections import defaultdict
 from collections.abc import Generator, Sequence
@@ -15,15 +14,12 @@ import pandas as pd
 
 from napari_amil.core.base.errors import AmilError, SettingsError
 from napari_amil.core.base.events import (
-    EVENTS_FILE,
     STOP_FILE,
-    EpochReport,
     Event,
     Failed,
     TrainingBegan,
     Warned,
     collecting,
-    to_dict,
 )
 from napari_amil.core.base.outputs import environment, make_folder, write_json, write_text
 from napari_amil.core.base.settings import RunSettings
@@ -38,14 +34,12 @@ from napari_amil.core.instances.gather import Source
 from napari_amil.core.instances.leak_guard import guarding, sources_without_copies
 from napari_amil.core.model.bundle import Bundle, load_bundle, read_card, save_bundle
 from napari_amil.core.pipeline.evaluate import draw_evaluation, evaluate_scored
-from napari_amil.core.pipeline.running import in_run_folder
+from napari_amil.core.pipeline.run_folder import in_run_folder, logged
 from napari_amil.core.pipeline.score import Scored, score_source
-from napari_amil.core.pipeline.score_folder import described
+from napari_amil.core.pipeline.score_folder import bag_record
 from napari_amil.core.pipeline.train import train_scorer
 
 _CHECKPOINT = "checkpoint.safetensors"
-STOP = STOP_FILE
-"""Name of the file in a run folder that asks to end after the epoch that runs."""
 
 
 @dataclass(frozen=True)
@@ -105,7 +99,7 @@ def train_run(
 
     The folder holds ``run.yaml``, ``folds.csv``, ``events.jsonl``, ``metrics.json``,
     ``checkpoint.safetensors``, ``bundle.safetensors`` and ``environment.json``, with a test also
-    ``bags.csv`` and ``figures``. If a file called ``stop`` (`STOP`) appears in it, the epoch that runs is
+    ``bags.csv`` and ``figures``. If a file called ``stop`` (`STOP_FILE`) appears in it, the epoch that runs is
     the last, and what there is so far is written. While one called ``pause`` is there the work waits.
 
     A training that is finished is not done again.
@@ -122,10 +116,10 @@ def train_run(
 def _train_run(
     source: Source, recipe: Recipe, out: Path, protocol: Protocol
 ) -> Generator[Event, None, dict[str, float]]:
-    """Do what `train_run` says."""
+    """Train as `train_run` does, in a folder that this process holds."""
     settings = recipe.settings
     yield from guarding(source.cohort, settings, protocol.part_of, protocol.allowed)
-    stop = out / STOP
+    stop = out / STOP_FILE
     write_text(settings.to_yaml(), out / "run.yaml")
     write_json(environment(), out / "environment.json")
     if protocol.n_folds is not None:
@@ -189,11 +183,11 @@ def _repeated(
         train, test = yield from sources_without_copies(source, fold)
         again = f", run {run}" if protocol.n_runs > 1 else ""
         yield TrainingBegan(f"without fold {fold}{again}", number + 1, len(plan) + 1)
-        results[run].append((yield from _trained(train, own, folder, test, out / STOP)))
-        if (out / STOP).exists():
+        results[run].append((yield from _trained(train, own, folder, test, out / STOP_FILE)))
+        if (out / STOP_FILE).exists():
             yield from _end_early(folder, out, f"{number + 1} of {len(plan)} tests")
             break
-    _write_test(_gathered_tests(source, protocol, out), source.cohort.classes, out)
+    _write_test(_tests_of_first_run(source, protocol, out), source.cohort.classes, out)
     table = pd.DataFrame([pd.DataFrame(of_run).mean() for of_run in results.values()])
     means = {str(name): float(value) for name, value in table.mean().items()}
     if protocol.n_runs == 1:
@@ -211,8 +205,8 @@ def _plan(source: Source, protocol: Protocol) -> list[tuple[int, int]]:
     return list(product(range(protocol.n_runs), every if held_out is None else [held_out]))
 
 
-def _gathered_tests(source: Source, protocol: Protocol, out: Path) -> Scored:
-    """Return what the tests of the first run said, so that each bag is there once."""
+def _tests_of_first_run(source: Source, protocol: Protocol, out: Path) -> Scored:
+    """Return the scores of the tests of the first run, in which each bag is once."""
     tables: dict[str, list[pd.DataFrame]] = {"cells": [], "bags": []}
     for run, fold in _plan(source, protocol):
         folder = _test_folder(out, protocol, run, fold)
@@ -237,11 +231,11 @@ def _write_test(scored: Scored, classes: Sequence[str], out: Path) -> None:
 def _end_early(folder: Path, out: Path, done: str) -> Generator[Event, None, None]:
     """Make the model of the last test that of the run, and say so."""
     bundle = load_bundle(folder / "bundle.safetensors")
-    told = (
+    stopped = (
         f"The run was stopped after {done}; its model is that of '{folder.name}', trained without that fold."
     )
-    save_bundle(bundle.with_card(stopped=told), out / "bundle.safetensors")
-    yield Warned(told)
+    save_bundle(bundle.with_card(stopped=stopped), out / "bundle.safetensors")
+    yield Warned(stopped)
 
 
 def _trained(
@@ -253,7 +247,7 @@ def _trained(
     metrics: dict[str, float] | None = None,
 ) -> Generator[Event, None, dict[str, float]]:
     """Train, test if there is something to test on, write model and metrics, and return these."""
-    parts = [[described(bag, part) for bag in part.cohort] for part in (train, test) if part is not None]
+    parts = [[bag_record(bag, part) for bag in part.cohort] for part in (train, test) if part is not None]
     made_from = digest(recipe.settings, recipe.bundle.card, environment(), parts)
     done = _finished(out, made_from)
     if done is not None:
@@ -299,20 +293,6 @@ def _test(
     write_table(scored.cells, out / "cells.csv")
     write_table(scored.bags, out / "bags.csv")
     return scored, evaluate_scored(scored, bundle.need_scorer().classes)
-
-
-def logged(work: Generator[Event, None, Any], out: Path) -> Generator[Event, None, Any]:
-    """Pass on the events of one training of several and append its epochs to its own ``events.jsonl``."""
-    with (out / EVENTS_FILE).open("a", encoding="utf-8") as log:
-        while True:
-            try:
-                event = next(work)
-            except StopIteration as stop:
-                return stop.value
-            if isinstance(event, EpochReport):
-                log.write(json.dumps(to_dict(event)) + "\n")
-                log.flush()
-            yield event
 
 
 def _fold_table(source: Source) -> pd.DataFrame:

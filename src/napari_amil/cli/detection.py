@@ -119,7 +119,7 @@ def train_detector(
     values = {"seed": seed, "freeze": freeze, "backbone": begun.backbone} | _without_none(given)
     chosen = settings.parse(values) if start == "nothing" else settings.fine_tuning(**values)
     recipe = pipeline.Recipe.for_training(begun, begun.settings, pipeline.pick_device(device))
-    with talk.stopping(pipeline.make_folder(out) / pipeline.STOP):
+    with talk.stopping(pipeline.make_folder(out) / pipeline.STOP_FILE):
         if self_annotate:
             pipeline.write_text(begun.settings.to_yaml(), out / "run.yaml")
             files = pipeline.training_images(
