@@ -99,7 +99,7 @@ def train_run(
 
     The folder holds ``run.yaml``, ``folds.csv``, ``events.jsonl``, ``metrics.json``,
     ``checkpoint.safetensors``, ``bundle.safetensors`` and ``environment.json``, with a test also
-    ``bags.csv`` and ``figures``. If a file called ``stop`` (`STOP_FILE`) appears in it, the epoch that runs is
+    ``bags.csv`` and ``figures``. If a file called ``stop`` (`STOP_FILE`) appears in it, the running epoch is
     the last, and what there is so far is written. While one called ``pause`` is there the work waits.
 
     A training that is finished is not done again.

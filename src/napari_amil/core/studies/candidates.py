@@ -1,4 +1,4 @@
-"""A cluster of unusual cells to a candidate class: noted in the project, listed for the next training."""
+"""Make a cluster of unusual cells a candidate class, for the next training."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The open-set study: a class is left out of the training, and looked for in the test."""
+"""Open-set study: leave a class out of the training and look for it in the test."""
 
 from __future__ import annotations
 

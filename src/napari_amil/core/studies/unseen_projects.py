@@ -1,4 +1,4 @@
-"""The test of an unseen-class study as a scored folder: explored, and held against the truth."""
+"""Write the test of an open-set study as scored folders, and compare their clusters with the truth."""
 
 from __future__ import annotations
 
