@@ -13,9 +13,10 @@ from scipy.stats import false_discovery_control
 from torch import Tensor, nn
 
 from napari_amil.core.anomaly.gaussian.mahalanobis import LatentGaussian
-from napari_amil.core.anomaly.patients import Floats, PatientEffects, patient_codes
+from napari_amil.core.anomaly.patients import PatientEffects, patient_codes
 from napari_amil.core.base.errors import AmilError
 from napari_amil.core.base.settings import ModelSettings
+from napari_amil.core.base.types import Floats
 
 _PATIENTS_TO_COUNT = 3
 """Patients whose cells are enough to count; rarer scores are judged by the model of how patients differ.

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy.special import log_ndtr, ndtri_exp
 from torch import Tensor, nn
 
-from napari_amil.core.anomaly.patients import Floats
+from napari_amil.core.base.types import Floats
 
 _ALONE = 1 / 256
 """How much less than being rare in both counts being rare to the network alone. Chosen on fold 0 among 1/32

@@ -11,9 +11,8 @@ from torch import Tensor, nn
 
 from napari_amil.core.anomaly.calibration import Calibration
 from napari_amil.core.anomaly.gaussian.mixture import REGULARISATION
-from napari_amil.core.anomaly.patients import Floats
 from napari_amil.core.base.settings import VerdictSettings
-from napari_amil.core.base.types import ABSTAIN, UNSEEN
+from napari_amil.core.base.types import ABSTAIN, UNSEEN, Floats
 
 TOP_SHARE = 0.2
 """Share of the cells of a bag, the most anomalous ones, that stand for it."""

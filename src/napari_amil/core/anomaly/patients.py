@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy import special, stats
 from torch import Tensor
 
-Floats = NDArray[np.float64]
+from napari_amil.core.base.types import Floats
 
 _BULK, _TOP, _TAIL = 128, 32, 48  # points of the table: quantiles, largest scores, beyond them
 

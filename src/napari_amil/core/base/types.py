@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from napari_amil.core.base.columns import BOX_COLUMNS, PROBABILITY, column_name
 from napari_amil.core.base.errors import CohortError
 
+Floats = NDArray[np.float64]
+"""An array of numbers in double precision."""
 Image = NDArray[np.uint8]
 """One field as read: ``(height, width, 3)``, RGB, 0 to 255."""
 

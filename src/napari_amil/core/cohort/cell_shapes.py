@@ -5,14 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter1d
+
+from napari_amil.core.base.types import Floats
 
 N_POINTS = 128
 """Points of an outline, at equal angles around the centre."""
 ANGLES = np.linspace(-np.pi, np.pi, N_POINTS, endpoint=False)
-
-Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)

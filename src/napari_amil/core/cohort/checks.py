@@ -11,9 +11,8 @@ from pathlib import Path
 from napari_amil.core.base.errors import ImageError, MissingExtraError
 from napari_amil.core.base.events import Events, Step, drain
 from napari_amil.core.base.settings import ModelSettings
-from napari_amil.core.base.types import Bag, Cohort
+from napari_amil.core.base.types import Bag, Cohort, Floats
 from napari_amil.core.cohort.confounding import (
-    Floats,
     colours_of,
     confounded_colours,
     confounded_columns,

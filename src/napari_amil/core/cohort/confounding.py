@@ -14,7 +14,7 @@ from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.metrics import confusion_matrix
 from sklearn.model_selection import StratifiedKFold, cross_val_predict
 
-from napari_amil.core.base.types import Bag, Cohort, Image
+from napari_amil.core.base.types import Bag, Cohort, Floats, Image
 from napari_amil.core.cohort.problems import Problem
 from napari_amil.core.images.normalise import background_sample
 
@@ -24,8 +24,6 @@ _TELLING_P = 0.01
 _TELLING_GAIN = 0.2  # of balanced accuracy above chance, from which colours are said to tell the classes
 _MIN_PATIENTS = 3
 _SAMPLE_STEP = 4
-
-Floats = NDArray[np.float64]
 
 
 def confounded_columns(cohort: Cohort) -> Iterator[Problem]:

@@ -12,7 +12,7 @@ from skimage.filters import gaussian
 
 from napari_amil.core.base.errors import SettingsError
 from napari_amil.core.base.settings import Settings
-from napari_amil.core.base.types import Cells, Image
+from napari_amil.core.base.types import Cells, Floats, Image
 from napari_amil.core.cohort.cell_shapes import ANGLES, CELL_TYPES, CellShape, make_shape
 
 _CELL_DENSITY = np.array([0.27, 0.60, 0.38])  # optical density of a normal rim in red, green, blue
@@ -21,8 +21,6 @@ _OVERLAP_DENSITY = 0.75  # share of its density that a cell adds where it lies o
 _EDGE_PX = 1.3  # over which the outline fades, before the blur of the microscope
 _BEYOND = 0.3  # how far a centre may lie outside the field, in radii: at least a third of a cell is seen
 _TRIES = 100  # places tried for one cell before the field counts as full
-
-Floats = NDArray[np.float64]
 
 
 class SynthSettings(Settings):

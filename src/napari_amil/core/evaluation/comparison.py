@@ -12,8 +12,8 @@ import pandas as pd
 from numpy.typing import NDArray
 from sklearn.metrics import confusion_matrix
 
+from napari_amil.core.base.types import Floats
 from napari_amil.core.evaluation.metrics import (
-    Floats,
     Fold,
     bag_metrics,
     interval,

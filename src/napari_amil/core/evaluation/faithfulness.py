@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from napari_amil.core.base.events import Event, Step, drain
+from napari_amil.core.base.types import Floats
 from napari_amil.core.evaluation.figures import COLOURS, CONTROL_COLOUR, panels
 from napari_amil.core.mil.model import AmilModel
 
@@ -23,8 +24,6 @@ N_DRAWS = 20
 RANDOM = "random"
 OF_CONTRIBUTION = "contribution"
 """Name of the order by contribution to the logit of the predicted class."""
-
-Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,6 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn import metrics
 
+from napari_amil.core.base.types import Floats
+
 NORMAL = "normal"
 """Name of the cell type that counts as not abnormal."""
 
@@ -111,9 +113,6 @@ def _mean(values: list[float]) -> float:
     """Return the mean of what is known, NaN if nothing is."""
     known = [value for value in values if not math.isnan(value)]
     return float(np.mean(known)) if known else math.nan
-
-
-Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,14 +12,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from napari_amil.core.anomaly.joint import anomaly_of
+from napari_amil.core.base.types import Floats
 from napari_amil.core.evaluation.metrics import bag_metrics, cell_metrics
 from napari_amil.core.mil.batch import BagArrays
 from napari_amil.core.mil.model import AmilOutput
 from napari_amil.core.training.loop import FittedModel
 from napari_amil.core.training.reference import Reference
 from napari_amil.core.training.steps import score_bags
-
-Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 from scipy import ndimage
 
-from napari_amil.core.morphology.masks import Bools, Floats
+from napari_amil.core.base.types import Floats
+from napari_amil.core.morphology.masks import Bools
 
 N_ANGLES = 96
 """Rays on which an outline is sampled."""

@@ -11,7 +11,7 @@ from skimage.draw import polygon
 from skimage.segmentation import watershed
 
 from napari_amil.core.base.settings import CropSettings
-from napari_amil.core.base.types import Cells, is_box
+from napari_amil.core.base.types import Cells, Floats, is_box
 from napari_amil.core.images.crops import extract_crops
 from napari_amil.core.images.foreign import crossed
 
@@ -32,7 +32,6 @@ _BETTER_FILLED = 0.35  # the same where what reaches in does not cover the middl
 _LEAST_HIDDEN = 0.03  # share of an outline under other cells from which on these blur where the cell ends
 _SAME_CELL = 0.7  # intersection over union from which on two outlines are one cell
 
-Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 
 

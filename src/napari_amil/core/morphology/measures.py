@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from skimage.measure import regionprops_table
 
-from napari_amil.core.base.types import Cells
+from napari_amil.core.base.types import Cells, Floats
 from napari_amil.core.images.foreground import network_scale
 from napari_amil.core.morphology.geometry import (
     N_ANGLES,
@@ -28,7 +28,7 @@ from napari_amil.core.morphology.geometry import (
     radii,
     skewness,
 )
-from napari_amil.core.morphology.masks import IN_PLANE, STEP, Bools, CellGrid, Floats, cell_grid
+from napari_amil.core.morphology.masks import IN_PLANE, STEP, Bools, CellGrid, cell_grid
 
 NAMES = (
     "diameter",

@@ -9,9 +9,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from napari_amil.core.anomaly.gaussian.mixture import Floats, Mixture, fit_mixture
+from napari_amil.core.anomaly.gaussian.mixture import Mixture, fit_mixture
 from napari_amil.core.base.errors import AmilError
 from napari_amil.core.base.settings import ModelSettings
+from napari_amil.core.base.types import Floats
 
 CELLS_PER_DIMENSION = 10
 """Below this many control cells per dimension the sample covariance is not trusted."""

@@ -13,8 +13,7 @@ from sklearn.mixture import BayesianGaussianMixture, GaussianMixture
 
 from napari_amil.core.base.errors import AmilError
 from napari_amil.core.base.settings import ModelSettings
-
-Floats = NDArray[np.float64]
+from napari_amil.core.base.types import Floats
 
 REGULARISATION = 1e-6
 """Added to every variance, as scikit-learn's GaussianMixture does."""

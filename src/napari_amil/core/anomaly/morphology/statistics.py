@@ -13,6 +13,7 @@ from sklearn.covariance import ledoit_wolf
 from torch import Tensor, nn
 
 from napari_amil.core.base.errors import AmilError
+from napari_amil.core.base.types import Floats
 from napari_amil.core.morphology.measures import NAMES, is_empty
 
 _STAINED = frozenset({"blueness"})
@@ -27,8 +28,6 @@ _FEWEST_CELLS = 20
 _ROUNDNESS = 0.5
 """Share of the covariance that is replaced by a sphere. Some measurements say nearly the same; without it
 their small differences, mostly noise, would count like any other direction. Chosen on folds 0 and 1."""
-
-Floats = NDArray[np.float64]
 
 
 class ControlMorphology(nn.Module):
