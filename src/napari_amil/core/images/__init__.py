@@ -1,1 +1,1 @@
-"""Images of smears: reading, refusing, bringing to one background and stain, cutting out cells."""
+"""Images of smears: reading, normalisation of background and stain, crops of cells."""

@@ -1,4 +1,4 @@
-"""Cut every cell out of a normalised field at one scale, so that a small cell stays small."""
+"""Crops of cells from a normalised field, all at one scale."""
 
 from __future__ import annotations
 

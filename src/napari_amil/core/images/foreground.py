@@ -1,4 +1,4 @@
-"""Where the cells of a field are, classically: foreground, typical diameter and scale."""
+"""Foreground of a normalised field, typical cell diameter, and scale for the networks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Objects that are no red cells: nuclei, platelets, ink, pointers have colours that haemoglobin has not."""
+"""Detect objects that are not red cells, by colour: nuclei, platelets, ink, pointers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Bring a field of any colour, exposure and stain strength to one background and one stain."""
+"""Normalise background and stain of a field of any colour, exposure and stain strength."""
 
 from __future__ import annotations
 

@@ -30,6 +30,7 @@ _UNBOUNDED = 10**6  # ratio of codecs that store a uniform picture in a few byte
 _RATIOS = {1: 1, 5: 4_000, 7: 2_000, 8: 1_100, 32773: 128, 32946: 1_100}
 """Largest ratio of each compression scheme: none, LZW, JPEG, deflate, PackBits, deflate."""
 _HEADER_BYTES = 10_000
+_WHOLE_NUMBERS = ("imagewidth", "imagelength", "samplesperpixel", "bitspersample", "tilewidth", "tilelength")
 _SIZES = ("SizeZ", "SizeC", "SizeT")
 
 logging.getLogger("tifffile").addHandler(logging.NullHandler())  # its complaints become our one sentence
@@ -243,6 +244,8 @@ def _named(element: ElementTree.Element, name: str) -> Iterator[Any]:
 def _check_series(tif: tifffile.TiffFile, series: tifffile.TiffPageSeries) -> None:
     """Refuse a series whose first page claims more than the file holds."""
     page = series.keyframe
+    if not all(isinstance(getattr(page, name), int) for name in _WHOLE_NUMBERS):
+        raise UnusableError("is damaged: a size in its header is no number; copy or export it again.")
     if not {"Y", "X"} <= set(series.axes):
         raise UnusableError(f"has the axes '{series.axes}', not y and x; save it as an ordinary image.")
     if page.samplesperpixel > MAX_SAMPLES:

@@ -1,4 +1,4 @@
-"""Which pixels are the cell: every cell on one small grid at one scale, apart from its neighbours."""
+"""Masks of cells: each cell on a small grid at one scale, separated from its neighbours."""
 
 from __future__ import annotations
 
