@@ -53,6 +53,14 @@ def test_fractions_are_scaled_to_8_bits(viewer: ViewerModel, field: np.ndarray, 
     np.testing.assert_array_equal(_plane(viewer, field / 255, tmp_path, rgb=True), field)
 
 
+@pytest.mark.parametrize("factor", [1, 257])
+def test_floats_of_8_and_16_bits_are_scaled_as_those_in_files(
+    viewer: ViewerModel, field: np.ndarray, tmp_path: Path, factor: int
+) -> None:
+    read = _plane(viewer, field.astype(np.float64) * factor, tmp_path, rgb=True)
+    np.testing.assert_array_equal(read, field)
+
+
 def test_the_shown_plane_of_a_lazy_stack_is_taken(
     viewer: ViewerModel, field: np.ndarray, tmp_path: Path
 ) -> None:

@@ -185,7 +185,10 @@ def tiff_pixel_size(tif: tifffile.TiffFile) -> PixelSize:
 
 def _ratio(value: Any) -> float | None:  # noqa: ANN401
     """Return the number of a RATIONAL, FLOAT or SHORT tag, None where it is no positive number."""
-    above, below = value if isinstance(value, tuple) and len(value) == 2 else (value, 1)
+    if isinstance(value, tuple):
+        above, below = (*value, 1)[:2]
+    else:
+        above, below = value, 1
     above, below = to_number(above), to_number(below)
     return above / below if above and below and above > 0 and below > 0 else None
 

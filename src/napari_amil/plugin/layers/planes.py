@@ -131,16 +131,19 @@ def _samples(pixels: Any, name: str) -> Any:  # noqa: ANN401
     integers = pixels.dtype in (np.uint8, np.uint16)
     if integers and pixels.shape[0] * pixels.shape[1] > LARGE_PX and not isinstance(pixels, np.ndarray):
         return pixels
-    return _integers(np.asarray(pixels), name)
+    return _readable(np.asarray(pixels), name)
 
 
-def _integers(pixels: NDArray[Any], name: str) -> NDArray[Any]:
-    """Return unsigned samples with 8 or 16 bits; of other numbers only fractions of 1 have a meaning."""
+def _readable(pixels: NDArray[Any], name: str) -> NDArray[Any]:
+    """Return samples that the reader of images understands: 8 or 16 bits without a sign, or float32."""
     if pixels.dtype in (np.uint8, np.uint16):
         return pixels
     low, high = float(np.nanmin(pixels)), float(np.nanmax(pixels))
-    if np.issubdtype(pixels.dtype, np.floating) and low >= 0 and high <= 1 and np.isfinite(pixels).all():
-        return np.rint(pixels * 255).astype(np.uint8)
+    if np.issubdtype(pixels.dtype, np.floating) and low >= 0 and np.isfinite(pixels).all():
+        if high <= 1:
+            return np.rint(pixels * 255).astype(np.uint8)
+        if high <= np.iinfo(np.uint16).max:
+            return pixels.astype(np.float32)
     if np.issubdtype(pixels.dtype, np.integer) and low >= 0 and high <= np.iinfo(np.uint16).max:
         return pixels.astype(np.uint8 if high <= np.iinfo(np.uint8).max else np.uint16)
     raise ImageError(
