@@ -49,6 +49,9 @@ def test_the_plane_is_that_of_the_principal_components(project: Project) -> None
     place = replace(project, embeddings=z).plane()
     wanted = PCA(2).fit_transform(z.astype(np.float64))
     np.testing.assert_allclose(np.abs(place), np.abs(wanted), atol=1e-6)
+    flat = replace(project, embeddings=z[:, :1]).plane()
+    np.testing.assert_allclose(np.abs(flat[:, 0]), np.abs(z[:, 0] - z[:, 0].mean()), atol=1e-6)
+    assert (flat[:, 1] == 0).all()
 
 
 def test_a_part_keeps_its_rows_together(project: Project) -> None:

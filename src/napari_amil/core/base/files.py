@@ -199,6 +199,11 @@ def read_json(path: Path) -> Any:  # noqa: ANN401
         raise AmilError(f"Cannot read '{path}' as JSON: {error}; export it again.") from error
 
 
+def json_sha256(value: Any) -> str:  # noqa: ANN401
+    """Return the SHA-256 of plain JSON values, whatever the order of their keys, in hexadecimal digits."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
 def file_sha256(path: Path) -> str:
     """Return the SHA-256 of a file, in hexadecimal digits."""
     with path.open("rb") as stream:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from napari_amil.core.base.files import file_sha256
 from napari_amil.core.base.types import Bag, Cohort
 
 Place = tuple[Path, int]
@@ -65,7 +65,6 @@ def _without(bag: Bag, images: Iterable[str]) -> Bag:
 def content_hash(path: Path) -> str:
     """Return the hash of a file's bytes, or its name where it cannot be read."""
     try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return file_sha256(path)
     except OSError:
         return str(path)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import itertools
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +11,7 @@ from typing import Any
 import yaml
 
 from napari_amil.core.base.errors import SettingsError
-from napari_amil.core.base.files import regular_file
+from napari_amil.core.base.files import json_sha256, regular_file
 from napari_amil.core.base.presets import preset
 from napari_amil.core.base.settings import RunSettings
 
@@ -271,4 +269,4 @@ def digest(*parts: Any) -> str:  # noqa: ANN401
         part.model_dump(mode="json", exclude={"preset"}) if isinstance(part, RunSettings) else part
         for part in parts
     ]
-    return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:16]
+    return json_sha256(plain)[:16]

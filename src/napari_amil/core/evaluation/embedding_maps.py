@@ -1,10 +1,9 @@
-"""Cells laid out in a plane: principal components, t-SNE, UMAP; of very many, no rare one is left out."""
+"""Two-dimensional maps of embeddings by t-SNE and UMAP; of many cells, no rare one is left out."""
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE
 from sklearn.neighbors import KNeighborsRegressor
 
@@ -16,15 +15,6 @@ LAYOUTS = ("tsne", "umap")
 MOST = 20_000
 """So many cells are laid out themselves; others are placed among those that they are most like."""
 _NEIGHBOURS = 3
-
-
-def plane(embeddings: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Return the first two principal components ``(n_cells, 2)`` of embeddings; the second may be zero."""
-    x = embeddings.astype(np.float64)
-    n = min(2, *x.shape)
-    placed = np.zeros((len(x), 2))
-    placed[:, :n] = PCA(n, random_state=0).fit_transform(x)
-    return placed
 
 
 def laid_out_rows(rare: NDArray[np.bool_], most: int = MOST, seed: int = 0) -> NDArray[np.int64]:

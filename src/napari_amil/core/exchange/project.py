@@ -129,10 +129,11 @@ class Project:
         )
 
     def plane(self) -> NDArray[np.float64]:
-        """Return the first two principal components ``(n_cells, 2)`` of the embeddings."""
+        """Return two principal components ``(n_cells, 2)`` of the embeddings, 0 without a second."""
         centred = self.embeddings.astype(np.float64) - self.embeddings.mean(axis=0, dtype=np.float64)
         _, vectors = np.linalg.eigh(centred.T @ centred)
-        return np.asarray(centred @ vectors[:, ::-1][:, :2])
+        first = centred @ vectors[:, ::-1][:, :2]
+        return np.pad(first, ((0, 0), (0, 2 - first.shape[1])))
 
     def image_cells(self, image: str) -> tuple[Cells, pd.DataFrame]:
         """Return the cells of one image, each once, and their rows of the table.

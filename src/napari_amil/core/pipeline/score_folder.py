@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import shutil
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass, replace
@@ -17,7 +15,7 @@ from scipy.sparse.csgraph import connected_components
 
 from napari_amil.core.base.errors import AmilError
 from napari_amil.core.base.events import Event, Failed, Step, Warned, collecting, translated
-from napari_amil.core.base.files import file_sha256
+from napari_amil.core.base.files import file_sha256, json_sha256
 from napari_amil.core.base.locks import locked
 from napari_amil.core.base.names import printable
 from napari_amil.core.base.outputs import environment, make_folder
@@ -172,7 +170,8 @@ def _units(source: Source, recipe: Recipe, card: dict[str, Any]) -> list[_Unit]:
     bags = source.cohort.bags
     groups = [(bag,) for bag in bags] if recipe.settings.bag_level == "sample" else [bags]
     made_by = [card["bundle"]["sha256"], card["settings"], card["versions"]]
-    return [_Unit(group, _digest([made_by, [bag_record(bag, source) for bag in group]])) for group in groups]
+    records = [[made_by, [bag_record(bag, source) for bag in group]] for group in groups]
+    return [_Unit(group, json_sha256(record)[:32]) for group, record in zip(groups, records, strict=True)]
 
 
 def bag_record(bag: Bag, source: Source) -> list[Any]:
@@ -188,10 +187,6 @@ def bag_record(bag: Bag, source: Source) -> list[Any]:
     ]
     types = [[name, known.tolist()] for name, known in bag.cell_type.items()]
     return [bag.bag, bag.patient, bag.label, files, cells, types]
-
-
-def _digest(value: Any) -> str:  # noqa: ANN401
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:32]
 
 
 def _portions(units: list[_Unit]) -> Iterator[list[_Unit]]:
@@ -245,7 +240,7 @@ def _store(
         done = {u.digest: [b.bag for b in u.bags] for u in portion if all(b.bag in names for b in u.bags)}
     noted = {"done": done, "failed": {u.digest: u.failures(failed) for u in portion if u.digest in done}}
     whole = Project(scored.cells, scored.bags, scored.embeddings, scored.outlines, card | noted)
-    write_project(whole, work / _digest(sorted(done)), tables=False)
+    write_project(whole, work / json_sha256(sorted(done))[:32], tables=False)
     return _units_of(whole)
 
 

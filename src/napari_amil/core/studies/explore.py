@@ -31,7 +31,7 @@ from napari_amil.core.evaluation.clusters import (
     unseen_agreement,
     unusual_cells,
 )
-from napari_amil.core.evaluation.embedding_maps import neighbour_plane, plane
+from napari_amil.core.evaluation.embedding_maps import neighbour_plane
 from napari_amil.core.evaluation.figures import COLOURS, panels, save_figure
 from napari_amil.core.evaluation.groups import compare_groups, per_patient
 from napari_amil.core.exchange.project import Project, refuse_scored_folder
@@ -86,7 +86,7 @@ def explore_project(
     chosen = looked_at(project.cells, project.bags, project.classes, settings)
     features = cell_features(project.cells, project.embeddings, chosen)
     clusters = find_clusters(project.cells, features, chosen, settings.min_cells)
-    clusters = replace(clusters, place=plane(project.embeddings))
+    clusters = replace(clusters, place=project.plane())
     components = main_components(features, chosen)
     table = cluster_table(project.cells, project.bags, clusters, project.classes, components)
     patients = patient_table(project.cells, project.bags, clusters)
