@@ -9,7 +9,7 @@ from qtpy.QtCore import QMimeData, Qt, Signal
 from qtpy.QtGui import QDragEnterEvent, QDragMoveEvent, QDropEvent
 from qtpy.QtWidgets import QAbstractItemView, QHeaderView, QTreeWidget, QTreeWidgetItem, QWidget
 
-SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp"})
+SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".jfif", ".tif", ".tiff", ".bmp", ".webp"})
 CLASS, PATIENT, SAMPLE, IMAGE = "class", "patient", "sample", "image"
 _LEVELS = (CLASS, PATIENT, SAMPLE)
 _KIND = Qt.ItemDataRole.UserRole
