@@ -150,7 +150,7 @@ def test_nothing_starts_without_a_cohort_controls_and_a_folder(
     assert "Choose or drop a cohort" in page.why.text()
     _read(page, bags, tmp_path, control=None)
     assert not page.start.isEnabled()
-    assert "which class the controls are" in page.problems.texts[0]
+    assert "choose the control class above" in page.problems.texts[0]
     assert page.control.currentIndex() == -1
     _read(page, bags, tmp_path)
     assert page.why.text() == "Name a new folder for the run."
