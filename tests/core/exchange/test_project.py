@@ -82,3 +82,27 @@ def test_what_is_wrong_is_said(project: Project, tmp_path: Path, what: str) -> N
         (tmp_path / "cells.npz").write_bytes(b"PK nothing")
     with pytest.raises(AmilError, match=said):
         read_project(tmp_path)
+
+
+@pytest.mark.parametrize("file", ["cells.npz", "bags.csv"])
+def test_a_file_of_other_scores_is_refused(project: Project, tmp_path: Path, file: str) -> None:
+    """As after a copy of single files from another scored folder."""
+    write_project(project, tmp_path / "a")
+    other = replace(project, bags=project.bags.assign(patient="p9"), embeddings=project.embeddings + 1)
+    write_project(other, tmp_path / "b")
+    (tmp_path / "b" / file).replace(tmp_path / "a" / file)
+    with pytest.raises(AmilError, match=rf"{file}' is not the file that was written with project\.json"):
+        read_project(tmp_path / "a")
+
+
+@pytest.mark.parametrize(
+    ("entry", "value"), [("images", [1]), ("done", {"x": 3}), ("classes", "ill"), ("parts", None)]
+)
+def test_a_card_of_other_types_is_refused(
+    project: Project, tmp_path: Path, entry: str, value: object
+) -> None:
+    write_project(project, tmp_path)
+    card = json.loads((tmp_path / "project.json").read_text())
+    (tmp_path / "project.json").write_text(json.dumps({**card, entry: value}))
+    with pytest.raises(AmilError, match=rf"entry '{entry}.*' of '.*project\.json' is damaged"):
+        read_project(tmp_path)

@@ -18,7 +18,7 @@ from napari_amil.core.base.events import Failed, drain
 from napari_amil.core.base.types import Cells
 from napari_amil.core.cohort.synth import synthetic_smear
 from napari_amil.core.exchange.cell_files import read_cells
-from napari_amil.core.exchange.project import Project
+from napari_amil.core.exchange.project import Project, read_project, write_project
 from napari_amil.core.exchange.tables import load_table
 from napari_amil.core.pipeline.export import choose_bags, export_project
 
@@ -126,3 +126,23 @@ def test_what_cannot_be_written_is_said(project: Project, tmp_path: Path) -> Non
     lost = replace(only, card={**only.card, "images": {}})
     with pytest.raises(AmilError, match="none of them could be read"):
         drain(export_project(lost, "coco", tmp_path / "out"))
+
+
+@pytest.mark.parametrize("name", ["/abs/x.png", "../../x.png", "n" * 250 + ".png"])
+def test_no_name_of_an_image_leads_out_of_the_folder(project: Project, tmp_path: Path, name: str) -> None:
+    beside = tmp_path / "x.png.geojson"
+    beside.write_text("mine")
+    cells = project.cells.assign(image=project.cells["image"].replace("one.png", name))
+    drain(export_project(replace(project, cells=cells), "geojson", tmp_path / "a" / "b" / "out"))
+    assert beside.read_text() == "mine"
+    written = set(tmp_path.rglob("*.geojson")) - {beside}
+    assert len(written) == 2
+    assert all(path.is_relative_to(tmp_path / "a" / "b" / "out" / "geojson") for path in written)
+    assert not Path("/abs").exists()
+
+
+def test_tables_never_replace_those_of_a_scored_folder(project: Project, tmp_path: Path) -> None:
+    write_project(project, tmp_path / "scored")
+    with pytest.raises(AmilError, match=r"is a scored folder, whose cells\.csv and bags\.csv would be lost"):
+        drain(export_project(choose_bags(project, ["one.png"]), "csv", tmp_path / "scored"))
+    assert len(read_project(tmp_path / "scored").bags) == 2

@@ -14,7 +14,7 @@ from scipy.sparse.csgraph import connected_components
 
 from napari_amil.core.base.errors import CohortError
 from napari_amil.core.base.events import Event, Step, Warned
-from napari_amil.core.base.files import replacing
+from napari_amil.core.base.files import replacing, replacing_together
 from napari_amil.core.base.names import file_name
 from napari_amil.core.base.tables import read_table
 from napari_amil.core.base.types import Cells, Image
@@ -256,14 +256,15 @@ def writing_annotated(images: Sequence[Corrected], out: Path) -> Generator[Event
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise CohortError(f"'{out}' exists and is not an empty folder; name another one.")
     rows: list[tuple[str, str]] = []
-    for number, image in enumerate(images):
-        yield Step("write", number, len(images), image.name)
-        stem = _stem(image.name, {Path(name).stem for name, _ in rows})
-        with replacing(out / f"{stem}.tif") as partial:
-            tifffile.imwrite(partial, image.read(), photometric="rgb", compression=None)
-        write_geojson(image.cells, None, out / f"{stem}.geojson")
-        rows.append((f"{stem}.tif", image.patient.strip() or stem))
-    write_table(pd.DataFrame(rows, columns=["image", "patient"]), out / PATIENTS)
+    with replacing_together(out) as stage:
+        for number, image in enumerate(images):
+            yield Step("write", number, len(images), image.name)
+            stem = _stem(image.name, {Path(name).stem for name, _ in rows})
+            with replacing(stage / f"{stem}.tif") as partial:
+                tifffile.imwrite(partial, image.read(), photometric="rgb", compression=None)
+            write_geojson(image.cells, None, stage / f"{stem}.geojson")
+            rows.append((f"{stem}.tif", image.patient.strip() or stem))
+        write_table(pd.DataFrame(rows, columns=["image", "patient"]), stage / PATIENTS)
     return out
 
 
