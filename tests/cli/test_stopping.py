@@ -63,7 +63,7 @@ def test_a_stopped_training_leaves_a_model(cohort: Path, tmp_path: Path) -> None
     assert bundle.card["scorer"]["stopped"] == f"after {n_epochs} of 2000 epochs, as was asked"
     assert bundle.card["results"] == json.loads((out / "metrics.json").read_text())
     assert bundle.card["results"]["n_bags"] > 0
-    assert bool(bundle.need_scorer().gaussian.fitted)
+    assert bool(bundle.need_scorer().anomaly.gaussian.fitted)
     assert not (out / "stop").exists()
 
 

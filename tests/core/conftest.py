@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 from napari_amil.core.anomaly.calibration import Calibration
-from napari_amil.core.anomaly.gaussian.mahalanobis import LatentGaussian
-from napari_amil.core.anomaly.gaussian.refits import ControlMoments
-from napari_amil.core.anomaly.novelty import BagNovelty
+from napari_amil.core.anomaly.channels import MORPH
+from napari_amil.core.anomaly.model import AnomalyModel
+from napari_amil.core.anomaly.morphology.channel import MorphDistance
+from napari_amil.core.anomaly.morphology.statistics import ControlMorphology
+from napari_amil.core.anomaly.scorer import CellInputs
+from napari_amil.core.base.events import drain
 from napari_amil.core.base.settings import DetectionSettings, ModelSettings, RunSettings, SelectionSettings
 from napari_amil.core.detection.network import build_detector
 from napari_amil.core.instances.extract import Recipe
@@ -24,17 +30,29 @@ def random_scorer(settings: ModelSettings, classes: tuple[str, ...], in_channels
     k = settings.embedding_dim
     patients = np.repeat(np.arange(10), 20)
     latents = torch.randn(200, k) + 0.2 * torch.randn(10, k)[torch.from_numpy(patients)]
-    gaussian = LatentGaussian(k)
-    gaussian.fit(latents, settings)
-    d = gaussian.distance(latents)
-    novelty = BagNovelty(len(classes), k)
-    novelty.refer_to(latents)
+    run = RunSettings(model=settings)
+    controls = CellInputs(latents, patients=patients)
+    anomaly = drain(AnomalyModel.fit(controls, run, torch.device("cpu")))
+    d = anomaly.pooling_distance(latents)
     bags = latents, d, torch.full((20,), 10)
-    novelty.fit(*bags, torch.arange(20) % len(classes))
-    novelty.calibration = Calibration(novelty.score(*bags), np.repeat(np.arange(10), 2))
-    calibration = Calibration(d, patients, float(d.mean()))
-    moments = ControlMoments.from_controls(latents, patients, gaussian)
-    return Scorer(model, gaussian, calibration, classes, in_channels, 0, moments, novelty)
+    anomaly.fit_novelty(latents, bags, torch.arange(20) % len(classes), len(classes))
+    assert anomaly.novelty is not None
+    anomaly.novelty.calibration = Calibration(anomaly.novelty.score(*bags), np.repeat(np.arange(10), 2))
+    anomaly.calibrations = {"anomaly": Calibration(d, patients, float(d.mean()))}
+    return Scorer(model, anomaly, classes, in_channels)
+
+
+@pytest.fixture
+def with_morphology() -> Callable[[Scorer, ControlMorphology], Scorer]:
+    """A function that gives a scorer the channel of named measurements with these statistics."""
+
+    def changed(scorer: Scorer, statistics: ControlMorphology) -> Scorer:
+        channel = MorphDistance(scorer.anomaly.settings)
+        channel.statistics = statistics
+        channels = scorer.anomaly.channels | {MORPH: channel}
+        return replace(scorer, anomaly=replace(scorer.anomaly, channels=channels))
+
+    return changed
 
 
 @pytest.fixture

@@ -122,7 +122,7 @@ def test_a_model_is_calibrated(cohort: Path, pretend: Any) -> None:
 
     def distances(device: torch.device) -> torch.Tensor:
         found = drain(calibrate(controls, Recipe.from_bundle(load_bundle(), None, device)))
-        return found.bundle.need_scorer().calibration.distances
+        return found.bundle.need_scorer().anomaly.calibration.distances
 
     expected = distances(CPU)
     with pretend:

@@ -43,7 +43,7 @@ def score(request: Score) -> Work[Scored]:
         known = yield from pipeline.measured_field(field, cells, recipe)
     yield Step("score", 1, 2, "Weighing cells")
     scores, bag = pipeline.score_bag("image", {"image": cells}, known, recipe)
-    morphology = recipe.bundle.need_scorer().morphology
+    morphology = recipe.bundle.need_scorer().anomaly.morphology
     table = scores.table.join(pipeline.morphology_columns(known["measurements"], morphology))
     table.insert(0, "cell_id", cells.cell_id)
     reply = Scored(

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from napari_amil.core.anomaly.calibration import Calibration, cross_fit, parts_of_patients, q_value
-from napari_amil.core.anomaly.gaussian.mahalanobis import LatentGaussian
+from napari_amil.core.anomaly.calibration import Calibration, q_value
+from napari_amil.core.anomaly.gaussian.mahalanobis import LatentGaussian, cross_fit
+from napari_amil.core.anomaly.patients import parts_of_patients
 from napari_amil.core.base.errors import AmilError
 from napari_amil.core.base.settings import ModelSettings
 

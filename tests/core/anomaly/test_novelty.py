@@ -32,7 +32,7 @@ def cells(labels: list[int], seed: int = 0) -> tuple[torch.Tensor, torch.Tensor,
 def fitted(n_bags: int = 20) -> BagNovelty:
     labels = [0, 1, 2] * n_bags
     novelty = BagNovelty(3, K)
-    novelty.refer_to(torch.randn(500, 2, K))
+    novelty.set_controls(torch.randn(500, 2, K))
     novelty.fit(*cells(labels), torch.tensor(labels))
     return novelty
 
@@ -67,16 +67,16 @@ def test_other_controls_move_the_origin_and_a_bag_moved_with_them_stays_as_it_wa
     novelty = fitted()
     before = novelty.score(z, d, lengths)
     controls = torch.randn(500, 2, K)
-    novelty.refer_to(controls)
+    novelty.set_controls(controls)
     near = novelty.score(z, d, lengths)
-    novelty.refer_to(3 * controls + 40)
+    novelty.set_controls(3 * controls + 40)
     torch.testing.assert_close(novelty.score(3 * z + 40, d, lengths), near, rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(near, before, rtol=0.2, atol=0.5)
 
 
 def test_a_class_without_a_bag_is_never_the_nearest_and_tensors_tell_everything() -> None:
     novelty = BagNovelty(4, K)
-    novelty.refer_to(torch.randn(500, K))
+    novelty.set_controls(torch.randn(500, K))
     labels = [0, 1, 2] * 10
     novelty.fit(*cells(labels), torch.tensor(labels))
     assert novelty.score(*cells([0, 3])).isfinite().all()
@@ -96,6 +96,8 @@ def test_a_class_without_a_bag_is_never_the_nearest_and_tensors_tell_everything(
         ({"control": 0.4, "ill": 0.35, "other": 0.25}, 50, 0.6, ABSTAIN),
         ({"control": 0.9, "ill": 0.1}, 4, 0.01, ABSTAIN),
         ({"control": 0.4, "ill": 0.35, "other": 0.25}, 2, float("nan"), "control"),
+        ({"control": float("nan"), "ill": float("nan")}, 50, 0.6, ABSTAIN),
+        ({"control": float("nan"), "ill": float("nan")}, 50, float("nan"), ABSTAIN),
     ],
 )
 def test_verdicts(probability: dict[str, float], n_cells: int, novelty_p: float, said: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,9 +22,12 @@ from napari_amil.core.instances.extract import Recipe, measured_instances
 from napari_amil.core.instances.gather import Gathered, cohort_source, gather, open_source
 from napari_amil.core.mil.batch import BagArrays
 from napari_amil.core.model.bundle import Bundle, load_bundle, save_bundle
+from napari_amil.core.model.scorer import Scorer
 from napari_amil.core.morphology.measures import NAMES
 from napari_amil.core.pipeline.evaluate import delete_cells
 from napari_amil.core.pipeline.score import score_source
+
+Changed = Callable[[Scorer, ControlMorphology], Scorer]
 
 
 @pytest.fixture(scope="module")
@@ -46,17 +50,14 @@ def gathered(recipe: Recipe, listed: Path) -> Gathered:
     return drain(gather(cohort_source(control), recipe, measured_instances))
 
 
-def _with_usual(recipe: Recipe, usual: ControlMorphology) -> Recipe:
-    scorer = replace(recipe.bundle.need_scorer(), morphology=usual)
-    return replace(recipe, bundle=replace(recipe.bundle, scorer=scorer))
-
-
 def test_measurements_and_deviations_stand_in_the_table_of_cells(
-    recipe: Recipe, gathered: Gathered, listed: Path
+    recipe: Recipe, gathered: Gathered, listed: Path, with_morphology: Changed
 ) -> None:
     measured = gathered.values["measurements"].astype(np.float64)
     usual = ControlMorphology.fit(measured)
-    scored = drain(score_source(open_source([listed], "control"), _with_usual(recipe, usual)))
+    scorer = with_morphology(recipe.bundle.need_scorer(), usual)
+    recipe = replace(recipe, bundle=replace(recipe.bundle, scorer=scorer))
+    scored = drain(score_source(open_source([listed], "control"), recipe))
     control = scored.cells[scored.cells["bag"] == gathered.cohort.bags[0].bag]
     shown = control[[f"morph_{name}" for name in NAMES]].to_numpy()
     np.testing.assert_allclose(shown, measured[gathered.rows[0]], rtol=1e-6)
@@ -111,16 +112,16 @@ def test_the_sample_of_controls_knows_where_its_cells_are(recipe: Recipe, gather
 
 
 def test_they_travel_in_the_bundle_and_old_bundles_still_load(
-    small_bundle: Bundle, gathered: Gathered, tmp_path: Path
+    small_bundle: Bundle, gathered: Gathered, tmp_path: Path, with_morphology: Changed
 ) -> None:
     usual = ControlMorphology.fit(gathered.values["measurements"])
-    scorer = replace(small_bundle.need_scorer(), morphology=usual)
+    scorer = with_morphology(small_bundle.need_scorer(), usual)
     save_bundle(replace(small_bundle, detector=None, scorer=scorer), tmp_path / "with.safetensors")
     loaded = load_bundle(tmp_path / "with.safetensors").need_scorer()
-    assert torch.equal(loaded.morphology.quantiles, usual.quantiles)
+    assert torch.equal(loaded.anomaly.morphology.quantiles, usual.quantiles)
     assert loaded.controls is None
     save_bundle(replace(small_bundle, detector=None), tmp_path / "without.safetensors")
-    assert load_bundle(tmp_path / "without.safetensors").need_scorer().morphology is None
+    assert load_bundle(tmp_path / "without.safetensors").need_scorer().anomaly.morphology is None
 
 
 def test_cells_are_deleted_from_every_bag(recipe: Recipe, listed: Path) -> None:

@@ -6,17 +6,11 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 import safetensors
 import torch
 from safetensors.torch import load_file, save_file
 
-from napari_amil.core.anomaly.gaussian.mahalanobis import LatentGaussian
-from napari_amil.core.anomaly.gaussian.refits import ControlMoments, drawn_patients
-from napari_amil.core.anomaly.joint import JointDistance
-from napari_amil.core.anomaly.morphology.refits import MorphologyRefits
-from napari_amil.core.anomaly.morphology.statistics import ControlMorphology
 from napari_amil.core.base.errors import BundleError
 from napari_amil.core.base.settings import RunSettings
 from napari_amil.core.model.bundle import (
@@ -28,7 +22,6 @@ from napari_amil.core.model.bundle import (
     save_bundle,
     starter_path,
 )
-from napari_amil.core.morphology.measures import NAMES
 
 
 def test_tensors_settings_and_card_survive(small_bundle: Bundle, tmp_path: Path) -> None:
@@ -41,88 +34,22 @@ def test_tensors_settings_and_card_survive(small_bundle: Bundle, tmp_path: Path)
     assert scorer.classes == ("control", "ill")
     crops = torch.rand(5, 3, 64, 64)
     torch.testing.assert_close(scorer.model.embed(crops), expected.model.embed(crops), rtol=0, atol=0)
-    latents = torch.randn(5, 8)
-    torch.testing.assert_close(
-        scorer.gaussian.distance(latents), expected.gaussian.distance(latents), rtol=0, atol=0
-    )
-    np.testing.assert_array_equal(
-        scorer.calibration.percentile(latents[:, 0]), expected.calibration.percentile(latents[:, 0])
-    )
-    np.testing.assert_array_equal(
-        scorer.calibration.p_value(latents[:, 0]), expected.calibration.p_value(latents[:, 0])
-    )
-    assert float(scorer.calibration.in_sample) == float(expected.calibration.in_sample)
-    assert scorer.moments is not None
-    assert expected.moments is not None
-    for part, other in ((scorer.moments, expected.moments), (scorer.novelty, expected.novelty)):
-        torch.testing.assert_close(part.state_dict(), other.state_dict(), rtol=0, atol=0, equal_nan=True)
+    tensors, names = scorer.anomaly.state()
+    before, same_names = expected.anomaly.state()
+    torch.testing.assert_close(tensors, before, rtol=0, atol=0)
+    assert names == same_names
     weights = loaded.need_detector().state_dict()
     for name, value in small_bundle.need_detector().state_dict().items():
         torch.testing.assert_close(weights[name], value, rtol=0, atol=0)
 
 
-def test_a_bundle_without_the_later_parts_still_loads(small_bundle: Bundle, tmp_path: Path) -> None:
-    path = tmp_path / "bundle.safetensors"
-    save_bundle(small_bundle, path)
-    old = {
-        name: tensor
-        for name, tensor in load_file(path).items()
-        if not name.startswith(("novelty/", "moments/", "calibration/patients", "calibration/in_sample"))
-    }
-    with safetensors.safe_open(path, "np") as stored:
-        save_file(old, path, stored.metadata())
-    scorer = load_bundle(path).need_scorer()
-    assert scorer.moments is None
-    assert scorer.novelty is None
-    assert scorer.calibration.n_patients == 0
-    assert np.isnan(float(scorer.calibration.in_sample))
-
-
-def test_the_error_of_an_anomaly_is_that_of_both_its_distances(small_bundle: Bundle, tmp_path: Path) -> None:
-    rng = np.random.default_rng(0)
-    patients = np.repeat(np.arange(5), 30)
-    usual = rng.normal(size=(150, len(NAMES))) + rng.normal(size=(5, 1))[patients]
-    old, model = small_bundle.need_scorer(), small_bundle.settings.model
-    morphology, drawn = ControlMorphology.fit(usual), drawn_patients(5).numpy()
-    refits = MorphologyRefits.fit(usual, patients, drawn)
-    latents = torch.from_numpy(
-        5 + rng.normal(size=(150, 1, 8)) + rng.normal(size=(5, 1, 8))[patients]
-    ).float()
-    gaussian = LatentGaussian(8)
-    gaussian.fit(latents, model)
-    moments = ControlMoments.from_controls(latents, patients, gaussian)
-    distances = gaussian.distance(latents).double().numpy()
-    joint = JointDistance.of(distances, morphology.distance(usual), 0.5)
-    scorer = replace(
-        old, gaussian=gaussian, moments=moments, joint=joint, morphology=morphology, refits=refits
-    )
-    save_bundle(replace(small_bundle, scorer=scorer), tmp_path / "bundle.safetensors")
-    loaded = load_bundle(tmp_path / "bundle.safetensors").need_scorer()
-    z, measured = latents[::10] + 2, usual[::10] + 2
-
-    def refitted(draw: np.ndarray) -> np.ndarray:
-        rows = np.concatenate([np.flatnonzero(patients == patient) for patient in draw])
-        there = LatentGaussian(8)
-        there.fit(latents[rows], model)
-        return joint.distance(
-            there.distance(z).double().numpy(), ControlMorphology.fit(usual[rows]).distance(measured)
-        )
-
-    expected = np.std([refitted(draw) for draw in drawn], axis=0, ddof=1)
-    error = loaded.anomaly_error(z, measured, model)
-    np.testing.assert_allclose(error, expected, rtol=0.1)
-    known = replace(loaded, refits=None).anomaly_error(z, measured, model)
-    assert (known < error).mean() > 0.8
-    assert np.isnan(replace(loaded, moments=None).anomaly_error(z, measured, model)).all()
-
-
 def test_a_mixture_of_control_gaussians_survives(small_bundle: Bundle, tmp_path: Path) -> None:
     wanted = small_bundle.settings.changed({"model": {"n_components": 2, "mixture": "responsibility"}})
-    gaussian = small_bundle.need_scorer().gaussian
+    gaussian = small_bundle.need_scorer().anomaly.gaussian
     latents = torch.randn(200, gaussian.latent_dim)
     gaussian.fit(latents, wanted.model)
     save_bundle(replace(small_bundle, settings=wanted), tmp_path / "bundle.safetensors")
-    loaded = load_bundle(tmp_path / "bundle.safetensors").need_scorer().gaussian
+    loaded = load_bundle(tmp_path / "bundle.safetensors").need_scorer().anomaly.gaussian
     assert loaded.n_components == 2
     torch.testing.assert_close(loaded.distance(latents), gaussian.distance(latents), rtol=0, atol=0)
 
@@ -158,9 +85,9 @@ def test_another_version_and_missing_tensors_are_refused(small_bundle: Bundle, t
     header = json.dumps(read_card(path))
     newer = tmp_path / "newer.safetensors"
     save_file(tensors, newer, {"format": "napari-amil bundle", "format_version": "99", "bundle": header})
-    with pytest.raises(BundleError, match="format version 99"):
+    with pytest.raises(BundleError, match="format version '99'"):
         load_bundle(newer)
-    tensors.pop("gaussian/mean")
+    tensors.pop("anomaly/channels/latent_distance/gaussian.mean")
     torn = tmp_path / "torn.safetensors"
     save_file(
         tensors,
@@ -169,6 +96,57 @@ def test_another_version_and_missing_tensors_are_refused(small_bundle: Bundle, t
     )
     with pytest.raises(BundleError, match="do not fit"):
         load_bundle(torn)
+
+
+def rewritten(path: Path, header: dict[str, object] | None = None, **changes: torch.Tensor) -> Path:
+    """Change the header and tensors (``__`` for a dot, ``_of_`` for a slash) of a bundle file."""
+    with safetensors.safe_open(path, "np") as stored:
+        metadata = stored.metadata()
+    tensors = load_file(path) | {
+        name.replace("_of_", "/").replace("__", "."): value for name, value in changes.items()
+    }
+    metadata["bundle"] = json.dumps(json.loads(metadata["bundle"]) | (header or {}))
+    save_file(tensors, path, metadata)
+    return path
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_tensor_that_is_not_finite_is_refused_by_name(
+    small_bundle: Bundle, tmp_path: Path, value: float
+) -> None:
+    path = tmp_path / "bundle.safetensors"
+    save_bundle(small_bundle, path)
+    for part in ("model/", "anomaly/channels/", "anomaly/novelty/", "detector/"):
+        whole = load_file(path)
+        name = next(n for n, t in whole.items() if n.startswith(part) and t.is_floating_point())
+        spoilt = whole[name].clone()
+        spoilt.view(-1)[0] = value
+        place = name.replace("/", "_of_").replace(".", "__")
+        rewritten(path, **{place: spoilt})
+        with pytest.raises(BundleError, match="not finite") as refused:
+            load_bundle(path)
+        assert f"'{name}'" in str(refused.value)
+        assert str(path) in str(refused.value)
+        rewritten(path, **{place: whole[name]})
+    load_bundle(path)
+
+
+def test_repeated_class_names_and_unknown_backbones_are_refused(small_bundle: Bundle, tmp_path: Path) -> None:
+    path = tmp_path / "bundle.safetensors"
+    save_bundle(small_bundle, path)
+    with pytest.raises(BundleError, match="class 'ill' twice"):
+        load_bundle(rewritten(path, {"classes": ["ill", "ill"]}))
+    with pytest.raises(BundleError, match=r"backbone 'heavy'.*light and resnet50"):
+        load_bundle(rewritten(path, {"classes": ["control", "ill"], "backbone": "heavy"}))
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}", "[" * 100_000])
+def test_a_damaged_header_is_refused_in_a_sentence(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "bundle.safetensors"
+    metadata = {"format": "napari-amil bundle", "format_version": str(FORMAT_VERSION), "bundle": text}
+    save_file({"a": torch.zeros(1)}, path, metadata)
+    with pytest.raises(BundleError, match="header of the bundle"):
+        load_bundle(path)
 
 
 def test_writing_leaves_no_half_file(small_bundle: Bundle, tmp_path: Path) -> None:
@@ -183,7 +161,7 @@ def test_the_starter_bundle_is_small_complete_and_says_what_it_is() -> None:
     assert bundle.need_detector() is not None
     assert bundle.card["intended_use"] == INTENDED_USE
     assert {"detector", "scorer", "results"} <= set(bundle.card)
-    assert bool(bundle.need_scorer().gaussian.fitted)
+    assert bool(bundle.need_scorer().anomaly.gaussian.fitted)
 
 
 def test_the_readme_says_what_the_starter_bundle_reached() -> None:

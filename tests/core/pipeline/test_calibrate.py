@@ -45,19 +45,20 @@ def calibrated(source: Source, recipe: Recipe) -> tuple[Calibrated, list[str]]:
 def test_control_cells_of_the_same_kind_get_usual_p_values(
     listed: Path, recipe: Recipe, tmp_path: Path
 ) -> None:
-    before = recipe.bundle.need_scorer()
+    network = recipe.bundle.need_scorer().model
+    before = recipe.bundle.need_scorer().anomaly
     result, warned = calibrated(controls(listed), recipe)
     path = tmp_path / "calibrated.safetensors"
     save_bundle(result.bundle, path)
     loaded = load_bundle(path)
-    after = loaded.need_scorer()
-    for name, weight in before.model.state_dict().items():
+    renewed, after = loaded.need_scorer().model, loaded.need_scorer().anomaly
+    for name, weight in network.state_dict().items():
         if "distance_" not in name:
-            torch.testing.assert_close(after.model.state_dict()[name], weight, rtol=0, atol=0)
+            torch.testing.assert_close(renewed.state_dict()[name], weight, rtol=0, atol=0)
     assert after.calibration.n_patients == 4
-    assert after.moments is not None
-    assert after.moments.count.numel() == 4
-    center = next(v for n, v in after.model.state_dict().items() if n.endswith("distance_center"))
+    moments = {name: value for name, value in after.state()[0].items() if "moments" in name}
+    assert moments["channels/latent_distance/moments.count"].numel() == 4
+    center = next(v for n, v in renewed.state_dict().items() if n.endswith("distance_center"))
     assert after.joint is not None
     log_center = float(after.joint.center[0])  # of the distances that the pooling sees, without morphology
     assert np.log(float(center.flatten()[0])) == pytest.approx(log_center, abs=0.1)
@@ -149,7 +150,7 @@ def test_a_box_without_a_cell_is_no_control(listed: Path, recipe: Recipe, tmp_pa
     n_empty = int(said.split()[0])
     assert n_empty >= 1
     scorers = [one.bundle.need_scorer() for one in (whole, result)]
-    calibrations = [scorer.calibration for scorer in scorers]
+    calibrations = [scorer.anomaly.calibration for scorer in scorers]
     assert len(calibrations[0]) - len(calibrations[1]) == n_empty
     assert all(torch.isfinite(calibration.distances).all() for calibration in calibrations)
 
@@ -161,5 +162,7 @@ def test_loose_images_count_as_patients(listed: Path, recipe: Recipe, tmp_path: 
         (folder / f"{number}.png").write_bytes(image.read_bytes())
     result, warned = calibrated(controls(folder), recipe)
     assert any("counts as a patient" in message for message in warned)
-    assert result.bundle.need_scorer().calibration.n_patients == 4
-    assert np.isfinite(result.bundle.need_scorer().calibration.percentile_error(np.array([1.0]))).all()
+    assert result.bundle.need_scorer().anomaly.calibration.n_patients == 4
+    assert np.isfinite(
+        result.bundle.need_scorer().anomaly.calibration.percentile_error(np.array([1.0]))
+    ).all()

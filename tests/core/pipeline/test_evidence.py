@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -9,6 +10,7 @@ import pandas as pd
 import pytest
 import torch
 
+from napari_amil.core.anomaly.channels import LATENT, MORPH
 from napari_amil.core.anomaly.control_sample import ControlSample
 from napari_amil.core.anomaly.joint import JointDistance
 from napari_amil.core.anomaly.morphology.statistics import ControlMorphology
@@ -19,6 +21,7 @@ from napari_amil.core.cohort.synth import synthetic_smear
 from napari_amil.core.evaluation.faithfulness import N_DRAWS, SHARES
 from napari_amil.core.instances.control_cells import morphology_columns
 from napari_amil.core.instances.extract import Recipe
+from napari_amil.core.model.scorer import Scorer
 from napari_amil.core.pipeline.evidence import delete_from_field, field_evidence, nearest_cells
 from napari_amil.core.pipeline.score import measured_field, score_bag
 
@@ -26,16 +29,16 @@ Known = tuple[dict[str, np.ndarray], Recipe, pd.DataFrame]
 
 
 @pytest.fixture
-def known(recipe: Recipe) -> Known:
+def known(recipe: Recipe, with_morphology: Callable[[Scorer, ControlMorphology], Scorer]) -> Known:
     """Evidence of a field of which two cells are cut, with the recipe that made it and its table."""
     smear = synthetic_smear(0)
     cut = np.zeros(len(smear.cells), bool)
     cut[[1, 5]] = True
     cells = replace(smear.cells, touches_border=cut)
     seen = drain(measured_field(smear.image, cells, recipe))
+    statistics = ControlMorphology.fit(seen["measurements"])
     scorer = replace(
-        recipe.bundle.need_scorer(),
-        morphology=ControlMorphology.fit(seen["measurements"]),
+        with_morphology(recipe.bundle.need_scorer(), statistics),
         controls=ControlSample.from_cells(
             torch.randn(30, 8),
             np.tile([0.0, 0.0, 9.0, 9.0], (30, 1)),
@@ -45,7 +48,7 @@ def known(recipe: Recipe) -> Known:
     )
     full = replace(recipe, bundle=replace(recipe.bundle, scorer=scorer))
     table = score_bag("b", {"i": cells}, seen, full)[0].table
-    table = table.join(morphology_columns(seen["measurements"], scorer.morphology))
+    table = table.join(morphology_columns(seen["measurements"], scorer.anomaly.morphology))
     table.insert(0, "cell_id", cells.cell_id)
     return field_evidence(table, seen["latents"], full, "m"), full, table
 
@@ -58,7 +61,7 @@ def test_only_scored_cells_are_known(known: Known) -> None:
 
 def test_the_words_are_those_of_the_row(known: Known) -> None:
     evidence, recipe, table = known
-    control = recipe.bundle.need_scorer().morphology
+    control = recipe.bundle.need_scorer().anomaly.morphology
     rows = table.set_index("cell_id")
     said = [[word for word in words if word] for words in evidence["words"]]
     expected = [morphology_in_words(rows.loc[i].to_dict(), control) for i in evidence["cell_id"]]
@@ -69,8 +72,9 @@ def test_the_words_are_those_of_the_row(known: Known) -> None:
 def test_the_look_and_the_measurements_of_an_unusual_cell_are_told_apart(known: Known) -> None:
     _, recipe, table = known
     latent, shape = np.exp([[0.0, 1.0], [0.0, 1.0]])
-    joint = JointDistance.of(latent, shape, 0.5)  # both: mean 0.5, deviation 0.5
-    scorer = replace(recipe.bundle.need_scorer(), joint=joint)
+    joint = JointDistance.fit([latent, shape], [0.5, 0.5], [True, False])  # both: mean 0.5, deviation 0.5
+    scorer = recipe.bundle.need_scorer()
+    scorer = replace(scorer, anomaly=replace(scorer.anomaly, joint=joint, joined=(LATENT, MORPH)))
     measured = replace(recipe, bundle=replace(recipe.bundle, scorer=scorer))
     told = table.assign(latent_distance=np.exp(0.5 + 0.5 * 2.0), morph_distance=np.exp(0.5))
     told.loc[told.index[0], "latent_distance"] = np.exp(0.5)
@@ -103,7 +107,9 @@ def test_the_pictures_are_those_of_the_nearest_controls(known: Known) -> None:
 
 def test_a_bundle_without_controls_shows_none(known: Known) -> None:
     _, recipe, table = known
-    bare = replace(recipe.bundle.need_scorer(), controls=None, morphology=None)
+    scorer = recipe.bundle.need_scorer()
+    latent = {LATENT: scorer.anomaly.channels[LATENT]}
+    bare = replace(scorer, controls=None, anomaly=replace(scorer.anomaly, channels=latent))
     old = replace(recipe, bundle=replace(recipe.bundle, scorer=bare))
     latents = np.zeros((len(table), 1, 8), np.float32)
     evidence = field_evidence(table, latents, old, "m")
@@ -113,7 +119,7 @@ def test_a_bundle_without_controls_shows_none(known: Known) -> None:
 
 def test_levels_of_controls_are_their_percentiles(known: Known) -> None:
     evidence, recipe, _ = known
-    calibration = recipe.bundle.need_scorer().calibration
+    calibration = recipe.bundle.need_scorer().anomaly.calibration
     for level, distance in evidence["control_level"]:
         assert calibration.percentile(np.array([distance]))[0] >= level
         assert calibration.percentile(np.array([distance - 1e-6]))[0] < level + 1

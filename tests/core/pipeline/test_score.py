@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from napari_amil.core.anomaly.channels import LATENT
+from napari_amil.core.anomaly.gaussian.channel import LatentDistance
 from napari_amil.core.base.errors import AmilError
 from napari_amil.core.base.events import Failed, Warned, drain
 from napari_amil.core.base.types import UNSEEN
@@ -53,7 +55,9 @@ def test_every_score_has_its_error_and_every_bag_its_verdict(recipe: Recipe) -> 
 def test_a_bundle_that_knows_no_novelty_says_so_and_scores_all_the_same(
     recipe: Recipe, tmp_path: Path
 ) -> None:
-    scorer = replace(recipe.bundle.need_scorer(), moments=None, novelty=None)
+    scorer = recipe.bundle.need_scorer()
+    channels = {LATENT: LatentDistance(scorer.anomaly.settings, scorer.anomaly.gaussian)}  # without moments
+    scorer = replace(scorer, anomaly=replace(scorer.anomaly, channels=channels, novelty=None))
     old = replace(recipe, bundle=replace(recipe.bundle, scorer=scorer))
     listed = write_synthetic_cohort(tmp_path / "cohort", SynthCohortSettings(patients=1, samples=1))
     events: list[object] = []

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 import torch
 
+from napari_amil.core.anomaly.scorer import CellInputs
 from napari_amil.core.base.events import Event, Step, drain
 from napari_amil.core.base.settings import RunSettings
 from napari_amil.core.evaluation.ablation import ROWS, encoder_stage
@@ -19,8 +20,8 @@ from napari_amil.core.studies.ablate import Ablation, ablate, ablation_rows, stu
 from napari_amil.core.studies.cells import open_cells
 from napari_amil.core.studies.plan import StudyPlan, StudyProtocol
 from napari_amil.core.studies.trials import work_on
+from napari_amil.core.training.cross_fitting import fit_anomaly_to_seen_cells
 from napari_amil.core.training.loop import fit_encoder, fit_model
-from napari_amil.core.training.reference import plain_reference
 from napari_amil.core.training.state import TrainedEncoder
 
 CPU = torch.device("cpu")
@@ -97,10 +98,9 @@ def test_a_trial_is_an_ordinary_training_and_its_test(
     assert stage is not None
     encoder = TrainedEncoder(drain(fit_encoder(train, stage, CPU)))
     fitted = drain(fit_model(train, trial.settings, CPU, encoder=encoder))
-    measured = cells.measurements
-    assert measured is not None
-    reference = drain(plain_reference(train, fitted, trial.settings, measured))
-    said = predict(fitted, reference, test, CPU, measured[np.concatenate(test.rows)])
+    inputs = CellInputs(measurements=cells.measurements)
+    anomaly = drain(fit_anomaly_to_seen_cells(train, fitted, trial.settings, CPU, inputs))
+    said = predict(fitted, anomaly, test, CPU, inputs.take(np.concatenate(test.rows)))
     kept = trial.read()
     np.testing.assert_array_equal(said.p, kept.p)
     assert {"anomaly", "latent_distance", "morph_distance"} <= set(said.cells)

@@ -60,7 +60,7 @@ def trained(
 
 
 def assert_same(one: FittedModel, other: FittedModel) -> None:
-    assert torch.equal(one.left_out, other.left_out)
+    assert torch.equal(one.held_out, other.held_out)
     for part in ("model", "gaussian"):
         first, second = getattr(one, part).state_dict(), getattr(other, part).state_dict()
         assert first.keys() == second.keys()
@@ -152,7 +152,7 @@ def test_a_training_asked_to_stop_keeps_the_best_and_can_go_on(tmp_path: Path, m
         ).epoch
     )
     assert bool(stopped.gaussian.fitted)
-    assert len(stopped.left_out)
+    assert len(stopped.held_out)
     said = [event.message for event in events if isinstance(event, Warned)]
     assert "The training was stopped after 4 of 6 epochs, as was asked." in said
     whole, _ = trained(settings, kind=kind)
@@ -222,7 +222,7 @@ def test_the_published_schedule_trains_on_bags_alone(changes: dict[str, object])
 def test_control_cells_at_nearly_the_same_distance_are_counted() -> None:
     state = ScorerTraining(bag_arrays(), SETTINGS, CPU)
     state.control_distances = torch.tensor([4.0, 4.0]).nextafter(torch.tensor([4.0, 5.0]))
-    assert sum(state.said_of_controls().counts) == 2
+    assert sum(state.control_histogram().counts) == 2
 
 
 def test_a_checkpoint_of_other_settings_is_refused(tmp_path: Path) -> None:

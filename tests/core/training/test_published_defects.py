@@ -14,6 +14,9 @@ from sklearn.metrics import average_precision_score
 from torch import nn
 
 from napari_amil.core.anomaly.calibration import Calibration
+from napari_amil.core.anomaly.channels import LATENT
+from napari_amil.core.anomaly.gaussian.channel import LatentDistance
+from napari_amil.core.anomaly.model import AnomalyModel
 from napari_amil.core.base.errors import AmilError
 from napari_amil.core.base.events import EpochReport, Failed, drain
 from napari_amil.core.base.presets import preset
@@ -62,7 +65,9 @@ def fitted(settings: RunSettings, bags: BagArrays, checkpoint: Path | None = Non
 
 
 def bundled(model: FittedModel, settings: RunSettings) -> Bundle:
-    scorer = Scorer(model.model, model.gaussian, Calibration(model.left_out), ("control", "ill"), 4)
+    channels = {LATENT: LatentDistance(settings.model, model.gaussian)}
+    anomaly = AnomalyModel(settings.model, channels, calibrations={"anomaly": Calibration(model.held_out)})
+    scorer = Scorer(model.model, anomaly, ("control", "ill"), 4)
     return Bundle(settings, scorer=scorer)
 
 
@@ -76,7 +81,7 @@ def test_1_a_published_system_is_tested_from_its_file_without_training_data(
     save_bundle(bundled(model, settings), tmp_path / "bundle")
     scorer = load_bundle(tmp_path / "bundle").need_scorer()
     before, d = score_bags(model.model, model.gaussian, test, CPU)
-    after, again = score_bags(scorer.model, scorer.gaussian, test, CPU)
+    after, again = score_bags(scorer.model, scorer.anomaly.gaussian, test, CPU)
     assert before.logits.shape == (2, 2)
     torch.testing.assert_close(after.logits, before.logits, rtol=0, atol=0)
     torch.testing.assert_close(again, d, rtol=0, atol=0)

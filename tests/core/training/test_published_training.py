@@ -94,7 +94,7 @@ def test_a_mixture_is_trained_with_and_taken_up_again_after_an_interruption(
             break
     work.close()
     resumed: FittedModel = drain(fit_model(bag_arrays(), settings, CPU, path))
-    assert torch.equal(whole.left_out, resumed.left_out)
+    assert torch.equal(whole.held_out, resumed.held_out)
     for part in ("model", "gaussian"):
         one, other = getattr(whole, part).state_dict(), getattr(resumed, part).state_dict()
         assert one.keys() == other.keys()

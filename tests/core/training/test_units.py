@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from napari_amil.core.mil.batch import BagArrays
-from napari_amil.core.training.units import deal_units, independent_units
+from napari_amil.core.training.units import independent_units, split_units
 
 
 def bag_arrays(rows: list[list[int]], patients: list[str], labels: list[int]) -> BagArrays:
@@ -35,7 +35,7 @@ def test_units_are_dealt_class_by_class_and_stay_whole(seed: int) -> None:
     patients = [f"c{i // 2}" for i in range(12)] + [f"i{i}" for i in range(4)]
     bags = bag_arrays([[2 * i, 2 * i + 1] for i in range(16)], patients, [0] * 12 + [1] * 4)
     units = independent_units(bags)
-    part = deal_units(bags, units, 3, seed)
+    part = split_units(bags, units, 3, seed)
     assert all(len(set(part[units == name])) == 1 for name in set(units))
     for letter, n in (("c", 6), ("i", 4)):
         of_unit = [part[units == name][0] for name in sorted(set(units)) if name.startswith(letter)]
@@ -44,7 +44,7 @@ def test_units_are_dealt_class_by_class_and_stay_whole(seed: int) -> None:
 
 def test_the_only_patient_of_a_class_and_cells_of_no_bag_are_never_left_out() -> None:
     bags = bag_arrays([[0], [1], [3]], ["a", "b", "c"], [0, 0, 1])
-    part = deal_units(bags, independent_units(bags), 2, 0)
+    part = split_units(bags, independent_units(bags), 2, 0)
     assert part[[2, 3]].tolist() == [-1, -1]
     assert sorted(part[:2]) == [0, 1]
 
@@ -54,7 +54,7 @@ def test_no_part_holds_all_units_of_a_class_that_shares_them(seed: int) -> None:
     shared = [[0, 1], [2, 3], [4, 5], [6, 7], [0], [2]]
     bags = bag_arrays(shared, ["a", "b", "c", "d", "e", "f"], [0, 0, 0, 0, 1, 1])
     units = independent_units(bags, np.repeat(["w", "x", "y", "z"], 2))
-    part = deal_units(bags, units, 2, seed)
+    part = split_units(bags, units, 2, seed)
     assert all(len(set(part[units == name])) == 1 for name in "wxyz")
     for label in (0, 1):
         of_class = np.concatenate(

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from napari_amil.core.training.validation_split import draw_bags, hold_out_patients
+from napari_amil.core.training.validation_split import draw_bags, split_patients
 
 LABELS = np.array([0] * 12 + [1] * 6 + [2] * 4)
 PATIENTS = (
@@ -16,7 +16,7 @@ PATIENTS = (
 
 @pytest.mark.parametrize("seed", range(5))
 def test_no_patient_is_on_both_sides(seed: int) -> None:
-    inside, outside = hold_out_patients(LABELS, PATIENTS, 0.34, seed)
+    inside, outside = split_patients(LABELS, PATIENTS, 0.34, seed)
     assert sorted([*inside, *outside]) == list(range(22))
     names = np.array(PATIENTS)
     assert not set(names[inside]) & set(names[outside])
@@ -26,12 +26,12 @@ def test_no_patient_is_on_both_sides(seed: int) -> None:
 
 
 def test_a_class_with_two_patients_keeps_both() -> None:
-    _, outside = hold_out_patients(LABELS, PATIENTS, 0.49, 0)
+    _, outside = split_patients(LABELS, PATIENTS, 0.49, 0)
     assert 2 not in LABELS[outside]
 
 
 def test_the_seed_decides() -> None:
-    first, again, other = (hold_out_patients(LABELS, PATIENTS, 0.3, seed)[1].tolist() for seed in (1, 1, 2))
+    first, again, other = (split_patients(LABELS, PATIENTS, 0.3, seed)[1].tolist() for seed in (1, 1, 2))
     assert first == again
     assert first != other
 

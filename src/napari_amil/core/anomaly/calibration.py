@@ -1,4 +1,4 @@
-"""What a distance means: its rank among the distances of held-out control cells."""
+"""Percentiles, p-values and q-values from the scores of held-out control cells."""
 
 from __future__ import annotations
 
@@ -12,10 +12,8 @@ from numpy.typing import NDArray
 from scipy.stats import false_discovery_control
 from torch import Tensor, nn
 
-from napari_amil.core.anomaly.gaussian.mahalanobis import LatentGaussian
 from napari_amil.core.anomaly.patients import PatientEffects, patient_codes
 from napari_amil.core.base.errors import AmilError
-from napari_amil.core.base.settings import ModelSettings
 from napari_amil.core.base.types import Floats
 
 _PATIENTS_TO_COUNT = 3
@@ -93,7 +91,7 @@ class Calibration(nn.Module):
 
     @cached_property
     def effects(self) -> PatientEffects | None:
-        """How patients differ; None where that is not known."""
+        """Random effects of the patients; None where they cannot be estimated."""
         if self.patients is None:
             return None
         return PatientEffects.fit(self._sorted, self.patients.cpu().numpy())
@@ -167,44 +165,6 @@ def q_value(p: NDArray[Any]) -> Floats:
     if known.any():
         q[known] = false_discovery_control(np.asarray(p)[known])
     return q
-
-
-def parts_of_patients(patients: Sequence[str] | NDArray[Any], n_splits: int = 5) -> NDArray[np.int64]:
-    """Return the number of the part ``(n,)`` with which each cell is left out, whole patients together.
-
-    Raises
-    ------
-    AmilError
-        If all cells are of one patient.
-    """
-    codes = patient_codes(patients)
-    n_patients = int(codes.max(initial=-1)) + 1
-    if n_patients < 2:
-        raise AmilError(
-            "The calibration leaves out one control patient after the other, but there is only one; add some."
-        )
-    return codes % min(n_splits, n_patients)
-
-
-def cross_fit(latents: Tensor, part: NDArray[Any], settings: ModelSettings, seed: int = 0) -> Tensor:
-    """Return the distances ``(n,)`` of control cells to Gaussians fitted without their part.
-
-    Parameters
-    ----------
-    latents
-        ``(n, k)`` or ``(n, n_views, k)`` embeddings of control cells.
-    part
-        ``(n,)`` of `parts_of_patients`.
-    seed
-        Start of a mixture of several Gaussians.
-    """
-    held_out = torch.empty(len(latents), dtype=torch.float64)
-    for number in np.unique(part):
-        inside = torch.from_numpy(part == number)
-        gaussian = LatentGaussian(latents.shape[-1])
-        gaussian.fit(latents[~inside], settings, seed)
-        held_out[inside] = gaussian.distance(latents[inside].cpu().double())
-    return held_out
 
 
 def _floats(d: Tensor | NDArray[Any]) -> Floats:

@@ -1,4 +1,4 @@
-"""The control cells that a cell is most like: a sample of them travels with the model."""
+"""A sample of control cells, kept in the bundle, and the nearest of them to a cell."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _COLUMNS = 25
 
 @dataclass(frozen=True, eq=False)
 class ControlSample:
-    """Some control cells of the training: where they are, what they look like, how they are embedded.
+    """Some control cells of the training: their boxes, pictures and embeddings.
 
     Parameters
     ----------
@@ -75,7 +75,7 @@ class ControlSample:
         return found.indices.numpy(), found.values.numpy()
 
     def thumbnails(self, rows: NDArray[np.int64] | Sequence[int]) -> list[Image]:
-        """Return what some of the cells look like, ``(size, size, 3)`` each; none if nothing is stored."""
+        """Return the pictures ``(size, size, 3)`` of some of the cells; none if none are stored."""
         if not len(self.sheet):
             return []
         sheet = np.asarray(PillowImage.open(io.BytesIO(self.sheet.numpy().tobytes())).convert("RGB"))
@@ -105,7 +105,7 @@ def balanced_rows(patients: Sequence[Any], most: int = MOST_CONTROLS, seed: int 
     """
     order = np.random.default_rng(seed).permutation(len(patients))
     _, codes = np.unique(np.asarray(patients)[order], return_inverse=True)
-    turn = np.empty(len(order), dtype=np.int64)  # the how manieth cell of its patient each is
+    turn = np.empty(len(order), dtype=np.int64)  # index of the cell within its patient
     for code in np.unique(codes):
         turn[codes == code] = np.arange((codes == code).sum())
     return np.sort(order[np.argsort(turn, kind="stable")[:most]])

@@ -1,8 +1,9 @@
-"""One distance from two: how rare a cell is to the network and by its named measurements."""
+"""Joint distance of several anomaly scores of one cell, on the scale of the first."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -14,89 +15,82 @@ from torch import Tensor, nn
 from napari_amil.core.base.types import Floats
 
 _ALONE = 1 / 256
-"""How much less than being rare in both counts being rare to the network alone. Chosen on fold 0 among 1/32
-to 1/1000: unseen cells are found better, and of known cells at a false alarm in a hundred no fewer."""
+"""Bonferroni weight of one network alone. Chosen on fold 0 among 1/32 to 1/1000: unseen cells are found
+better, and of known cells at a false alarm in a hundred no fewer."""
 
 
 class JointDistance(nn.Module):
-    """The distance at which a control cell is as rare as two rarities are together.
+    """The distance at which a control cell is as rare as the scores of a cell are together.
 
     A network that never saw a kind of cell may map it onto control cells; its named measurements
-    cannot be mapped away. Neither distance has a unit, so each becomes the share of control cells
-    that lie at least as far, by the lognormal distribution of held-out control cells,
-    ``S(d) = 1 - Phi((ln d - m) / s)``. These are two p-values of one cell. Their mean (Vovk & Wang
-    2020, section 3)
+    cannot be mapped away. No score has a unit, so each of the n scores ``d_i`` becomes the share of
+    control cells that lie at least as far, by the lognormal distribution of held-out control cells,
+    ``S_i(d_i) = 1 - Phi((ln d_i - m_i) / s_i)``. These are p-values of one cell. Their weighted mean (Vovk
+    & Wang 2020, section 3)
 
-        ``Q = (1 - w) S(d) + w S'(d')``
+        ``Q = sum_i w_i S_i(d_i)``,  ``sum_i w_i = 1``
 
-    is small only where both are. A cell that is very rare to the network need not look odd to the
-    measurements, so the smaller of ``Q`` and ``256 S(d)`` counts (a weighted Bonferroni rule, Genovese,
-    Roeder & Wasserman 2006). A cell that cannot be measured counts as usual there, ``S'(d') = 1/2``.
-    The joint distance D is where a control cell's ``d`` has that share, so that it is on the scale of
-    ``d``; what it means is said by a `Calibration` of joint distances.
+    is small only where all are. A cell that is very rare to a network need not look odd to the
+    measurements, so the smallest of ``Q`` and ``256 S_i(d_i)`` over the networks i counts (a weighted
+    Bonferroni rule, Genovese, Roeder & Wasserman 2006). Where another score than the first is unknown
+    it counts as that of a median control cell, ``S_i = 1/2``; where the first is unknown so is D.
+    The joint distance D is where a control cell's ``d_1`` has that share, so that it is on the scale
+    of ``d_1``; a `Calibration` of joint distances ranks it.
 
     Parameters
     ----------
     center, spread
-        ``(2,)`` mean and standard deviation of ``ln d`` and ``ln d'`` among held-out control cells.
-    weight
-        w, from 0 (network alone) to 1 (measurements alone).
+        ``(n,)`` mean and standard deviation of ``ln d_i`` among held-out control cells.
+    weights
+        ``(n,)`` w, sums to 1.
+    alone
+        ``(n,)`` which scores are those of networks, each of which counts alone where it is extreme.
     """
 
     center: Tensor
     spread: Tensor
-    weight: Tensor
+    weights: Tensor
+    alone: Tensor
 
-    def __init__(self, center: Tensor, spread: Tensor, weight: float) -> None:
+    def __init__(self, center: Tensor, spread: Tensor, weights: Tensor, alone: Tensor) -> None:
         super().__init__()
         self.register_buffer("center", center.double())
         self.register_buffer("spread", spread.double())
-        self.register_buffer("weight", torch.tensor(weight, dtype=torch.float64))
+        self.register_buffer("weights", weights.double())
+        self.register_buffer("alone", alone.bool())
 
     @classmethod
-    def of(cls, latent: NDArray[Any], morphology: NDArray[Any], weight: float) -> JointDistance:
-        """Return the joint distance that refers to those of held-out control cells; NaN is unknown."""
-        logs = [np.log(values[values > 0]) for values in (np.asarray(latent), np.asarray(morphology))]
-        center, spread = (np.array([of(log) for log in logs]) for of in (np.mean, np.std))
-        return cls(torch.from_numpy(center), torch.from_numpy(np.maximum(spread, 1e-6)), weight)
+    def fit(
+        cls, scores: Sequence[NDArray[Any]], weights: Sequence[float], alone: Sequence[bool]
+    ) -> JointDistance:
+        """Return the joint distance that refers to ``n`` scores of held-out control cells; NaN is unknown."""
+        logs = [np.log(values[values > 0]) for values in map(np.asarray, scores)]
+        center = torch.tensor([float(log.mean()) for log in logs], dtype=torch.float64)
+        spread = torch.tensor([max(float(log.std()), 1e-6) for log in logs], dtype=torch.float64)
+        return cls(center, spread, torch.tensor(weights, dtype=torch.float64), torch.tensor(alone))
 
     @classmethod
     def from_state(cls, state: Mapping[str, Tensor]) -> JointDistance:
         """Return the joint distance that a ``state_dict`` describes."""
-        return cls(state["center"], state["spread"], float(state["weight"]))
+        return cls(state["center"], state["spread"], state["weights"], state["alone"])
 
-    def distance(self, latent: NDArray[Any], morphology: NDArray[Any]) -> Floats:
-        """Return the joint distances ``(n_cells,)``.
-
-        Parameters
-        ----------
-        latent
-            ``(n_cells,)`` distances d to the control Gaussian (`LatentGaussian.distance`).
-        morphology
-            ``(n_cells,)`` distances d' of the named measurements (`ControlMorphology.distance`), NaN
-            where a cell cannot be measured.
-        """
-        by_network, by_shape = (self._log_share(d, i) for i, d in enumerate((latent, morphology)))
-        by_shape = np.where(np.isnan(by_shape), np.log(0.5), by_shape)
+    def distance(self, scores: Sequence[NDArray[Any]]) -> Floats:
+        """Return the joint distances ``(n_cells,)`` of ``n`` scores ``(n_cells,)`` each."""
+        first, *others = (self._log_share(d, i) for i, d in enumerate(scores))
+        logs = [first, *(np.where(np.isnan(log), np.log(0.5), log) for log in others)]
         with np.errstate(divide="ignore", invalid="ignore"):  # a weight of 0, an unknown cell
-            log_weights = np.log([1.0 - float(self.weight), float(self.weight)])
-            both = np.logaddexp(log_weights[0] + by_network, log_weights[1] + by_shape)
-        share = np.minimum(both, by_network - np.log(_ALONE))
+            weighted = [weight + log for weight, log in zip(np.log(self.weights.numpy()), logs, strict=True)]
+            share = reduce(np.logaddexp, weighted)  # ln Q (n_cells,)
+        for log, is_network in zip(logs, self.alone.tolist(), strict=True):
+            share = np.minimum(share, log - np.log(_ALONE)) if is_network else share
         return np.exp(float(self.center[0]) - float(self.spread[0]) * ndtri_exp(np.minimum(share, 0.0)))
 
-    def shares(self, latent: NDArray[Any], morphology: NDArray[Any]) -> Floats:
-        """Return ``S(d)`` and ``S'(d')``, ``(n_cells, 2)``: shares of control cells that lie as far."""
-        return np.exp(np.column_stack([self._log_share(latent, 0), self._log_share(morphology, 1)]))
+    def shares(self, scores: Sequence[NDArray[Any]]) -> Floats:
+        """Return ``S_i(d_i)``, ``(n_cells, n)``: the shares of control cells that lie as far."""
+        return np.exp(np.column_stack([self._log_share(d, i) for i, d in enumerate(scores)]))
 
     def _log_share(self, distance: NDArray[Any], which: int) -> Floats:
-        """Return ``ln S(d)``: of control cells, the share that lies as far, however small it is."""
+        """Return ``ln S_i(d)``: of control cells, the share that lies as far, however small it is."""
         with np.errstate(divide="ignore"):
             log_d = np.log(np.asarray(distance, dtype=np.float64))
         return log_ndtr((float(self.center[which]) - log_d) / float(self.spread[which]))
-
-
-def anomaly_of(joint: JointDistance | None, latent: NDArray[Any], morphology: NDArray[Any]) -> Floats:
-    """Return the anomaly ``(n_cells,)`` of cells: the joint distance, or the network's without one."""
-    if joint is None:
-        return np.asarray(latent, dtype=np.float64)
-    return joint.distance(latent, morphology)

@@ -1,8 +1,8 @@
-"""Whether there is something in a bag that no class explains, and what is said of it then."""
+"""Novelty of a bag: its distance to the nearest known class, and the verdict on the bag."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
@@ -14,8 +14,10 @@ from napari_amil.core.anomaly.gaussian.mixture import REGULARISATION
 from napari_amil.core.base.settings import VerdictSettings
 from napari_amil.core.base.types import ABSTAIN, UNSEEN, Floats
 
+EmbeddedBags = tuple[Tensor, Tensor, Tensor]
+"""Embeddings ``(n_cells, n_views, k)`` and distances ``(n_cells,)`` by bag, and lengths ``(n_bags,)``."""
 TOP_SHARE = 0.2
-"""Share of the cells of a bag, the most anomalous ones, that stand for it."""
+"""Share of the cells of a bag, the most anomalous ones, whose mean represents it."""
 
 
 class BagNovelty(nn.Module):
@@ -43,6 +45,7 @@ class BagNovelty(nn.Module):
     unit: Tensor
     means: Tensor
     factor: Tensor
+    known: Tensor
 
     def __init__(self, n_classes: int, latent_dim: int, calibration: Calibration | None = None) -> None:
         super().__init__()
@@ -50,6 +53,7 @@ class BagNovelty(nn.Module):
         self.register_buffer("unit", torch.tensor(1.0, dtype=torch.float64))  # s
         self.register_buffer("means", torch.zeros(n_classes, latent_dim, dtype=torch.float64))  # x_c
         self.register_buffer("factor", torch.eye(latent_dim, dtype=torch.float64))  # S^-1 = L L^T
+        self.register_buffer("known", torch.zeros(n_classes, dtype=torch.bool))  # classes that had a bag
         self.calibration = calibration
 
     @classmethod
@@ -57,19 +61,19 @@ class BagNovelty(nn.Module):
         """Return the novelty that a ``state_dict`` describes."""
         prefix = "calibration."
         ranks = {name.removeprefix(prefix): v for name, v in state.items() if name.startswith(prefix)}
-        n_classes, latent_dim = state["means"].shape
-        novelty = cls(n_classes, latent_dim, Calibration.from_state(ranks) if ranks else None)
-        novelty.load_state_dict(dict(state))
+        novelty = cls(*state["means"].shape)
+        novelty.load_state_dict({name: v for name, v in state.items() if not name.startswith(prefix)})
+        novelty.calibration = Calibration.from_state(ranks) if ranks else None
         return novelty
 
-    def refer_to(self, controls: Tensor) -> None:
+    def set_controls(self, controls: Tensor) -> None:
         """Take origin and unit from the embeddings of control cells, ``(n, k)`` or ``(n, n_views, k)``."""
         z = _plain(controls)
         self.origin.copy_(z.mean(dim=0))
         self.unit.copy_(z.var(dim=0, correction=0).mean().sqrt().clamp_min(1e-12))
 
     def fit(self, latents: Tensor, distances: Tensor, lengths: Tensor, labels: Tensor) -> None:
-        """Fit class means and covariance to bags of known classes; `refer_to` comes first.
+        """Fit class means and covariance to bags of known classes; `set_controls` comes first.
 
         Parameters
         ----------
@@ -80,9 +84,11 @@ class BagNovelty(nn.Module):
             nearest.
         """
         x = self._represented(latents, distances, lengths)  # (n_bags, k)
-        self.means.fill_(torch.inf)
+        self.means.zero_()
+        self.known.fill_(False)
         for label in labels.unique():
             self.means[label] = x[labels == label].mean(dim=0)
+            self.known[label] = True
         covariance = ledoit_wolf((x - self.means[labels]).numpy(), assume_centered=True)[0]
         covariance += REGULARISATION * np.eye(len(covariance))
         inverse = np.linalg.inv(np.linalg.cholesky(covariance))
@@ -91,9 +97,16 @@ class BagNovelty(nn.Module):
     def score(self, latents: Tensor, distances: Tensor, lengths: Tensor) -> Tensor:
         """Return the novelty ``(n_bags,)`` of bags whose cells come one bag after the other."""
         x = self._represented(latents, distances, lengths)
-        known = self.means[self.means.isfinite().all(dim=1)]
-        apart = (x[:, None] - known) @ self.factor  # (n_bags, n_classes, k)
+        apart = (x[:, None] - self.means[self.known]) @ self.factor  # (n_bags, n_classes, k)
         return torch.linalg.vector_norm(apart, dim=2).amin(dim=1)
+
+    def add_bags(self, bags: EmbeddedBags, patients: Sequence[str]) -> None:
+        """Add bags of new patients to the held-out bags among which novelty is ranked, if there are any."""
+        old = self.calibration
+        if old is None or old.patients is None:
+            return
+        names = [f"before {code}" for code in old.patients.tolist()] + list(patients)
+        self.calibration = Calibration(torch.cat([old.distances, self.score(*bags)]), names)
 
     def p_value(self, latents: Tensor, distances: Tensor, lengths: Tensor) -> Floats:
         """Return how probable such a novelty or a larger one is in a new patient of the known classes."""
@@ -111,10 +124,13 @@ class BagNovelty(nn.Module):
 def verdict(
     probability: Mapping[str, float], n_cells: int, novelty_p: float, settings: VerdictSettings
 ) -> str:
-    """Return what a bag is said to be: a class, ``unlike anything seen``, or ``abstain``.
+    """Return the verdict on a bag: a class, ``unlike anything seen``, or ``abstain``.
 
-    Without a novelty p-value (NaN) it is the most probable class, whatever the settings.
+    Without a novelty p-value (NaN) it is the most probable class, whatever the settings. Where a
+    probability is not finite it is ``abstain``.
     """
+    if not np.isfinite(list(probability.values())).all():
+        return ABSTAIN
     predicted = max(probability, key=lambda name: probability[name])
     if np.isnan(novelty_p):
         return predicted
@@ -126,7 +142,7 @@ def verdict(
 
 
 def top_count(n_cells: int) -> int:
-    """Return how many of the cells of a bag stand for it."""
+    """Return the number of the most anomalous cells whose mean represents a bag."""
     return max(1, round(TOP_SHARE * n_cells))
 
 

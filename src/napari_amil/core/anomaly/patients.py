@@ -1,4 +1,4 @@
-"""How the scores of cells differ between patients, and what that means for the next patient."""
+"""Random effects of patients on the scores of their cells, and draws of patients with replacement."""
 
 from __future__ import annotations
 
@@ -8,11 +8,16 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from scipy import special, stats
 from torch import Tensor
 
+from napari_amil.core.base.errors import AmilError
 from napari_amil.core.base.types import Floats
+
+N_REFITS = 100
+"""Refits of the statistics of control cells to drawn patients, from which standard errors come."""
 
 _BULK, _TOP, _TAIL = 128, 32, 48  # points of the table: quantiles, largest scores, beyond them
 
@@ -101,3 +106,25 @@ def _log(scores: NDArray[Any]) -> Floats:
 def patient_codes(patients: Sequence[str] | NDArray[Any] | Tensor) -> NDArray[np.int64]:
     """Return the patients as numbers from 0, in the order of their names."""
     return np.unique(np.asarray(patients), return_inverse=True)[1].astype(np.int64)
+
+
+def drawn_patients(n_patients: int) -> Tensor:
+    """Return the numbers of the patients of each draw, ``(N_REFITS, n_patients)``; always the same draws."""
+    return torch.randint(n_patients, (N_REFITS, n_patients), generator=torch.Generator().manual_seed(0))
+
+
+def parts_of_patients(patients: Sequence[str] | NDArray[Any], n_splits: int = 5) -> NDArray[np.int64]:
+    """Return the number of the part ``(n,)`` with which each cell is left out, whole patients together.
+
+    Raises
+    ------
+    AmilError
+        If all cells are of one patient.
+    """
+    codes = patient_codes(patients)
+    n_patients = int(codes.max(initial=-1)) + 1
+    if n_patients < 2:
+        raise AmilError(
+            "The calibration leaves out one control patient after the other, but there is only one; add some."
+        )
+    return codes % min(n_splits, n_patients)

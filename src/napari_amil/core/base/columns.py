@@ -22,6 +22,7 @@ KEY_COLUMNS = ["bag", "image", "cell_id"]
 PLACE_COLUMNS = ["image", *BOX_COLUMNS]
 """The same cell in several bags has the same place."""
 FLAG_COLUMNS = ("touches_border", "overlaps")
+ANOMALY = "anomaly_<model>"
 CONTRIBUTION = "contribution_<class>"
 PROBABILITY = "probability_<class>"
 MORPH, MORPH_Z = "morph_<name>", "morph_<name>_z"

@@ -1,9 +1,9 @@
-"""What a fitted model says about bags that it has not seen: kept as tensors, measured later."""
+"""Predictions of a fitted model for bags that it has not seen, stored as tensors."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -11,13 +11,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from napari_amil.core.anomaly.joint import anomaly_of
+from napari_amil.core.anomaly.channels import LATENT, column_of
+from napari_amil.core.anomaly.model import AnomalyModel
+from napari_amil.core.anomaly.scorer import CellInputs
+from napari_amil.core.base.errors import AmilError
 from napari_amil.core.base.types import Floats
 from napari_amil.core.evaluation.metrics import bag_metrics, cell_metrics
 from napari_amil.core.mil.batch import BagArrays
 from napari_amil.core.mil.model import AmilOutput
 from napari_amil.core.training.loop import FittedModel
-from napari_amil.core.training.reference import Reference
 from napari_amil.core.training.steps import score_bags
 
 
@@ -73,38 +75,45 @@ class Predictions:
 
 def predict(
     fitted: FittedModel,
-    reference: Reference,
+    anomaly: AnomalyModel,
     bags: BagArrays,
     device: torch.device,
-    measurements: NDArray[Any] | None = None,
+    inputs: CellInputs | None = None,
 ) -> Predictions:
     """Return the predictions for bags that the model was not trained on.
 
-    Of cells ``anomaly``, ``latent_distance`` and ``morph_distance``, of which it is made, and `cell_scores`;
-    of bags ``novelty`` and ``novelty_p``, NaN where the reference tells none.
+    Of cells ``anomaly``, the channels of which it is made, and `cell_scores`; of bags ``novelty`` and
+    ``novelty_p``, NaN where the anomaly model has none.
 
     Parameters
     ----------
-    measurements
-        ``(n_cells, n_measurements)``, bag after bag.
+    inputs
+        What the channels read of the cells beside the embedding, bag after bag.
+
+    Raises
+    ------
+    AmilError
+        If a logit is not finite.
     """
     output, distance = score_bags(fitted.model, fitted.gaussian, bags, device)
-    latent, lengths = distance.cpu().numpy(), bags.lengths.numpy()
-    morphology = np.full(len(latent), np.nan)
-    if measurements is not None and reference.morphology is not None:
-        morphology = reference.morphology.distance(measurements)
-    anomaly = anomaly_of(reference.joint, latent, morphology)
-    scores = {"anomaly": anomaly, "latent_distance": latent, "morph_distance": morphology}
+    if not bool(output.logits.isfinite().all()):
+        raise AmilError("A logit is not finite, so no class can be named; lower the learning rate.")
+    lengths = bags.lengths.numpy()
+    given = {LATENT: distance.double().cpu().numpy()}
+    channels = anomaly.channel_scores(replace(inputs or CellInputs(), scores=given))
+    joint = anomaly.anomaly(channels)
+    scores: dict[str, NDArray[np.floating]] = {"anomaly": joint}
+    scores |= {column_of(name): values for name, values in channels.items()}
     scores |= cell_scores(output, lengths, bags.control_label)
     columns = dict.fromkeys(("novelty", "novelty_p"), np.full(len(bags), np.nan))
-    if reference.novelty is not None:
-        cells = output.latent.cpu(), distance, bags.lengths
-        columns["novelty"] = reference.novelty.score(*cells).double().numpy()
-        columns["novelty_p"] = reference.novelty.p_value(*cells)
+    if anomaly.novelty is not None:
+        embedded = output.latent.cpu(), distance, bags.lengths
+        columns["novelty"] = anomaly.novelty.score(*embedded).double().numpy()
+        columns["novelty_p"] = anomaly.novelty_p(embedded)
     return Predictions(
         output.logits.double().softmax(dim=1).cpu().numpy(),
         lengths,
-        _floats(reference.calibration.p_value(anomaly)),
+        _floats(anomaly.calibration.p_value(joint)),
         {name: _floats(values) for name, values in scores.items() if not np.isnan(values).all()},
         columns,
     )

@@ -20,22 +20,22 @@ from napari_amil.core.mil.model import AmilModel, embed_all
 from napari_amil.core.morphology.measures import NAMES
 
 
-def morphology_columns(measurements: NDArray[Any], usual: ControlMorphology | None) -> pd.DataFrame:
+def morphology_columns(measurements: NDArray[Any], control: ControlMorphology | None) -> pd.DataFrame:
     """Return ``morph_<name>`` and ``morph_<name>_z`` of some cells, and ``morph_distance`` of all together.
 
     Parameters
     ----------
     measurements
         ``(n_cells, n_measurements)``
-    usual
-        What is usual among control cells; without it deviations and distance are NaN.
+    control
+        Statistics of control cells; without them deviations and distance are NaN.
     """
     values = np.asarray(measurements, dtype=np.float64)
-    z = np.full(values.shape, np.nan) if usual is None else usual.deviations(values)
+    z = np.full(values.shape, np.nan) if control is None else control.deviations(values)
     columns: dict[str, NDArray[np.float64]] = {}
     for number, name in enumerate(NAMES):
         columns |= {column_name(MORPH, name): values[:, number], column_name(MORPH_Z, name): z[:, number]}
-    columns["morph_distance"] = np.full(len(values), np.nan) if usual is None else usual.distance(values)
+    columns["morph_distance"] = np.full(len(values), np.nan) if control is None else control.distance(values)
     return pd.DataFrame(columns)
 
 

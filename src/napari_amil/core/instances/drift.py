@@ -1,26 +1,24 @@
-"""How far some control smears lie from those that a model was trained on, in a few sentences."""
+"""Drift of control smears from those that a model was trained on, in numbers and in sentences."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
-from torch import Tensor
 
+from napari_amil.core.anomaly.scorer import CellInputs
 from napari_amil.core.base.types import Cells
 from napari_amil.core.images.fields import sampled_pixels
 from napari_amil.core.images.normalise import stain_density
 from napari_amil.core.instances.field_blocks import PreparedField
 from napari_amil.core.model.scorer import Scorer
 
-_USUAL_SHARE = 0.05
+_EXPECTED_SHARE = 0.05
 _CLEAR_SHARE = 0.10  # share of p < 0.05 among controls from which on the old p-values mislead
 _CLEAR_FACTOR = 1.5  # on their distances
 _CLEAR_DEVIATION = 2.0  # deviations between the fields of the training
 _MEASURES = {"density": "density", "diameter": "diameter_px", "focus": "focus"}
-"""What is compared of fields, and what it is called in the card of a bundle."""
+"""Quantities of fields that are compared, and their names in the card of a bundle."""
 
 
 def field_note(prepared: PreparedField, cells: Cells) -> tuple[float, float]:
@@ -40,7 +38,7 @@ def summary_of_fields(notes: Sequence[tuple[float, float]]) -> dict[str, list[fl
 
 def drift(
     scorer: Scorer,
-    cells: tuple[Tensor, NDArray[Any]],
+    cells: CellInputs,
     fields: Mapping[str, list[float]],
     trained: Mapping[str, list[float]] | None,
 ) -> dict[str, float]:
@@ -51,7 +49,7 @@ def drift(
     scorer
         The model as it was.
     cells
-        Embeddings ``(n, n_views, k)`` and measurements ``(n, n_measurements)`` of the control cells.
+        The control cells.
     fields, trained
         `summary_of_fields` of their fields, and of those of the training.
 
@@ -61,13 +59,13 @@ def drift(
         ``share_p05``: share of the cells with p < 0.05 in the model as it was (0.05 if nothing differs);
         ``distance``, ``density``, ``diameter``, ``focus``: factors on their distances, stain, size and
         sharpness; and ``density_deviations``, ``diameter_deviations``, ``focus_deviations``: the same in
-        deviations between the fields of the training. NaN where the bundle does not tell.
+        deviations between the fields of the training. NaN where the bundle has no such record.
     """
-    latents, measurements = cells
-    anomaly = scorer.anomaly(scorer.gaussian.distance(latents).numpy(), measurements)
+    calibration = scorer.anomaly.calibration
+    anomaly = scorer.anomaly.anomaly(scorer.anomaly.channel_scores(cells))
     found = {
-        "share_p05": float((scorer.calibration.p_value(anomaly) < _USUAL_SHARE).mean()),
-        "distance": float(anomaly.mean()) / scorer.calibration.center,
+        "share_p05": float((calibration.p_value(anomaly) < _EXPECTED_SHARE).mean()),
+        "distance": float(anomaly.mean()) / calibration.center,
     }
     for name, key in _MEASURES.items():
         centre, spread = (trained or {}).get(key, [float("nan")] * 2)
@@ -78,24 +76,24 @@ def drift(
 
 
 def drift_sentences(found: Mapping[str, float]) -> list[str]:
-    """Return what `drift` found, and what it means."""
-    told = [
-        f"In the model as it was, {found['share_p05']:.0%} of these control cells have p < 0.05 (5% would be "
-        f"usual), and their distances are {found['distance']:.2f} times those of its own controls."
+    """Return the findings of `drift` and their consequence in sentences."""
+    sentences = [
+        f"In the model as it was, {found['share_p05']:.0%} of these control cells have p < 0.05 (5% are "
+        f"expected), and their distances are {found['distance']:.2f} times those of its own controls."
     ]
     if np.isfinite(found["density"]):
-        told.append(
+        sentences.append(
             f"Stain: {found['density']:.2f} times the optical density of the training's fields "
             f"({found['density_deviations']:+.1f} deviations between those). "
             f"Size: {found['diameter']:.2f} times as many pixels across "
             f"({found['diameter_deviations']:+.1f} deviations). Both are evened out before scoring."
         )
-    told.append(_focus_sentence(found))
+    sentences.append(_focus_sentence(found))
     if differs(found):
-        told.append("They differ clearly: score smears of this kind with the calibrated model only.")
+        sentences.append("They differ clearly: score smears of this kind with the calibrated model only.")
     else:
-        told.append("They resemble the controls of the training.")
-    return told
+        sentences.append("They resemble the controls of the training.")
+    return sentences
 
 
 def differs(found: Mapping[str, float]) -> bool:
@@ -112,10 +110,10 @@ def _focus_sentence(found: Mapping[str, float]) -> str:
     if not np.isfinite(found["focus"]):
         return "Focus: not known for this model, which brings no pictures of its control cells."
     apart = found["focus_deviations"]
-    told = (
+    sentence = (
         f"Focus: edges {found['focus']:.2f} times as sharp as those of the training's control cells "
         f"({apart:+.1f} deviations between its images). "
     )
     if apart < -_CLEAR_DEVIATION:
-        return f"{told}These smears are blurred, which nothing evens out: focus anew before a cell is judged."
-    return f"{told}Focus is not evened out before scoring."
+        return f"{sentence}These smears are blurred, which nothing evens out: focus anew before scoring."
+    return f"{sentence}Focus is not evened out before scoring."

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from napari_amil.core.anomaly.channels import reads_pixels
 from napari_amil.core.base.events import Event, Result, Step, Warned, translated
 from napari_amil.core.base.settings import RunSettings
 from napari_amil.core.base.types import Cells, Image
@@ -22,6 +23,7 @@ from napari_amil.core.images.crops import extract_crops
 from napari_amil.core.images.fields import Field, as_field, pixel_um_of
 from napari_amil.core.images.foreground import REFERENCE_DIAMETER_PX
 from napari_amil.core.instances.adjacent_cells import with_adjacent_cells
+from napari_amil.core.instances.cell_inputs import crops_with_masks
 from napari_amil.core.instances.executor import SERIAL, Executor
 from napari_amil.core.instances.field_blocks import PreparedField, split_into_blocks
 from napari_amil.core.mil.instances import with_measurements
@@ -51,6 +53,7 @@ class Recipe:
         fixed = {name: getattr(trained, name) for name in ("normalisation", "crop", "model", "bag_level")}
         if bundle.scorer is not None:
             bundle.scorer.model.to(device)
+            bundle.scorer.anomaly.to(device)
         return cls.for_training(bundle, (settings or trained).model_copy(update=fixed), device)
 
     @classmethod
@@ -171,12 +174,14 @@ def instance_blocks(
     reach_px = max(settings.crop.field * crop_px, GRID.field * view.diameter_px) / 2
     for block in split_into_blocks(view, cells, reach_px):
         if maps is None:
-            crops = extract_crops(block.normalised, block.cells.boxes, crop_px, settings.crop)
-            pixels = np.asarray((crops * 255).round(), dtype=np.uint8)
+            windows = extract_crops(block.normalised, block.cells.boxes, crop_px, settings.crop)
+            pixels = np.asarray((windows * 255).round(), dtype=np.uint8)
         else:
             pixels = maps[block.rows]
         if measured:
-            pixels = with_measurements(pixels, measure(block.normalised, block.cells, view.diameter_px))
+            where = block.normalised, block.cells, view.diameter_px
+            crops = crops_with_masks(*where, crop_px, settings.crop) if reads_pixels(settings.model) else None
+            pixels = with_measurements(pixels, measure(*where), crops)
         yield block.rows, pixels
 
 

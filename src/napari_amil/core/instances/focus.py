@@ -1,4 +1,4 @@
-"""How sharp the pictures of control cells are, so that smears out of focus are told from unusual cells."""
+"""Sharpness of the pictures of control cells, which distinguishes smears out of focus from unusual cells."""
 
 from __future__ import annotations
 

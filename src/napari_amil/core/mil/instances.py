@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-_PIXELS, _MEASUREMENTS = "pixels", "measurements"
+_PIXELS, _MEASUREMENTS, _CROPS = "pixels", "measurements", "crops"
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,17 +62,24 @@ class Instances:
         return (self.pixels,) if self.measurements is None else (self.pixels, self.measurements)
 
 
-def with_measurements(pixels: NDArray[Any], measurements: NDArray[Any]) -> NDArray[Any]:
+def with_measurements(
+    pixels: NDArray[Any], measurements: NDArray[Any], crops: NDArray[np.uint8] | None = None
+) -> NDArray[Any]:
     """Return one array ``(n,)`` whose fields are the pixels and the measurements of each cell.
 
-    It is indexed, concatenated and stored like any array, so both travel together.
+    It is indexed, concatenated and stored like any array, so both travel together. ``crops`` with masks
+    ``(n, 4, size, size)`` are for anomaly scores that read pixels.
     """
     kind = [
         (_PIXELS, pixels.dtype, pixels.shape[1:]),
         (_MEASUREMENTS, np.float32, measurements.shape[1:]),
     ]
+    if crops is not None:
+        kind.append((_CROPS, np.uint8, crops.shape[1:]))
     joined = np.empty(len(pixels), dtype=kind)
     joined[_PIXELS], joined[_MEASUREMENTS] = pixels, measurements
+    if crops is not None:
+        joined[_CROPS] = crops
     return joined
 
 
@@ -84,6 +91,12 @@ def pixels_of(joined: NDArray[Any]) -> NDArray[Any]:
 def measurements_of(joined: NDArray[Any]) -> NDArray[np.float32]:
     """Return the measurements ``(n, n_measurements)`` of what `with_measurements` returned."""
     return joined[_MEASUREMENTS]
+
+
+def crops_of(joined: NDArray[Any]) -> NDArray[np.uint8] | None:
+    """Return the crops with masks ``(n, 4, size, size)`` of what `with_measurements` returned, if kept."""
+    names = joined.dtype.names or ()
+    return joined[_CROPS] if _CROPS in names else None
 
 
 def sizes_of(instances: NDArray[Any]) -> tuple[int, int]:

@@ -1,4 +1,4 @@
-"""One model, one file: every tensor that a score needs, and a card that says where it comes from."""
+"""Bundles: a detector and a scorer in one safetensors file, with settings and a card of their origin."""
 
 from __future__ import annotations
 
@@ -6,34 +6,30 @@ import json
 from dataclasses import dataclass, field, replace
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, cast, get_args
 
 import safetensors
 import safetensors.torch
 from torch import Tensor
 from torchvision.models.detection import MaskRCNN
 
-from napari_amil.core.anomaly.calibration import Calibration
+from napari_amil.core.anomaly.channels import MORPH
 from napari_amil.core.anomaly.control_sample import ControlSample
-from napari_amil.core.anomaly.gaussian.mahalanobis import LatentGaussian
-from napari_amil.core.anomaly.gaussian.refits import ControlMoments
-from napari_amil.core.anomaly.joint import JointDistance
-from napari_amil.core.anomaly.morphology.refits import MorphologyRefits
-from napari_amil.core.anomaly.morphology.statistics import ControlMorphology
-from napari_amil.core.anomaly.novelty import BagNovelty
+from napari_amil.core.anomaly.model import AnomalyModel
 from napari_amil.core.base.errors import BundleError
 from napari_amil.core.base.files import regular_file
 from napari_amil.core.base.settings import RunSettings
 from napari_amil.core.base.tensorfile import write_tensors
 from napari_amil.core.detection.network import Backbone, build_detector
 from napari_amil.core.mil.model import AmilModel
+from napari_amil.core.model import format_2
 from napari_amil.core.model.scorer import Scorer
 from napari_amil.core.morphology.measures import NAMES
 
 FORMAT = "napari-amil bundle"
-FORMAT_VERSION = 2
-_FIRST_PARTS = ("model", "gaussian", "calibration")
-_LATER_PARTS = ("moments", "novelty", "morphology", "controls", "joint", "refits")
+FORMAT_VERSION = 3
+_OLDER = "2"
+"""Format version that is read too (`napari_amil.core.model.format_2`)."""
 INTENDED_USE = "For research only; not a medical device and not for diagnosis."
 
 
@@ -52,7 +48,7 @@ class Bundle:
     scorer
         Everything behind the detector, or None.
     card
-        What it was trained on, how long, with which results; plain JSON values.
+        Training data, time and results; plain JSON values.
     """
 
     settings: RunSettings
@@ -108,9 +104,9 @@ def save_bundle(bundle: Bundle, path: Path) -> None:
         header["backbone"] = bundle.backbone
     if bundle.scorer is not None:
         scorer = bundle.scorer
-        for name in _FIRST_PARTS + _LATER_PARTS:
-            part = getattr(scorer, name)
-            tensors |= {} if part is None else _prefixed(f"{name}/", part.state_dict())
+        fitted, header["anomaly"] = scorer.anomaly.state()
+        tensors |= _prefixed("model/", scorer.model.state_dict()) | _prefixed("anomaly/", fitted)
+        tensors |= {} if scorer.controls is None else _prefixed("controls/", scorer.controls.state_dict())
         header |= {"classes": list(scorer.classes), "in_channels": scorer.in_channels}
         header |= {"n_measurements": scorer.n_measurements, "measurements": list(NAMES)}
     metadata = {"format": FORMAT, "format_version": str(FORMAT_VERSION), "bundle": json.dumps(header)}
@@ -123,8 +119,13 @@ def read_card(path: Path) -> dict[str, Any]:
     Raises
     ------
     BundleError
-        If the file is missing, not a bundle, or of another format version.
+        If the file is missing, not a bundle, of another format version, or its header is damaged.
     """
+    return _read_header(path)[1]
+
+
+def _read_header(path: Path) -> tuple[str, dict[str, Any]]:
+    """Return format version and header of a bundle."""
     try:
         with safetensors.safe_open(regular_file(path, BundleError), framework="numpy") as stored:
             metadata = stored.metadata() or {}
@@ -134,13 +135,19 @@ def read_card(path: Path) -> dict[str, Any]:
         raise BundleError(
             f"'{path}' is a safetensors file but no bundle of napari-amil; choose another file."
         )
-    if metadata["format_version"] != str(FORMAT_VERSION):
+    version = metadata.get("format_version", "")
+    if version not in {_OLDER, str(FORMAT_VERSION)}:
         raise BundleError(
-            f"The bundle '{path}' has format version {metadata['format_version']}, but this program reads "
-            f"version {FORMAT_VERSION}; install the version of napari-amil that made it."
+            f"The bundle '{path}' has format version '{version}', but this program reads {_OLDER} and "
+            f"{FORMAT_VERSION}; install the version of napari-amil that made it."
         )
-    header: dict[str, Any] = json.loads(metadata["bundle"])
-    return header
+    try:
+        header = json.loads(metadata.get("bundle", ""))
+    except (ValueError, RecursionError) as error:
+        raise BundleError(f"The header of the bundle '{path}' is damaged ({error}); copy it anew.") from error
+    if not isinstance(header, dict) or not {"settings", "card"} <= header.keys():
+        raise BundleError(f"The header of the bundle '{path}' has no settings or no card; copy it anew.")
+    return version, header
 
 
 def load_bundle(path: Path | None = None) -> Bundle:
@@ -149,13 +156,16 @@ def load_bundle(path: Path | None = None) -> Bundle:
     Raises
     ------
     BundleError
-        As `read_card`; also if tensors are missing or do not fit.
+        As `read_card`; also if tensors are missing, do not fit or are not finite, or a name is unusable.
     """
     path = path or starter_path()
-    header = read_card(path)
+    version, header = _read_header(path)
     tensors = safetensors.torch.load_file(path)
     settings = RunSettings.parse(header["settings"])
-    backbone: Backbone = header.get("backbone", "light")
+    if version == _OLDER and "classes" in header:
+        header, tensors = format_2.converted(header, tensors)
+    _check_finite(tensors, path)
+    backbone: Backbone = _known_backbone(header.get("backbone", "light"), path)
     try:
         detector = None
         if "backbone" in header:
@@ -163,42 +173,69 @@ def load_bundle(path: Path | None = None) -> Bundle:
             detector.load_state_dict(_unprefixed("detector/", tensors))
             detector.eval()
         scorer = _load_scorer(header, settings, tensors) if "classes" in header else None
-    except (KeyError, RuntimeError) as error:
+    except (KeyError, RuntimeError, TypeError, ValueError) as error:
         raise BundleError(f"The tensors of the bundle '{path}' do not fit its settings: {error}.") from error
     return Bundle(settings, detector, backbone, scorer, header["card"])
+
+
+def _check_finite(tensors: dict[str, Tensor], path: Path) -> None:
+    """Refuse tensors with NaN or infinite values: what is computed from them would look like a result."""
+    for name, tensor in tensors.items():
+        if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
+            raise BundleError(
+                f"The tensor '{name}' of the bundle '{path}' holds values that are not finite; use an "
+                "undamaged copy, or train again with a lower learning rate."
+            )
+
+
+def _known_backbone(name: object, path: Path) -> Backbone:
+    """Return the name of a backbone, or refuse it."""
+    for known in get_args(Backbone):
+        if name == known:
+            return cast(Backbone, known)
+    raise BundleError(
+        f"The bundle '{path}' has the detector backbone '{name}', but this program knows "
+        f"{' and '.join(get_args(Backbone))}; install the version of napari-amil that made it."
+    )
 
 
 def _load_scorer(header: dict[str, Any], settings: RunSettings, tensors: dict[str, Tensor]) -> Scorer:
     """Return the scorer that the tensors hold."""
     classes = tuple(header["classes"])
+    repeated = [name for name in classes if classes.count(name) > 1]
+    if repeated:
+        raise BundleError(
+            f"The bundle names the class '{repeated[0]}' twice, so that its scores are ambiguous."
+        )
     sizes = header["in_channels"], header["n_measurements"]
     model = AmilModel(settings.model, len(classes), *sizes)
     model.load_state_dict(_unprefixed("model/", tensors))
-    gaussian = LatentGaussian(model.embedding_dim)
-    gaussian.load_state_dict(_unprefixed("gaussian/", tensors))
-    calibration = Calibration.from_state(_unprefixed("calibration/", tensors))
-    moments, novelty, morphology, controls, joint, refits = (
-        _unprefixed(f"{name}/", tensors) for name in _LATER_PARTS
-    )
-    same_measures = tuple(header.get("measurements", NAMES)) == NAMES
-    if (settings.model.measured or joint) and not same_measures:
+    names = _usable(header, settings)
+    anomaly = AnomalyModel.from_state(_unprefixed("anomaly/", tensors), names, settings.model)
+    if anomaly.gaussian.latent_dim != model.embedding_dim:
+        raise ValueError(f"embeddings have {model.embedding_dim} numbers, not {anomaly.gaussian.latent_dim}")
+    controls = _unprefixed("controls/", tensors)
+    sample = ControlSample.from_state(controls) if controls else None
+    return Scorer(model.eval(), anomaly, classes, *sizes, sample)
+
+
+def _usable(header: dict[str, Any], settings: RunSettings) -> dict[str, Any]:
+    """Return the names of the parts of the anomaly model, without measurements that are made no longer.
+
+    Raises
+    ------
+    BundleError
+        If the scores need these measurements.
+    """
+    names: dict[str, Any] = header["anomaly"]
+    if tuple(header.get("measurements", NAMES)) == NAMES:
+        return names
+    if settings.model.measured or MORPH in names["joined"]:
         raise BundleError(
             "The model uses measurements that this program does not make; install the version of "
             "napari-amil that made it."
         )
-    return Scorer(
-        model.eval(),
-        gaussian,
-        calibration,
-        classes,
-        *sizes,
-        ControlMoments.from_state(moments) if moments else None,
-        BagNovelty.from_state(novelty) if novelty else None,
-        ControlMorphology.from_state(morphology) if morphology and same_measures else None,
-        ControlSample.from_state(controls) if controls else None,
-        JointDistance.from_state(joint) if joint else None,
-        MorphologyRefits(refits) if refits and same_measures else None,
-    )
+    return names | {"channels": [name for name in names["channels"] if name != MORPH]}
 
 
 def _prefixed(prefix: str, state: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -1,4 +1,4 @@
-"""A model is referred to other control smears, without training."""
+"""Calibration of a model to other control smears, without training."""
 
 from __future__ import annotations
 
@@ -11,26 +11,24 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
-from napari_amil.core.anomaly.calibration import Calibration, cross_fit, parts_of_patients
-from napari_amil.core.anomaly.gaussian.mahalanobis import LatentGaussian
-from napari_amil.core.anomaly.gaussian.refits import ControlMoments
-from napari_amil.core.anomaly.novelty import BagNovelty
+from napari_amil.core.anomaly.channels import LATENT
+from napari_amil.core.anomaly.cross_fit import cross_fit_channels, empty_boxes
+from napari_amil.core.anomaly.model import AnomalyModel
+from napari_amil.core.anomaly.patients import parts_of_patients
+from napari_amil.core.anomaly.scorer import CellInputs
 from napari_amil.core.base.errors import CohortError
 from napari_amil.core.base.events import Event, Warned
-from napari_amil.core.base.settings import RunSettings
+from napari_amil.core.instances.cell_inputs import cell_inputs
 from napari_amil.core.instances.control_cells import control_sample
 from napari_amil.core.instances.drift import drift, field_note, summary_of_fields
 from napari_amil.core.instances.extract import Recipe, measured_instances
 from napari_amil.core.instances.focus import focus_of
 from napari_amil.core.instances.gather import Gathered, Source, cohort_hash, gather, without_cut_cells
 from napari_amil.core.mil.batch import BagArrays
-from napari_amil.core.mil.instances import measurements_of
 from napari_amil.core.mil.model import embed_all
 from napari_amil.core.model.bundle import Bundle
 from napari_amil.core.model.scorer import Scorer
-from napari_amil.core.training.reference import ControlCells
 from napari_amil.core.training.units import independent_units
 
 FEWEST_CELLS = 50
@@ -50,12 +48,11 @@ class Calibrated:
 def calibrate(source: Source, recipe: Recipe) -> Generator[Event, None, Calibrated]:
     """Fit control Gaussian and calibration anew to the bags of ``source``, all of them controls.
 
-    The network stays. What is refitted: the Gaussian; the distances of left-out patients, from which
-    percentile, p and q come; the error of a distance; the mean and deviation by which a pooling
-    standardises distances, since its weights were learned on distances in control deviations; what
-    is usual among measurements; the sample of control cells; and the origin of the bag novelty. The
-    held-out bags behind ``novelty_p`` stay, with these controls added, so that a bag like either is
-    known.
+    The network stays. The anomaly model is fitted anew, every channel of it, with the scores of held-out
+    patients, from which percentile, p and q come, and the standard errors; so are the mean and deviation
+    by which a pooling standardises distances, since its weights were learned on distances in control
+    deviations, the sample of control cells, and the origin of the bag novelty. The held-out bags behind
+    ``novelty_p`` stay, with these controls added, so that a bag like either is known.
 
     Raises
     ------
@@ -71,20 +68,21 @@ def calibrate(source: Source, recipe: Recipe) -> Generator[Event, None, Calibrat
     rows = bags.control_cells()[0]
     units = yield from _units(bags, rows, gathered.images)
     latents = embed_all(scorer.model, gathered.values, recipe.device)
-    settings = recipe.bundle.settings
-    cells = latents[rows], measurements_of(gathered.values[rows])
-    renewed = replace(
-        (yield from _renewed(scorer, cells, units, settings)),
-        controls=control_sample(gathered, bags, scorer.model, recipe.device, settings.training.seed),
-    )
+    cells = replace(cell_inputs(gathered.values[rows], latents[rows].double()), patients=units)
+    renewed = yield from _renewed(scorer, cells, recipe)
+    seed = recipe.bundle.settings.training.seed
+    sample = control_sample(gathered, bags, scorer.model, recipe.device, seed)
+    renewed = replace(renewed, controls=sample)
     found = drift(
         scorer,
         cells,
         summary_of_fields(gathered.notes) | _focus(renewed),
         recipe.bundle.card.get("scorer", {}).get("fields", {}) | _focus(scorer),
     )
-    if renewed.novelty is not None:
-        _add_bags(renewed.novelty, renewed.gaussian, latents, bags)
+    z = latents[np.concatenate(bags.rows)]
+    if renewed.anomaly.novelty is not None:
+        distances = renewed.anomaly.pooling_distance(z)
+        renewed.anomaly.novelty.add_bags((z, distances, bags.lengths), bags.patients)
     card = _card(gathered, units, found)
     return Calibrated(replace(recipe.bundle, scorer=renewed).with_card(calibration=card), found)
 
@@ -139,55 +137,29 @@ def _units(
     return units
 
 
-def _renewed(
-    scorer: Scorer, cells: tuple[Tensor, NDArray[Any]], units: NDArray[np.str_], settings: RunSettings
-) -> Generator[Event, None, Scorer]:
-    """Return the scorer with all that refers to control cells fitted to some.
+def _renewed(scorer: Scorer, controls: CellInputs, recipe: Recipe) -> Generator[Event, None, Scorer]:
+    """Return the scorer with its anomaly model fitted to other control cells.
 
     Parameters
     ----------
-    cells
-        Embeddings ``(n, n_views, k)`` and measurements ``(n, n_measurements)``.
-    units
-        ``(n,)`` patient of each.
+    controls
+        With embeddings in float64, so that held-out distances keep their order, and patients.
     """
-    latents, measurements = cells
-    seed = settings.training.seed
-    gaussian = LatentGaussian(latents.shape[-1])
-    note = gaussian.fit(latents, settings.model, seed)
-    if note:
-        yield Warned(note)
+    settings, units, latents = recipe.bundle.settings, controls.patients, controls.embedding
+    assert units is not None
+    assert latents is not None
+    anomaly: AnomalyModel = yield from AnomalyModel.fit(controls, settings, recipe.device)
     part = parts_of_patients(units, _PARTS)
-    left_out = cross_fit(latents, part, settings.model, seed)
-    controls = ControlCells(left_out, gaussian.distance(latents), measurements, part, units)
-    yield from controls.said_of_boxes()
-    usual = yield from controls.reference(settings.model.morphology_weight)
-    model, novelty = copy.deepcopy(scorer.model), copy.deepcopy(scorer.novelty)
-    model.set_control_distances(float(left_out.mean()), max(float(left_out.std(correction=0)), 1e-6))
-    if novelty is not None:
-        novelty.refer_to(latents)
-    return replace(
-        scorer,
-        model=model,
-        gaussian=gaussian,
-        calibration=usual.calibration,
-        moments=ControlMoments.from_controls(latents, units, gaussian),
-        novelty=novelty,
-        morphology=usual.morphology,
-        joint=usual.joint,
-        refits=usual.refits,
-    )
-
-
-def _add_bags(novelty: BagNovelty, gaussian: LatentGaussian, latents: Tensor, bags: BagArrays) -> None:
-    """Add control bags to the held-out bags among which novelty is ranked, as patients of their own."""
-    old = novelty.calibration
-    if old is None or old.patients is None:
-        return
-    z = latents[np.concatenate(bags.rows)]
-    scores = novelty.score(z, gaussian.distance(z), bags.lengths)
-    patients = [f"before {code}" for code in old.patients.tolist()] + list(bags.patients)
-    novelty.calibration = Calibration(torch.cat([old.distances, scores]), patients)
+    held_out = yield from cross_fit_channels(controls, part, settings, recipe.device)
+    yield from empty_boxes(controls)
+    yield from anomaly.calibrate(controls, held_out)
+    model = copy.deepcopy(scorer.model)
+    distances = torch.from_numpy(held_out[LATENT])
+    model.set_control_distances(float(distances.mean()), max(float(distances.std(correction=0)), 1e-6))
+    anomaly.novelty = copy.deepcopy(scorer.anomaly.novelty)
+    if anomaly.novelty is not None:
+        anomaly.novelty.set_controls(latents)
+    return replace(scorer, model=model, anomaly=anomaly)
 
 
 def _card(gathered: Gathered, units: NDArray[np.str_], found: dict[str, float]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What stands behind the scores of one field: words, nearest cells, and what the verdict rests on."""
+"""Evidence for the scores of one field: words, nearest cells, and deletion of cells."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from napari_amil.core.anomaly.calibration import Calibration
+from napari_amil.core.anomaly.channels import LATENT, MORPH, column_of
 from napari_amil.core.anomaly.control_sample import ControlSample
 from napari_amil.core.anomaly.morphology.words import morphology_in_words
 from napari_amil.core.base.columns import scores_for
@@ -24,7 +25,7 @@ LEVELS = (50.0, 95.0, 99.0)
 """Percentiles of control cells that a colour bar shows."""
 MOST_WORDS = 5
 NEIGHBOURS = 5
-_UNUSUAL = 95.0  # per cents of control cells that are less unusual
+_UNUSUAL = 95.0  # percentile of control cells from which on a cell is described
 
 Arrays = Mapping[str, NDArray[Any]]
 
@@ -32,7 +33,7 @@ Arrays = Mapping[str, NDArray[Any]]
 def field_evidence(
     table: pd.DataFrame, latents: NDArray[np.float32], recipe: Recipe, model: str
 ) -> dict[str, NDArray[Any]]:
-    """Return what is known of the scored cells of one field, as arrays for ``numpy.savez``.
+    """Return the evidence for the scores of the cells of one field, as arrays for ``numpy.savez``.
 
     Parameters
     ----------
@@ -65,7 +66,7 @@ def field_evidence(
             for name in (*scores_for("delete", table), "latent_distance")
         },
         **_control_pictures(z, scorer.controls),
-        "control_level": _control_levels(scorer.calibration),
+        "control_level": _control_levels(scorer.anomaly.calibration),
         "model": np.array(model),
     }
 
@@ -78,22 +79,24 @@ def _control_levels(calibration: Calibration) -> NDArray[np.float64]:
 
 def _words(table: pd.DataFrame, scorer: Scorer) -> NDArray[np.str_]:
     words = np.full((len(table), 1 + MOST_WORDS), "", dtype="<U80")
-    if scorer.morphology is not None:
+    morphology = scorer.anomaly.morphology
+    if morphology is not None:
         parts = _parts_in_words(table, scorer)
         for number, row in enumerate(table.to_dict("records")):
-            said = parts[number] + morphology_in_words(row, scorer.morphology, most=MOST_WORDS)
+            of_cell = parts[number] + morphology_in_words(row, morphology, most=MOST_WORDS)
             if np.isnan(row["morph_distance"]):
-                said = ["no whole cell is seen in its box, so nothing is measured"]
-            words[number, : len(said)] = said
+                of_cell = ["no whole cell is seen in its box, so nothing is measured"]
+            words[number, : len(of_cell)] = of_cell
     return words
 
 
 def _parts_in_words(table: pd.DataFrame, scorer: Scorer) -> list[list[str]]:
-    """Return what the embedding and what the measurements say of each cell that is unusual in either."""
-    if scorer.joint is None:
+    """Return how unusual look and measurements of each cell are, for cells that are unusual in either."""
+    names = scorer.anomaly.joined
+    shares = scorer.anomaly.shares({name: table[column_of(name)].to_numpy() for name in names})
+    if not shares.keys() >= {LATENT, MORPH}:
         return [[]] * len(table)
-    shares = scorer.joint.shares(table["latent_distance"].to_numpy(), table["morph_distance"].to_numpy())
-    less = 100.0 - 100.0 * np.clip(shares, 0.001, 1.0)
+    less = 100.0 - 100.0 * np.clip(np.column_stack([shares[LATENT], shares[MORPH]]), 0.001, 1.0)
     return [
         [f"look: more unusual than {look:.3g} % of control cells; measurements: than {shape:.3g} %"]
         if max(look, shape) >= _UNUSUAL and np.isfinite(shape)

@@ -1,4 +1,4 @@
-"""Bags to scores: one row per cell, and what the model says of the bag."""
+"""Scoring of bags: one row per cell, one row per bag."""
 
 from __future__ import annotations
 
@@ -12,13 +12,15 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from napari_amil.core.anomaly.calibration import q_value
+from napari_amil.core.anomaly.channels import LATENT
 from napari_amil.core.anomaly.novelty import verdict
+from napari_amil.core.anomaly.scorer import CellInputs
 from napari_amil.core.base.columns import CONTRIBUTION, column_name
 from napari_amil.core.base.errors import AmilError
 from napari_amil.core.base.events import Event, Failed, Step, Warned
 from napari_amil.core.base.types import ANOMALOUS_Q, Bag, BagScore, Cells, CellScores, Image
 from napari_amil.core.images.fields import Field
+from napari_amil.core.instances.cell_inputs import cell_inputs
 from napari_amil.core.instances.control_cells import morphology_columns
 from napari_amil.core.instances.extract import Recipe, in_order, instance_blocks, prepare
 from napari_amil.core.instances.field_blocks import PreparedField
@@ -57,24 +59,22 @@ class Scored:
 def measured_field(
     image: Image | Field | PreparedField, cells: Cells, recipe: Recipe
 ) -> Generator[Event, None, NDArray[Any]]:
-    """Return what is known of each cell of one field before it is scored; yield a `Step` per further block.
+    """Return embedding and measurements of each cell of one field; yield a `Step` per further block.
 
     Returns
     -------
-    ``(n_cells,)`` with the fields ``latents``, the embeddings ``(n_views, k)``, and ``measurements``
-    (`napari_amil.core.morphology.measures`).
+    ``(n_cells,)`` with the fields ``latents``, the embeddings ``(n_views, k)``, ``measurements``
+    (`napari_amil.core.morphology.measures`), and the scores of the channels that read pixels.
     """
-    model = recipe.bundle.need_scorer().model
+    scorer = recipe.bundle.need_scorer()
     parts, n_done = [], 0
     for rows, seen in instance_blocks(prepare(image, recipe), cells, recipe, measured=True):
-        latents = embed_all(model, seen, recipe.device).numpy()
-        measured = measurements_of(seen)
-        fields = [
-            ("latents", np.float32, latents.shape[1:]),
-            ("measurements", np.float32, measured.shape[1:]),
-        ]
-        known = np.empty(len(rows), dtype=fields)
-        known["latents"], known["measurements"] = latents, measured
+        latents = embed_all(scorer.model, seen, recipe.device).numpy()
+        columns = {"latents": latents, "measurements": measurements_of(seen)}
+        columns |= scorer.anomaly.pixel_scores(cell_inputs(seen))
+        known = np.empty(len(rows), dtype=[(n, v.dtype, v.shape[1:]) for n, v in columns.items()])
+        for name, values in columns.items():
+            known[name] = values
         parts.append((rows, known))
         n_done += len(rows)
         if n_done < len(cells):
@@ -102,7 +102,7 @@ def score_bag(
     Raises
     ------
     AmilError
-        If no whole cell is left.
+        If no whole cell is left, or an embedding or a logit is not finite.
     """
     scorer = recipe.bundle.need_scorer()
     member = np.concatenate([~found.touches_border for found in cells.values()])
@@ -110,24 +110,36 @@ def score_bag(
         raise AmilError(
             f"The bag '{bag}' holds no whole cell to score; lower the detection threshold or leave it out."
         )
-    z, measured = torch.from_numpy(known["latents"][member]), known["measurements"][member]
-    distance = scorer.gaussian.distance(z)
+    z = torch.from_numpy(known["latents"][member])
+    _check_finite(bag, "embedding of a cell", z)
+    distance = scorer.anomaly.pooling_distance(z)
     lengths = torch.tensor([len(z)])
     with torch.inference_mode():
         output = scorer.model.aggregate(*(x.to(recipe.device) for x in (z.mean(dim=1), lengths, distance)))
-    d = distance.double().numpy()
-    scores = score_columns(output, d, scorer.anomaly(d, measured), scorer)
-    scores["anomaly_se"] = scorer.anomaly_error(z, measured, recipe.settings.model)
-    novelty = np.nan if scorer.novelty is None else float(scorer.novelty.p_value(z, distance, lengths)[0])
-    said = _bag_score(bag, output, scores, scorer)
-    decision = verdict(said.probability, said.n_cells, novelty, recipe.settings.verdict)
-    return CellScores(_spread(scores, member)), replace(said, novelty_p=novelty, verdict=decision)
+    _check_finite(bag, "logit", output.logits)
+    given = {name: known[name][member] for name in scorer.anomaly.pixel_channels}
+    given[LATENT] = distance.double().numpy()
+    inputs = CellInputs(z, known["measurements"][member], scores=given)
+    scores = score_columns(output, inputs, scorer)
+    novelty = float(scorer.anomaly.novelty_p((z, distance, lengths))[0])
+    found = _bag_score(bag, output, scores, scorer)
+    decision = verdict(found.probability, found.n_cells, novelty, recipe.settings.verdict)
+    return CellScores(_spread(scores, member)), replace(found, novelty_p=novelty, verdict=decision)
+
+
+def _check_finite(bag: str, name: str, values: torch.Tensor) -> None:
+    """Refuse values that are not finite: a class that follows from them would look like a result."""
+    if not bool(values.isfinite().all()):
+        raise AmilError(
+            f"The bag '{bag}' has no scores, since the {name} is not finite; check its images and the bundle."
+        )
 
 
 def score_source(source: Source, recipe: Recipe) -> Generator[Event, None, Scored]:
     """Detect where there are no cells, embed every cell once, and score every bag."""
     scorer = recipe.bundle.need_scorer()
-    if scorer.novelty is None or scorer.novelty.calibration is None:
+    novelty = scorer.anomaly.novelty
+    if novelty is None or novelty.calibration is None:
         yield Warned(
             "This bundle is old or had too few patients to tell whether a bag is unlike anything seen: "
             "'novelty_p' stays empty, and the verdict is the most probable class."
@@ -141,7 +153,7 @@ def score_source(source: Source, recipe: Recipe) -> Generator[Event, None, Score
         except AmilError as error:
             yield Failed(bag.bag, str(error))
             continue
-        shapes = morphology_columns(seen["measurements"], scorer.morphology)
+        shapes = morphology_columns(seen["measurements"], scorer.anomaly.morphology)
         cell_tables.append(pd.concat([_cell_rows(bag), scores.table, shapes], axis=1))
         embeddings.append(seen["latents"].mean(axis=1))
         outlines += [outline for cells in bag.cells.values() for outline in cells.outlines]
@@ -150,7 +162,7 @@ def score_source(source: Source, recipe: Recipe) -> Generator[Event, None, Score
     if not bag_rows:
         raise AmilError("No bag could be scored; the reasons are listed above.")
     tables = pd.concat(cell_tables, ignore_index=True), pd.DataFrame(bag_rows)
-    in_sample = float(scorer.calibration.in_sample)
+    in_sample = float(scorer.anomaly.calibration.in_sample)
     control = source.cohort.control
     return Scored(*tables, control, in_sample, np.concatenate(embeddings), tuple(outlines))
 
@@ -168,27 +180,11 @@ def _cell_rows(bag: Bag) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True)
 
 
-def score_columns(
-    output: AmilOutput, latent: NDArray[np.float64], anomaly: NDArray[np.float64], scorer: Scorer
-) -> pd.DataFrame:
-    """Return the score columns of the cells of one bag, in the order of the model's output.
-
-    Parameters
-    ----------
-    latent, anomaly
-        ``(n_cells,)`` distances of the embeddings, and `Scorer.anomaly` of them.
-    """
-    calibration = scorer.calibration
-    p_value = calibration.p_value(anomaly)
+def score_columns(output: AmilOutput, cells: CellInputs, scorer: Scorer) -> pd.DataFrame:
+    """Return the score columns of the cells of one bag, in the order of the model's output."""
     attention = output.attention.cpu().numpy()
     columns: dict[str, NDArray[np.floating]] = {
-        "anomaly": anomaly,
-        "anomaly_se": np.full(len(anomaly), np.nan),
-        "anomaly_percentile": calibration.percentile(anomaly),
-        "anomaly_percentile_se": calibration.percentile_error(anomaly),
-        "anomaly_p": p_value,
-        "anomaly_q": q_value(p_value),
-        "latent_distance": latent,
+        **scorer.anomaly.columns(cells),
         "attention": attention,
         "attention_x_n": attention * len(attention),
         "pool_weight": output.pool_weight.cpu().numpy(),

@@ -1,4 +1,4 @@
-"""The training of the scorer on a cohort."""
+"""Training of a scorer on a cohort."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ from typing import Any
 
 import numpy as np
 
+from napari_amil.core.anomaly.calibration import Calibration
+from napari_amil.core.anomaly.model import AnomalyModel
 from napari_amil.core.base.events import Event
+from napari_amil.core.instances.cell_inputs import cell_inputs
 from napari_amil.core.instances.control_cells import control_sample
 from napari_amil.core.instances.drift import field_note, summary_of_fields
 from napari_amil.core.instances.extract import Recipe, measured_instances
@@ -18,12 +21,11 @@ from napari_amil.core.instances.focus import focus_of
 from napari_amil.core.instances.gather import Gathered, Source, cohort_hash, gather, without_cut_cells
 from napari_amil.core.mil.batch import BagArrays
 from napari_amil.core.mil.covariates import Covariates
-from napari_amil.core.mil.instances import measurements_of, pixels_of, sizes_of
+from napari_amil.core.mil.instances import pixels_of, sizes_of
 from napari_amil.core.model.bundle import INTENDED_USE, Bundle
 from napari_amil.core.model.scorer import Scorer
-from napari_amil.core.training.left_out import fit_reference
+from napari_amil.core.training.cross_fitting import fit_anomaly
 from napari_amil.core.training.loop import FittedModel, fit_model
-from napari_amil.core.training.reference import Reference
 from napari_amil.core.training.units import independent_units
 
 
@@ -53,38 +55,27 @@ def train_scorer(
     bags = as_arrays(gathered, embed_measurements=recipe.settings.model.measured)
     fitted: FittedModel = yield from fit_model(bags, recipe.settings, recipe.device, checkpoint, stop=stop)
     units = independent_units(bags, gathered.images)
-    usual: Reference = yield from fit_reference(
-        bags, units, fitted, recipe.settings, recipe.device, measurements_of(gathered.values)
+    inputs = cell_inputs(gathered.values)
+    anomaly: AnomalyModel = yield from fit_anomaly(
+        bags, units, fitted, recipe.settings, recipe.device, inputs
     )
     controls = control_sample(gathered, bags, fitted.model, recipe.device, recipe.settings.training.seed)
     focus = focus_of(controls)
-    scorer = Scorer(
-        fitted.model.cpu(),
-        fitted.gaussian,
-        usual.calibration,
-        bags.classes,
-        *sizes_of(bags.instances),
-        moments=usual.moments,
-        novelty=usual.novelty,
-        morphology=usual.morphology,
-        controls=controls,
-        joint=usual.joint,
-        refits=usual.refits,
-    )
-    # what the old card says but of its detector was said of another scorer
-    told = {name: said for name, said in recipe.bundle.card.items() if name == "detector"}
-    bundle = replace(recipe.bundle, settings=recipe.settings, scorer=scorer, card=told)
+    scorer = Scorer(fitted.model.cpu(), anomaly, bags.classes, *sizes_of(bags.instances), controls=controls)
+    # all but the detector's entry of the old card describes another scorer
+    card = {name: entry for name, entry in recipe.bundle.card.items() if name == "detector"}
+    bundle = replace(recipe.bundle, settings=recipe.settings, scorer=scorer, card=card)
     return bundle.with_card(
         intended_use=INTENDED_USE,
         data=f"the cohort '{Path(source.cohort.root).resolve().name}'",
         scorer=_scorer_card(gathered, fitted, time.monotonic() - started)
-        | {"calibration": _calibration_card(usual)}
+        | {"calibration": _calibration_card(anomaly.calibration, anomaly.n_networks)}
         | {"fields": summary_of_fields(gathered.notes) | ({} if focus is None else {"focus": focus})},
     )
 
 
 def as_arrays(gathered: Gathered, *, embed_measurements: bool) -> BagArrays:
-    """Return the cohort as the training loop wants it, with measurements only if they are embedded."""
+    """Return the cohort as arrays for the training loop, with measurements only if they are embedded."""
     cohort = gathered.cohort
     labels = np.array([cohort.classes.index(str(bag.label)) for bag in cohort], dtype=np.int64)
     patients = tuple(bag.patient for bag in cohort)
@@ -94,7 +85,7 @@ def as_arrays(gathered: Gathered, *, embed_measurements: bool) -> BagArrays:
 
 
 def _scorer_card(gathered: Gathered, fitted: FittedModel, seconds: float) -> dict[str, Any]:
-    """Return what the card says about the training of the scorer."""
+    """Return the entry of the card about the training of the scorer."""
     cohort = gathered.cohort
     asked = f"after {len(fitted.history)} of {fitted.history[-1].n_epochs} epochs, as was asked"
     return {
@@ -116,11 +107,11 @@ def _scorer_card(gathered: Gathered, fitted: FittedModel, seconds: float) -> dic
     }
 
 
-def _calibration_card(usual: Reference) -> dict[str, Any]:
-    """Return what the card says about the control cells that scores are held against."""
-    calibration, effects = usual.calibration, usual.calibration.effects
+def _calibration_card(calibration: Calibration, n_networks: int) -> dict[str, Any]:
+    """Return the entry of the card about the held-out control cells."""
+    effects = calibration.effects
     return {
-        "networks": usual.n_networks,
+        "networks": n_networks,
         "n_cells": len(calibration),
         "n_patients": calibration.n_patients,
         "patient_spread": None if effects is None else round(effects.spread, 4),

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from napari_amil.core.anomaly.scorer import CellInputs
 from napari_amil.core.base.errors import AmilError
 from napari_amil.core.base.events import Event, Failed
 from napari_amil.core.base.settings import RunSettings
@@ -18,9 +19,8 @@ from napari_amil.core.evaluation.predictions import Predictions, predict
 from napari_amil.core.mil.batch import BagArrays
 from napari_amil.core.studies.cells import StudyCells, open_cells
 from napari_amil.core.training.checkpoint import read_checkpoint, write_checkpoint
-from napari_amil.core.training.left_out import fit_reference
+from napari_amil.core.training.cross_fitting import fit_anomaly, fit_anomaly_to_seen_cells
 from napari_amil.core.training.loop import fit_encoder, fit_model
-from napari_amil.core.training.reference import plain_reference
 from napari_amil.core.training.state import TrainedEncoder
 from napari_amil.core.training.units import independent_units
 
@@ -151,20 +151,14 @@ def work_on(group: Group, device: str) -> Generator[Said, None, None]:
         checkpoint = None if encoder else trial.result.with_suffix(".checkpoint")
         try:
             fitted = yield from fit_model(train, trial.settings, torch.device(device), checkpoint, encoder)
-            measured = cells.measurements
+            where = trial.settings, torch.device(device), CellInputs(None, cells.measurements)
             if trial.unseen is None:
-                reference = yield from plain_reference(train, fitted, trial.settings, measured)
+                anomaly = yield from fit_anomaly_to_seen_cells(train, fitted, *where)
             else:
-                reference = yield from fit_reference(
-                    train,
-                    independent_units(train, cells.images),
-                    fitted,
-                    trial.settings,
-                    torch.device(device),
-                    measured,
-                )
-            of_test = None if measured is None else measured[np.concatenate(test.rows)]
-            predictions = predict(fitted, reference, test, torch.device(device), of_test)
+                units = independent_units(train, cells.images)
+                anomaly = yield from fit_anomaly(train, units, fitted, *where)
+            of_test = where[2].take(np.concatenate(test.rows))
+            predictions = predict(fitted, anomaly, test, where[1], of_test)
         except AmilError as error:
             yield Failed(label, f"{label}: {error}")
         else:

@@ -12,8 +12,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from napari_amil.core.anomaly.calibration import cross_fit, parts_of_patients
-from napari_amil.core.anomaly.gaussian.mahalanobis import LatentGaussian
+from napari_amil.core.anomaly.gaussian.mahalanobis import LatentGaussian, cross_fit
+from napari_amil.core.anomaly.patients import parts_of_patients
 from napari_amil.core.base.errors import AmilError
 from napari_amil.core.base.events import EpochReport, Event, Step, Warned
 from napari_amil.core.base.settings import RunSettings
@@ -30,18 +30,18 @@ from napari_amil.core.training.steps import (
     pooling_step,
     validate,
 )
-from napari_amil.core.training.validation_split import draw_bags, hold_out_patients
+from napari_amil.core.training.validation_split import draw_bags, split_patients
 
 
 @dataclass(frozen=True, eq=False)
 class FittedModel:
-    """What a training returns: all that a score needs, and how it came about."""
+    """Result of a training: network, control Gaussian and the history of epochs."""
 
     model: AmilModel
     gaussian: LatentGaussian
-    left_out: Tensor
+    held_out: Tensor
     """``(n_control,)`` distances of the control cells (`BagArrays.control_cells`) to Gaussians that were
-    fitted without their patient; with a single patient to the one that was fitted to them."""
+    fitted without their patient; with a single patient to the one that was fitted to all."""
     history: tuple[EpochReport, ...]
     best_epoch: int
     """Epoch, counted from 0, whose weights were kept; -1 if none over bags was reached."""
@@ -132,17 +132,17 @@ def _fit_model(
             yield from _bag_epoch(state, train, validation)
         state.end_epoch(checkpoint, stop)
     if state.stopped:
-        yield from _said_of_stop(state)
+        yield from _stop_warnings(state)
     yield Step("calibration", 0, 1, "Fitting the control Gaussian.")
     fitted = _finish(state, bags)
-    yield state.said_of_controls()
+    yield state.control_histogram()
     return fitted
 
 
 def _sides(bags: BagArrays, settings: RunSettings) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return the numbers of the bags to learn from and of those that choose the epoch."""
     training = settings.training
-    return hold_out_patients(bags.labels, bags.patients, training.validation_fraction, training.seed)
+    return split_patients(bags.labels, bags.patients, training.validation_fraction, training.seed)
 
 
 def _cell_epoch(state: ScorerTraining, train: BagArrays) -> Generator[Event, None, None]:
@@ -170,7 +170,7 @@ def _bag_epoch(
         note = state.refit(train)
         if note and epoch == 0:
             yield Warned(note)
-        yield state.said_of_controls()
+        yield state.control_histogram()
     order = draw_bags(torch.from_numpy(train.labels), state.shared_generator(), balance=training.bag_balance)
     steps = order.split(training.bags_per_step)
     beta = sic_weight(epoch, training.sic_decay) if state.settings.model.sic else 0.0
@@ -198,7 +198,7 @@ def _pooling_epochs(
         note = state.refit(train)
         if note:
             yield Warned(note)
-        yield state.said_of_controls()
+        yield state.control_histogram()
     yield Step("embedding", 0, 1, "Embedding every cell as it is and augmented.")
     views = CellViews.of(state, train, _n_augmented(state.settings))
     aside = CellViews.of(state, validation, 0)
@@ -248,8 +248,8 @@ def _report(
     return report
 
 
-def _said_of_stop(state: ScorerTraining) -> Iterator[Event]:
-    """Yield what a user must know of a training that was asked to stop."""
+def _stop_warnings(state: ScorerTraining) -> Iterator[Event]:
+    """Yield warnings about a training that was stopped on request."""
     yield Warned(f"The training was stopped after {state.epoch} of {state.n_epochs} epochs, as was asked.")
     if not state.best_weights:
         yield Warned(
@@ -265,13 +265,13 @@ def _finish(state: ScorerTraining, bags: BagArrays) -> FittedModel:
     state.refit(bags)
     rows, patients = bags.control_cells()
     latents = embed_all(state.model, bags.cells(rows), state.device)
-    left_out = state.gaussian.distance(latents)
+    held_out = state.gaussian.distance(latents)
     if len(set(patients)) > 1:
         seed = state.settings.training.seed
-        left_out = cross_fit(latents, parts_of_patients(patients), state.settings.model, seed)
+        held_out = cross_fit(latents, parts_of_patients(patients), state.settings.model, seed)
     state.model.eval()
     return FittedModel(
-        state.model, state.gaussian, left_out, tuple(state.history), state.best_epoch, state.stopped
+        state.model, state.gaussian, held_out, tuple(state.history), state.best_epoch, state.stopped
     )
 
 

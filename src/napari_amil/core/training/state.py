@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from napari_amil.core.anomaly.calibration import cross_fit, parts_of_patients
-from napari_amil.core.anomaly.gaussian.mahalanobis import LatentGaussian
+from napari_amil.core.anomaly.gaussian.mahalanobis import LatentGaussian, cross_fit
+from napari_amil.core.anomaly.patients import parts_of_patients
 from napari_amil.core.base.errors import BundleError
 from napari_amil.core.base.events import ControlDistances, EpochReport
 from napari_amil.core.base.settings import RunSettings, TrainingSettings
@@ -115,10 +115,10 @@ class ScorerTraining:
         return self.stopped or self.epoch >= self.n_epochs or is_enough(losses, self.settings.training)
 
     def refit(self, bags: BagArrays) -> str:
-        """Fit the control Gaussian to the control cells of ``bags`` and return what is to be said about it.
+        """Fit the control Gaussian to the control cells of ``bags`` and return a note on the fit.
 
-        A pooling that standardises gets mean and deviation of the distances of control patients that
-        were left out. Of several processes the first does it, and the others are told.
+        A pooling that standardises gets mean and deviation of the distances of held-out control
+        patients. Fitted on rank 0, broadcast.
         """
         note = self._fit_gaussian(bags) if self.engine.is_first else ""
         self.engine.agree(self.gaussian)
@@ -138,8 +138,8 @@ class ScorerTraining:
         self.model.set_control_distances(float(d.mean()), max(float(d.std(correction=0)), 1e-6))
         return note
 
-    def said_of_controls(self) -> ControlDistances:
-        """Return how far the control cells lie from the Gaussian that was fitted last."""
+    def control_histogram(self) -> ControlDistances:
+        """Return a histogram of the distances of the control cells to the Gaussian that was fitted last."""
         counts, edges = np.histogram(self.control_distances.cpu().double().numpy(), bins=_N_BINS)
         return ControlDistances(self.epoch, edges.round(4).tolist(), counts.tolist())
 

@@ -1,4 +1,4 @@
-"""What is independent of what among the cells of a cohort, and how it is dealt into parts."""
+"""Independent units of a cohort (patients or images) and their split into parts."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ def independent_units(
 ) -> NDArray[np.str_]:
     """Return the patient of each stored cell; its image where patients share images.
 
-    Whoever leaves out a patient whose images serve others too leaves out little, so that then images
-    are the independent units.
+    A patient whose images serve others too is not held out with the patient's own cells alone, so that
+    then images are the independent units.
 
     Parameters
     ----------
@@ -41,11 +41,12 @@ def independent_units(
     return np.where(used, known, "") if shared else patient.astype(np.str_)
 
 
-def deal_units(bags: BagArrays, units: NDArray[np.str_], n_parts: int, seed: int) -> NDArray[np.int64]:
-    """Deal the units into parts of about equal size, class by class, and return the part of each stored cell.
+def split_units(bags: BagArrays, units: NDArray[np.str_], n_parts: int, seed: int) -> NDArray[np.int64]:
+    """Split the units into parts of about equal size, class by class; return the part of each stored cell.
 
-    No part holds all units of a class: the only one, and one of several that units shared with other
-    classes brought into one part, are never left out. Their part is -1.
+    No part holds all units of a class: the only unit of a class, and one of several that lie in one part
+    because they are shared with other classes, are never held out. Their part is -1. Each class begins
+    with the part after the last one of the class before, so that the parts stay of equal size.
     """
     generator = np.random.default_rng(seed)
     part_of: dict[str, int] = {"": -1}

@@ -1,4 +1,4 @@
-"""Which bags to keep aside while training, and in which order to draw the others."""
+"""Split of training bags into training and validation patients, and the order of bags in an epoch."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-_PATIENTS_NEEDED = 3  # a class with fewer patients gives none away: the training would miss it
+_PATIENTS_NEEDED = 3  # classes with fewer patients stay in the training part
 
 
-def hold_out_patients(
+def split_patients(
     labels: NDArray[np.int64], patients: Sequence[str], fraction: float, seed: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Split bags into training and validation so that no patient is on both sides.
 
     Of every class about ``fraction`` of the patients, and at least one, is held out; a class with
-    fewer than 3 patients keeps them all. A ``fraction`` of 0 holds nobody out.
+    fewer than 3 patients keeps them all. With a ``fraction`` of 0 no patient is held out.
 
     Returns
     -------

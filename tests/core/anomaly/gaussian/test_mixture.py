@@ -11,9 +11,9 @@ from scipy.stats import multivariate_normal
 from sklearn.covariance import ledoit_wolf
 from sklearn.mixture import BayesianGaussianMixture, GaussianMixture
 
-from napari_amil.core.anomaly.calibration import cross_fit, parts_of_patients
-from napari_amil.core.anomaly.gaussian.mahalanobis import LatentGaussian
+from napari_amil.core.anomaly.gaussian.mahalanobis import LatentGaussian, cross_fit
 from napari_amil.core.anomaly.gaussian.mixture import fit_mixture
+from napari_amil.core.anomaly.patients import parts_of_patients
 from napari_amil.core.base.errors import AmilError
 from napari_amil.core.base.settings import ModelSettings
 

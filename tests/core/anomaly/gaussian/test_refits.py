@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from napari_amil.core.anomaly.gaussian.mahalanobis import LatentGaussian
-from napari_amil.core.anomaly.gaussian.refits import N_REFITS, ControlMoments
+from napari_amil.core.anomaly.gaussian.refits import ControlMoments
+from napari_amil.core.anomaly.patients import N_REFITS
 from napari_amil.core.base.settings import ModelSettings
 
 K, N_PATIENTS, N_CELLS = 4, 12, 60

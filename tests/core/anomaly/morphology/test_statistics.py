@@ -7,7 +7,7 @@ import pytest
 from scipy.spatial.distance import mahalanobis
 from sklearn.covariance import ledoit_wolf
 
-from napari_amil.core.anomaly.morphology.statistics import ControlMorphology, left_out_distances
+from napari_amil.core.anomaly.morphology.statistics import ControlMorphology, whole_cells
 from napari_amil.core.anomaly.morphology.words import morphology_in_words
 from napari_amil.core.base.errors import AmilError
 from napari_amil.core.morphology.measures import NAMES
@@ -54,18 +54,17 @@ def test_distance_is_that_of_scipy(normal: np.ndarray) -> None:
     np.testing.assert_allclose(control.distance(normal[:20]), expected, rtol=1e-6)
 
 
-def test_a_cell_that_is_left_out_does_not_describe_itself(normal: np.ndarray) -> None:
-    part = np.arange(300) % 3
-    found = left_out_distances(normal[:300], part)
-    others = ControlMorphology.fit(normal[:300][part != 1])
-    np.testing.assert_array_equal(found[part == 1], others.distance(normal[:300][part == 1]))
-    assert found.mean() > ControlMorphology.fit(normal[:300]).distance(normal[:300]).mean()
-
-
 def test_it_is_saved_and_loaded(normal: np.ndarray) -> None:
     control, loaded = ControlMorphology.fit(normal), ControlMorphology()
     loaded.load_state_dict(control.state_dict())
     np.testing.assert_array_equal(loaded.distance(normal[:9]), control.distance(normal[:9]))
+
+
+def test_unmeasured_cells_do_not_calibrate_unless_no_cell_was_measured() -> None:
+    measurements = np.full((3, N), np.nan)
+    assert whole_cells(measurements).tolist() == [True, True, True]
+    measurements[1, 0] = 1.0
+    assert whole_cells(measurements).tolist() == [False, True, False]
 
 
 def test_few_control_cells_are_refused(normal: np.ndarray) -> None:

@@ -1,4 +1,4 @@
-"""The Gaussian of control embeddings, or a mixture of several, and the Mahalanobis distance to it."""
+"""Gaussian or mixture of control embeddings, and the Mahalanobis distance to it."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ class LatentGaussian(nn.Module):
 
     The covariance may be made rounder (``settings.roundness``). An encoder that was trained to put
     control cells near a centre and others far from it (`napari_amil.core.mil.loss.hypersphere_loss`)
-    says how abnormal a cell is by the plain length of ``z_n - mu``; a full whitening would give
-    directions in which nothing varies, among control cells or others, the same say.
+    has made the plain length of ``z_n - mu`` a measure of abnormality; a full whitening would weigh
+    directions in which nothing varies, among control cells or others, as much as any other.
 
     Parameters
     ----------
@@ -91,7 +91,7 @@ class LatentGaussian(nn.Module):
         Returns
         -------
         str
-            What the user should know about the fit; empty if there is nothing.
+            A note for the user, empty if there is none.
 
         Raises
         ------
@@ -167,6 +167,27 @@ class LatentGaussian(nn.Module):
             elif stored is not None and (name == "weights" or stored.shape[-1] == self.latent_dim):
                 setattr(self, name, self.mean.new_empty(stored.shape))
         super()._load_from_state_dict(state_dict, prefix, *rest)
+
+
+def cross_fit(latents: Tensor, part: NDArray[Any], settings: ModelSettings, seed: int = 0) -> Tensor:
+    """Return the distances ``(n,)`` of control cells to Gaussians fitted without their part.
+
+    Parameters
+    ----------
+    latents
+        ``(n, k)`` or ``(n, n_views, k)`` embeddings of control cells.
+    part
+        ``(n,)`` of `napari_amil.core.anomaly.patients.parts_of_patients`.
+    seed
+        Start of a mixture of several Gaussians.
+    """
+    held_out = torch.empty(len(latents), dtype=torch.float64)
+    for number in np.unique(part):
+        inside = torch.from_numpy(part == number)
+        gaussian = LatentGaussian(latents.shape[-1])
+        gaussian.fit(latents[~inside], settings, seed)
+        held_out[inside] = gaussian.distance(latents[inside].cpu().double())
+    return held_out
 
 
 def _lengths(x: Tensor, mu: Tensor, factor: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""How much an anomaly score depends on which control patients happened to be there."""
+"""Refits of the control Gaussian to patients drawn with replacement."""
 
 from __future__ import annotations
 
@@ -11,17 +11,10 @@ from torch import Tensor, nn
 
 from napari_amil.core.anomaly.gaussian.mahalanobis import LatentGaussian
 from napari_amil.core.anomaly.gaussian.mixture import REGULARISATION
-from napari_amil.core.anomaly.patients import patient_codes
+from napari_amil.core.anomaly.patients import N_REFITS, drawn_patients, patient_codes
 from napari_amil.core.base.settings import ModelSettings
 
-N_REFITS = 100
-"""How often all that control cells tell is fitted anew, to patients drawn with replacement."""
 _IN_MEMORY = 25_000_000  # numbers of all refits at once
-
-
-def drawn_patients(n_patients: int) -> Tensor:
-    """Return the numbers of the patients of each draw, ``(N_REFITS, n_patients)``; always the same draws."""
-    return torch.randint(n_patients, (N_REFITS, n_patients), generator=torch.Generator().manual_seed(0))
 
 
 class ControlMoments(nn.Module):
@@ -61,7 +54,7 @@ class ControlMoments(nn.Module):
     def from_controls(
         cls, latents: Tensor, patients: Sequence[str] | NDArray[Any], gaussian: LatentGaussian
     ) -> ControlMoments | None:
-        """Return the moments of control cells; None where they do not tell the distance.
+        """Return the moments of control cells; None where they do not determine the distance.
 
         That is so with a single patient, and for the distance to several Gaussians.
 

@@ -1,4 +1,4 @@
-"""How much the distance of the named measurements depends on which control patients happened to be there."""
+"""Refits of the statistics of named measurements to patients drawn with replacement."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from napari_amil.core.base.errors import AmilError
 
 
 class MorphologyRefits(nn.Module):
-    """What is usual among control cells, fitted anew to each of many draws of the patients.
+    """Statistics of the measurements of control cells, refitted to each of many draws of their patients.
 
     Parameters
     ----------
@@ -33,7 +33,7 @@ class MorphologyRefits(nn.Module):
     def fit(
         cls, measurements: NDArray[Any], patients: NDArray[np.int64], drawn: NDArray[np.int64]
     ) -> MorphologyRefits:
-        """Return a fit for each draw; one of too few cells is passed over for the fit to all.
+        """Return a refit for each draw; where a draw has too few cells, the fit to all cells stands for it.
 
         Parameters
         ----------
@@ -62,7 +62,7 @@ class MorphologyRefits(nn.Module):
 
     @cached_property
     def fits(self) -> list[ControlMorphology]:
-        """What is usual among the control cells of each draw."""
+        """Statistics of the control cells of each draw."""
         names, tensors = zip(*self.state_dict().items(), strict=True)
         return [
             ControlMorphology.from_state(dict(zip(names, fit, strict=True)))

@@ -1,4 +1,4 @@
-"""What is usual: the measurements of control cells, and how far a cell is from them."""
+"""Statistics of the named measurements of control cells and the distance of a cell to them."""
 
 from __future__ import annotations
 
@@ -17,17 +17,18 @@ from napari_amil.core.base.types import Floats
 from napari_amil.core.morphology.measures import NAMES, is_empty
 
 _STAINED = frozenset({"blueness"})
-"""Measurements that say more of the stain than of the cell; they do not enter the distance."""
+"""Measurements of the stain rather than of the cell; they do not enter the distance."""
 _LEVELS = np.array(
     [0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.975, 0.99, 0.995, 0.999]
 )
 _LOW, _MEDIAN, _HIGH = (int(np.searchsorted(_LEVELS, level)) for level in (0.025, 0.5, 0.975))
-_LEAST_SCALE = 0.2  # of the standard deviation: many cells have no spicule, but one is no wonder
-_MOST = 8.0  # deviations; more are not more abnormal
+_LEAST_SCALE = 0.2  # of the standard deviation: most cells have no spicule, and a cell with one is common
+_MOST = 8.0  # clip at this many control deviations
 _FEWEST_CELLS = 20
-_ROUNDNESS = 0.5
-"""Share of the covariance that is replaced by a sphere. Some measurements say nearly the same; without it
-their small differences, mostly noise, would count like any other direction. Chosen on folds 0 and 1."""
+MORPHOLOGY_ROUNDNESS = 0.5
+"""Share of the covariance of measurements that is replaced by a sphere of the same mean variance, as
+`ModelSettings.roundness` is for embeddings. Some measurements are nearly the same; without it their small
+differences, mostly noise, would count like any other direction. Chosen on folds 0 and 1."""
 
 
 class ControlMorphology(nn.Module):
@@ -57,12 +58,12 @@ class ControlMorphology(nn.Module):
 
     @classmethod
     def fit(cls, measurements: NDArray[Any]) -> ControlMorphology:
-        """Return what is usual among control cells ``(n_cells, n_measurements)``; NaN is unknown.
+        """Return the statistics of control cells ``(n_cells, n_measurements)``; NaN is unknown.
 
         Raises
         ------
         AmilError
-            If there are fewer than 20 cells of which everything is known.
+            If there are fewer than 20 cells with all measurements.
         """
         values = np.asarray(measurements, dtype=np.float64)
         values = values[np.isfinite(values).all(axis=1)]
@@ -70,27 +71,27 @@ class ControlMorphology(nn.Module):
             raise AmilError(
                 f"Morphology needs {_FEWEST_CELLS} whole control cells or more, not {len(values)}; add some."
             )
-        usual = cls()
+        statistics = cls()
         quantiles = np.quantile(values, _LEVELS, axis=0)
         sides = np.stack([quantiles[_MEDIAN] - quantiles[_LOW], quantiles[_HIGH] - quantiles[_MEDIAN]])
         scale = np.maximum(sides / ndtri(_LEVELS[_HIGH]), _LEAST_SCALE * values.std(axis=0))
-        usual.quantiles.copy_(torch.from_numpy(quantiles))
-        usual.scale.copy_(torch.from_numpy(np.maximum(scale, 1e-9)))
-        deviations = _bounded(usual.deviations(values))
+        statistics.quantiles.copy_(torch.from_numpy(quantiles))
+        statistics.scale.copy_(torch.from_numpy(np.maximum(scale, 1e-9)))
+        deviations = _bounded(statistics.deviations(values))
         covariance, _ = ledoit_wolf(deviations)
         sphere = np.trace(covariance) / len(NAMES) * np.eye(len(NAMES))
-        covariance = (1 - _ROUNDNESS) * covariance + _ROUNDNESS * sphere
+        covariance = (1 - MORPHOLOGY_ROUNDNESS) * covariance + MORPHOLOGY_ROUNDNESS * sphere
         factor = np.linalg.inv(np.linalg.cholesky(covariance + 1e-6 * np.eye(len(NAMES)))).T
-        usual.mean.copy_(torch.from_numpy(deviations.mean(axis=0)))
-        usual.factor.copy_(torch.from_numpy(np.ascontiguousarray(factor)))
-        return usual
+        statistics.mean.copy_(torch.from_numpy(deviations.mean(axis=0)))
+        statistics.factor.copy_(torch.from_numpy(np.ascontiguousarray(factor)))
+        return statistics
 
     @classmethod
     def from_state(cls, state: Mapping[str, Tensor]) -> ControlMorphology:
-        """Return what `state_dict` wrote."""
-        usual = cls()
-        usual.load_state_dict(state)
-        return usual
+        """Return the statistics that a ``state_dict`` describes."""
+        statistics = cls()
+        statistics.load_state_dict(state)
+        return statistics
 
     def deviations(self, measurements: NDArray[Any]) -> Floats:
         """Return the deviations ``(n_cells, n_measurements)``; NaN where a measurement is."""
@@ -113,34 +114,12 @@ class ControlMorphology(nn.Module):
 
 
 def whole_cells(measurements: NDArray[Any]) -> NDArray[np.bool_]:
-    """Return which control cells ``(n_cells,)`` others are held against: all that were measured, if any."""
+    """Return which control cells ``(n_cells,)`` calibrate: all that were measured, or all if none was."""
     empty = is_empty(measurements)
     return np.asarray(~empty | empty.all())
 
 
-def left_out_distances(measurements: NDArray[Any], part: NDArray[Any]) -> Floats:
-    """Return the distance ``(n_cells,)`` of each control cell to the control cells of the other parts.
-
-    Parameters
-    ----------
-    measurements
-        ``(n_cells, n_measurements)`` of control cells.
-    part
-        ``(n_cells,)`` number of the part with which a cell is left out.
-
-    Raises
-    ------
-    AmilError
-        As `ControlMorphology.fit`.
-    """
-    distance = np.full(len(measurements), np.nan)
-    for number in np.unique(part):
-        inside = part == number
-        distance[inside] = ControlMorphology.fit(measurements[~inside]).distance(measurements[inside])
-    return distance
-
-
 def _bounded(deviations: Floats) -> Floats:
-    """Return deviations for the distance: within bounds, 0 where unknown or a matter of stain."""
+    """Return deviations for the distance: clipped, and 0 where unknown or of the stain."""
     counted = np.array([name not in _STAINED for name in NAMES])
     return np.where(counted, np.clip(np.nan_to_num(deviations, nan=0.0), -_MOST, _MOST), 0.0)

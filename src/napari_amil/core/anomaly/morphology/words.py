@@ -1,4 +1,4 @@
-"""What is unusual about a cell, in a haematologist's words."""
+"""Names of unusual measurements of a cell in a haematologist's words."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def morphology_in_words(
     row
         A row of a table of cells with the columns ``morph_<name>`` and ``morph_<name>_z``.
     control
-        What is usual.
+        Statistics of control cells.
     least
         Control deviations from which on a measurement is unusual.
     most
@@ -57,13 +57,13 @@ def morphology_in_words(
     """
     deviations = {name: float(row.get(column, np.nan)) for name, column in _DEVIATIONS.items()}
     unusual = [name for name, z in deviations.items() if abs(z) >= least]
-    said: dict[str, str] = {}
+    words: dict[str, str] = {}
     for name in sorted(unusual, key=lambda name: -abs(deviations[name])):
         high = deviations[name] > 0
         share = control.share_exceeded(name, float(row[column_name(MORPH, name)]), high=high)
         word = _WORDS[name][high]
-        said.setdefault(word, f"{word} than {_percent(share)} of control cells")
-    return list(said.values())[:most]
+        words.setdefault(word, f"{word} than {_percent(share)} of control cells")
+    return list(words.values())[:most]
 
 
 def _percent(share: float) -> str:
@@ -85,7 +85,7 @@ def deviations_in_words(row: Mapping[str, Any], least: float = 1.96, most: int =
     """
     deviations = {name: float(row.get(column, np.nan)) for name, column in _DEVIATIONS.items()}
     unusual = [name for name, z in deviations.items() if abs(z) >= least]
-    said: dict[str, str] = {}
+    words: dict[str, str] = {}
     for name in sorted(unusual, key=lambda name: -abs(deviations[name])):
-        said.setdefault(_WORDS[name][deviations[name] > 0], f"({deviations[name]:+.1f})")
-    return [f"{word} {size}" for word, size in said.items()][:most]
+        words.setdefault(_WORDS[name][deviations[name] > 0], f"({deviations[name]:+.1f})")
+    return [f"{word} {size}" for word, size in words.items()][:most]

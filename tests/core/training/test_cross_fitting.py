@@ -1,4 +1,4 @@
-"""What scores are held against comes from networks, Gaussians and classes that did not see it."""
+"""The anomaly model of a training is calibrated by networks and channels that did not see a cell."""
 
 from __future__ import annotations
 
@@ -8,16 +8,18 @@ import numpy as np
 import pytest
 import torch
 
+from napari_amil.core.anomaly.channels import LATENT
+from napari_amil.core.anomaly.model import AnomalyModel
 from napari_amil.core.anomaly.morphology.statistics import ControlMorphology
+from napari_amil.core.anomaly.scorer import CellInputs
 from napari_amil.core.base.events import EpochReport, Event, Step, Warned, drain
 from napari_amil.core.base.settings import ModelSettings, RunSettings, TrainingSettings
 from napari_amil.core.mil.batch import BagArrays
 from napari_amil.core.mil.model import embed_all
 from napari_amil.core.morphology.measures import NAMES
-from napari_amil.core.training.left_out import fit_reference
+from napari_amil.core.training.cross_fitting import fit_anomaly
 from napari_amil.core.training.loop import FittedModel, fit_model
-from napari_amil.core.training.reference import Reference
-from napari_amil.core.training.units import deal_units, independent_units
+from napari_amil.core.training.units import independent_units, split_units
 
 CPU = torch.device("cpu")
 SETTINGS = RunSettings(
@@ -55,27 +57,28 @@ def fitted() -> FittedModel:
     return drain(fit_model(bag_arrays(), SETTINGS, CPU))
 
 
-def reference(settings: RunSettings = SETTINGS, **changes: object) -> tuple[Reference, list[Event]]:
+def anomaly(settings: RunSettings = SETTINGS, **changes: object) -> tuple[AnomalyModel, list[Event]]:
     events: list[Event] = []
-    bags, model = bag_arrays(), fitted()
+    bags = bag_arrays()
     units = independent_units(bags)
     for name, value in changes.items():
         units = np.asarray(value) if name == "units" else units
-    work = fit_reference(bags, units, model, settings, CPU, MEASUREMENTS if settings is MEASURED else None)
+    inputs = CellInputs(measurements=MEASUREMENTS) if settings is MEASURED else None
+    work = fit_anomaly(bags, units, fitted(), settings, CPU, inputs)
     return drain(work, events.append), events
 
 
 def test_every_control_cell_is_held_out_once_with_its_patient() -> None:
-    usual, events = reference()
-    assert len(usual.calibration) == N_CONTROLS * 16
-    assert usual.calibration.n_patients == N_CONTROLS
-    assert usual.n_networks == 2
-    assert usual.moments is not None
-    assert usual.moments.count.tolist() == [16.0] * N_CONTROLS
-    assert usual.novelty is not None
-    assert usual.novelty.calibration is not None
-    assert len(usual.novelty.calibration) == 2 * (N_CONTROLS + N_ILL)
-    assert usual.novelty.calibration.n_patients == N_CONTROLS + N_ILL
+    model, events = anomaly()
+    assert len(model.calibration) == N_CONTROLS * 16
+    assert model.calibration.n_patients == N_CONTROLS
+    assert model.n_networks == 2
+    count = model.state()[0]["channels/latent_distance/moments.count"]
+    assert count.tolist() == [16.0] * N_CONTROLS
+    assert model.novelty is not None
+    assert model.novelty.calibration is not None
+    assert len(model.novelty.calibration) == 2 * (N_CONTROLS + N_ILL)
+    assert model.novelty.calibration.n_patients == N_CONTROLS + N_ILL
     assert not any(isinstance(event, EpochReport) for event in events)  # these trainings are not the user's
     said = [event.message for event in events if isinstance(event, Step)]
     assert any("Network 2 of 2" in message for message in said)
@@ -83,8 +86,8 @@ def test_every_control_cell_is_held_out_once_with_its_patient() -> None:
 
 def test_the_distances_are_those_of_networks_that_never_saw_the_cell() -> None:
     bags = bag_arrays()
-    usual, _ = reference()
-    part = deal_units(bags, independent_units(bags), 2, SETTINGS.training.seed)
+    model, _ = anomaly()
+    part = split_units(bags, independent_units(bags), 2, SETTINGS.training.seed)
     expected = []
     for number in range(2):
         kept = [i for i, rows in enumerate(bags.rows) if part[rows[0]] != number]
@@ -92,46 +95,46 @@ def test_the_distances_are_those_of_networks_that_never_saw_the_cell() -> None:
         rows = np.flatnonzero((part == number) & (np.arange(len(part)) < N_CONTROLS * 16))
         expected.append(alone.gaussian.distance(embed_all(alone.model, bags.cells(rows), CPU)))
     torch.testing.assert_close(
-        usual.calibration.distances, torch.cat(expected).double().sort().values, rtol=1e-4, atol=1e-4
+        model.calibration.distances, torch.cat(expected).double().sort().values, rtol=1e-4, atol=1e-4
     )
     rows = np.arange(N_CONTROLS * 16)
     seen = fitted().gaussian.distance(embed_all(fitted().model, bags.cells(rows), CPU))
-    assert float(usual.calibration.in_sample) == pytest.approx(float(seen.mean()), rel=1e-4)
+    assert float(model.calibration.in_sample) == pytest.approx(float(seen.mean()), rel=1e-4)
 
 
 def test_without_networks_of_their_own_only_gaussian_and_classes_are_left_out() -> None:
     plain = SETTINGS.changed({"training": {"calibration_folds": 0}})
-    usual, events = reference(plain)
-    assert len(usual.calibration) == N_CONTROLS * 16
-    assert usual.n_networks == 0
+    model, events = anomaly(plain)
+    assert len(model.calibration) == N_CONTROLS * 16
+    assert model.n_networks == 0
     assert not any("Network" in event.message for event in events if isinstance(event, Step))
 
 
 def test_the_anomaly_is_made_of_two_distances_that_were_both_left_out() -> None:
     bags = bag_arrays()
-    alone, _ = reference(SETTINGS.changed({"training": {"calibration_folds": 0}}))
-    usual, _ = reference(MEASURED)
+    alone, _ = anomaly(SETTINGS.changed({"training": {"calibration_folds": 0}}))
+    model, _ = anomaly(MEASURED)
     assert alone.joint is None
-    assert usual.joint is not None
-    part = deal_units(bags, independent_units(bags), N_CONTROLS, SETTINGS.training.seed)[: N_CONTROLS * 16]
+    assert model.joint is not None
+    part = split_units(bags, independent_units(bags), N_CONTROLS, SETTINGS.training.seed)[: N_CONTROLS * 16]
     controls = MEASUREMENTS[: len(part)]
     shapes = np.empty(len(part))
     for number in np.unique(part):
         inside = part == number
         shapes[inside] = ControlMorphology.fit(controls[~inside]).distance(controls[inside])
-    assert float(usual.joint.center[1]) == pytest.approx(np.log(shapes).mean())
-    assert float(usual.joint.center[0]) == pytest.approx(float(alone.calibration.distances.log().mean()))
+    assert float(model.joint.center[1]) == pytest.approx(np.log(shapes).mean())
+    assert float(model.joint.center[0]) == pytest.approx(float(alone.calibration.distances.log().mean()))
     latent = fitted().gaussian.distance(embed_all(fitted().model, bags.cells(np.arange(len(part))), CPU))
     inside = ControlMorphology.fit(controls).distance(controls)
-    seen = usual.joint.distance(latent.numpy(), inside).mean()
-    assert float(usual.calibration.in_sample) == pytest.approx(seen, rel=1e-5)
+    seen = model.joint.distance([latent.numpy(), inside]).mean()
+    assert float(model.calibration.in_sample) == pytest.approx(seen, rel=1e-5)
 
 
 def test_one_control_patient_is_said_and_gives_no_novelty() -> None:
     bags = bag_arrays()
     alone = np.where(np.arange(len(bags.instances)) < N_CONTROLS * 16, "one", "other")
-    usual, events = reference(units=alone)
-    assert usual.calibration.n_patients == 0
-    assert usual.moments is None
-    assert usual.novelty is None
+    model, events = anomaly(units=alone)
+    assert model.calibration.n_patients == 0
+    assert model.channels[LATENT].score_refits(CellInputs(torch.zeros(1, 6))) is None
+    assert model.novelty is None
     assert any("one patient" in event.message for event in events if isinstance(event, Warned))
