@@ -128,6 +128,17 @@ def test_boxes_outside_the_image(sound: Cohort) -> None:
     assert message.startswith("2 box(es) of bag 'b5' reach outside '5.png' (50 x 40 pixels)")
 
 
+@pytest.mark.parametrize(
+    "box",
+    [[0, 0, 40, 51], [0, 0, 41, 50], [-1, 0, 5, 5], [0, -1, 5, 5]],
+    ids=["wide", "high", "above", "left"],
+)
+def test_a_box_beyond_any_side_is_named(sound: Cohort, box: list[int]) -> None:
+    severity, message = only(changed(sound, 5, cells={"5.png": Cells(np.array([box, [0, 0, 40, 50]]))}))
+    assert severity == "error"
+    assert message.startswith("1 box(es) of bag 'b5' reach outside '5.png' (50 x 40 pixels)")
+
+
 def test_classes_from_different_cameras(sound: Cohort) -> None:
     for i in (1, 3, 5):
         grey = np.full((64, 80, 3), i, dtype=np.uint8)

@@ -90,6 +90,17 @@ def test_colours_that_tell_the_class_are_warned_of() -> None:
     assert list(confounded_colours(patients, {})) == []
 
 
+def test_colours_little_better_than_chance_are_not_warned_of() -> None:
+    """Balanced accuracy of two classes is 0.5 by chance: 0.63 gains 0.13, below the 0.2 that is told."""
+    n, generator = 400, np.random.default_rng(3)
+    colours = {f"{i}.png": generator.normal(0.5, 0.1, 5) for i in range(n)}
+    weak = {name: value + 0.06 * (i % 2) * np.eye(5)[0] for i, (name, value) in enumerate(colours.items())}
+    strong = {name: value + 0.2 * (i % 2) * np.eye(5)[0] for i, (name, value) in enumerate(colours.items())}
+    assert list(confounded_colours(cohort(n, lambda i: "A"), weak)) == []
+    (problem,) = confounded_colours(cohort(n, lambda i: "A"), strong)
+    assert "balanced accuracy 0.8" in problem.message
+
+
 def test_smears_of_one_microscope_are_not_warned_of() -> None:
     """Diseased cells may be paler: that is a finding, no confounder."""
     small = SynthSettings(height=240, width=320, n_cells=24)

@@ -47,6 +47,13 @@ def test_the_seed_decides() -> None:
     assert Counter(folds[0][:12]) == Counter(folds[0][12:]) == {0: 4, 1: 4, 2: 4}
 
 
+@pytest.mark.parametrize("seed", range(8))
+def test_patients_with_most_bags_are_dealt_first(seed: int) -> None:
+    cohort = cohort_of([("control", 1)] * 2 + [("control", 4)] + [("control", 1)] * 2)
+    dealt = assign_folds(cohort, 2, seed)
+    assert sorted(Counter(bag.fold for bag in dealt).values()) == [4, 4]
+
+
 def test_given_folds_are_obeyed() -> None:
     cohort = cohort_of([("control", 2), ("control", 2), ("sick", 1), ("sick", 1)], {0: 5, 2: 5})
     folds = {bag.patient: bag.fold for bag in assign_folds(cohort, 2, 0)}
