@@ -227,7 +227,7 @@ def test_what_the_command_line_refuses_is_said_in_its_own_words(
     assert run is not None
     qtbot.waitUntil(lambda: not run.status().is_alive, timeout=WAIT_MS)
     assert run.status().state == "failed"
-    assert run.status().sentence.startswith(f"'{tmp_path / 'absent.csv'}' is neither a folder nor")
+    assert run.status().sentence.startswith(f"'{tmp_path / 'absent.csv'}' cannot be found or is no cohort")
 
 
 def test_a_cohort_is_shown_checked_measured_and_ready(

@@ -37,7 +37,7 @@ OUTPUT_FILE = "output.txt"
 """Name of the file in a run folder that holds the standard error of the process."""
 MODEL_FILE = "bundle.safetensors"
 _CHECKPOINT = "checkpoint.safetensors"
-_LAST_WORDS = 300
+_QUOTED_CHARACTERS = 1000
 _OUTPUT_READ = 4000
 _ROOM_BYTES = 1_000_000
 """Free space below which a run that died without a word died of it."""
@@ -296,7 +296,7 @@ class Run:
         except (AmilError, OSError):
             return ""
         lines = [line.strip() for line in text.splitlines() if line.strip()]
-        return lines[-1][-_LAST_WORDS:] if lines else ""
+        return lines[-1][:_QUOTED_CHARACTERS] if lines else ""
 
     def _end_cancelled(self) -> None:
         """Note in the log of a process that was killed here that this was wanted."""
