@@ -19,7 +19,7 @@ def test_joined_arrays_are_indexed_stored_and_split_again() -> None:
     stored.seek(0)
     joined = np.concatenate([np.load(stored), with_measurements(PIXELS, MEASUREMENTS)])
     assert sizes_of(joined) == (3, 2)
-    cells = Instances.of(joined[[6, 0]])
+    cells = Instances.from_values(joined[[6, 0]])
     np.testing.assert_array_equal(cells.pixels.numpy(), PIXELS[[1, 0]])
     assert cells.measurements is not None
     assert cells.measurements.dtype == torch.float32
@@ -28,7 +28,7 @@ def test_joined_arrays_are_indexed_stored_and_split_again() -> None:
 
 def test_plain_pixels_have_no_measurements() -> None:
     assert sizes_of(PIXELS) == (3, 0)
-    cells = Instances.of(PIXELS)
+    cells = Instances.from_values(PIXELS)
     assert cells.measurements is None
     assert [len(part) for part in cells.split(2)] == [2, 2, 1]
     assert len(cells[torch.tensor([True, False, True, False, False])]) == 2

@@ -187,7 +187,7 @@ def test_views_of_a_cell_are_its_embedding_and_augmented_ones() -> None:
     bags = bag_arrays()
     state = ScorerTraining(bags, SETTINGS, CPU)
     state.refit(bags)
-    views = CellViews.of(state, bags.take([0, 1]), 2)
+    views = CellViews.from_bags(state, bags.take([0, 1]), 2)
     rows = np.concatenate(bags.take([0, 1]).rows)
     _, d = score_bags(state.model, state.gaussian, bags.take([0, 1]), CPU)
     torch.testing.assert_close(views.plain(rows)[1], d)
@@ -196,14 +196,14 @@ def test_views_of_a_cell_are_its_embedding_and_augmented_ones() -> None:
     at = torch.from_numpy(views.position[rows])
     of_one_view = (views.distances[:, at] == drawn) & (views.latents[:, at] == z).all(dim=-1)
     assert of_one_view.any(dim=0).all()
-    assert torch.equal(views.latents, CellViews.of(state, bags.take([0, 1]), 2).latents)
+    assert torch.equal(views.latents, CellViews.from_bags(state, bags.take([0, 1]), 2).latents)
 
 
 def test_turned_feature_maps_are_not_embedded_again() -> None:
     bags, settings = bag_arrays("roi"), SETTINGS.changed({"model": {"encoder": "roi"}})
     state = ScorerTraining(bags, settings, CPU)
     state.refit(bags)
-    views = CellViews.of(state, bags, 2)
+    views = CellViews.from_bags(state, bags, 2)
     torch.testing.assert_close(views.latents[1], views.latents[0], rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(views.distances[2], views.distances[0], rtol=1e-3, atol=1e-3)
     assert _n_augmented(settings) == 0

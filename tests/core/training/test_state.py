@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from napari_amil.core.base.settings import TrainingSettings
-from napari_amil.core.training.state import is_enough
+from napari_amil.core.training.state import early_stop_reached
 
 LOSSES = [1.0, 2e-4, 1.0, 2e-4, 2e-4, 3e-4, 1e-5]
 
@@ -25,5 +25,5 @@ LOSSES = [1.0, 2e-4, 1.0, 2e-4, 2e-4, 3e-4, 1e-5]
 )
 def test_the_epoch_that_ends_the_training(early_stop: str, stop_count: int, n_epochs: int | None) -> None:
     settings = TrainingSettings.parse({"early_stop": early_stop, "stop_count": stop_count, "stop_loss": 3e-4})
-    ends = [n for n in range(len(LOSSES) + 1) if is_enough(LOSSES[:n], settings)]
+    ends = [n for n in range(len(LOSSES) + 1) if early_stop_reached(LOSSES[:n], settings)]
     assert (ends[0] if ends else None) == n_epochs

@@ -70,7 +70,7 @@ BAGS = BagArrays(
 
 
 def test_targets_are_the_labels_of_all_bags_of_a_cell() -> None:
-    cells = LabelledCells.of(BAGS, TrainingSettings(balance_classes=False))
+    cells = LabelledCells.from_bags(BAGS, TrainingSettings(balance_classes=False))
     assert cells.rows.tolist() == [0, 1, 2, 3, 4, 5]
     assert cells.targets[:, 1].tolist() == [0, 0, 0, 0.5, 1, 1]
     assert cells.weight.tolist() == [1, 1, 1, 2, 2, 1]
@@ -79,14 +79,14 @@ def test_targets_are_the_labels_of_all_bags_of_a_cell() -> None:
 
 def test_balanced_cells_show_every_class_equally_often() -> None:
     few = BAGS.take([0, 1])  # four control cells, two of ill bags
-    cells = LabelledCells.of(few, TrainingSettings())
+    cells = LabelledCells.from_bags(few, TrainingSettings())
     drawn = (cells.weight[:, None] * cells.targets).sum(0)
     torch.testing.assert_close(drawn, torch.ones(2, dtype=torch.float64))
     assert cells.targets[3].tolist() == pytest.approx([1 / 3, 2 / 3])
 
 
 def test_an_epoch_draws_as_many_cells_as_there_are() -> None:
-    cells = LabelledCells.of(BAGS, TrainingSettings())
+    cells = LabelledCells.from_bags(BAGS, TrainingSettings())
     steps = list(cells.draw(4, torch.Generator().manual_seed(0)))
     assert [len(step) for step in steps] == [3, 3]
     assert int(torch.cat(steps).max()) < 6

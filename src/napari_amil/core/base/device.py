@@ -1,4 +1,4 @@
-"""Choose the device once; seed everything."""
+"""Choice of the device, and seeding of every random generator."""
 
 from __future__ import annotations
 

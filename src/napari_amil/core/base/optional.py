@@ -1,4 +1,4 @@
-"""Import what not everybody installs, or say which extra brings it."""
+"""Import of optional packages, with the name of the extra that installs them."""
 
 from __future__ import annotations
 

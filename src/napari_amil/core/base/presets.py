@@ -1,4 +1,4 @@
-"""Named settings: the published systems, as they were published, and the ones that we recommend."""
+"""Presets: the published systems, as they were published, and the recommended one."""
 
 from __future__ import annotations
 

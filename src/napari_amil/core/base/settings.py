@@ -1,4 +1,4 @@
-"""One settings class per stage; every field says its meaning, its unit and its effect."""
+"""Settings: one validated class per stage; every field says its meaning, its unit and its effect."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tensors and a text header in one safetensors file, written in one step."""
+"""Write tensors and a text header to one safetensors file, atomically."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What flows through the program: cells, bags, cohorts and their scores, in one row order."""
+"""Data types: cells, bags, cohorts and their scores, in one row order."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Figures of merit of bags and cells."""
+"""Metrics, figures and tables of bags and cells."""

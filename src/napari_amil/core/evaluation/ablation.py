@@ -1,4 +1,4 @@
-"""The rows of the ablation table: from which preset each starts, and the one thing that it changes."""
+"""Rows of the ablation table: the preset from which each starts, and the settings that it changes."""
 
 from __future__ import annotations
 

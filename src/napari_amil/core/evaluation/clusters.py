@@ -1,4 +1,4 @@
-"""Groups of unusual cells that look alike: whether there is something that no known class explains."""
+"""Clusters of unusual cells that no known class explains."""
 
 from __future__ import annotations
 

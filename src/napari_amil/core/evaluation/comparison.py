@@ -1,4 +1,4 @@
-"""The ablation table: every row measured over runs and folds, and set against one of them."""
+"""Ablation table: every row measured over runs and folds, and compared with the reference row."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Cells side by side on one sheet, so that a person can look at what a score picked out."""
+"""Contact sheets: crops of cells side by side, with captions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Deletion curves: what the verdict loses with the cells that a score points at, and with random ones."""
+"""Deletion curves: how a logit falls when the cells with the highest scores, or random ones, are removed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Figures of bags and tables: colour-blind-safe, as PNG and SVG, without any state between them."""
+"""Figures of bags and tables, safe for colour-blind readers, as PNG and SVG."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Two groups of patients compared, before and after a treatment for instance: patients count, not cells."""
+"""Comparison of two groups of patients by permutation tests and Cliff's delta."""
 
 from __future__ import annotations
 

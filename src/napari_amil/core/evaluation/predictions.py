@@ -1,4 +1,4 @@
-"""Predictions of a fitted model for bags that it has not seen, stored as tensors."""
+"""Predictions of a fitted model on test bags, kept as tensors and measured later."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Figures of cell scores: how they are distributed, class by class and against control cells."""
+"""Figures of cell scores: distributions by class, and against control cells."""
 
 from __future__ import annotations
 

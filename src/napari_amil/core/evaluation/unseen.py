@@ -1,4 +1,4 @@
-"""A class that the training never saw: whether its cells stand out, and what is said of its bags."""
+"""Metrics of the open-set test: cells and bags of a class that the training never saw."""
 
 from __future__ import annotations
 

@@ -54,7 +54,7 @@ def control_sample(
     rows, patients = bags.control_cells()
     whole = np.flatnonzero(whole_cells(measurements_of(gathered.values[rows])))
     chosen = rows[whole[balanced_rows([patients[row] for row in whole], seed=seed)]]
-    instances = Instances.of(gathered.values[chosen])
+    instances = Instances.from_values(gathered.values[chosen])
     z: Tensor = embed_all(model, instances, device).mean(dim=1)
     pixels = instances.pixels.numpy()
     return ControlSample.from_cells(

@@ -1,4 +1,4 @@
-"""Bags of different sizes without padding: instances end to end, and how many belong to each bag."""
+"""Ragged batches: the instances of several bags end to end, and the number of each bag."""
 
 from __future__ import annotations
 
@@ -176,7 +176,7 @@ class BagArrays:
 
     def cells(self, rows: NDArray[np.int64]) -> Instances:
         """Return the cells at ``rows`` of the instances."""
-        return Instances.of(self.instances[rows])
+        return Instances.from_values(self.instances[rows])
 
     def control_cells(self) -> tuple[NDArray[np.int64], tuple[str, ...]]:
         """Return the rows of all cells of control bags, each once, and the patient of each."""

@@ -1,4 +1,4 @@
-"""What the encoders see of cells: pixels or feature maps and, beside them, named measurements."""
+"""Inputs of the encoders: pixels or feature maps of cells and, beside them, named measurements."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Instances:
     measurements: Tensor | None = None
 
     @classmethod
-    def of(cls, values: Instances | Tensor | NDArray[Any]) -> Instances:
+    def from_values(cls, values: Instances | Tensor | NDArray[Any]) -> Instances:
         """Return instances from an array of pixels, or from what `with_measurements` returned."""
         if isinstance(values, Instances):
             return values

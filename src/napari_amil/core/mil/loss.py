@@ -1,4 +1,4 @@
-"""The loss of bags and single instances, and how its weight moves from one to the other."""
+"""Losses of bags and of single instances, and the weight between them."""
 
 from __future__ import annotations
 

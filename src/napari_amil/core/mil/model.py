@@ -136,7 +136,7 @@ class AmilModel(nn.Module):
 
     def embed(self, instances: Instances | Tensor) -> Tensor:
         """Return the embeddings ``z (n_cells, k)``; of each cell alone in evaluation."""
-        cells = Instances.of(instances)
+        cells = Instances.from_values(instances)
         parts = [_embedded(encoder, cells) for encoder in self._encoders()]
         return torch.cat([part.to(parts[0]) for part in parts], dim=1)
 
@@ -193,7 +193,7 @@ def embed_all(
     as well. Their mean is ``z_n``; the mean of their distances is ``d_n``. The model is left in the
     mode in which it was found. A model with a memo embeds equal instances once.
     """
-    cells = Instances.of(instances)
+    cells = Instances.from_values(instances)
     if model.memo is None:
         return _embed_batches(model, cells, device, batch_size)
     weights = [*model.encoder.state_dict().values()]

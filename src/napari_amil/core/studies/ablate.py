@@ -1,4 +1,4 @@
-"""The ablation: rows of settings, trained and tested in every fold and run, in one table."""
+"""The ablation study: rows of settings, trained and tested in every fold and run, in one table."""
 
 from __future__ import annotations
 

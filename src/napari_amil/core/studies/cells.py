@@ -1,4 +1,4 @@
-"""The cells of a cohort on disk, read from the images once and shared by all trainings of a study."""
+"""Cells of a cohort on disk, read from the images once and shared by all trainings of a study."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Run the trials of a study one by one or in several processes, and estimate the time left."""
+"""Run the trials of a study one after the other or in several processes, and estimate the time left."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from napari_amil.core.instances.executor import (
     Value,
     messages_of,
 )
-from napari_amil.core.studies.trials import ENCODER, Group, Said, Unit, work_on
+from napari_amil.core.studies.trials import ENCODER, Group, TrialEvent, Unit, work_on
 
 _TOLD = frozenset({"calibration", "embedding"})
 """Stages of a training that are slow and have no epochs."""
@@ -138,7 +138,7 @@ class _Progress:
         self.now: dict[int, str] = {}
         self.warned: set[str] = set()
 
-    def heard(self, number: int, said: Said) -> Iterator[Event]:
+    def heard(self, number: int, said: TrialEvent) -> Iterator[Event]:
         """Yield what is to be passed on."""
         if isinstance(said, Unit) and not said.done:
             self.began[number], self.now[number] = time.monotonic(), said.label

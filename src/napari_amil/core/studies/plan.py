@@ -1,4 +1,4 @@
-"""Which trainings a study needs, where their results lie, and which can share an encoder."""
+"""Plan of a study: its trainings, their result files, and those that share an encoder."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One training and its test: what it needs, and the file that keeps what came out."""
+"""Trials of a study: one training and its test each, and the file with the predictions."""
 
 from __future__ import annotations
 
@@ -137,10 +137,10 @@ class Unit:
     done: bool = False
 
 
-Said = Event | Unit
+TrialEvent = Event | Unit
 
 
-def work_on(group: Group, device: str) -> Generator[Said, None, None]:
+def work_on(group: Group, device: str) -> Generator[TrialEvent, None, None]:
     """Train and test every trial of a group; one that fails stops no other."""
     cells = open_cells(group.trials[0].cells, group.classes, group.control)
     train, test = group.sides(cells)
@@ -171,7 +171,7 @@ def work_on(group: Group, device: str) -> Generator[Said, None, None]:
 
 def _shared_encoder(
     group: Group, train: BagArrays, device: torch.device
-) -> Generator[Said, None, TrainedEncoder | None]:
+) -> Generator[TrialEvent, None, TrainedEncoder | None]:
     """Return the encoder that the trials of a group start from, trained now or before; None without one."""
     settings = encoder_stage(group.trials[0].settings)
     if group.encoder is None or settings is None:

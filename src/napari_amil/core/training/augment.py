@@ -1,4 +1,4 @@
-"""Turn, mirror and shift crops, and vary their stain, a whole batch at a time."""
+"""Augmentation: turn, mirror and shift crops, and vary their stain, a batch at a time."""
 
 from __future__ import annotations
 

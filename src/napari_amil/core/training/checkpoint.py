@@ -1,4 +1,4 @@
-"""Everything that a training needs to go on after a crash, in one file without pickle."""
+"""Checkpoints: all that a training needs to go on after a crash, in one file without pickle."""
 
 from __future__ import annotations
 

@@ -148,7 +148,7 @@ def _sides(bags: BagArrays, settings: RunSettings) -> tuple[NDArray[np.int64], N
 def _cell_epoch(state: ScorerTraining, train: BagArrays) -> Generator[Event, None, None]:
     """Train one epoch on single cells."""
     training = state.settings.training
-    cells = LabelledCells.of(train, training)
+    cells = LabelledCells.from_bags(train, training)
     steps = list(cells.draw(training.cells_per_step, state.shared_generator()))
     state.model.train()
     losses = []
@@ -174,7 +174,7 @@ def _bag_epoch(
     order = draw_bags(torch.from_numpy(train.labels), state.shared_generator(), balance=training.bag_balance)
     steps = order.split(training.bags_per_step)
     beta = sic_weight(epoch, training.sic_decay) if state.settings.model.sic else 0.0
-    share = LabelledCells.of(train, training).share
+    share = LabelledCells.from_bags(train, training).share
     state.model.train()
     losses, of_bags = [], []
     for number, chosen in enumerate(steps):
@@ -200,8 +200,8 @@ def _pooling_epochs(
             yield Warned(note)
         yield state.control_histogram()
     yield Step("embedding", 0, 1, "Embedding every cell as it is and augmented.")
-    views = CellViews.of(state, train, _n_augmented(state.settings))
-    aside = CellViews.of(state, validation, 0)
+    views = CellViews.from_bags(state, train, _n_augmented(state.settings))
+    aside = CellViews.from_bags(state, validation, 0)
     labels = torch.from_numpy(train.labels)
     state.model.train()
     while not state.is_over:

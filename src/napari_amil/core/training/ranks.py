@@ -1,4 +1,4 @@
-"""One training in several processes, one for each device; the first of them speaks."""
+"""Training on several devices: one process each, the first of which reports."""
 
 from __future__ import annotations
 

@@ -112,7 +112,9 @@ class ScorerTraining:
     def is_over(self) -> bool:
         """Whether all epochs are done, enough of them had a small loss of bags, or a stop was asked for."""
         losses = [report.metrics["bag_loss"] for report in self.history if "bag_loss" in report.metrics]
-        return self.stopped or self.epoch >= self.n_epochs or is_enough(losses, self.settings.training)
+        return (
+            self.stopped or self.epoch >= self.n_epochs or early_stop_reached(losses, self.settings.training)
+        )
 
     def refit(self, bags: BagArrays) -> str:
         """Fit the control Gaussian to the control cells of ``bags`` and return a note on the fit.
@@ -243,7 +245,7 @@ class ScorerTraining:
         self.engine.restore(record["engine"])
 
 
-def is_enough(bag_losses: Sequence[float], settings: TrainingSettings) -> bool:
+def early_stop_reached(bag_losses: Sequence[float], settings: TrainingSettings) -> bool:
     """Return whether enough epochs had a mean training loss of bags below ``stop_loss``.
 
     ``cumulative`` counts all such epochs and never starts again (the code of Kazeminia et al. 2022);

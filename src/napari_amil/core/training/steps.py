@@ -42,7 +42,7 @@ class CellViews:
     position: NDArray[np.int64]
 
     @classmethod
-    def of(cls, state: ScorerTraining, bags: BagArrays, n_augmented: int) -> CellViews:
+    def from_bags(cls, state: ScorerTraining, bags: BagArrays, n_augmented: int) -> CellViews:
         """Return the views of all cells of ``bags`` under the present encoder and Gaussian.
 
         The random numbers are their own, so that a training that goes on makes the same views.
@@ -189,7 +189,7 @@ class LabelledCells:
     share: float
 
     @classmethod
-    def of(cls, bags: BagArrays, settings: TrainingSettings) -> LabelledCells:
+    def from_bags(cls, bags: BagArrays, settings: TrainingSettings) -> LabelledCells:
         """Return the cells of ``bags``; balanced, every class is drawn equally often."""
         counts = np.zeros((len(bags.instances), len(bags.classes)))
         for rows, label in zip(bags.rows, bags.labels, strict=True):
