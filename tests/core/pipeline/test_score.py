@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from napari_amil.core.anomaly.channels import LATENT
 from napari_amil.core.anomaly.gaussian.channel import LatentDistance
@@ -134,3 +135,23 @@ def test_loose_images_are_bags_of_their_own(recipe: Recipe, tmp_path: Path) -> N
     folder_cohort = open_source([tmp_path / "cohort"], "control")
     assert folder_cohort.cohort.classes[0] == "control"
     assert len(folder_cohort.cohort.classes) == 3
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_bag_with_an_embedding_that_is_not_finite_fails_and_gets_no_class(
+    recipe: Recipe, value: float
+) -> None:
+    smear = synthetic_smear(0)
+    known = drain(measured_field(smear.image, smear.cells, recipe))
+    known["latents"][np.flatnonzero(~smear.cells.touches_border)[0]] = value
+    with pytest.raises(AmilError, match="'b' has no scores, since the embedding of a cell is not finite"):
+        score_bag("b", {"i": smear.cells}, known, recipe)
+
+
+def test_a_network_with_a_weight_that_is_not_finite_fails_for_every_bag(recipe: Recipe) -> None:
+    smear = synthetic_smear(0)
+    known = drain(measured_field(smear.image, smear.cells, recipe))
+    with torch.no_grad():
+        next(recipe.bundle.need_scorer().model.heads.parameters()).fill_(torch.nan)
+    with pytest.raises(AmilError, match="since the logit is not finite"):
+        score_bag("b", {"i": smear.cells}, known, recipe)

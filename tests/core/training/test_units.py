@@ -1,4 +1,4 @@
-"""What is left out is independent of what stays."""
+"""Units that are held out are independent of those that stay."""
 
 from __future__ import annotations
 
@@ -62,3 +62,27 @@ def test_no_part_holds_all_units_of_a_class_that_shares_them(seed: int) -> None:
         )
         for number in range(2):
             assert (part[of_class] != number).any()
+
+
+def test_each_class_begins_with_the_part_after_the_last_of_the_class_before() -> None:
+    patients = ["c0", "c1", "c2", "c3", "i0", "i1"]
+    bags = bag_arrays([[i] for i in range(6)], patients, [0] * 4 + [1] * 2)
+    for seed in range(10):
+        part = split_units(bags, independent_units(bags), 3, seed)
+        assert sorted(part[:4]) == [0, 0, 1, 2]
+        assert sorted(part[4:]) == [1, 2]  # without the offset it would be 0 and 1, and part 0 three cells
+        assert np.bincount(part).tolist() == [2, 2, 2]
+
+
+def test_units_of_classes_before_do_not_count_twice() -> None:
+    shared = bag_arrays([[0], [1], [2], [0], [3], [4]], ["a", "b", "c", "a", "d", "e"], [0, 0, 0, 1, 1, 1])
+    part = split_units(shared, independent_units(shared, ["a", "b", "c", "d", "e"]), 2, 0)
+    assert sorted(part[:3]) == [0, 0, 1]
+    assert sorted(part[3:]) == [0, 1]
+
+
+def test_a_seed_gives_one_split_and_another_seed_another() -> None:
+    bags = bag_arrays([[i] for i in range(12)], [f"p{i:02}" for i in range(12)], [0] * 12)
+    units = independent_units(bags)
+    splits = [split_units(bags, units, 3, seed).tolist() for seed in (0, 0, 1)]
+    assert splits[0] == splits[1] != splits[2]

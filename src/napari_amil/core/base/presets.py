@@ -27,6 +27,7 @@ _PUBLISHED_MODEL: dict[str, Any] = {
     "dropout": 0.0,
     "shrinkage": "none",
     "roundness": 0.0,
+    "channels": ["latent_distance", "morph_distance"],
     "morphology_weight": 0.0,
     "n_components": 1,
     "mixture_fit": "em",

@@ -98,7 +98,7 @@ ROWS: dict[str, Change] = {
     "measurements in the Gaussian": Change(
         values={"model.measurements_in_gaussian": True, "model.roundness": 0.3}
     ),
-    "no morphology in the anomaly": Change(values={"model.morphology_weight": 0.0}),
+    "no morphology in the anomaly": Change(values={"model.channels": ("latent_distance",)}),
     "one bag head": Change(values={"model.bag_heads": 1}),
     "encoder roi": Change(values={"model.encoder": "roi"}),
     "one scale": Change(values={"model.scales": 1}),
@@ -137,6 +137,7 @@ BAG_STAGE: dict[str, frozenset[str]] = {
             "measurements_in_gaussian",
             "mixture",
             "mixture_fit",
+            "channels",
             "morphology_weight",
             "n_components",
             "orientations",
