@@ -55,10 +55,7 @@ INNER_LADDERS: dict[str, tuple[frozenset[str], ...]] = {
         frozenset({"panels"}),
         frozenset({"entry"}),
     ),
-    "plugin.panels": (
-        frozenset({"arrange", "calibrate", "cell_card", "cohort", "correct", "detect"})
-        | {"embedding_map", "explore", "gallery", "score", "train", "tune_detector", "verdict"},
-    ),
+    "plugin.panels": (frozenset(p.stem for p in (SOURCE / PACKAGE / "plugin" / "panels").glob("[a-z]*.py")),),
 }
 """Steps inside a package, by its name, from the lowest to the highest; its own ``__init__`` is on top.
 

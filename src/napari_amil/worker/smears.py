@@ -40,9 +40,11 @@ def score(request: Score) -> Work[Scored]:
     cells = load_cells(request.cells)
     yield Step("score", 0, 2, "Embedding cells")
     with open_input(request.image) as field:
-        known = yield from pipeline.measured_field(field, cells, recipe)
+        prepared = pipeline.prepare(field, recipe)
+        known = yield from pipeline.measured_field(prepared, cells, recipe)
+        notes = [pipeline.field_note(prepared, cells)]
     yield Step("score", 1, 2, "Weighing cells")
-    scores, bag = pipeline.score_bag("image", {"image": cells}, known, recipe)
+    scores, bag = pipeline.score_bag("image", {"image": cells}, known, recipe, notes)
     morphology = recipe.bundle.need_scorer().anomaly.morphology
     table = scores.table.join(pipeline.morphology_columns(known["measurements"], morphology))
     table.insert(0, "cell_id", cells.cell_id)

@@ -287,6 +287,13 @@ BAGS = (
     Column("label", "Label", "Known class of the sample; empty where it is unknown.", "bags", kind="text"),
     Column("verdict", "Verdict", "A known class, 'unlike anything seen', or 'abstain'.", "bags", kind="text"),
     Column(
+        "caveat",
+        "Caveat",
+        "Why its images look foreign to the model, which then abstains; empty where they do not.",
+        "bags",
+        kind="text",
+    ),
+    Column(
         "predicted",
         "Most like",
         "The most probable of the classes that the model knows.",

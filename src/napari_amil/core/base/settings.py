@@ -304,6 +304,8 @@ class VerdictSettings(Settings):
     """A bag whose novelty p-value is below this is unlike anything seen; 0 = never say so."""
     min_probability: float = Field(0.5, ge=0.0, le=1.0)
     """A class that is less probable than this is not named: the verdict is to abstain; 0 = never abstain."""
+    max_drift: float = Field(3.0, ge=0.0)
+    """Deviations from the known images beyond which size or stain is foreign: abstain; 0 = never look."""
     min_cells: int = Field(5, ge=1)
     """With fewer cells the verdict is to abstain; 1 = any number will do."""
 

@@ -206,6 +206,8 @@ class BagScore:
     """How probable a bag this far from all classes is among bags of known classes; NaN if not known."""
     verdict: str = ""
     """A class, ``unlike anything seen`` or ``abstain``."""
+    caveat: str = ""
+    """Why its images look foreign to the model, in a sentence; empty where they do not."""
 
     def row(self) -> dict[str, Any]:
         """Return the row of the bag table."""
@@ -219,6 +221,7 @@ class BagScore:
             "anomalous_fraction": self.anomalous_fraction,
             "novelty_p": self.novelty_p,
             "verdict": self.verdict,
+            "caveat": self.caveat,
         }
 
 

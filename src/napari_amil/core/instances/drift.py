@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import numpy as np
 
@@ -17,6 +18,9 @@ _EXPECTED_SHARE = 0.05
 _CLEAR_SHARE = 0.10  # share of p < 0.05 among controls from which on the old p-values mislead
 _CLEAR_FACTOR = 1.5  # on their distances
 _CLEAR_DEVIATION = 2.0  # deviations between the fields of the training
+_LEAST_SPREAD = {"density": 0.15, "diameter_px": 0.10}
+"""Deviation between fields, as a share of their median, below which few fields are not trusted."""
+_LOOKS = {"diameter_px": "its cells measure", "density": "its stain is as dense"}
 _MEASURES = {"density": "density", "diameter": "diameter_px", "focus": "focus"}
 """Quantities of fields that are compared, and their names in the card of a bundle."""
 
@@ -28,12 +32,48 @@ def field_note(prepared: PreparedField, cells: Cells) -> tuple[float, float]:
     return float(stain_density(sampled_pixels(prepared.field))[1]), diameter_px
 
 
-def summary_of_fields(notes: Sequence[tuple[float, float]]) -> dict[str, list[float]]:
+def summary_of_fields(notes: Iterable[tuple[float, float]]) -> dict[str, list[float]]:
     """Return median and deviation over fields of ``density`` and ``diameter_px``, from `field_note`."""
-    values = np.array(notes)
+    values = np.array(list(notes))
     centre, spread = np.median(values, axis=0), values.std(axis=0)
     names = ("density", "diameter_px")
     return {n: [float(m), float(s)] for n, m, s in zip(names, centre, spread, strict=True)}
+
+
+def foreign_look(notes: Iterable[tuple[float, float]], card: Mapping[str, Any], limit: float) -> str:
+    """Return a sentence where a sample looks unlike the fields that its model knows; empty where it does not.
+
+    Parameters
+    ----------
+    notes
+        `field_note` of each of its fields.
+    card
+        Card of the bundle, with the fields of the controls that it was calibrated on, or of its training.
+    limit
+        Deviations between the known fields beyond which a sample is foreign; 0 for no limit.
+    """
+    known = _known_fields(card)
+    here = summary_of_fields(notes)
+    found = []
+    for key, words in _LOOKS.items():
+        if key not in known:
+            continue
+        centre, spread = known[key]
+        deviations = (here[key][0] - centre) / max(spread, _LEAST_SPREAD[key] * centre)
+        if abs(deviations) > limit > 0:
+            found.append(f"{words} {here[key][0] / centre:.2g} times ({deviations:+.1f} deviations)")
+    if not found:
+        return ""
+    return (
+        f"Beside the images that the model knows, {' and '.join(found)}: it names no class. "
+        "Calibrate it on control smears of this microscope first."
+    )
+
+
+def _known_fields(card: Mapping[str, Any]) -> Mapping[str, list[float]]:
+    """Return `summary_of_fields` of the controls of the last calibration, else of the training."""
+    calibrated: Mapping[str, list[float]] = card.get("calibration", {}).get("fields", {})
+    return calibrated or card.get("scorer", {}).get("fields", {})
 
 
 def drift(

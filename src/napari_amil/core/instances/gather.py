@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Generator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -74,13 +74,13 @@ class Gathered:
     rows
         For each bag the rows of ``values``: images in the order of ``bag.cells``.
     notes
-        What was wanted of each field, in the order of the images.
+        ``image -> what was wanted of its field``.
     """
 
     cohort: Cohort
     values: NDArray[Any]
     rows: tuple[NDArray[np.int64], ...]
-    notes: tuple[Any, ...] = ()
+    notes: dict[str, Any] = field(default_factory=dict)
 
     @property
     def images(self) -> NDArray[np.str_]:
@@ -227,7 +227,7 @@ def gather(
         raise AmilError("No image could be used, so there is nothing to do; the reasons are listed above.")
     bag_rows = tuple(np.concatenate(list(rows[bag.bag].values())) for bag in kept)
     values = np.concatenate([values for _, values, _ in done.values()])
-    notes = tuple(note for _, _, note in done.values())
+    notes = {image: note for image, (_, _, note) in done.items()}
     return Gathered(replace(cohort, bags=tuple(kept)), values, bag_rows, notes)
 
 

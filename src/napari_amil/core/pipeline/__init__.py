@@ -28,8 +28,8 @@ from napari_amil.core.exchange.tables import write_table
 from napari_amil.core.images.fields import Field, as_field, open_field
 from napari_amil.core.images.read import find_images, read_image
 from napari_amil.core.instances.control_cells import morphology_columns, nearest_controls
-from napari_amil.core.instances.drift import differs, drift_sentences
-from napari_amil.core.instances.extract import Recipe, detect_field, detect_in, recipe_for
+from napari_amil.core.instances.drift import differs, drift_sentences, field_note
+from napari_amil.core.instances.extract import Recipe, detect_field, detect_in, prepare, recipe_for
 from napari_amil.core.instances.gather import (
     Gathered,
     Source,
@@ -139,6 +139,7 @@ __all__ = [
     "export_project",
     "failure_table",
     "field_evidence",
+    "field_note",
     "find_exploration",
     "find_images",
     "gather",
@@ -163,6 +164,7 @@ __all__ = [
     "opening_images",
     "opening_source",
     "pick_device",
+    "prepare",
     "preset",
     "preset_table",
     "read_card",

@@ -76,7 +76,7 @@ def calibrate(source: Source, recipe: Recipe) -> Generator[Event, None, Calibrat
     found = drift(
         scorer,
         cells,
-        summary_of_fields(gathered.notes) | _focus(renewed),
+        summary_of_fields(gathered.notes.values()) | _focus(renewed),
         recipe.bundle.card.get("scorer", {}).get("fields", {}) | _focus(scorer),
     )
     z = latents[np.concatenate(bags.rows)]
@@ -168,5 +168,6 @@ def _card(gathered: Gathered, units: NDArray[np.str_], found: dict[str, float]) 
         "controls_hash": cohort_hash(gathered),
         "n_cells": len(units),
         "n_patients": len(np.unique(units)),
+        "fields": summary_of_fields(gathered.notes.values()),
         "drift": {name: round(value, 4) if np.isfinite(value) else None for name, value in found.items()},
     }

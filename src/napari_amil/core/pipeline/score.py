@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -18,10 +18,11 @@ from napari_amil.core.anomaly.scorer import CellInputs
 from napari_amil.core.base.columns import CONTRIBUTION, column_name
 from napari_amil.core.base.errors import AmilError
 from napari_amil.core.base.events import Event, Failed, Step, Warned
-from napari_amil.core.base.types import ANOMALOUS_Q, Bag, BagScore, Cells, CellScores, Image
+from napari_amil.core.base.types import ABSTAIN, ANOMALOUS_Q, Bag, BagScore, Cells, CellScores, Image
 from napari_amil.core.images.fields import Field
 from napari_amil.core.instances.cell_inputs import cell_inputs
 from napari_amil.core.instances.control_cells import morphology_columns
+from napari_amil.core.instances.drift import field_note, foreign_look
 from napari_amil.core.instances.extract import Recipe, in_order, instance_blocks, prepare
 from napari_amil.core.instances.field_blocks import PreparedField
 from napari_amil.core.instances.gather import Gathered, Source, gather
@@ -83,7 +84,11 @@ def measured_field(
 
 
 def score_bag(
-    bag: str, cells: dict[str, Cells], known: NDArray[Any], recipe: Recipe
+    bag: str,
+    cells: dict[str, Cells],
+    known: NDArray[Any],
+    recipe: Recipe,
+    notes: Sequence[tuple[float, float]] = (),
 ) -> tuple[CellScores, BagScore]:
     """Score the cells of one bag together.
 
@@ -98,6 +103,8 @@ def score_bag(
         By image name.
     known
         ``(n_cells,)`` from `measured_field`, images in the order of ``cells``.
+    notes
+        `field_note` of the images. Where they look foreign to the model, the verdict is to abstain.
 
     Raises
     ------
@@ -123,8 +130,11 @@ def score_bag(
     scores = score_columns(output, inputs, scorer)
     novelty = float(scorer.anomaly.novelty_p((z, distance, lengths))[0])
     found = _bag_score(bag, output, scores, scorer)
-    decision = verdict(found.probability, found.n_cells, novelty, recipe.settings.verdict)
-    return CellScores(_spread(scores, member)), replace(found, novelty_p=novelty, verdict=decision)
+    limits = recipe.settings.verdict
+    caveat = foreign_look(notes, recipe.bundle.card, limits.max_drift) if notes else ""
+    decision = ABSTAIN if caveat else verdict(found.probability, found.n_cells, novelty, limits)
+    found = replace(found, novelty_p=novelty, verdict=decision, caveat=caveat)
+    return CellScores(_spread(scores, member)), found
 
 
 def _check_finite(bag: str, name: str, values: torch.Tensor) -> None:
@@ -144,12 +154,13 @@ def score_source(source: Source, recipe: Recipe) -> Generator[Event, None, Score
             "This bundle is old or had too few patients to tell whether a bag is unlike anything seen: "
             "'novelty_p' stays empty, and the verdict is the most probable class."
         )
-    gathered: Gathered = yield from gather(source, recipe, measured_field)
+    gathered: Gathered = yield from gather(source, recipe, measured_field, field_note)
     cell_tables, bag_rows, embeddings, outlines = [], [], [], []
     for bag, rows in zip(gathered.cohort, gathered.rows, strict=True):
         seen = gathered.values[rows]
         try:
-            scores, bag_score = score_bag(bag.bag, bag.cells, seen, recipe)
+            notes = [gathered.notes[image] for image in bag.cells]
+            scores, bag_score = score_bag(bag.bag, bag.cells, seen, recipe, notes)
         except AmilError as error:
             yield Failed(bag.bag, str(error))
             continue
@@ -161,10 +172,19 @@ def score_source(source: Source, recipe: Recipe) -> Generator[Event, None, Score
         bag_rows.append({"bag": bag.bag, **known, **bag_score.row()})
     if not bag_rows:
         raise AmilError("No bag could be scored; the reasons are listed above.")
+    yield from _say_foreign([row for row in bag_rows if row["caveat"]], len(bag_rows))
     tables = pd.concat(cell_tables, ignore_index=True), pd.DataFrame(bag_rows)
     in_sample = float(scorer.anomaly.calibration.in_sample)
     control = source.cohort.control
     return Scored(*tables, control, in_sample, np.concatenate(embeddings), tuple(outlines))
+
+
+def _say_foreign(foreign: list[dict[str, Any]], n_bags: int) -> Generator[Event, None, None]:
+    """Yield one warning for all samples whose images look foreign to the model."""
+    if foreign:
+        first = foreign[0]
+        others = f" {len(foreign)} of {n_bags} samples are like that." if n_bags > 1 else ""
+        yield Warned(f"{first['bag']}: {first['caveat']}{others}")
 
 
 def _cell_rows(bag: Bag) -> pd.DataFrame:

@@ -70,7 +70,9 @@ def train_scorer(
         data=f"the cohort '{Path(source.cohort.root).resolve().name}'",
         scorer=_scorer_card(gathered, fitted, time.monotonic() - started)
         | {"calibration": _calibration_card(anomaly.calibration, anomaly.n_networks)}
-        | {"fields": summary_of_fields(gathered.notes) | ({} if focus is None else {"focus": focus})},
+        | {
+            "fields": summary_of_fields(gathered.notes.values()) | ({} if focus is None else {"focus": focus})
+        },
     )
 
 

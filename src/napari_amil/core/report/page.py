@@ -135,7 +135,9 @@ def bag_sentences(bag: Mapping[str, Any], classes: Sequence[str], control: str) 
     bag
         Its row of the table of bags.
     """
-    sentences = [_verdict_sentence(str(bag["verdict"]), control)]
+    caveat = bag.get("caveat")
+    foreign = f"The model abstains. {caveat}" if isinstance(caveat, str) and caveat else ""
+    sentences = [foreign or _verdict_sentence(str(bag["verdict"]), control)]
     columns = parts(bag, PROBABILITY)
     probability = {name: float(bag[columns[name]]) for name in classes if name in columns}
     if probability:

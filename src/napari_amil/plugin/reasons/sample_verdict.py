@@ -31,8 +31,8 @@ def verdict_words(bag: Mapping[str, Any]) -> SampleVerdict:
     Parameters
     ----------
     bag
-        ``predicted``, ``probability``, ``n_cells`` and, where they are known, ``verdict``, ``novelty_p``
-        and ``verdict_settings``.
+        ``predicted``, ``probability``, ``n_cells`` and, where they are known, ``verdict``, ``caveat``,
+        ``novelty_p`` and ``verdict_settings``.
     """
     predicted = str(bag["predicted"])
     said = str(bag.get("verdict") or predicted)
@@ -47,6 +47,8 @@ def verdict_words(bag: Mapping[str, Any]) -> SampleVerdict:
 
 
 def _why_none(bag: Mapping[str, Any]) -> str:
+    if bag.get("caveat"):
+        return str(bag["caveat"])
     settings = VerdictSettings.model_validate(bag.get("verdict_settings", {}))
     n_cells = int(bag["n_cells"])
     if n_cells < settings.min_cells:
