@@ -15,7 +15,6 @@ from napari_amil.core.pipeline import (
     Recipe,
     cohort_source,
     detect_field,
-    evaluate_scored,
     load_bundle,
     open_source,
     read_cohort,
@@ -23,6 +22,7 @@ from napari_amil.core.pipeline import (
     score_source,
     sources_by_fold,
 )
+from napari_amil.core.pipeline.evaluate import evaluate_scored
 
 HELD_OUT = 2
 

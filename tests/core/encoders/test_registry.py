@@ -96,11 +96,11 @@ def test_a_registered_encoder_passes_the_whole_path(
     model = bundle.need_scorer().model
     assert isinstance(model.encoder, ENCODERS[encoder])
     assert model.embedding_dim == bundle.settings.model.embedding_dim == dim
-    recipe = Recipe.of(bundle, None, torch.device("cpu"))
+    recipe = Recipe.from_bundle(bundle, None, torch.device("cpu"))
     controls = cohort_source(read_controls(listed, "control"))
     path = tmp_path / "toy.safetensors"
     save_bundle(drain(calibrate(controls, recipe)).bundle, path)
-    again = Recipe.of(load_bundle(path), None, torch.device("cpu"))
+    again = Recipe.from_bundle(load_bundle(path), None, torch.device("cpu"))
     before, after = drain(score_source(source, recipe)), drain(score_source(source, again))
     assert np.isfinite(before.cells["latent_distance"]).all()
     assert before.cells["latent_distance"].std() > 0
