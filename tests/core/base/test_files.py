@@ -21,13 +21,12 @@ from napari_amil.core.base.tables import read_table
 from napari_amil.core.base.tensorfile import write_tensors
 from napari_amil.core.detection.network import build_detector, load_coco_weights
 from napari_amil.core.evaluation.ablation import read_rows
+from napari_amil.core.exchange.box_files import read_shapes, read_voc
 from napari_amil.core.exchange.cell_files import read_cells
 from napari_amil.core.exchange.geojson import read_geojson
 from napari_amil.core.exchange.h5ad import read_h5ad
 from napari_amil.core.exchange.labels import read_label_image
-from napari_amil.core.exchange.shapes import read_shapes
 from napari_amil.core.exchange.tables import load_table
-from napari_amil.core.exchange.voc import read_voc
 from napari_amil.core.images.fields import open_field
 from napari_amil.core.images.read import n_pages, read_image
 from napari_amil.core.model.bundle import load_bundle, read_card

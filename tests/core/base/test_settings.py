@@ -139,11 +139,13 @@ def test_every_fold_and_run_has_a_seed_of_its_own() -> None:
     assert run.for_run(3, 4).training.seed != RunSettings().for_run(3, 4).training.seed
 
 
-@pytest.mark.parametrize("content", [b"crop: [", b"\xff\xfe\x00"])
+@pytest.mark.parametrize(
+    "content", [b"crop: [", b"\xff\xfe\x00", b"[" * 5000, b"a: 2026-99-99", b"a: &a [1]\nb: *a"]
+)
 def test_a_file_that_is_no_yaml_is_refused(content: bytes, tmp_path: Path) -> None:
     path = tmp_path / "run.yaml"
     path.write_bytes(content)
-    with pytest.raises(SettingsError, match=r"Cannot read the settings file .*run\.yaml"):
+    with pytest.raises(SettingsError, match=r"run\.yaml' cannot be read as YAML \(.*\); check the path"):
         RunSettings.from_yaml(path)
     with pytest.raises(SettingsError, match=r"missing\.yaml"):
         RunSettings.from_yaml(tmp_path / "missing.yaml")

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from hypothesis import strategies as st
 
-from napari_amil.core.base.types import Cells, box_outline
+from napari_amil.core.base.types import Cells, box_outline, polygon_area
 from napari_amil.core.exchange.project import Project
 
 COORDINATES = st.floats(0, 4000, width=32, allow_subnormal=False)
@@ -23,9 +23,11 @@ def some_cells(draw: st.DrawFn, max_cells: int = 5) -> Cells:
     outlines = []
     for _ in range(n):
         y, x = draw(COORDINATES), draw(COORDINATES)
-        height, width = draw(st.floats(1, 200)), draw(st.floats(1, 200))
+        height, width = draw(st.floats(6, 200)), draw(st.floats(6, 200))
         inner = draw(st.lists(st.tuples(st.floats(0.1, 1), st.floats(0.1, 1)), max_size=6))
         shape = np.array([(0, 0), (0, 1), (1, 1), *inner])
+        if polygon_area(shape) < 0.1:  # crosses itself
+            shape = shape[:3]
         outlines.append((shape * [height, width] + [y, x]).astype(np.float32))
     boxes = [np.concatenate([o.min(axis=0), o.max(axis=0)]) for o in outlines]
     scores = st.one_of(st.just(float("nan")), st.floats(0, 1, width=32))

@@ -134,7 +134,55 @@ def test_cells_lie_inside_their_image() -> None:
     assert inside.boxes.tolist() == [[0, 5, 20, 30], *boxes[1:].tolist()]
     assert inside.touches_border.tolist() == [True, True, False]
     assert inside.outlines[0].tolist() == [[0, 5], [0, 30], [20, 30], [20, 5]]
-    with pytest.raises(AmilError, match=r"1 boxes of 'a\.jpg' lie outside its 100 x 60 pixels"):
+    partly = Annotation(Cells(np.array([[70, 5, 90, 30], [20, 5, 40, 30]], np.float32))).within(
+        "a.jpg", (60, 100)
+    )
+    assert partly.cells.boxes.tolist() == [[20, 5, 40, 30]]
+    assert partly.left_out == {"outside the image": 1}
+    with pytest.raises(AmilError, match=r"1 of 1 boxes of 'a\.jpg' lie outside its 100 x 60 pixels"):
         Annotation(Cells(np.array([[60, 1, 70, 9]], np.float32))).within("a.jpg", (60, 100))
     with pytest.raises(AmilError, match=r"labels of 'a\.jpg' are 50 x 40 pixels, but the image has 100 x 80"):
         Annotation(CELL, shape=(40, 50)).within("a.jpg", (80, 100))
+
+
+def test_objects_that_are_no_cells_are_counted_in_one_warning(tmp_path: Path) -> None:
+    known = images(tmp_path, "a.jpg", "b.jpg")
+    for name in known:
+        (tmp_path / name).with_suffix(".csv").write_text("y0,x0,y1,x1\n10,20,40,60\n5,5,6,6\n")
+    found, events = read(tmp_path, known)
+    assert [len(one.cells) for one in found.values()] == [1, 1]
+    (warned,) = [event.message for event in events if isinstance(event, Warned)]
+    assert warned.endswith(": 2 objects that are no cells are left out (2 too small to be a cell).")
+
+
+@pytest.mark.parametrize(
+    ("image", "annotation"),
+    [
+        ("p1/K\u00e4\u00df.jpg", "p1/Ka\u0308\u00df.xml"),
+        ("p1/Ka\u0308.jpg", "labels/p1/K\u00e4.png"),
+        ("p1/A.JPG", "p1/a.XML"),
+        ("p1/a.jpg", "p1/A_labels.png"),
+    ],
+)
+def test_names_differ_by_unicode_form_or_case(tmp_path: Path, image: str, annotation: str) -> None:
+    known = images(tmp_path, image, "other/b.jpg")
+    put((tmp_path / annotation).with_suffix(Path(annotation).suffix.lower()))
+    (tmp_path / annotation).with_suffix(Path(annotation).suffix.lower()).rename(tmp_path / annotation)
+    found, events = read(tmp_path, known)
+    assert list(found) == [image]
+    assert not [event for event in events if isinstance(event, Failed | Warned)]
+
+
+def test_names_in_one_file_differ_by_slashes_unicode_form_or_case(tmp_path: Path) -> None:
+    known = images(tmp_path, "p1/K\u00e4.jpg", "p2/b.jpg", "p3/B.jpg")
+    boxed = dict.fromkeys(("P1\\kä.JPG", "b.jpg", "p3\\b.jpg"), ((80, 100), CELL))
+    write_coco(boxed, tmp_path / "cells.json")
+    assert sorted(read(tmp_path / "cells.json", known)[0]) == ["p1/K\u00e4.jpg", "p2/b.jpg", "p3/B.jpg"]
+
+
+def test_annotations_in_a_linked_folder_are_found(tmp_path: Path) -> None:
+    put(tmp_path / "elsewhere" / "a.xml")
+    known = images(tmp_path / "cohort", "p0/b.jpg")
+    (tmp_path / "cohort" / "p1").symlink_to(tmp_path / "elsewhere")
+    known |= images(tmp_path / "cohort", "p1/a.jpg")
+    assert list(read(tmp_path / "cohort", known)[0]) == ["p1/a.jpg"]

@@ -11,9 +11,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pycocotools.mask import encode
+from skimage.draw import disk, polygon
 
 from napari_amil.core.base.errors import AmilError
 from napari_amil.core.base.types import Cells
+from napari_amil.core.exchange.annotation import left_out_sentence
 from napari_amil.core.exchange.coco import read_coco, write_coco
 
 IMAGE = {"id": 5, "file_name": "a.jpg", "height": 480, "width": 640}
@@ -23,7 +26,7 @@ def read(annotations: Any, folder: Path, images: Any = None) -> dict[str, Cells]
     path = folder / "foreign.json"
     content = {"images": images if images is not None else [IMAGE], "annotations": annotations}
     path.write_text(json.dumps(content), encoding="utf-8")
-    return read_coco(path)
+    return {name: found.cells for name, found in read_coco(path).items()}
 
 
 def annotation(**changes: Any) -> dict[str, Any]:
@@ -40,7 +43,7 @@ def test_cells_come_back_as_they_went(
     back = read_coco(folder / "cells.json")
     assert list(back) == list(cells)
     for name, wanted in cells.items():
-        assert_same(back[name], wanted)
+        assert_same(back[name].cells, wanted)
 
 
 def test_the_fields_of_coco(three: Cells, tmp_path: Path) -> None:
@@ -88,19 +91,67 @@ def test_an_outline_outside_its_box_is_believed(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong",
+    ("wrong", "reason"),
     [
-        [annotation(image_id=99)],
-        [annotation(bbox=[1, 2, 3])],
-        [annotation(bbox=[10, 20, 0, 5])],
-        [annotation(segmentation={"counts": "abc", "size": [480, 640]})],
-        [annotation(segmentation=[[1, 2, 3]])],
-        "nothing",
+        (annotation(image_id=99), "1 of no image in the file"),
+        (annotation(bbox=[1, 2, 3]), "1 damaged"),
+        (annotation(bbox=[10, 20, 0, 5]), "1 without an area"),
+        (annotation(bbox=[10, 20, 1, 1]), "1 too small to be a cell"),
+        (annotation(bbox=None), "1 damaged"),
+        (annotation(bbox=[10, 20, float("inf"), 5]), "1 damaged"),
+        (annotation(segmentation=[[1, 2, 5, 5, 9, 8]], bbox=None), "1 without an area"),
+        (annotation(segmentation={"counts": "abc", "size": [480, 640]}), "1 damaged"),
+        (annotation(segmentation={"counts": [10**20], "size": [10**10, 10**10]}), "1 damaged"),
+        (annotation(segmentation=[[1, 2, 3]]), "1 damaged"),
+        (annotation(iscrowd=1), "1 a crowd of cells"),
+        (annotation(score="high"), "1 damaged"),
+        ("nothing", "1 damaged"),
     ],
 )
-def test_other_content_is_refused_in_a_sentence(wrong: Any, tmp_path: Path) -> None:
-    with pytest.raises(AmilError, match=r"foreign\.json.*export it as such"):
-        read(wrong, tmp_path)
+def test_one_useless_object_costs_only_itself(wrong: Any, reason: str, tmp_path: Path) -> None:
+    if isinstance(wrong, dict):
+        path = tmp_path / "foreign.json"
+        images = [IMAGE, {"id": 6, "file_name": "b.jpg"}]
+        content = {"images": images, "annotations": [wrong, annotation(), annotation(image_id=6)]}
+        path.write_text(json.dumps(content), encoding="utf-8")
+        found = read_coco(path)
+        assert {name: own.cells.boxes.tolist() for name, own in found.items()} == {
+            "a.jpg": [[20, 10, 50, 50]],
+            "b.jpg": [[20, 10, 50, 50]],
+        }
+        assert left_out_sentence("x", found["a.jpg"].left_out) == (
+            f"'x': 1 object that is no cell is left out ({reason})."
+        )
+    with pytest.raises(AmilError, match=rf"foreign\.json.*({reason}|no COCO).*export it"):
+        read([wrong] if isinstance(wrong, dict) else wrong, tmp_path)
+
+
+@pytest.mark.parametrize("compressed", [True, False])
+def test_run_length_masks_are_read_as_pycocotools_writes_them(compressed: bool, tmp_path: Path) -> None:
+    mask = np.zeros((480, 640), np.uint8, order="F")
+    mask[disk((100, 200), 20)] = 1
+    if compressed:
+        runs = {**encode(mask), "counts": encode(mask)["counts"].decode()}
+    else:
+        ends = np.flatnonzero(np.diff(mask.ravel(order="F"), prepend=0, append=0))
+        runs = {"size": [480, 640], "counts": np.diff([0, *ends, mask.size]).tolist()}
+    triangle = [[10, 20, 50, 20, 50, 50]]
+    found = read([annotation(segmentation=runs, bbox=None), annotation(segmentation=triangle)], tmp_path)
+    cells = found["a.jpg"]
+    assert cells.boxes.tolist() == [[81, 181, 120, 220], [20, 10, 50, 50]]
+    again = np.zeros_like(mask)
+    again[polygon(*(cells.outlines[0].T - 0.5), mask.shape)] = 1
+    np.testing.assert_array_equal(again, mask)
+
+
+def test_unknown_scores_and_missing_boxes_and_windows_names(tmp_path: Path) -> None:
+    outlined = annotation(score=None, area=None, cell_id=None, segmentation=[[10, 20, 50, 20, 50, 50]])
+    del outlined["bbox"]
+    found = read([outlined], tmp_path, [{**IMAGE, "file_name": r"images\a.jpg"}])
+    cells = found["images/a.jpg"]
+    assert cells.boxes.tolist() == [[20, 10, 50, 50]]
+    assert np.isnan(cells.detection_score).all()
+    assert cells.area_px.tolist() == [600]
 
 
 def test_other_json_is_refused_in_a_sentence(tmp_path: Path) -> None:

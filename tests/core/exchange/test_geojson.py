@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from napari_amil.core.base.errors import AmilError
 from napari_amil.core.base.types import Cells
+from napari_amil.core.exchange.annotation import REGION, Annotation
 from napari_amil.core.exchange.geojson import read_geojson, write_geojson
 
 SQUARE = [[10, 20], [50, 20], [50, 60], [10, 60], [10, 20]]
@@ -36,7 +37,7 @@ def feature(**changes: Any) -> dict[str, Any]:
 def read(content: Any, folder: Path) -> Cells:
     path = folder / "foreign.geojson"
     path.write_text(json.dumps(content), encoding="utf-8")
-    return read_geojson(path)
+    return read_geojson(path).cells
 
 
 @settings(deadline=None, max_examples=60)
@@ -46,7 +47,7 @@ def test_cells_come_back_as_they_went(
 ) -> None:
     cells = data.draw(cells_strategy())
     write_geojson(cells, None, folder / "cells.geojson")
-    assert_same(read_geojson(folder / "cells.geojson"), cells)
+    assert_same(read_geojson(folder / "cells.geojson").cells, cells)
 
 
 def test_a_feature_is_a_detection_with_a_closed_ring_in_x_and_y(three: Cells, tmp_path: Path) -> None:
@@ -142,7 +143,7 @@ def test_of_several_parts_the_largest_counts(tmp_path: Path) -> None:
         },
         [feature(geometry={"type": "Polygon", "coordinates": [[[0, 0], [1, 1]]]})],
         [feature(geometry={"type": "Polygon", "coordinates": [[[0, 0], [5, 0], [9, 0], [0, 0]]]})],
-        [feature(properties={"measurements": {"cell_id": "one"}})],
+        [feature(properties={"measurements": [1]})],
         ["no feature"],
         7,
     ],
@@ -155,7 +156,66 @@ def test_other_json_is_refused_in_a_sentence(content: Any, tmp_path: Path) -> No
 def test_no_json_is_refused_in_a_sentence(tmp_path: Path) -> None:
     path = tmp_path / "cells.geojson"
     path.write_bytes(b"\xff\xfe nothing")
-    with pytest.raises(AmilError, match=r"Cannot read .*cells\.geojson.* as JSON"):
+    with pytest.raises(AmilError, match=r"cells\.geojson' cannot be read as JSON"):
         read_geojson(path)
-    with pytest.raises(AmilError, match=r"Cannot read .*missing\.geojson"):
+    with pytest.raises(AmilError, match=r"missing\.geojson' cannot be read as JSON"):
         read_geojson(tmp_path / "missing.geojson")
+
+
+def square(x: float, y: float, side: float, kind: str = "", **measured: float) -> dict[str, Any]:
+    ring = [[x, y], [x + side, y], [x + side, y + side], [x, y + side], [x, y]]
+    properties = {"objectType": kind, "measurements": measured} if kind else {"measurements": measured}
+    return feature(geometry={"type": "Polygon", "coordinates": [ring]}, properties=properties)
+
+
+def annotation_of(features: Any, folder: Path) -> Annotation:
+    (folder / "x.geojson").write_text(json.dumps({"type": "FeatureCollection", "features": features}))
+    return read_geojson(folder / "x.geojson")
+
+
+@pytest.mark.parametrize("kind", ["detection", "cell"])
+def test_a_region_around_detections_is_no_cell_and_a_drawn_cell_is(kind: str, tmp_path: Path) -> None:
+    cells = [square(10 + 40 * i, 10, 30, kind) for i in range(3)]
+    around, drawn = square(0, 0, 45, "annotation"), square(300, 10, 32, "annotation")
+    empty = square(300, 300, 200, "annotation")
+    found = annotation_of([around, *cells, drawn, empty], tmp_path)
+    assert found.cells.boxes[:, 1].tolist() == [10, 50, 90, 300]
+    assert found.left_out == {REGION: 2}
+    assert len(annotation_of([square(0, 0, 30, "annotation"), drawn], tmp_path).cells) == 2
+
+
+def test_an_outline_around_others_is_no_cell_unless_it_was_detected(tmp_path: Path) -> None:
+    cells = [square(10 + 40 * i, 10, 30) for i in range(3)]
+    found = annotation_of([square(0, 0, 200), *cells], tmp_path)
+    assert found.cells.boxes[:, 1].tolist() == [10, 50, 90]
+    assert found.left_out == {REGION: 1}
+    assert len(annotation_of([square(0, 0, 200, detection_score=0.5), *cells], tmp_path).cells) == 4
+    parasites = [square(12, 12, 4), square(30, 30, 4)]
+    assert len(annotation_of([*cells, *parasites], tmp_path).cells) == 5
+
+
+def test_lines_points_and_broken_objects_cost_only_themselves(tmp_path: Path) -> None:
+    broken = [
+        feature(geometry={"type": "Point", "coordinates": [1, 2]}),
+        feature(geometry={"type": "LineString", "coordinates": [[1, 2], [3, 4]]}),
+        feature(geometry={"type": "Polygon", "coordinates": [[[0, 0], [5, 5], [9, 9], [0, 0]]]}),
+        feature(geometry={"type": "Polygon", "coordinates": [[[0, 0], [None, 5], [9, 9], [0, 0]]]}),
+        feature(geometry={"type": "Polygon", "coordinates": [[[0, 0], [1e300, 5], [9, 9], [0, 0]]]}),
+        feature(geometry={"type": "Blob"}),
+        square(500, 500, 1),
+        7,
+    ]
+    found = annotation_of([*broken, feature(), square(9, 9, 40, cell_id=float("inf"))], tmp_path)
+    assert found.cells.cell_id.tolist() == [1, 2]
+    assert found.left_out == {
+        "a line or point": 2,
+        "without an area": 1,
+        "damaged": 4,
+        "too small to be a cell": 1,
+    }
+
+
+def test_nesting_without_end_is_refused_in_a_sentence(tmp_path: Path) -> None:
+    (tmp_path / "deep.geojson").write_text("[" * 100_000)
+    with pytest.raises(AmilError, match=r"deep\.geojson' cannot be read as JSON \(.*\); export it again\.$"):
+        read_geojson(tmp_path / "deep.geojson")

@@ -66,11 +66,11 @@ def test_a_bundle_of_a_detector_alone_cannot_score(small_bundle: Bundle, tmp_pat
 
 
 def test_what_is_no_bundle_is_refused_in_words(tmp_path: Path) -> None:
-    with pytest.raises(BundleError, match="Cannot read the bundle"):
+    with pytest.raises(BundleError, match="cannot be read as a bundle"):
         load_bundle(tmp_path / "absent.safetensors")
     text = tmp_path / "text.safetensors"
     text.write_text("hello")
-    with pytest.raises(BundleError, match="Cannot read the bundle"):
+    with pytest.raises(BundleError, match="cannot be read as a bundle"):
         load_bundle(text)
     foreign = tmp_path / "foreign.safetensors"
     save_file({"a": torch.zeros(1)}, foreign)

@@ -118,9 +118,11 @@ def _held_out_is_kept(out: Path, metrics: dict[str, dict[str, float]]) -> None:
         right = sum(each[name]["n_right"] for each in listed)
         found = sum(each[name]["n_found"] for each in listed)
         assert metrics[name]["recall"] == pytest.approx(right / sum(each["n_annotated"] for each in listed))
-        assert right <= found == sum(len(read_geojson(out / each[name]["cells"])) for each in listed)
+        assert right <= found == sum(len(read_geojson(out / each[name]["cells"]).cells) for each in listed)
     assert all(Path(each["path"]).is_file() for each in listed)
-    assert all(len(read_geojson(out / each["annotated"])) == each["n_annotated"] == 9 for each in listed)
+    assert all(
+        len(read_geojson(out / each["annotated"]).cells) == each["n_annotated"] == 9 for each in listed
+    )
 
 
 def test_corrected_images_become_an_annotated_folder(tmp_path: Path) -> None:

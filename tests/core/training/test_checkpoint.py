@@ -40,12 +40,12 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
 def test_damaged_files_are_refused(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "x.safetensors"
     path.write_bytes(content)
-    with pytest.raises(BundleError, match="Cannot read the checkpoint"):
+    with pytest.raises(BundleError, match="cannot be read as a checkpoint"):
         read_checkpoint(path)
 
 
 def test_missing_and_foreign_files_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(BundleError, match="Cannot read the checkpoint"):
+    with pytest.raises(BundleError, match="cannot be read as a checkpoint"):
         read_checkpoint(tmp_path / "none")
     save_file({"a": torch.ones(1)}, tmp_path / "foreign")
     with pytest.raises(BundleError, match="not a checkpoint of this program"):

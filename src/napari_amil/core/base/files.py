@@ -18,10 +18,12 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+import yaml
 
 from napari_amil.core.base.errors import AmilError
 
 _HOST = hashlib.sha256(platform.node().encode()).hexdigest()[:6]
+_LONGEST_REASON = 160  # characters of a decoder's message that are shown
 _LEFTOVER = re.compile(rf"\.napari-amil-{_HOST}-(\d+)-[0-9a-f]+\.partial")
 
 
@@ -185,6 +187,44 @@ def write_json(content: dict[str, Any], path: Path) -> None:
         partial.write_text(text, encoding="utf-8")
 
 
+@contextmanager
+def decoding(
+    path: Path,
+    fault: str = "cannot be read",
+    remedy: str = "export it again",
+    error: type[AmilError] = AmilError,
+) -> Iterator[None]:
+    """Turn every error while a file is decoded into an error of one sentence that names the file.
+
+    Decoders raise errors of any class on damaged files, so that no list of classes would be complete.
+
+    Parameters
+    ----------
+    path
+        The file; one that is no regular file is refused at once.
+    fault, remedy
+        Parts of the sentence: ``'<path>' <fault> (<reason>); <remedy>.``
+    error
+        Class of the error that is raised.
+
+    Raises
+    ------
+    AmilError
+        Or the subclass given as ``error``.
+    """
+    regular_file(path, error)
+    try:
+        yield
+    except AmilError:
+        raise
+    except MemoryError as found:
+        raise error(f"'{path}' {fault} (it does not fit into memory); {remedy}.") from found
+    except Exception as found:
+        reason = found.strerror if isinstance(found, OSError) and found.strerror else str(found)
+        reason = " ".join(reason.split())[:_LONGEST_REASON].rstrip(".") or type(found).__name__
+        raise error(f"'{path}' {fault} ({reason}); {remedy}.") from found
+
+
 def read_json(path: Path) -> Any:  # noqa: ANN401
     """Return what a JSON file holds.
 
@@ -193,10 +233,28 @@ def read_json(path: Path) -> Any:  # noqa: ANN401
     AmilError
         If the file is missing, no regular file or no JSON.
     """
-    try:
-        return json.loads(regular_file(path).read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise AmilError(f"Cannot read '{path}' as JSON: {error}; export it again.") from error
+    with decoding(path, "cannot be read as JSON"):
+        return json.loads(path.read_text(encoding="utf-8-sig"))
+
+
+def read_yaml(path: Path, error: type[AmilError] = AmilError) -> Any:  # noqa: ANN401
+    """Return what a YAML file holds; aliases (``*name``), which can stand for endless text, are refused.
+
+    Raises
+    ------
+    AmilError
+        Or the subclass given as ``error``, if the file is missing, no regular file or no such YAML.
+    """
+    with decoding(path, "cannot be read as YAML", "check the path and its text", error):
+        return yaml.load(path.read_text(encoding="utf-8-sig"), _YamlWithoutAliases)
+
+
+class _YamlWithoutAliases(yaml.SafeLoader):
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        """Return the next node, as the base class does."""
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.YAMLError("aliases are not supported; write the values out")
+        return super().compose_node(parent, index)
 
 
 def json_sha256(value: Any) -> str:  # noqa: ANN401

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import unicodedata
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -15,6 +16,16 @@ _LONGEST_NAME_BYTES = 200  # most file systems take 255; the rest is for suffixe
 def printable(text: str) -> str:
     """Return a text that UTF-8 can hold: bytes of a file name that are no UTF-8 become escapes."""
     return text.encode("utf-8", "backslashreplace").decode()
+
+
+def name_key(name: str, *, fold_case: bool = False) -> str:
+    r"""Return the name of an image for comparison: composed Unicode, slashes only, no ``./`` at its start.
+
+    >>> name_key(".\\A\\b.png", fold_case=True)
+    'a/b.png'
+    """
+    plain = unicodedata.normalize("NFC", name).replace("\\", "/").removeprefix("./")
+    return plain.casefold() if fold_case else plain
 
 
 def file_name(name: str) -> str:

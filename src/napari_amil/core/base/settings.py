@@ -12,7 +12,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from napari_amil.core.base.encoders import ENCODER_SPECS, EncoderSpec, NameOf
 from napari_amil.core.base.errors import SettingsError
-from napari_amil.core.base.files import regular_file
+from napari_amil.core.base.files import read_yaml
 
 _ENCODER_NAME = NameOf(ENCODER_SPECS, "encoder")
 EncoderName = Annotated[str, AfterValidator(_ENCODER_NAME.check), _ENCODER_NAME]
@@ -360,8 +360,5 @@ class RunSettings(Settings):
     @classmethod
     def from_yaml(cls, path: Path, start: RunSettings | None = None) -> RunSettings:
         """Read settings from a YAML file; missing fields stay as in ``start``, or as they are by default."""
-        try:
-            values = yaml.safe_load(regular_file(path, SettingsError).read_text(encoding="utf-8")) or {}
-        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-            raise SettingsError(f"Cannot read the settings file '{path}': {error}.") from error
+        values = read_yaml(path, SettingsError) or {}
         return (start or cls()).changed(values) if isinstance(values, dict) else cls.parse(values)

@@ -8,10 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from napari_amil.core.base.errors import SettingsError
-from napari_amil.core.base.files import json_sha256, regular_file
+from napari_amil.core.base.files import json_sha256, read_yaml
 from napari_amil.core.base.presets import preset
 from napari_amil.core.base.settings import RunSettings
 
@@ -173,10 +171,7 @@ def read_rows(path: Path) -> dict[str, Change]:
     SettingsError
         If the file cannot be read or is not of that form.
     """
-    try:
-        found = yaml.safe_load(regular_file(path, SettingsError).read_text(encoding="utf-8")) or {}
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise SettingsError(f"Cannot read the rows '{path}': {error}.") from error
+    found = read_yaml(path, SettingsError) or {}
     if not isinstance(found, dict) or not all(isinstance(v, dict | None) for v in found.values()):
         raise SettingsError(f"'{path}' must hold 'name: {{model.pooling: both, ...}}' for each row.")
     rows = {}

@@ -1,16 +1,20 @@
-"""Where the cells of an image are written down: beside it, or in one file for many images."""
+"""Find and read the annotations of images: files beside them, or one file for many images."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Collection, Generator, Iterator, Mapping
 from pathlib import Path, PurePosixPath
+
+import numpy as np
 
 from napari_amil.core.base.errors import AmilError
 from napari_amil.core.base.events import Event, Failed, Step, Warned
 from napari_amil.core.base.files import read_json, regular_file
+from napari_amil.core.base.names import name_key
 from napari_amil.core.base.tables import header_of
-from napari_amil.core.exchange.annotation import Annotation
-from napari_amil.core.exchange.boxes import read_boxes
+from napari_amil.core.exchange.annotation import TOO_SMALL, Annotation, left_out_sentence, sum_left_out
+from napari_amil.core.exchange.box_files import SHAPE_COLUMNS, read_boxes, read_shapes, read_voc
 from napari_amil.core.exchange.coco import read_coco
 from napari_amil.core.exchange.geojson import read_geojson
 from napari_amil.core.exchange.labels import (
@@ -21,9 +25,7 @@ from napari_amil.core.exchange.labels import (
     is_label_image,
     read_label_image,
 )
-from napari_amil.core.exchange.shapes import COLUMNS, read_shapes
-from napari_amil.core.exchange.voc import read_voc
-from napari_amil.core.images.read import ImageSource
+from napari_amil.core.images.read import ImageSource, files_below
 
 _IMAGE_FOLDERS = ("images", "JPEGImages")
 _TABLES = (".csv", ".parquet")
@@ -61,9 +63,14 @@ def read_annotations(
     AmilError
         If ``place`` is a file that cannot be used, or fits none of the images.
     """
-    if not place.is_dir():
-        return _fitted(_of_file(place, images, classes), place, images)
-    return (yield from _of_folder(place, images, classes))
+    if place.is_dir():
+        found = yield from _of_folder(place, images, classes)
+    else:
+        found = _fitted(_of_file(place, images, classes), place, images)
+    left_out = sum_left_out(found.values())
+    if left_out:
+        yield Warned(left_out_sentence(place.name or str(place), left_out))
+    return found
 
 
 def _of_file(
@@ -74,7 +81,7 @@ def _of_file(
     if not path.is_file():
         raise AmilError(f"There is no file or folder '{path}'; check the path.")
     if suffix == ".json" and _is_coco(path):
-        return {name: Annotation(cells) for name, cells in read_coco(path, classes).items()}
+        return read_coco(path, classes)
     if suffix in _TABLES and not _is_shapes(path):
         return read_boxes(path)
     return {"": _of_one(path, 0, classes)}
@@ -86,16 +93,20 @@ def _of_one(path: Path, page: int, classes: Collection[str]) -> Annotation:
     if suffix in SUFFIXES:
         labels = read_label_image(path, page)
         height, width = labels.shape
-        return Annotation(cells_of_labels(labels), shape=(height, width))
+        cells = cells_of_labels(labels)
+        n_small = len(np.unique(labels[labels > 0])) - len(cells)
+        return Annotation(cells, shape=(height, width), left_out={TOO_SMALL: n_small} if n_small else {})
     if suffix == ".xml":
-        return Annotation(read_voc(path, classes))
+        return read_voc(path, classes)
     if suffix in {".json", ".geojson"}:
-        return Annotation(read_geojson(path))
+        return read_geojson(path)
     if suffix in _TABLES and _is_shapes(path):
-        return Annotation(read_shapes(path, page))
+        return read_shapes(path, page)
     if suffix in _TABLES:
         found = read_boxes(path)
-        return next(iter(found.values())) if len(found) == 1 else found[path.stem]
+        if len(found) != 1:
+            raise AmilError(f"'{path}' lists cells of {len(found)} images; give it by itself, with --cells.")
+        return next(iter(found.values()))
     raise AmilError(f"'{path}' holds no cells that can be read; give {_KINDS}.")
 
 
@@ -106,7 +117,7 @@ def _is_coco(path: Path) -> bool:
 
 def _is_shapes(path: Path) -> bool:
     """Return whether a table is a Shapes layer that napari saved."""
-    return path.suffix.lower() == ".csv" and set(header_of(regular_file(path))) >= COLUMNS
+    return path.suffix.lower() == ".csv" and set(header_of(regular_file(path))) >= SHAPE_COLUMNS
 
 
 def _fitted(
@@ -133,18 +144,28 @@ def _owner(name: str, images: Mapping[str, ImageSource]) -> str | None:
     """Return the image that a name in a file means, None where there is none or more than one."""
     if name in images:
         return name
-    path = PurePosixPath(name)
+    cases = [
+        (_rules(name_key(name, fold_case=fold)), {image: name_key(image, fold_case=fold) for image in images})
+        for fold in (False, True)
+    ]
+    for number in range(len(cases[0][0])):
+        for rules, keys in cases:
+            fitting = [image for image, key in keys.items() if rules[number](key)]
+            if fitting:
+                return fitting[0] if len(fitting) == 1 else None
+    return None
+
+
+def _rules(key: str) -> tuple[Callable[[str], bool], ...]:
+    """Return how an image may be meant by a name, best first: the same path, its end, its file, its stem."""
+    path = PurePosixPath(key)
     stems = {path.stem, _without_ending(path.stem)}
-    rules: tuple[Callable[[str], bool], ...] = (
-        lambda image: f"/{image}".endswith(f"/{name}") or f"/{name}".endswith(f"/{image}"),
+    return (
+        lambda image: image == key,
+        lambda image: f"/{image}".endswith(f"/{key}") or f"/{key}".endswith(f"/{image}"),
         lambda image: PurePosixPath(image).name == path.name,
         lambda image: PurePosixPath(image).stem in stems,
     )
-    for rule in rules:
-        fitting = [image for image in images if rule(image)]
-        if fitting:
-            return fitting[0] if len(fitting) == 1 else None
-    return None
 
 
 def _without_ending(stem: str) -> str:
@@ -159,11 +180,17 @@ def _of_folder(
     """Return the annotations beside images, and those of the files at the top of a folder."""
     whole, origin = yield from _of_collections(folder, images, classes)
     own = {source.path.resolve() for source in images.values()}
-    there = {path for path in folder.rglob("*") if path.is_file()} - set(origin.values())
+    there = {path for path in files_below(folder) if path.is_file()} - set(origin.values())
+    taken = Counter(name_key(name, fold_case=True) for name in images)
+    by_key: dict[str, list[Path]] = {}
+    for path in sorted(there):
+        by_key.setdefault(name_key(path.relative_to(folder).as_posix(), fold_case=True), []).append(path)
     for number, (name, source) in enumerate(images.items()):
         yield Step("annotations", number, len(images), name)
-        beside = [folder / p for p in _places(name, source.page) if folder / p in there]
-        beside = [path for path in beside if path.resolve() not in own]
+        alike = taken[name_key(name, fold_case=True)] == 1  # else letters' case tells images apart
+        places = _places(name, source.page)
+        beside = [path for place in places for path in _meant(folder / place, by_key, folder, alike)]
+        beside = [path for path in dict.fromkeys(beside) if path.resolve() not in own]
         rivals = [*([origin[name]] if name in origin else []), *beside]
         try:
             if len(rivals) > 1:
@@ -176,6 +203,15 @@ def _of_folder(
             yield Failed(name, str(error))
     yield from _say_lost(there, images)
     return whole
+
+
+def _meant(place: Path, by_key: Mapping[str, list[Path]], folder: Path, alike: bool) -> list[Path]:
+    """Return the file at a place, else those whose names differ by Unicode form or case alone."""
+    found = by_key.get(name_key(place.relative_to(folder).as_posix(), fold_case=True), [])
+    if place in found:
+        return [place]
+    key = name_key(place.as_posix())
+    return [path for path in found if alike or name_key(path.as_posix()) == key]
 
 
 def _of_collections(
@@ -235,11 +271,11 @@ def _places(name: str, page: int) -> Iterator[str]:
 
 def _say_lost(there: Collection[Path], images: Mapping[str, ImageSource]) -> Iterator[Event]:
     """Warn of label images to which no image belongs."""
-    stems = {PurePosixPath(name.rsplit("#", 1)[0]).stem for name in images}
+    stems = {name_key(PurePosixPath(name.rsplit("#", 1)[0]).stem, fold_case=True) for name in images}
     lost = [
         path.name
         for path in sorted(there)
-        if is_label_image(path.name) and _without_ending(path.stem) not in stems
+        if is_label_image(path.name) and name_key(_without_ending(path.stem), fold_case=True) not in stems
     ]
     if lost:
         yield Warned(f"{len(lost)} label image(s) belong to no image, '{lost[0]}' first; check their names.")

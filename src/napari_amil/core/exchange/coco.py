@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,25 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from napari_amil.core.base.columns import FLAG_COLUMNS
-from napari_amil.core.base.errors import AmilError
-from napari_amil.core.base.files import read_json, write_json
-from napari_amil.core.base.types import Cells, box_outline, polygon_area
-from napari_amil.core.exchange.polygons import bounds, fill_ids, outline_of, ring, still_fits
+from napari_amil.core.base.files import decoding, read_json, write_json
+from napari_amil.core.base.types import Cells, polygon_area
+from napari_amil.core.exchange.annotation import (
+    TOO_SMALL,
+    Annotation,
+    FoundObject,
+    NoCellError,
+    refuse_without_cells,
+    sum_left_out,
+)
+from napari_amil.core.exchange.labels import outline_of_mask
+from napari_amil.core.exchange.polygons import (
+    as_pixels,
+    bounds,
+    largest_outline,
+    mask_of_runs,
+    ring,
+    still_fits,
+)
 
 CATEGORIES = [{"id": 1, "name": "cell", "supercategory": ""}]
 
@@ -97,11 +113,12 @@ def _plain(row: dict[Any, Any]) -> dict[str, Any]:
     return numbers | {str(name): value for name, value in row.items() if isinstance(value, str) and value}
 
 
-def read_coco(path: Path, classes: Collection[str] = ()) -> dict[str, Cells]:
+def read_coco(path: Path, classes: Collection[str] = ()) -> dict[str, Annotation]:
     """Return the cells of every image of a COCO instances file, of this program or of another one.
 
-    Crowds are left out; of an outline in several parts the largest counts, and a cell without a
-    polygon has its box as outline.
+    Of an outline in several parts the largest counts, and a cell without a polygon or mask has its box
+    as outline. Crowds, and objects that are no cells (`Annotation.from_objects`), are left out and counted,
+    those of no image with the first. The record of a cell is its entry ``attributes``.
 
     Parameters
     ----------
@@ -113,21 +130,28 @@ def read_coco(path: Path, classes: Collection[str] = ()) -> dict[str, Cells]:
     Raises
     ------
     AmilError
-        If the file is no COCO instances file, or holds run-length masks.
+        If the file is no COCO instances file, or none of its objects is a cell.
     """
     content = read_json(path)
-    try:
-        names = {image["id"]: str(image["file_name"]) for image in content["images"]}
-        rows: dict[str, list[dict[str, Any]]] = {name: [] for name in names.values()}
+    with decoding(path, "is no COCO instances file with polygons or masks", "export it as such"):
+        names = {image["id"]: str(image["file_name"]).replace("\\", "/") for image in content["images"]}
+        objects: dict[str, list[dict[str, Any]]] = {name: [] for name in names.values()}
         wanted = _wanted(content, classes)
+        astray = 0
         for annotation in content["annotations"]:
-            if not annotation.get("iscrowd") and (wanted is None or annotation["category_id"] in wanted):
-                rows[names[annotation["image_id"]]].append(_row(annotation))
-        return {name: _cells(found) for name, found in rows.items()}
-    except (AttributeError, KeyError, TypeError, ValueError, IndexError) as error:
-        raise AmilError(
-            f"'{path}' is no COCO instances file with polygons ({error}); export it as such."
-        ) from error
+            if wanted is not None and annotation.get("category_id") not in wanted:
+                continue
+            name = names.get(annotation.get("image_id"))
+            astray += name is None
+            objects.get(str(name), []).append(annotation)
+        found = {name: Annotation.from_objects(own, _object) for name, own in objects.items()}
+    if astray and found:
+        first = next(iter(found))
+        left_out = {**found[first].left_out, "of no image in the file": astray}
+        found[first] = replace(found[first], left_out=left_out)
+    n_cells = sum(len(one.cells) for one in found.values())
+    refuse_without_cells(str(path), n_cells, sum_left_out(found.values()))
+    return found
 
 
 def _wanted(content: dict[str, Any], classes: Collection[str]) -> set[int] | None:
@@ -137,45 +161,37 @@ def _wanted(content: dict[str, Any], classes: Collection[str]) -> set[int] | Non
     return {entry["id"] for entry in content.get("categories", []) if entry["name"] in classes}
 
 
-def _row(annotation: dict[str, Any]) -> dict[str, Any]:
-    """Return one annotation as the columns of a cell and its outline."""
-    x, y, width, height = annotation["bbox"]
-    box = np.array([y, x, y + height, x + width], dtype=np.float32)
+def _object(annotation: dict[str, Any]) -> FoundObject:
+    """Return one annotation as an object that may be a cell."""
+    if annotation.get("iscrowd"):
+        raise NoCellError("a crowd of cells")
     outline = _outline(annotation.get("segmentation"))
-    size = float(annotation.get("area", width * height))
-    if outline is not None and not still_fits(outline, box):
+    bbox = annotation.get("bbox")
+    if bbox is None and outline is None:
+        raise ValueError("an annotation has neither a box nor an outline")
+    size: Any = annotation.get("area")
+    if bbox is not None:
+        x, y, width, height = (float(side) for side in bbox)
+        box = as_pixels([y, x, y + height, x + width])
+        size = width * height if size is None else float(size)
+    if outline is not None and (bbox is None or not still_fits(outline, box)):
         box, size = bounds(outline), polygon_area(outline)
-    return {
-        "box": box,
-        "outline": outline,
-        "area_px": size,
-        "detection_score": float(annotation.get("score", np.nan)),
-        "cell_id": int(annotation.get("cell_id", 0)),
-        **{name: bool(annotation.get(name, False)) for name in FLAG_COLUMNS},
-    }
+    attributes = annotation.get("attributes")
+    numbers = {"detection_score": annotation.get("score"), "cell_id": annotation.get("cell_id")}
+    columns = {name: float(value) for name, value in numbers.items() if value is not None}
+    flags = {name: bool(annotation.get(name, False)) for name in FLAG_COLUMNS}
+    record = attributes if isinstance(attributes, dict) else {}
+    return FoundObject(box, outline, {"area_px": float(size), **columns, **flags}, record)
 
 
 def _outline(segmentation: Any) -> NDArray[np.float32] | None:  # noqa: ANN401
     """Return the largest polygon of a segmentation, None where there is none."""
     if not segmentation:
         return None
-    if isinstance(segmentation, dict):
-        raise ValueError("a mask is run-length encoded")
-    return max((outline_of(np.reshape(part, (-1, 2)).tolist()) for part in segmentation), key=polygon_area)
-
-
-def _cells(rows: list[dict[str, Any]]) -> Cells:
-    """Return the cells of one image."""
-    table = pd.DataFrame(rows, columns=["area_px", "detection_score", "cell_id", *FLAG_COLUMNS])
-    boxes = np.array([row["box"] for row in rows], dtype=np.float32).reshape(-1, 4)
-    drawn = [row["outline"] for row in rows]
-    outlines = [box_outline(box) if own is None else own for own, box in zip(drawn, boxes, strict=True)]
-    return Cells(
-        boxes,
-        tuple(outlines),
-        detection_score=table["detection_score"].to_numpy(np.float32),
-        area_px=table["area_px"].to_numpy(np.float32),
-        touches_border=table["touches_border"].to_numpy(np.bool_),
-        overlaps=table["overlaps"].to_numpy(np.bool_),
-        cell_id=fill_ids(table["cell_id"].to_numpy(np.int64)),
-    )
+    if not isinstance(segmentation, dict):
+        return largest_outline([np.reshape(part, (-1, 2)).tolist() for part in segmentation])
+    mask, corner = mask_of_runs(segmentation)
+    outline = outline_of_mask(mask)
+    if outline is None:
+        raise NoCellError(TOO_SMALL)
+    return (outline + corner).astype(np.float32)

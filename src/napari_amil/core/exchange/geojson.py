@@ -8,19 +8,21 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from napari_amil.core.base.columns import BOX_COLUMNS
-from napari_amil.core.base.errors import AmilError
-from napari_amil.core.base.files import read_json, write_json
+from napari_amil.core.base.files import decoding, read_json, write_json
 from napari_amil.core.base.types import ANOMALOUS_Q, CELL_COLUMNS, Cells, polygon_area
-from napari_amil.core.exchange.polygons import bounds, fill_ids, outline_of, ring, still_fits
+from napari_amil.core.exchange.annotation import Annotation, FoundObject, NoCellError, refuse_without_cells
+from napari_amil.core.exchange.polygons import as_pixels, bounds, largest_outline, ring, still_fits
 
 CELL = {"name": "Cell", "color": [0, 114, 178]}
 ANOMALOUS_CELL = {"name": "Anomalous cell", "color": [213, 94, 0]}
 """Classes that QuPath shows; blue and vermilion are told apart by colour-blind eyes."""
 OWN = "napari_amil"
 """Name of the member of a file that only this program reads."""
+_LINES_AND_POINTS = {"Point", "MultiPoint", "LineString", "MultiLineString"}
+_REGIONS = {"annotation", "tma_core", "root"}
+"""Types of objects that QuPath draws around detections and cells."""
 
 
 def write_geojson(
@@ -112,58 +114,48 @@ def _classification(row: dict[Any, Any]) -> dict[str, Any]:
     return dict(ANOMALOUS_CELL if row.get("anomaly_q", 1.0) < ANOMALOUS_Q else CELL)
 
 
-def read_geojson(path: Path) -> Cells:
+def read_geojson(path: Path) -> Annotation:
     """Return the cells of a GeoJSON file of this program, of QuPath or of another one.
 
     Boxes, ids, scores and flags come from the measurements. A cell that was redrawn, so that its
-    outline leaves the stored box, gets the box and area of its outline; a cell without an id that is
-    still free gets the next one. Of a shape in several parts the largest counts.
+    outline leaves the stored box, gets the box and area of its outline. Of a shape in several parts the
+    largest counts. Lines, points and regions, such as a QuPath annotation around detections, are left out
+    and counted (`Annotation.from_objects`). The record of a cell is its ``properties``.
 
     Raises
     ------
     AmilError
-        If the file is no GeoJSON of polygons.
+        If the file is no GeoJSON, or none of its objects is a cell.
     """
     content = read_json(path)
-    if isinstance(content, dict):
-        content = content.get("features", [content])
-    try:
-        found = [_cell(feature) for feature in content if feature.get("geometry")]
-    except (AttributeError, KeyError, TypeError, ValueError, IndexError) as error:
-        raise AmilError(
-            f"'{path}' is not GeoJSON with one polygon per cell ({error}); export it again."
-        ) from error
-    columns = pd.DataFrame([row for _, row in found], columns=[*BOX_COLUMNS, *_DEFAULTS], dtype=float)
-    columns = columns.fillna(_DEFAULTS)
-    columns["cell_id"] = fill_ids(columns["cell_id"].to_numpy())
-    try:
-        return Cells.from_table(columns, tuple(outline for outline, _ in found))
-    except ValueError as error:
-        raise AmilError(f"'{path}' holds a cell that cannot be used: {error}") from error
+    with decoding(path, "is not GeoJSON with one polygon per cell"):
+        if isinstance(content, dict):
+            content = content.get("features", [content])
+        features = [one for one in content if not isinstance(one, dict) or one.get("geometry")]
+        annotation = Annotation.from_objects(features, _object)
+    refuse_without_cells(str(path), len(annotation.cells), annotation.left_out)
+    return annotation
 
 
-_DEFAULTS = dict.fromkeys(CELL_COLUMNS, 0.0) | {"detection_score": np.nan}
-
-
-def _cell(feature: dict[str, Any]) -> tuple[NDArray[np.float32], dict[str, float]]:
-    """Return outline and numbers of one feature."""
+def _object(feature: dict[str, Any]) -> FoundObject:
+    """Return one feature as an object that may be a cell."""
     geometry, properties = feature["geometry"], feature.get("properties") or {}
+    if geometry["type"] in _LINES_AND_POINTS:
+        raise NoCellError("a line or point")
     parts = {"Polygon": [geometry["coordinates"]], "MultiPolygon": geometry["coordinates"]}
-    if geometry["type"] not in parts:
-        raise ValueError(f"a shape is a {geometry['type']}")
-    outline = max((outline_of(part[0]) for part in parts[geometry["type"]]), key=polygon_area)
+    outline = largest_outline([part[0] for part in parts[geometry["type"]]])
     numbers = _measurements(properties.get("measurements") or {})
-    box = np.array([numbers.get(name, np.nan) for name in BOX_COLUMNS], dtype=np.float32)
-    row = {name: numbers[name] for name in _DEFAULTS if name in numbers}
-    if not (np.isfinite(box).all() and still_fits(outline, box)):
+    stored = [numbers.get(name, np.nan) for name in BOX_COLUMNS]
+    box = as_pixels(stored) if np.isfinite(stored).all() else None
+    columns = {name: numbers[name] for name in CELL_COLUMNS if name in numbers}
+    if box is None or not still_fits(outline, box):
         box = bounds(outline)
-        row["area_px"] = polygon_area(outline)
-    row.setdefault("area_px", polygon_area(outline))
-    return outline, row | dict(zip(BOX_COLUMNS, box.tolist(), strict=True))
+        columns["area_px"] = polygon_area(outline)
+    return FoundObject(box, outline, columns, properties, properties.get("objectType") in _REGIONS)
 
 
 def _measurements(stored: Any) -> dict[str, float]:  # noqa: ANN401
-    """Return measurements by name; QuPath before 0.4 wrote them as a list."""
+    """Return measurements by name, those that are numbers; QuPath before 0.4 wrote them as a list."""
     if isinstance(stored, list):
-        return {entry["name"]: float(entry["value"]) for entry in stored}
-    return {name: float(value) for name, value in stored.items()}
+        stored = {entry["name"]: entry["value"] for entry in stored}
+    return {str(name): float(value) for name, value in stored.items() if isinstance(value, int | float)}

@@ -14,7 +14,7 @@ from scipy import ndimage
 from skimage.measure import find_contours
 
 from napari_amil.core.base.errors import AmilError
-from napari_amil.core.base.files import regular_file
+from napari_amil.core.base.files import decoding
 from napari_amil.core.base.types import Cells, polygon_area
 
 SUFFIXES = (".png", ".tif", ".tiff")
@@ -22,6 +22,9 @@ ENDINGS = ("_labels", "_label", "_masks", "_mask", "_cp_masks")
 """What the name of a label image has more than that of its image."""
 FOLDERS = ("labels", "masks")
 """Folders in which a label image may have the very name of its image."""
+
+_LARGEST_LABEL = 2**62
+_MAX_RATIO, _MAX_BYTES = 2_000, 1 << 30
 
 
 def is_label_image(name: str) -> bool:
@@ -48,6 +51,8 @@ def read_label_image(path: Path, page: int = 0) -> NDArray[np.int64]:
         )
     if values.dtype.kind == "f" and not (np.isfinite(values) & (values == np.round(values))).all():
         raise AmilError(f"The label image '{path}' holds fractions; number the cells 1, 2, 3 and so on.")
+    if values.dtype.kind not in "fiub" or np.abs(values).max(initial=0) > _LARGEST_LABEL:
+        raise AmilError(f"The label image '{path}' holds no numbers of cells; number the cells from 1.")
     labels = values.astype(np.int64)
     if labels.min(initial=0) < 0:
         raise AmilError(f"The label image '{path}' holds negative numbers; number the cells from 1.")
@@ -62,10 +67,10 @@ def read_label_image(path: Path, page: int = 0) -> NDArray[np.int64]:
 
 def _read(path: Path, page: int) -> NDArray[Any]:
     """Return the numbers of a file as they are stored."""
-    regular_file(path)
-    try:
+    with decoding(path, "cannot be read as a label image", "save it again"):
         if path.suffix.lower() in {".tif", ".tiff"}:
             with tifffile.TiffFile(path) as file:
+                _check_claim(file.series[0].nbytes, path)
                 stack = np.asarray(file.asarray())
             if not stack.size:
                 raise ValueError("it holds no picture")
@@ -75,9 +80,14 @@ def _read(path: Path, page: int) -> NDArray[Any]:
                 return np.asarray(stack[min(page, len(stack) - 1)])
             return stack
         with PIL.Image.open(path, formats=("PNG",)) as picture:
+            _check_claim(picture.width * picture.height, path)
             return np.asarray(picture)  # a palette stays numbers
-    except (OSError, ValueError, RuntimeError, SyntaxError, LookupError, TypeError) as error:
-        raise AmilError(f"The label image '{path}' cannot be read ({error}); save it again.") from error
+
+
+def _check_claim(n_bytes: int, path: Path) -> None:
+    """Refuse a file that claims more numbers than it can hold, or than fit into memory."""
+    if n_bytes > _MAX_RATIO * path.stat().st_size or n_bytes > _MAX_BYTES:
+        raise ValueError(f"it claims {n_bytes:,} bytes of labels in a file of {path.stat().st_size:,}")
 
 
 def cells_of_labels(labels: NDArray[np.integer[Any]]) -> Cells:
@@ -91,7 +101,7 @@ def cells_of_labels(labels: NDArray[np.integer[Any]]) -> Cells:
     numbers = numbers[numbers != 0]
     boxes, outlines, ids = [], [], []
     for number, window in enumerate(ndimage.find_objects(dense), start=1):
-        found = _outline(dense[window] == number)
+        found = outline_of_mask(dense[window] == number)
         if found is None:
             continue
         corner = np.array([side.start for side in window], dtype=np.float64)
@@ -104,8 +114,10 @@ def cells_of_labels(labels: NDArray[np.integer[Any]]) -> Cells:
     )
 
 
-def _outline(mask: NDArray[np.bool_]) -> NDArray[np.float64] | None:
+def outline_of_mask(mask: NDArray[np.bool_]) -> NDArray[np.float64] | None:
     """Return the outline ``(n_points, 2)`` of the largest piece of a mask, None if it is tiny."""
+    if mask.size == 0:
+        return None
     pieces, n_pieces = ndimage.label(mask)
     if n_pieces > 1:
         mask = pieces == 1 + np.argmax(np.bincount(pieces.ravel())[1:])

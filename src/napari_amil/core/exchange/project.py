@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import zipfile
-import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -19,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from napari_amil.core.base.columns import BOX_COLUMNS
 from napari_amil.core.base.errors import AmilError
-from napari_amil.core.base.files import file_sha256, read_json, regular_file, replacing, replacing_together
+from napari_amil.core.base.files import decoding, file_sha256, read_json, replacing, replacing_together
 from napari_amil.core.base.types import CELL_COLUMNS, Cells
 from napari_amil.core.exchange.polygons import fill_ids
 from napari_amil.core.exchange.tables import load_table, table_arrays, table_from_arrays, write_table
@@ -230,16 +228,15 @@ def read_project(folder: Path) -> Project:
         If the folder holds none, one of another format version, or one that is damaged.
     """
     card = read_project_card(folder)
-    path = folder / ARRAYS
-    try:
-        for name in _PARTS:
-            path = folder / name
-            if file_sha256(regular_file(path)) != card.get("parts", {}).get(name):
+    parts = card.get("parts", {})
+    for path in (folder / name for name in _PARTS):
+        with decoding(path, "is damaged", "score the cohort again"):
+            if file_sha256(path) != parts.get(path.name):
                 raise AmilError(
                     f"'{path}' is not the file that was written with {CARD}; score the cohort again."
                 )
-        path = folder / ARRAYS
-        with np.load(path, allow_pickle=False) as stored:
+    with decoding(folder / ARRAYS, "is damaged", "score the cohort again"):
+        with np.load(folder / ARRAYS, allow_pickle=False) as stored:
             arrays = {name: stored[name] for name in stored.files}
         cells = table_from_arrays(arrays)
         ends = np.cumsum(arrays["outline_sizes"])[:-1]
@@ -247,25 +244,6 @@ def read_project(folder: Path) -> Project:
         if not set(cells) >= _COLUMNS:
             raise ValueError(f"columns are missing: {', '.join(sorted(_COLUMNS - set(cells)))}")
         return Project(cells, load_table(folder / BAGS), arrays["embeddings"], outlines, card)
-    except _UNREADABLE as error:
-        raise AmilError(f"'{path}' is damaged ({error}); score the cohort again.") from error
-
-
-_UNREADABLE = (
-    OSError,
-    ValueError,
-    KeyError,
-    EOFError,
-    IndexError,
-    TypeError,
-    AttributeError,
-    MemoryError,
-    OverflowError,
-    NotImplementedError,
-    RuntimeError,
-    zipfile.BadZipFile,
-    zlib.error,
-)
 
 
 def read_project_card(folder: Path) -> dict[str, Any]:

@@ -10,15 +10,16 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from napari_amil.core.base.columns import column_of
+from napari_amil.core.base.columns import BOX_COLUMNS, column_of
 from napari_amil.core.base.errors import AmilError
-from napari_amil.core.base.files import regular_file, replacing
+from napari_amil.core.base.files import decoding, replacing
 from napari_amil.core.base.optional import optional
 from napari_amil.core.base.tables import read_table
 
 _NAMES, _VALUES = "columns", "column/"
 _CODES, _TEXTS = "codes/", "texts/"
 _MISSING = -1
+_LARGEST_PX = 1e9
 _FLAGS = {"true": True, "1": True, "1.0": True, "false": False, "0": False, "0.0": False}
 
 
@@ -56,10 +57,8 @@ def load_table(path: Path) -> pd.DataFrame:
         text = read_table(path)
         return pd.DataFrame({name: _typed(text[name]) for name in text.columns}).reset_index(drop=True)
     optional("pyarrow")
-    try:
-        return pd.read_parquet(regular_file(path), engine="pyarrow")
-    except (OSError, ValueError) as error:
-        raise AmilError(f"The table '{path}' cannot be read ({error}); export it again.") from error
+    with decoding(path, "cannot be read as a Parquet table"):
+        return pd.read_parquet(path, engine="pyarrow")
 
 
 def _format(path: Path) -> str:
@@ -77,7 +76,7 @@ def _typed(column: pd.Series) -> pd.Series:
         return column if kind == "text" else _flags(column)
     try:
         return column.astype(np.int64)
-    except ValueError:
+    except (ValueError, OverflowError):
         pass
     try:
         return column.map(lambda text: float(text or "nan"))
@@ -92,6 +91,13 @@ def _flags(column: pd.Series) -> pd.Series:
         wrong = column[flags.isna()].iloc[0]
         raise AmilError(f"The column '{column.name}' holds '{wrong}'; write True or False.")
     return flags.astype(bool)
+
+
+def boxes_of(table: pd.DataFrame) -> NDArray[np.float32]:
+    """Return the boxes ``(n_rows, 4)`` of a table; one that lies beyond any image is NaN."""
+    numbers = table[BOX_COLUMNS].to_numpy(np.float64)
+    numbers = np.where(np.abs(numbers) <= _LARGEST_PX, numbers, np.nan)
+    return numbers.astype(np.float32)
 
 
 def table_arrays(table: pd.DataFrame) -> dict[str, NDArray[Any]]:

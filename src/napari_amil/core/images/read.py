@@ -148,7 +148,7 @@ def _expand(given: Path) -> list[tuple[Path, str]]:
     if is_zarr(given):
         return [(given, given.name)]
     if given.is_dir():
-        found = _files_below(given)
+        found = files_below(given)
         base = given
     elif given.exists():
         return [(given, given.name)]
@@ -180,7 +180,7 @@ def image_names(folder: Path) -> list[str]:
 
 def skipped_files(folder: Path) -> list[str]:
     """Return the names of the files below a folder that `find_images` passes over, hidden ones aside."""
-    found = (path.relative_to(folder) for path in _files_below(folder))
+    found = (path.relative_to(folder) for path in files_below(folder))
     return sorted(
         name.as_posix()
         for name in found
@@ -188,7 +188,7 @@ def skipped_files(folder: Path) -> list[str]:
     )
 
 
-def _files_below(folder: Path) -> list[Path]:
+def files_below(folder: Path) -> list[Path]:
     """Return the files below a folder and below folders that links in it lead to; a Zarr counts as one.
 
     A link to a folder that it lies in leads nowhere.

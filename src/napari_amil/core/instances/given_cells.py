@@ -17,7 +17,7 @@ from napari_amil.core.base.events import Event, Warned
 from napari_amil.core.base.types import Cells, Image, polygon_area
 from napari_amil.core.detection.outlines import mask_outline, shared_area
 from napari_amil.core.detection.predict import maps_by_tile, roi_maps
-from napari_amil.core.exchange.annotation import Annotation
+from napari_amil.core.exchange.annotation import Annotation, left_out_sentence
 from napari_amil.core.exchange.annotation_files import read_annotations
 from napari_amil.core.exchange.labels import is_label_image
 from napari_amil.core.images.fields import Field, is_large, open_field
@@ -81,10 +81,12 @@ def _given(
     name: str, item: tuple[tuple[Path, int], Annotation], recipe: Recipe
 ) -> Generator[Event, None, Cells]:
     """Return the annotated cells of an image, with outlines."""
-    yield from ()  # no messages
     place, annotation = item
     with open_field(*place) as field:
-        given = annotation.within(name, field.shape).cells
+        placed = annotation.within(name, field.shape)
+        if placed.left_out:
+            yield Warned(left_out_sentence(name, placed.left_out))
+        given = placed.cells
         return with_outlines(field, given, recipe) if len(given) else given
 
 

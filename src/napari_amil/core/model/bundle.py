@@ -17,7 +17,7 @@ from napari_amil.core.anomaly.channels import MORPH
 from napari_amil.core.anomaly.control_sample import ControlSample
 from napari_amil.core.anomaly.model import AnomalyModel
 from napari_amil.core.base.errors import BundleError
-from napari_amil.core.base.files import regular_file
+from napari_amil.core.base.files import decoding
 from napari_amil.core.base.settings import RunSettings
 from napari_amil.core.base.tensorfile import write_tensors
 from napari_amil.core.detection.network import Backbone, build_detector
@@ -126,11 +126,11 @@ def read_card(path: Path) -> dict[str, Any]:
 
 def _read_header(path: Path) -> tuple[str, dict[str, Any]]:
     """Return format version and header of a bundle."""
-    try:
-        with safetensors.safe_open(regular_file(path, BundleError), framework="numpy") as stored:
-            metadata = stored.metadata() or {}
-    except (OSError, safetensors.SafetensorError) as error:
-        raise BundleError(f"Cannot read the bundle '{path}': {error}.") from error
+    with (
+        decoding(path, "cannot be read as a bundle", "copy or export it again", BundleError),
+        safetensors.safe_open(path, framework="numpy") as stored,
+    ):
+        metadata = stored.metadata() or {}
     if metadata.get("format") != FORMAT:
         raise BundleError(
             f"'{path}' is a safetensors file but no bundle of napari-amil; choose another file."

@@ -22,6 +22,7 @@ from napari_amil.core.detection.augment import AnnotatedField
 from napari_amil.core.detection.network import build_detector, load_coco_weights
 from napari_amil.core.detection.train import TrainedDetector, Watch, first_annotation, train_detector
 from napari_amil.core.detection.validation import Validation, ValidationField
+from napari_amil.core.exchange.annotation import left_out_sentence
 from napari_amil.core.exchange.tables import write_table
 from napari_amil.core.images.normalise import normalise
 from napari_amil.core.images.read import ImageSource, read_image
@@ -186,9 +187,10 @@ def _prepared_field(
     name: str, source: ImageSource, annotated: Annotated, judges: set[str], settings: RunSettings
 ) -> Generator[Event, None, AnnotatedField | HeldOut]:
     """Return a normalised image with its annotated cells, to learn from or to validate on."""
-    yield from ()  # no messages
     image: Image = read_image(source.path, source.page)
     own = annotated.annotations[name].within(name, (image.shape[0], image.shape[1]))
+    if own.left_out:
+        yield Warned(left_out_sentence(name, own.left_out))
     field = normalise(image, settings.normalisation)
     if name in judges:
         return HeldOut(source, ValidationField(field, own.cells, own.complete))

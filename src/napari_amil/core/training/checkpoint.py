@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from napari_amil.core.base.errors import BundleError
-from napari_amil.core.base.files import regular_file
+from napari_amil.core.base.files import decoding
 from napari_amil.core.base.tensorfile import write_tensors
 
 FORMAT = "napari-amil checkpoint 1"
@@ -31,17 +31,18 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     BundleError
         If the file is missing, damaged or of another format.
     """
-    try:
-        with safetensors.safe_open(regular_file(path, BundleError), framework="pt") as file:
-            metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dictionary
-    except (OSError, safetensors.SafetensorError) as error:
-        raise BundleError(f"Cannot read the checkpoint '{path}': {error}.") from error
+    with (
+        decoding(path, "cannot be read as a checkpoint", "start the training anew", BundleError),
+        safetensors.safe_open(path, framework="pt") as file,
+    ):
+        metadata = file.metadata() or {}
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dictionary
     if metadata.get("format") != FORMAT:
         raise BundleError(
             f"'{path}' is not a checkpoint of this program (format {metadata.get('format')!r})."
         )
-    return tensors, json.loads(metadata["record"])
+    with decoding(path, "holds a damaged record", "start the training anew", BundleError):
+        return tensors, dict(json.loads(metadata["record"]))
 
 
 def flatten_optimiser(optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:

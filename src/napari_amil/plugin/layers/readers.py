@@ -9,6 +9,7 @@ from typing import Any
 import napari
 import numpy as np
 import pandas as pd
+from napari.utils.notifications import show_warning
 
 from napari_amil.core.base.columns import BOX_COLUMNS
 from napari_amil.core.base.errors import AmilError
@@ -68,7 +69,7 @@ def _layers_of(path: Path) -> list[LayerData]:
     own = read_own(path) if path.suffix.lower() in {".json", ".geojson"} else None
     if own is not None:
         return [from_json(own, str(path))]
-    found = read_cells(path)
+    found = read_cells(path, show_warning)
     if not any(len(cells) for cells, _ in found.values()):
         raise AmilError(f"'{path}' holds no cells; nothing was opened.")
     return [_layer(name, known) for name, known in found.items() if len(known[0])]

@@ -222,8 +222,10 @@ def show_comparison(viewer: ViewerModel, entry: dict[str, Any]) -> list[Layer]:
         raise AmilError(
             f"The image '{entry['path']}' cannot be opened ({error}); is it still where it was?"
         ) from error
-    found = {name: read_geojson(Path(entry[name]["cells"])) for name in ("before", "after") if name in entry}
-    annotated = read_geojson(Path(entry["annotated"]))
+    found = {
+        name: read_geojson(Path(entry[name]["cells"])).cells for name in ("before", "after") if name in entry
+    }
+    annotated = read_geojson(Path(entry["annotated"])).cells
     end_comparison(viewer)
     image = viewer.add_image(pixels, name=f"held out: {entry['image']}", rgb=True)
     image.metadata[_MARK] = True

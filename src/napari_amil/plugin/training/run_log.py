@@ -114,7 +114,7 @@ class RunLog:
             record = json.loads(line)
             time = float(record.pop("time", self.time))
             event = from_dict(record)
-        except (ValueError, TypeError, KeyError, AttributeError):
+        except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError):
             return
         self.time = time
         self._hear(event, time)
