@@ -180,6 +180,14 @@ NAMED = [pytest.param(module, id=name or PACKAGE) for name, module in MODULES.it
 LADDERED = [pytest.param(module, id=name) for name, module in MODULES.items() if name not in {"", "core"}]
 
 
+@pytest.mark.parametrize("document", ["CONTRIBUTING.md", "docs/architecture.md"])
+def test_the_documents_name_every_step_and_no_other(document: str) -> None:
+    text = (ROOT / document).read_text(encoding="utf-8")
+    named = set(re.findall(r"`((?:core|worker)\.[a-z_.]+)`", text))
+    assert {name for name in named if name not in MODULES} == set()
+    assert {unit for step in LADDER for unit in step} - named == {"cli", "worker", "plugin"}
+
+
 @pytest.mark.parametrize("module", LADDERED)
 def test_a_file_imports_only_from_lower_steps(module: Module) -> None:
     upward = _upward(module.name, _edges(module) - {"", "core"}, LADDER)
