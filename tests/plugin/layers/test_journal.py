@@ -284,3 +284,19 @@ def test_two_hundred_random_steps_keep_every_row_and_can_all_be_undone(
     for state in reversed(states):
         _assert_same(_state(layer), state)
         journal.undo()
+
+
+def test_a_column_written_in_place_survives_deletion_and_undo(layer: Shapes) -> None:
+    layer.features["cluster"] = layer.features["cell_id"].to_numpy() * 10  # without an event
+    layer.selected_data = {1}
+    layer.remove_selected()
+    assert layer.features["cluster"].tolist() == (layer.features["cell_id"] * 10).tolist()
+    layer.features["later"] = layer.features["cell_id"].to_numpy() * 7
+    journal = journal_of(layer)
+    assert journal is not None
+    journal.undo()
+    assert len(layer.features) == layer.nshapes
+    assert layer.features["cluster"].tolist() == (layer.features["cell_id"] * 10).tolist()
+    later = layer.features.set_index("cell_id")["later"].dropna()
+    assert later.tolist() == [cell_id * 7 for cell_id in later.index]
+    assert len(later) == layer.nshapes - 1

@@ -70,6 +70,14 @@ class Journal:
             memory.redrawn, memory.removed, memory.scores, record.bag or memory.bag, memory.selection
         )
 
+    def note_columns(self) -> None:
+        """Take over columns and values that others wrote into the features in place, without an event."""
+        layer = self._layer()
+        if not self._busy and layer is not None and layer.nshapes == len(self._shapes):
+            rows = _rows_of(layer)
+            if rows.index.equals(self._rows.index) and not rows.equals(self._rows):
+                self._rows = rows
+
     def after(self) -> None:
         """Write down what changed, if anything did."""
         layer = self._layer()
@@ -156,8 +164,7 @@ class Journal:
         ]
         read = _read_shapes(layer, fresh, drawn, ids) if fresh else {}
         self._shapes = {int(i): read[int(i)] if int(i) in read else known[int(i)] for i in ids if i > 0}
-        rows = layer.features.iloc[: layer.nshapes]
-        self._rows = rows[ids > 0].set_index(pd.Index(ids[ids > 0]))
+        self._rows = _rows_of(layer)
         record = self._record
         self._memory = RecordState(
             frozenset(record.redrawn),
@@ -169,6 +176,7 @@ class Journal:
 
     def _restore(self, step: EditStep, side: CellStates) -> None:
         """Put the touched cells back as they were on ``side``."""
+        self.note_columns()
         layer, record = self._layer(), self._record
         assert layer is not None
         chosen = _ids(layer, layer.selected_data)
@@ -180,7 +188,9 @@ class Journal:
             changed = {i for i in step.touched if side.shapes.get(i) is not self._shapes.get(i)}
             _put_shapes(layer, record, side, changed)
             kept = [i for i in self._shapes if i not in changed]
-            table = _joined_rows(self._rows, side, [*kept, *(i for i in side.shapes if i in changed)])
+            order = [*kept, *(i for i in side.shapes if i in changed)]
+            known = step.before.rows.columns.union(step.after.rows.columns)
+            table = _joined_rows(self._rows, side, order, known)
             write_features(layer, record, complete(table, layer.nshapes, record))
         finally:
             self._busy = record.paused = False
@@ -191,6 +201,13 @@ class Journal:
         layer.refresh()
         self.n_changes += 1
         self.changed.emit()
+
+
+def _rows_of(layer: Shapes) -> pd.DataFrame:
+    """Return the features of the finished shapes by their ``cell_id``."""
+    rows = layer.features.iloc[: layer.nshapes]
+    ids = rows["cell_id"].to_numpy()
+    return rows[ids > 0].set_index(pd.Index(ids[ids > 0]))
 
 
 def keep(layer: Shapes) -> None:
@@ -256,11 +273,16 @@ def _put_shapes(layer: Shapes, record: CellRecord, side: CellStates, changed: se
             )
 
 
-def _joined_rows(rows: pd.DataFrame, side: CellStates, order: list[int]) -> pd.DataFrame:
-    """Return the rows of ``order``: those of ``side`` where it has them, with its columns."""
-    columns = side.rows.columns
+def _joined_rows(rows: pd.DataFrame, side: CellStates, order: list[int], known: pd.Index) -> pd.DataFrame:
+    """Return the rows of ``order``: those of ``side`` where it has them, with its columns.
+
+    Columns of ``rows`` that the step does not know, ``known``, were written later and stay.
+    """
+    later = [name for name in rows.columns if name not in known]
+    columns = [*side.rows.columns, *later]
+    own = side.rows.astype(object).join(rows[later].astype(object))
     others = rows[~rows.index.isin(side.rows.index)].reindex(columns=columns).astype(object)
-    table = pd.concat([others, side.rows.astype(object)]).loc[order]
+    table = pd.concat([others, own]).loc[order]
     return table.reset_index(drop=True).infer_objects()
 
 

@@ -42,6 +42,9 @@ class RowObserver(Protocol):
     def before(self) -> None:
         """Hear that something is about to change."""
 
+    def note_columns(self) -> None:
+        """Hear that shapes are about to change, while other plugins may have written columns in place."""
+
     def after(self) -> None:
         """Hear that shapes, features and record are in order again."""
 
@@ -147,7 +150,11 @@ class RowKeeper:
         """Put the rows right after what ``event`` says has happened."""
         record = record_of(self._layer)
         action = str(getattr(event, "action", "")).rsplit(".", maxsplit=1)[-1].lower()
-        if record is None or record.paused or action in {"adding", "changing", "removing"}:
+        if record is None or record.paused:
+            return
+        if action in {"adding", "changing", "removing"}:
+            if record.journal is not None:
+                record.journal.note_columns()
             return
         if record.journal is not None:
             record.journal.before()
