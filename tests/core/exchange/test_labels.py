@@ -13,6 +13,7 @@ from skimage.draw import disk, polygon
 
 from napari_amil.core.base.errors import AmilError
 from napari_amil.core.exchange.labels import cells_of_labels, is_label_image, read_label_image
+from napari_amil.core.images import tiff
 
 
 def discs() -> NDArray[np.uint8]:
@@ -113,3 +114,16 @@ def test_pages_of_a_label_image_are_no_images() -> None:
     assert is_label_image("a_labels.tif#2")
     assert is_label_image("masks/a.tif#12")
     assert not is_label_image("a.tif#2")
+
+
+def test_a_label_image_that_claims_pages_without_end_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tiff, "MAX_PAGES", 2)
+    with tifffile.TiffWriter(tmp_path / "a_labels.tif") as file:
+        for _ in range(3):
+            file.write(discs(), contiguous=False)
+    with pytest.raises(
+        AmilError, match=r"a_labels\.tif' cannot be read as a label image \(has more than 2 pages"
+    ):
+        read_label_image(tmp_path / "a_labels.tif")

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import PIL.Image
-import tifffile
 from numpy.typing import NDArray
 from scipy import ndimage
 from skimage.measure import find_contours
@@ -16,6 +15,7 @@ from skimage.measure import find_contours
 from napari_amil.core.base.errors import AmilError
 from napari_amil.core.base.files import decoding
 from napari_amil.core.base.types import Cells, polygon_area
+from napari_amil.core.images.tiff import open_tiff
 
 SUFFIXES = (".png", ".tif", ".tiff")
 ENDINGS = ("_labels", "_label", "_masks", "_mask", "_cp_masks")
@@ -69,7 +69,7 @@ def _read(path: Path, page: int) -> NDArray[Any]:
     """Return the numbers of a file as they are stored."""
     with decoding(path, "cannot be read as a label image", "save it again"):
         if path.suffix.lower() in {".tif", ".tiff"}:
-            with tifffile.TiffFile(path) as file:
+            with open_tiff(path) as file:
                 _check_claim(file.series[0].nbytes, path)
                 stack = np.asarray(file.asarray())
             if not stack.size:
