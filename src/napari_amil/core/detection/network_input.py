@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Protocol
 
@@ -15,10 +15,11 @@ from torch.nn import functional
 
 from napari_amil.core.base.settings import DetectionSettings, NormalisationSettings
 from napari_amil.core.detection.tiles import Window
+from napari_amil.core.images.field_of_view import FieldOfView, field_of_view
 from napari_amil.core.images.fields import Field, is_large
 from napari_amil.core.images.foreground import REFERENCE_DIAMETER_PX, network_scale, typical_diameter
 from napari_amil.core.images.foreign import CellColour, typical_colour
-from napari_amil.core.images.normalise import Appearance, Part, normalise
+from napari_amil.core.images.normalise import Appearance, Part, whole_appearance
 from napari_amil.core.images.samples import sample_windows
 
 
@@ -64,6 +65,13 @@ class NetworkInput(Protocol):
     def colour(self) -> CellColour:
         """The colour of a typical cell."""
 
+    @property
+    def seen(self) -> FieldOfView | None:
+        """The part of the image that shows the smear, None where that is all of it."""
+
+    def at_diameter(self, diameter_px: float) -> NetworkInput:
+        """Return the field with another estimate of the typical diameter."""
+
     def tile(self, window: Window) -> InputTile:
         """Return the part of the field in a window at the network's scale."""
 
@@ -85,12 +93,15 @@ class WholeInput:
         Typical diameter of a cell in pixels of the original image.
     normalised
         ``(height, width, 3)`` at the scale of the original image.
+    seen
+        The part of the image that shows the smear, None where that is all of it.
     """
 
     pixels: Tensor
     scale: float
     diameter_px: float
     normalised: NDArray[np.float32] = field(repr=False)
+    seen: FieldOfView | None = None
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -106,6 +117,11 @@ class WholeInput:
     def colour(self) -> CellColour:
         """The colour of a typical cell."""
         return typical_colour(self.normalised)
+
+    def at_diameter(self, diameter_px: float) -> WholeInput:
+        """Return the field with another estimate of the typical diameter."""
+        scale = network_scale(diameter_px)
+        return WholeInput(_scaled(self.normalised, scale), scale, diameter_px, self.normalised, self.seen)
 
     def tile(self, window: Window) -> InputTile:
         """Return the part of the field in a window at the network's scale."""
@@ -148,6 +164,15 @@ class TiledInput:
         """Height and width at the network's scale in pixels."""
         height, width = (max(round(length * self.scale), 1) for length in self.shape)
         return height, width
+
+    @property
+    def seen(self) -> FieldOfView | None:
+        """The part of the image that shows the smear, None where that is all of it."""
+        return self.appearance.seen
+
+    def at_diameter(self, diameter_px: float) -> TiledInput:
+        """Return the field with another estimate of the typical diameter."""
+        return replace(self, scale=network_scale(diameter_px), diameter_px=diameter_px)
 
     def tile(self, window: Window) -> InputTile:
         """Read, normalise and scale the part of the field in a window at the network's scale."""
@@ -196,18 +221,24 @@ def network_input(
     if is_large(field.shape):
         return tiled_input(field, settings, normalisation)
     height, width = field.shape
-    normalised = normalise(field.window(slice(0, height), slice(0, width)), normalisation)
-    return input_from_array(normalised, settings.cell_diameter_px)
+    whole = Part(field.window(slice(0, height), slice(0, width)), (0, 0))
+    appearance = whole_appearance(whole.pixels, normalisation)
+    return input_from_array(appearance.normalise(whole), settings.cell_diameter_px, appearance.seen)
 
 
-def input_from_array(normalised: NDArray[np.float32], diameter_px: float | None) -> WholeInput:
+def input_from_array(
+    normalised: NDArray[np.float32], diameter_px: float | None, seen: FieldOfView | None = None
+) -> WholeInput:
     """Return a field in memory at the scale on which the networks were trained (`scale_and_diameter`)."""
     scale, diameter = scale_and_diameter([normalised], diameter_px)
-    scaled = normalised
+    return WholeInput(_scaled(normalised, scale), scale, diameter, normalised, seen)
+
+
+def _scaled(normalised: NDArray[np.float32], scale: float) -> Tensor:
+    """Return a normalised field ``(height, width, 3)`` as a tensor ``(3, h, w)`` at the network's scale."""
     if scale != 1.0:
-        scaled = rescale(normalised, scale, channel_axis=2, anti_aliasing=scale < 1).astype(np.float32)
-    pixels = torch.from_numpy(np.ascontiguousarray(scaled.transpose(2, 0, 1)))
-    return WholeInput(pixels, scale, diameter, normalised)
+        normalised = rescale(normalised, scale, channel_axis=2, anti_aliasing=scale < 1).astype(np.float32)
+    return torch.from_numpy(np.ascontiguousarray(normalised.transpose(2, 0, 1)))
 
 
 def tiled_input(
@@ -219,7 +250,7 @@ def tiled_input(
     """
     places = sample_windows(source.shape)
     parts = [Part(source.window(*place), (place[0].start, place[1].start)) for place in places]
-    appearance = Appearance.of(parts, source.shape, normalisation)
+    appearance = Appearance.of(parts, source.shape, normalisation, field_of_view(source))
     windows = [appearance.normalise(part) for part in parts]
     scale, diameter = scale_and_diameter(windows, settings.cell_diameter_px)
     return TiledInput(source, appearance, scale, diameter, typical_colour(*windows))

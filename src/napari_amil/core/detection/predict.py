@@ -212,6 +212,8 @@ def _as_cells(found: _Found, view: NetworkInput) -> Cells:
     border = _BORDER_PX / min(view.scale, 1.0)
     limits = np.array(view.shape) - border
     touches = np.any(boxes[:, :2] < border, axis=1) | np.any(boxes[:, 2:] > limits, axis=1)
+    if view.seen is not None:
+        touches |= view.seen.cuts(tuple(found.outlines), border)
     areas = np.array([polygon_area(outline) for outline in found.outlines], dtype=np.float32)
     return Cells(boxes, tuple(found.outlines), found.scores.numpy(), areas, touches)
 

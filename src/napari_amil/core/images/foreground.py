@@ -10,7 +10,8 @@ from skimage.measure import regionprops_table
 
 REFERENCE_DIAMETER_PX = 40.0
 """Diameter of a typical red cell in pixels at the scale that the networks see."""
-_SAME_SCALE = (0.75, 1.33)  # biology moves the diameter this much; beyond it is another magnification
+SAME_SCALE = (0.75, 1.33)
+"""Biology moves the diameter this much; beyond it is another magnification."""
 
 
 def foreground_mask(normalised: NDArray[np.float32]) -> NDArray[np.bool_]:
@@ -74,6 +75,6 @@ def network_scale(diameter_px: float) -> float:
     stay small and macrocytes large; only another magnification is undone.
     """
     ratio = diameter_px / REFERENCE_DIAMETER_PX
-    if not np.isfinite(ratio) or _SAME_SCALE[0] <= ratio <= _SAME_SCALE[1]:
+    if not np.isfinite(ratio) or SAME_SCALE[0] <= ratio <= SAME_SCALE[1]:
         return 1.0
     return 1.0 / ratio

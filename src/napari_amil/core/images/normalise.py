@@ -11,6 +11,8 @@ from skimage.filters import threshold_otsu
 
 from napari_amil.core.base.settings import NormalisationSettings
 from napari_amil.core.base.types import Image
+from napari_amil.core.images.field_of_view import FieldOfView, field_of_view
+from napari_amil.core.images.fields import ArrayField
 
 CELL_OPTICAL_DENSITY = (0.30, 0.62, 0.40)
 """Optical density (natural logarithm) in red, green and blue that a typical cell gets; detector and
@@ -37,10 +39,15 @@ def normalise(image: Image, settings: NormalisationSettings | None = None) -> ND
 
     Returns
     -------
-    ``(height, width, 3)`` in 0 to 1; the background is 1.
+    ``(height, width, 3)`` in 0 to 1; the background is 1, and so is what lies outside the field of view.
     """
-    whole = Part(image, (0, 0))
-    return Appearance.of([whole], image.shape[:2], settings or NormalisationSettings()).normalise(whole)
+    return whole_appearance(image, settings or NormalisationSettings()).normalise(Part(image, (0, 0)))
+
+
+def whole_appearance(image: Image, settings: NormalisationSettings) -> Appearance:
+    """Return light and stain of a field in memory, ``(height, width, 3)``, within its field of view."""
+    shape = image.shape[:2]
+    return Appearance.of([Part(image, (0, 0))], shape, settings, field_of_view(ArrayField(image)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,6 +82,8 @@ class Appearance:
         ``(3,)`` least background, so that the polynomial cannot run away where nothing was seen.
     gain
         ``(3,)`` factors on the optical density.
+    seen
+        The field of view, None where the smear fills the image; outside it everything is background.
     """
 
     surface: NDArray[np.float64]
@@ -82,11 +91,20 @@ class Appearance:
     extent_px: float
     darkest: NDArray[np.float64]
     gain: NDArray[np.float32]
+    seen: FieldOfView | None = None
 
     @classmethod
-    def of(cls, parts: Sequence[Part], shape: tuple[int, ...], settings: NormalisationSettings) -> Appearance:
+    def of(
+        cls,
+        parts: Sequence[Part],
+        shape: tuple[int, ...],
+        settings: NormalisationSettings,
+        seen: FieldOfView | None = None,
+    ) -> Appearance:
         """Return what windows of a field of ``shape`` (height, width) tell of the whole."""
         values, rows, columns = _sampled(parts)
+        if seen is not None and (inside := seen.at(rows, columns)).any():
+            values, rows, columns = values[inside], rows[inside], columns[inside]
         bright = background_sample(values[:, None])[:, 0]
         extent = float(_SAMPLE_STEP * max(-(-length // _SAMPLE_STEP) for length in shape[:2]))
         order = settings.illumination_order
@@ -96,7 +114,7 @@ class Appearance:
         cells = ~bright
         background = _limited(_terms(y[cells], x[cells], order) @ surface, darkest)
         gain = _stain_gain(np.log(background) - np.log(values[cells]), settings)
-        return cls(surface, order, extent, darkest, gain)
+        return cls(surface, order, extent, darkest, gain, seen)
 
     def normalise(self, part: Part) -> NDArray[np.float32]:
         """Return a window with background 1 and cells of a typical density, 0 to 1."""
@@ -106,6 +124,9 @@ class Appearance:
         density *= self.gain * _DENSITY_SHOWN
         np.negative(density, out=density)
         np.exp(density, out=density)
+        if self.seen is not None:
+            (top, left), (height, width) = part.corner, field.shape[:2]
+            density[~self.seen.inside(slice(top, top + height), slice(left, left + width))] = 1.0
         return np.minimum(density, 1.0, out=density)
 
     def _background(self, part: Part) -> NDArray[np.float32]:

@@ -17,6 +17,7 @@ from napari_amil.core.base.settings import RunSettings
 from napari_amil.core.base.types import Cells, Image
 from napari_amil.core.detection.network_input import NetworkInput, network_input
 from napari_amil.core.detection.predict import find_in_input, roi_maps
+from napari_amil.core.detection.scale import doubt, given_doubt
 from napari_amil.core.detection.select import Candidates
 from napari_amil.core.encoders.roi import scale_roi_maps
 from napari_amil.core.images.crops import extract_crops
@@ -26,6 +27,7 @@ from napari_amil.core.instances.adjacent_cells import with_adjacent_cells
 from napari_amil.core.instances.cell_inputs import crops_with_masks
 from napari_amil.core.instances.executor import SERIAL, Executor
 from napari_amil.core.instances.field_blocks import PreparedField, split_into_blocks
+from napari_amil.core.instances.field_scale import agreed_scale, warn_of_given_diameter
 from napari_amil.core.mil.instances import with_measurements
 from napari_amil.core.model.bundle import Bundle
 from napari_amil.core.morphology.masks import GRID
@@ -104,13 +106,43 @@ def detect_in(field: Field, recipe: Recipe) -> Generator[Event, None, Candidates
     """Find every candidate cell of a field of any size; a large one is read tile by tile."""
     recipe.bundle.need_detector()
     yield Step("normalise", 0, 1, "Evening out background and stain")
-    return (yield from detect_prepared(prepare(field, recipe), recipe))
+    return (yield from detect_prepared(prepare(field, recipe), recipe))[1]
 
 
-def detect_prepared(seen: PreparedField, recipe: Recipe) -> Generator[Event, None, Candidates]:
-    """Find every candidate cell of a field that has been normalised."""
-    detector = recipe.bundle.need_detector()
-    return (yield from find_in_input(detector, seen.view, recipe.settings.detection, recipe.device))
+def detect_prepared(
+    seen: PreparedField, recipe: Recipe
+) -> Generator[Event, None, tuple[PreparedField, Candidates]]:
+    """Find every candidate cell of a field that has been normalised; return it at the right scale too.
+
+    Where what is found speaks against the estimated diameter, the detector looks for another one, and
+    detects again. A diameter that is given stays.
+    """
+    detector, settings = recipe.bundle.need_detector(), recipe.settings
+    candidates = yield from find_in_input(detector, seen.view, settings.detection, recipe.device)
+    cells = candidates.select(settings.selection)
+    if settings.detection.cell_diameter_px:
+        yield from warn_of_given_diameter(cells, seen.view)
+        return seen, candidates
+    reason = doubt(candidates, cells, seen.view, settings.selection)
+    if not reason:
+        return seen, candidates
+    rescaled = yield from agreed_scale(detector, seen, reason, recipe.device)
+    if rescaled is not seen:
+        candidates = yield from find_in_input(detector, rescaled.view, settings.detection, recipe.device)
+    return rescaled, candidates
+
+
+def at_scale_of(seen: PreparedField, cells: Cells, recipe: Recipe) -> Generator[Event, None, PreparedField]:
+    """Return a field at the scale of its cells, for cells that were found or listed before.
+
+    Their scale was agreed on when they were found: where they speak against the estimated diameter, the
+    detector looks for another one, as it did then.
+    """
+    detector, given = recipe.bundle.detector, recipe.settings.detection.cell_diameter_px
+    reason = given_doubt(cells, seen.view, strict=True)
+    if not reason or given or detector is None:
+        return seen
+    return (yield from agreed_scale(detector, seen, reason, recipe.device))
 
 
 def prepare(image: Image | Field | PreparedField, recipe: Recipe) -> PreparedField:

@@ -30,6 +30,7 @@ from napari_amil.core.images.read import ImageSource, find_images, locate
 from napari_amil.core.instances.executor import map_fields
 from napari_amil.core.instances.extract import (
     Recipe,
+    at_scale_of,
     detect_prepared,
     notes_of,
     prepare,
@@ -308,10 +309,13 @@ def _of_image(
         if given is None:
             here.bundle.need_detector()
         seen, large = prepare(field, here), is_large(field.shape)
-        cells = given
-        if cells is None:
-            candidates = yield from without_steps(detect_prepared(seen, here), image, but_keep=large)
+        if given is None:
+            work = detect_prepared(seen, here)
+            seen, candidates = yield from without_steps(work, image, but_keep=large)
             cells = candidates.select(here.settings.selection)
+        else:
+            cells = given
+            seen = yield from without_steps(at_scale_of(seen, cells, here), image)
         if not len(cells):
             raise ImageError(
                 f"No cell was found in '{image}'; check that it is a smear, or lower the threshold."

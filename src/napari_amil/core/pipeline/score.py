@@ -23,7 +23,7 @@ from napari_amil.core.images.fields import Field
 from napari_amil.core.instances.cell_inputs import cell_inputs
 from napari_amil.core.instances.control_cells import morphology_columns
 from napari_amil.core.instances.drift import field_note, foreign_look
-from napari_amil.core.instances.extract import Recipe, in_order, instance_blocks, prepare
+from napari_amil.core.instances.extract import Recipe, at_scale_of, in_order, instance_blocks, prepare
 from napari_amil.core.instances.field_blocks import PreparedField
 from napari_amil.core.instances.gather import Gathered, Source, gather
 from napari_amil.core.mil.instances import measurements_of
@@ -69,7 +69,10 @@ def measured_field(
     """
     scorer = recipe.bundle.need_scorer()
     parts, n_done = [], 0
-    for rows, seen in instance_blocks(prepare(image, recipe), cells, recipe, measured=True):
+    prepared = prepare(image, recipe)
+    if not isinstance(image, PreparedField):
+        prepared = yield from at_scale_of(prepared, cells, recipe)
+    for rows, seen in instance_blocks(prepared, cells, recipe, measured=True):
         latents = embed_all(scorer.model, seen, recipe.device).numpy()
         columns = {"latents": latents, "measurements": measurements_of(seen)}
         columns |= scorer.anomaly.pixel_scores(cell_inputs(seen))
