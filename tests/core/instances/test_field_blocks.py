@@ -16,7 +16,7 @@ from napari_amil.core.base.events import Event, Step, drain
 from napari_amil.core.base.types import Image
 from napari_amil.core.cohort.synth import SyntheticSmear, SynthSettings, synthetic_smear
 from napari_amil.core.detection.network_input import tiled_input
-from napari_amil.core.images import fields, refusals
+from napari_amil.core.images import fields, refusals, samples
 from napari_amil.core.images.fields import ArrayField
 from napari_amil.core.instances import field_blocks
 from napari_amil.core.instances.extract import Recipe, in_order, instance_blocks
@@ -41,7 +41,7 @@ def smear() -> SyntheticSmear:
 def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     """Everything is large; files without parts are still read as a whole."""
     monkeypatch.setattr(fields, "WHOLE_PX", 1000)
-    monkeypatch.setattr(fields, "_SAMPLE_PX", 150)
+    monkeypatch.setattr(samples, "_SAMPLE_PX", 150)
     monkeypatch.setattr(field_blocks, "_BLOCK_PX", 128)
 
 
