@@ -76,7 +76,7 @@ def scored_layer(n_cells: int) -> Shapes:
     image = Image(np.zeros((side * CELL_PX, side * CELL_PX, 3), np.uint8), rgb=True)
     cells = Cells(boxes, outlines)
     record = CellRecord(str(image.unique_id), "field", (), image.data.shape[:2])
-    record.candidates = Candidates.of(cells, float(CELL_PX))
+    record.candidates = Candidates.from_cells(cells, float(CELL_PX))
     layer = make_layer(cells, record, image)
     anomaly = np.random.default_rng(0).gamma(3, 2, n_cells)
     set_scores(layer, pd.DataFrame({"cell_id": cells.cell_id, "anomaly": anomaly}))

@@ -95,7 +95,7 @@ def _draw_by_hand() -> Callable[[Shapes, np.ndarray], None]:
 
 def build_layer(cells: Cells, image: Image, place: tuple[int, ...] = ()) -> Shapes:
     record = CellRecord(str(image.unique_id), "smear.png", place, (160, 200))
-    record.candidates = Candidates.of(cells, 24.0)
+    record.candidates = Candidates.from_cells(cells, 24.0)
     return _layers.make_layer(cells, record, image)
 
 

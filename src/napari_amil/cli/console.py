@@ -138,8 +138,8 @@ class Talk:
     def result(self, text: str, **values: Any) -> None:  # noqa: ANN401
         """Say one result: a line of text, or a JSON line with its values."""
         if self.style is Style.jsonl:
-            said = events.json_ready({"event": "Result", "text": text, **values})
-            sys.stdout.write(json.dumps(said) + "\n")
+            sentences = events.json_ready({"event": "Result", "text": text, **values})
+            sys.stdout.write(json.dumps(sentences) + "\n")
         else:
             sys.stdout.write(text + "\n")
         sys.stdout.flush()
@@ -190,6 +190,6 @@ def one_line(text: str) -> str:
 def _epoch_line(report: events.EpochReport) -> str:
     """Return what is said of one epoch."""
     losses = {"training loss": report.train_loss, "validation": report.validation_loss}
-    said = [f"{name} {value:.4f}" for name, value in losses.items() if not math.isnan(value)]
-    said += [f"{name.replace('_', ' ')} {value:.3f}" for name, value in report.metrics.items()]
-    return f"{report.epoch} of {report.n_epochs}: {', '.join(said)}"
+    sentences = [f"{name} {value:.4f}" for name, value in losses.items() if not math.isnan(value)]
+    sentences += [f"{name.replace('_', ' ')} {value:.3f}" for name, value in report.metrics.items()]
+    return f"{report.epoch} of {report.n_epochs}: {', '.join(sentences)}"

@@ -94,12 +94,12 @@ def row(n: int, diameter: float, score: float = 0.95) -> Cells:
     ],
 )
 def test_what_is_found_confirms_or_doubts_the_scale(cells: Cells, reason: str) -> None:
-    candidates = Candidates.of(cells, 40.0)
+    candidates = Candidates.from_cells(cells, 40.0)
     assert doubt(candidates, candidates.select(SELECTION), BLANK, SELECTION) == reason
 
 
 def test_thousands_of_candidates_for_a_few_cells_are_a_doubt() -> None:
-    everything = Candidates.of(row(600, 40, 0.1), 40.0)
+    everything = Candidates.from_cells(row(600, 40, 0.1), 40.0)
     assert "600 candidates give only 5 cells" in doubt(everything, row(5, 40), BLANK, SELECTION)
 
 

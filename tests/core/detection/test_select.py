@@ -106,7 +106,7 @@ def _share(first: NDArray[np.float32], second: NDArray[np.float32]) -> float:
 def test_what_stays_is_a_part_of_what_came(
     crowd: Cells, max_overlap: float, min_score: float, border: bool
 ) -> None:
-    candidates = Candidates.of(crowd, 25)
+    candidates = Candidates.from_cells(crowd, 25)
     limits = SelectionSettings(min_score=min_score, max_overlap=max_overlap, keep_border=border)
     found = candidates.select(limits)
     rows = [crowd.cell_id.tolist().index(number) for number in found.cell_id]
@@ -117,7 +117,7 @@ def test_what_stays_is_a_part_of_what_came(
     assert border or not found.touches_border.any()
     overlap = max((_share(a, b) for i, a in enumerate(found.boxes) for b in found.boxes[:i]), default=0)
     assert overlap <= max_overlap + 0.35  # pixels are counted whole: small cells are coarse
-    again = Candidates.of(found, 25).select(limits)
+    again = Candidates.from_cells(found, 25).select(limits)
     assert ids(again) == ids(found)
     stricter = candidates.select(limits.model_copy(update={"min_score": min(1.0, min_score + 0.2)}))
     best = set(crowd.cell_id[crowd.detection_score >= min(1.0, min_score + 0.2)].tolist())

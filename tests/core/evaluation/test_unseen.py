@@ -12,7 +12,7 @@ from napari_amil.core.evaluation.predictions import Predictions
 from napari_amil.core.evaluation.unseen import (
     UnseenTest,
     cell_areas,
-    odd_and_usual,
+    odd_and_normal,
     unseen_markdown,
     unseen_table,
 )
@@ -63,7 +63,7 @@ def test_metrics_of_a_fold() -> None:
 
 def test_without_cell_types_whole_bags_are_compared() -> None:
     cells = _test(typed=False).cell_table()
-    odd, usual = odd_and_usual(cells, "new", "control")
+    odd, usual = odd_and_normal(cells, "new", "control")
     np.testing.assert_array_equal(odd, cells["bag"].isin(["u", "v"]))
     np.testing.assert_array_equal(usual, cells["bag"] == "c")
     assert cell_areas(cells, odd, usual)["anomaly"] == pytest.approx((1 + 2 + 2 + 0) / 8)

@@ -132,7 +132,7 @@ def test_cells_are_found_whatever_channel_shows_them(order: tuple[int, ...]) -> 
 def test_a_window_is_normalised_like_the_whole() -> None:
     image = smear(1.3, vignette())
     whole = normalise(image)
-    appearance = Appearance.of([Part(image, (0, 0))], SHAPE, NormalisationSettings())
+    appearance = Appearance.fit([Part(image, (0, 0))], SHAPE, NormalisationSettings())
     window = appearance.normalise(Part(image[40:100, 30:190], (40, 30)))
     np.testing.assert_allclose(window, whole[40:100, 30:190], atol=1e-6)
 
@@ -141,6 +141,6 @@ def test_parts_of_a_field_tell_of_the_whole() -> None:
     image = smear(0.8, vignette())
     corners = [(0, 0), (0, 120), (100, 0), (100, 120), (48, 60)]
     parts = [Part(image[y : y + 60, x : x + 80], (y, x)) for y, x in corners]
-    appearance = Appearance.of(parts, SHAPE, NormalisationSettings())
+    appearance = Appearance.fit(parts, SHAPE, NormalisationSettings())
     result = appearance.normalise(Part(image, (0, 0)))
     np.testing.assert_allclose(result, normalise(image), atol=0.04)

@@ -82,10 +82,10 @@ def test_every_open_image_is_scored_again_with_it(
     assert score.model.value() == calibrated
     for scored in (layer, second):
         assert scored.features["anomaly"].notna().all()
-    assert panel.said.text() == "2 images are scored against your controls."
+    assert panel.note.text() == "2 images are scored against your controls."
     panel.setParent(None)  # it outlives this window
 
 
 def test_without_a_score_panel_the_remedy_is_named(panel: CalibratePanel, calibrated: str) -> None:
     panel.use.click()
-    assert "Open the Score panel first" in panel.said.text()
+    assert "Open the Score panel first" in panel.note.text()

@@ -133,7 +133,7 @@ def test_two_groups_are_compared(full: ExplorePanel, done: Done, tmp_path: Path)
     done(page.job.finished, page.job.button.click)
     assert column(page, "statistic") == ["Distance from control"]
     assert column(page, "cliffs_delta") == ["1"]
-    assert page.said.text().startswith("1: control and 2: ill; patients are compared between the groups.")
+    assert page.note.text().startswith("1: control and 2: ill; patients are compared between the groups.")
     page.second.setCurrentText("control")
     page.run()
     assert "two different groups" in page.job.notice.text()
@@ -167,7 +167,7 @@ def test_distributions_have_a_row_per_group_a_band_and_are_saved(
     assert PillowImage.open(tmp_path / "d.png").getpixel((2, 2))[:3] == (255, 255, 255)
     assert "<svg" in (tmp_path / "d.svg").read_text(encoding="utf-8")
     page.save_figure(str(tmp_path / "d.xyz"))
-    assert "cannot be written" in page.said.text()
+    assert "cannot be written" in page.note.text()
 
 
 def test_candidates_of_the_project_file_are_shown(

@@ -168,9 +168,9 @@ def translated(
         except StopIteration as stop:
             result: Result = stop.value
             return result
-        said = translate(event)
-        if said is not None:
-            yield said
+        changed = translate(event)
+        if changed is not None:
+            yield changed
 
 
 def collecting(work: Generator[Event, None, Result], failed: list[Failed]) -> Generator[Event, None, Result]:

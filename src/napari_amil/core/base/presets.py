@@ -127,10 +127,10 @@ def preset_table() -> str:
     ]
     lines = ["| setting |" + "".join(f" `{name}` |" for name in columns), "|---|" + "---|" * len(columns)]
     for field in rows:
-        usual = columns["recommended"][field]
+        default = columns["recommended"][field]
         cells = [
-            usual,
-            *("" if v[field] == usual else v[field] for n, v in columns.items() if n != "recommended"),
+            default,
+            *("" if v[field] == default else v[field] for n, v in columns.items() if n != "recommended"),
         ]
         lines.append(f"| `{field}` |" + "".join(f" {cell} |" for cell in cells))
     return "\n".join(lines)

@@ -82,8 +82,8 @@ def _check(images: Sequence[Placed], out: Path) -> None:
                 raise CohortError(f"'{name}' cannot be a folder's name; use letters, digits and hyphens.")
     classes = {image.label for image in images}
     if len(classes) < 2:
-        told = f"All images are of the class '{classes.pop()}'"
-        raise CohortError(f"{told}; a cohort needs controls and at least one other class.")
+        message = f"All images are of the class '{classes.pop()}'"
+        raise CohortError(f"{message}; a cohort needs controls and at least one other class.")
 
 
 def _free(folder: Path, name: str) -> Path:

@@ -110,9 +110,11 @@ def _labels(cohort: Cohort) -> Iterator[Problem]:
         labels = sorted({bag.label for bag in bags if bag.label is not None})
         n_patients.update(labels)
         if len(labels) > 1:
-            told = enumerate_names(labels)
+            listed = enumerate_names(labels)
             yield Problem(
-                "error", f"Patient '{patient}' has the labels {told}; give each patient one.", "mixed-labels"
+                "error",
+                f"Patient '{patient}' has the labels {listed}; give each patient one.",
+                "mixed-labels",
             )
     for label in cohort.classes:
         n = n_patients[label]
@@ -169,8 +171,8 @@ def _leaking_names(cohort: Cohort) -> Iterator[Problem]:
     for image, bags in _users(cohort, {image: image for bag in cohort for image in bag.images}).items():
         folds = sorted({bag.fold for bag in bags if bag.fold is not None})
         if len(folds) > 1:
-            told = f"Image '{image}' serves the folds {enumerate_names(folds)}; keep it in one of them."
-            yield Problem("error", told, "leaking-images")
+            listed = f"Image '{image}' serves the folds {enumerate_names(folds)}; keep it in one of them."
+            yield Problem("error", listed, "leaking-images")
 
 
 def _copies(cohort: Cohort, seen: Mapping[str, _Seen]) -> Iterator[Problem]:
@@ -185,11 +187,11 @@ def _copies(cohort: Cohort, seen: Mapping[str, _Seen]) -> Iterator[Problem]:
         if len(names[digest]) < 2 or len(patients) < 2:
             continue
         copies, owners = enumerate_names(names[digest]), enumerate_names(patients)
-        told = f"{copies} are copies of one image under the patients {owners}"
+        listed = f"{copies} are copies of one image under the patients {owners}"
         if len(folds - {None}) > 1:
-            yield Problem("error", f"{told}, in different folds; keep one copy.", "leaking-images")
+            yield Problem("error", f"{listed}, in different folds; keep one copy.", "leaking-images")
         elif None in folds:
-            yield Problem("warning", f"{told}, which folds may part; keep one copy.", "leaking-images")
+            yield Problem("warning", f"{listed}, which folds may part; keep one copy.", "leaking-images")
 
 
 def _outside(cohort: Cohort, sizes: Mapping[str, tuple[int, int]]) -> Iterator[Problem]:

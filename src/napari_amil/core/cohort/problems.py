@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-_NAMES_TOLD = 3
+_MAX_NAMES = 3
 
 Severity = Literal["error", "warning"]
 
@@ -36,7 +36,7 @@ class Problem:
 
 def enumerate_names(names: Iterable[object]) -> str:
     """Return an enumeration of names, of which at most three are told."""
-    told = [f"'{name}'" if isinstance(name, str) else str(name) for name in names]
-    if len(told) > _NAMES_TOLD:
-        told = [*told[:_NAMES_TOLD], f"{len(told) - _NAMES_TOLD} more"]
-    return " and ".join([", ".join(told[:-1]), told[-1]]) if len(told) > 1 else "".join(told)
+    parts = [f"'{name}'" if isinstance(name, str) else str(name) for name in names]
+    if len(parts) > _MAX_NAMES:
+        parts = [*parts[:_MAX_NAMES], f"{len(parts) - _MAX_NAMES} more"]
+    return " and ".join([", ".join(parts[:-1]), parts[-1]]) if len(parts) > 1 else "".join(parts)

@@ -90,10 +90,10 @@ class DetectorState:
                 "delete it to start anew, or choose another folder."
             ) from error
         known = {"settings": self.settings.model_dump(mode="json"), "data": self.data}
-        for what, said in (("settings", "settings"), ("data", "images or annotations")):
+        for what, name in (("settings", "settings"), ("data", "images or annotations")):
             if record.get(what, "") != known[what]:
                 raise BundleError(
-                    f"The checkpoint '{path}' was written with other {said}; use those or start a new run."
+                    f"The checkpoint '{path}' was written with other {name}; use those or start a new run."
                 )
         self.step, self.best_step = int(record["step"]), int(record["best_step"])
         self.figures = {int(step): _with_nan(figures) for step, figures in record["figures"].items()}

@@ -250,7 +250,7 @@ def tiled_input(
     """
     places = sample_windows(source.shape)
     parts = [Part(source.window(*place), (place[0].start, place[1].start)) for place in places]
-    appearance = Appearance.of(parts, source.shape, normalisation, field_of_view(source))
+    appearance = Appearance.fit(parts, source.shape, normalisation, field_of_view(source))
     windows = [appearance.normalise(part) for part in parts]
     scale, diameter = scale_and_diameter(windows, settings.cell_diameter_px)
     return TiledInput(source, appearance, scale, diameter, typical_colour(*windows))

@@ -73,7 +73,7 @@ class _Found:
         return _Found(*columns, outlines, self.red[rows.numpy()], self.maps[rows])
 
     @classmethod
-    def of(cls, parts: list[_Found]) -> _Found:
+    def merged(cls, parts: list[_Found]) -> _Found:
         """Return all rows of several."""
         boxes, scores, rank = (
             torch.cat([getattr(p, name) for p in parts]) for name in ("boxes", "scores", "rank")
@@ -131,7 +131,7 @@ def find_in_input(
         finished += finished_row
         latest = [current]
     yield Step("detect", n_tiles, n_tiles, "Drawing outlines")
-    every = _Found.of([*finished, *latest])
+    every = _Found.merged([*finished, *latest])
     if full or len(every.boxes) > settings.max_cells * n_tiles:
         yield Warned(
             f"More candidates were found than the cap of {settings.max_cells} cells allows; the best are "
@@ -139,7 +139,7 @@ def find_in_input(
         )
         every = every.take(torch.argsort(every.scores, descending=True)[: settings.max_cells * n_tiles])
     every = every.take(_in_reading_order(every.boxes.numpy(), every.red))
-    candidates = Candidates.of(_as_cells(every, view), view.diameter_px)
+    candidates = Candidates.from_cells(_as_cells(every, view), view.diameter_px)
     return replace(candidates, maps=every.maps.numpy()) if with_maps else candidates
 
 
@@ -186,7 +186,7 @@ def _without_doubles(
 ) -> tuple[list[_Found], _Found]:
     """Return an earlier row of tiles and the latest one, each cell once."""
     n_before = sum(len(part.boxes) for part in before)
-    both = _Found.of([*before, *latest])
+    both = _Found.merged([*before, *latest])
     keep = nms(both.boxes, both.rank, overlap)
     earlier, later = keep[keep < n_before], keep[keep >= n_before]
     return [both.take(earlier)] if before else [], both.take(later)

@@ -35,7 +35,7 @@ class Candidates:
     maps: NDArray[np.float16] | None = None
 
     @classmethod
-    def of(cls, cells: Cells, diameter_px: float) -> Candidates:
+    def from_cells(cls, cells: Cells, diameter_px: float) -> Candidates:
         """Return the candidates with their overlaps worked out."""
         return cls(cells, diameter_px, *shared_area(cells.boxes, cells.outlines, cells.area_px))
 
@@ -71,4 +71,4 @@ class Candidates:
 
 def select(candidates: Cells, settings: SelectionSettings, diameter_px: float) -> Cells:
     """Return the cells that pass the filters (`Candidates.select`), overlaps worked out on the way."""
-    return Candidates.of(candidates, diameter_px).select(settings)
+    return Candidates.from_cells(candidates, diameter_px).select(settings)

@@ -254,8 +254,8 @@ def encoder_stage(settings: RunSettings) -> RunSettings | None:
     single = settings.model.sic or training.hypersphere_weight > 0
     if not (training.cell_epochs and single) or training.train_encoder_on_bags:
         return None
-    usual = RunSettings().model_dump(mode="json")
-    later = {stage: {name: usual[stage][name] for name in names} for stage, names in BAG_STAGE.items()}
+    default = RunSettings().model_dump(mode="json")
+    later = {stage: {name: default[stage][name] for name in names} for stage, names in BAG_STAGE.items()}
     return settings.changed({**later, "preset": ""})
 
 

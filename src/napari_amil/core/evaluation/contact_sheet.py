@@ -69,7 +69,7 @@ def contact_sheet(crops: Sequence[Image], captions: Sequence[str], columns: int,
         raise ValueError(f"There are {len(captions)} captions for {len(crops)} crops.")
     if len({crop.shape for crop in crops}) > 1:
         raise ValueError("The crops of a contact sheet must all have the same size.")
-    layout = _Layout.of(crops, captions, columns, title)
+    layout = _Layout.for_crops(crops, captions, columns, title)
     sheet = PillowImage.new("RGB", layout.size, _WHITE)
     drawing = ImageDraw.Draw(sheet)
     drawing.text((_MARGIN_PX, _MARGIN_PX), layout.title, _BLACK, _font(_TITLE_PX))
@@ -95,7 +95,7 @@ class _Layout:
     captions: tuple[str, ...]
 
     @classmethod
-    def of(cls, crops: Sequence[Image], captions: Sequence[str], columns: int, title: str) -> _Layout:
+    def for_crops(cls, crops: Sequence[Image], captions: Sequence[str], columns: int, title: str) -> _Layout:
         """Return the layout that gives every caption and the title their place."""
         height, width = crops[0].shape[:2] if crops else (0, 0)
         font = _font(_CAPTION_PX)

@@ -27,9 +27,9 @@ def laid_out_rows(rare: NDArray[np.bool_], most: int = MOST, seed: int = 0) -> N
     """
     if len(rare) <= most:
         return np.arange(len(rare))
-    usual = np.flatnonzero(~rare)
-    room = min(max(most - int(rare.sum()), _NEIGHBOURS), len(usual))
-    drawn = np.random.default_rng(seed).choice(usual, room, replace=False)
+    typical = np.flatnonzero(~rare)
+    room = min(max(most - int(rare.sum()), _NEIGHBOURS), len(typical))
+    drawn = np.random.default_rng(seed).choice(typical, room, replace=False)
     return np.sort(np.concatenate([np.flatnonzero(rare), drawn]))
 
 

@@ -52,27 +52,27 @@ class UnseenTest:
 
     def bag_table(self, settings: VerdictSettings) -> pd.DataFrame:
         """Return one line per bag: label, verdict, novelty, and the share of cells with q < 0.05."""
-        said = self.predictions
-        novelty_p = said.bags["novelty_p"]
+        found = self.predictions
+        novelty_p = found.bags["novelty_p"]
         verdicts = [
             verdict(dict(zip(self.known, p, strict=True)), int(n), float(novel), settings)
-            for p, n, novel in zip(said.probabilities, said.lengths, novelty_p, strict=True)
+            for p, n, novel in zip(found.probabilities, found.lengths, novelty_p, strict=True)
         ]
         share = [float((q < ANOMALOUS_Q).mean()) for q in self._q()]
-        columns = {"bag": self.bags, "label": self.labels, "verdict": verdicts, "n_cells": said.lengths}
+        columns = {"bag": self.bags, "label": self.labels, "verdict": verdicts, "n_cells": found.lengths}
         columns |= {
-            column_name(PROBABILITY, n): p for n, p in zip(self.known, said.probabilities.T, strict=True)
+            column_name(PROBABILITY, n): p for n, p in zip(self.known, found.probabilities.T, strict=True)
         }
-        columns |= {"novelty": said.bags["novelty"], "novelty_p": novelty_p, "anomalous_fraction": share}
+        columns |= {"novelty": found.bags["novelty"], "novelty_p": novelty_p, "anomalous_fraction": share}
         return pd.DataFrame(columns)
 
     def cell_table(self) -> pd.DataFrame:
         """Return one line per cell: where it is, ``label``, and its scores."""
-        said = self.predictions
+        found = self.predictions
         table = self.cells.reset_index(drop=True)
         for name, values in {"bag": self.bags, "label": self.labels}.items():
-            table[name] = np.repeat(values, said.lengths)
-        return table.assign(**said.cells, anomaly_p=said.p, anomaly_q=np.concatenate(self._q()))
+            table[name] = np.repeat(values, found.lengths)
+        return table.assign(**found.cells, anomaly_p=found.p, anomaly_q=np.concatenate(self._q()))
 
     def metrics(self, settings: VerdictSettings) -> dict[str, float]:
         """Return the figures of this fold; what it cannot tell is NaN.
@@ -91,19 +91,23 @@ class UnseenTest:
             The same for bags of the classes that were seen.
         """
         cells, bags = self.cell_table(), self.bag_table(settings)
-        odd, usual = odd_and_usual(cells, self.unseen, self.control)
+        odd, typical = odd_and_normal(cells, self.unseen, self.control)
         found = {"n_bags": float((bags["label"] == self.unseen).sum()), "n_cells": float(odd.sum())}
-        found |= {f"cell_auroc_{name}": area for name, area in cell_areas(cells, odd, usual).items()}
+        found |= {f"cell_auroc_{name}": area for name, area in cell_areas(cells, odd, typical).items()}
         small = cells["anomaly_q"].to_numpy() < ANOMALOUS_Q
-        found |= {"q05_unseen": _share(small[odd]), "q05_normal": _share(small[usual])}
+        found |= {"q05_unseen": _share(small[odd]), "q05_normal": _share(small[typical])}
         mine = (bags["label"] == self.unseen).to_numpy()
         found["bag_auroc_novelty"] = area_under_roc(mine, bags["novelty"].to_numpy())
-        said = bags["verdict"].to_numpy()
-        kinds = {"novel": said == UNSEEN, "abstain": said == ABSTAIN, "control": said == self.control}
+        verdicts = bags["verdict"].to_numpy()
+        kinds = {
+            "novel": verdicts == UNSEEN,
+            "abstain": verdicts == ABSTAIN,
+            "control": verdicts == self.control,
+        }
         kinds["disease"] = ~np.logical_or.reduce(list(kinds.values()))
         found |= {f"unseen_{name}": _share(which[mine]) for name, which in kinds.items()}
         kinds = {
-            "right": said == bags["label"].to_numpy(),
+            "right": verdicts == bags["label"].to_numpy(),
             "novel": kinds["novel"],
             "abstain": kinds["abstain"],
         }
@@ -114,7 +118,7 @@ class UnseenTest:
         return [q_value(p) for p in np.split(self.predictions.p, np.cumsum(self.predictions.lengths)[:-1])]
 
 
-def odd_and_usual(
+def odd_and_normal(
     cells: pd.DataFrame, unseen: str, control: str
 ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
     """Return which cells ought to stand out, and which ought not; see `UnseenTest.metrics`."""
@@ -125,12 +129,12 @@ def odd_and_usual(
     return (label == unseen) & (types != "") & (types != NORMAL), types == NORMAL
 
 
-def cell_areas(cells: pd.DataFrame, odd: NDArray[np.bool_], usual: NDArray[np.bool_]) -> dict[str, float]:
+def cell_areas(cells: pd.DataFrame, odd: NDArray[np.bool_], typical: NDArray[np.bool_]) -> dict[str, float]:
     """Return the ROC area of each evaluated score; cells without the score are left out."""
     areas = {}
     for name in scores_for("evaluate", cells):
         score = cells[name].to_numpy()
-        rows = (odd | usual) & ~np.isnan(score)
+        rows = (odd | typical) & ~np.isnan(score)
         areas[name] = area_under_roc(odd[rows], score[rows])
     return areas
 

@@ -47,7 +47,7 @@ def normalise(image: Image, settings: NormalisationSettings | None = None) -> ND
 def whole_appearance(image: Image, settings: NormalisationSettings) -> Appearance:
     """Return light and stain of a field in memory, ``(height, width, 3)``, within its field of view."""
     shape = image.shape[:2]
-    return Appearance.of([Part(image, (0, 0))], shape, settings, field_of_view(ArrayField(image)))
+    return Appearance.fit([Part(image, (0, 0))], shape, settings, field_of_view(ArrayField(image)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,14 +94,14 @@ class Appearance:
     seen: FieldOfView | None = None
 
     @classmethod
-    def of(
+    def fit(
         cls,
         parts: Sequence[Part],
         shape: tuple[int, ...],
         settings: NormalisationSettings,
         seen: FieldOfView | None = None,
     ) -> Appearance:
-        """Return what windows of a field of ``shape`` (height, width) tell of the whole."""
+        """Return the appearance of a field of ``shape`` (height, width) from windows of it."""
         values, rows, columns = _sampled(parts)
         if seen is not None and (inside := seen.at(rows, columns)).any():
             values, rows, columns = values[inside], rows[inside], columns[inside]

@@ -171,16 +171,16 @@ def _only_place(inputs: Sequence[Path]) -> Path:
 
 def _with_patients(annotated: Annotated, path: Path) -> Annotated:
     """Return the images with their patients: of ``patients.csv``, else of the table, else by folder."""
-    told = _told_patients(path) if path.is_file() else {}
+    listed = _listed_patients(path) if path.is_file() else {}
     annotations, patients = {}, {}
     for name, annotation in annotated.annotations.items():
-        patient, fold = told.get(name, told.get(PurePosixPath(name).name, (None, None)))
+        patient, fold = listed.get(name, listed.get(PurePosixPath(name).name, (None, None)))
         patients[name] = (patient,) if patient else annotation.patients or (patient_of(name),)
         annotations[name] = replace(annotation, fold=annotation.fold if fold is None else fold)
     return replace(annotated, annotations=annotations, patients=patients)
 
 
-def _told_patients(path: Path) -> dict[str, tuple[str, int | None]]:
+def _listed_patients(path: Path) -> dict[str, tuple[str, int | None]]:
     table = read_table(path)
     if not {"image", "patient"} <= set(table):
         raise CohortError(f"'{path}' needs the columns image and patient; add them.")

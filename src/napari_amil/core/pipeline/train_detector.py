@@ -233,8 +233,8 @@ def _bundled(
         )
         scorer = None
     # what the old card says of results was measured with the old detector
-    told = {name: recipe.bundle.card[name] for name in _OF_SCORER if name in recipe.bundle.card and scorer}
-    bundle = Bundle(recipe.bundle.settings, trained.model.cpu(), settings.backbone, scorer, told)
+    kept = {name: recipe.bundle.card[name] for name in _OF_SCORER if name in recipe.bundle.card and scorer}
+    bundle = Bundle(recipe.bundle.settings, trained.model.cpu(), settings.backbone, scorer, kept)
     return bundle.with_card(intended_use=INTENDED_USE, detector=card)
 
 

@@ -30,7 +30,7 @@ from napari_amil.core.instances.executor import (
 )
 from napari_amil.core.studies.trials import ENCODER, Group, TrialEvent, Unit, work_on
 
-_TOLD = frozenset({"calibration", "embedding"})
+_SHOWN_STAGES = frozenset({"calibration", "embedding"})
 """Stages of a training that are slow and have no epochs."""
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
@@ -118,7 +118,7 @@ def _work(number: int, item: Item, work: Callable[[Item], Generator[Message, Non
             os._exit(1)  # the parent was killed
         if isinstance(message, Finished):
             message.result()  # an error reaches the parent through the pool
-        if not isinstance(message, Step) or message.stage in _TOLD:
+        if not isinstance(message, Step) or message.stage in _SHOWN_STAGES:
             _say((number, message))
 
 
@@ -138,28 +138,28 @@ class _Progress:
         self.now: dict[int, str] = {}
         self.warned: set[str] = set()
 
-    def heard(self, number: int, said: TrialEvent) -> Iterator[Event]:
+    def heard(self, number: int, event: TrialEvent) -> Iterator[Event]:
         """Yield what is to be passed on."""
-        if isinstance(said, Unit) and not said.done:
-            self.began[number], self.now[number] = time.monotonic(), said.label
-            yield self.step(said.label)
-        elif isinstance(said, Unit):
-            self.seconds[said.kind].append(time.monotonic() - self.began[number])
-            self._count(said.kind)
-            yield self.step(said.label)
-        elif isinstance(said, EpochReport):
-            of_all = "" if self.now[number].startswith(ENCODER) else f" of {said.n_epochs}"
-            yield self.step(f"{self.now[number]}, epoch {said.epoch + 1}{of_all}")
-        elif isinstance(said, Step) and said.stage in _TOLD:
-            yield self.step(f"{self.now[number]}: {said.message}" if said.message else self.now[number])
-        elif isinstance(said, Failed):
-            self._count(said.source.partition(",")[0])
-            yield said
-        elif isinstance(said, Warned):
-            text = "".join(letter for letter in said.message if not letter.isdigit())
+        if isinstance(event, Unit) and not event.done:
+            self.began[number], self.now[number] = time.monotonic(), event.label
+            yield self.step(event.label)
+        elif isinstance(event, Unit):
+            self.seconds[event.kind].append(time.monotonic() - self.began[number])
+            self._count(event.kind)
+            yield self.step(event.label)
+        elif isinstance(event, EpochReport):
+            of_all = "" if self.now[number].startswith(ENCODER) else f" of {event.n_epochs}"
+            yield self.step(f"{self.now[number]}, epoch {event.epoch + 1}{of_all}")
+        elif isinstance(event, Step) and event.stage in _SHOWN_STAGES:
+            yield self.step(f"{self.now[number]}: {event.message}" if event.message else self.now[number])
+        elif isinstance(event, Failed):
+            self._count(event.source.partition(",")[0])
+            yield event
+        elif isinstance(event, Warned):
+            text = "".join(letter for letter in event.message if not letter.isdigit())
             if text not in self.warned:  # said once, not again with the numbers of every fold
                 self.warned.add(text)
-                yield said
+                yield event
 
     def step(self, message: str) -> Step:
         """Return the step, with the time that is left."""
@@ -174,9 +174,9 @@ class _Progress:
         known = [value for values in self.seconds.values() for value in values]
         if not known or self.done == self.total:
             return ""
-        usual = float(np.mean(known))
+        typical = float(np.mean(known))
         seconds = sum(
-            n * (float(np.mean(self.seconds[kind])) if self.seconds.get(kind) else usual)
+            n * (float(np.mean(self.seconds[kind])) if self.seconds.get(kind) else typical)
             for kind, n in self.left.items()
         )
         minutes = round(seconds / self.n_jobs / 60)

@@ -22,7 +22,7 @@ from napari_amil.core.evaluation.score_figures import draw_against_control, draw
 from napari_amil.core.evaluation.unseen import (
     UnseenTest,
     cell_areas,
-    odd_and_usual,
+    odd_and_normal,
     unseen_markdown,
     unseen_table,
 )
@@ -132,10 +132,10 @@ def _draw(cells: pd.DataFrame, name: str, source: Source, folder: Path) -> None:
         draw_distributions(shown, classes, cohort.control, scores_for("draw", cells)),
         folder / f"scores-{of_class}",
     )
-    odd, usual = odd_and_usual(cells, name, cohort.control)
+    odd, typical = odd_and_normal(cells, name, cohort.control)
     groups = {
-        "control bags": usual & (cells["label"] == cohort.control).to_numpy(),
-        f"normal cells of {name}": usual & (cells["label"] == name).to_numpy(),
+        "control bags": typical & (cells["label"] == cohort.control).to_numpy(),
+        f"normal cells of {name}": typical & (cells["label"] == name).to_numpy(),
         f"{name}, never seen": odd,
     }
     values = {
@@ -143,7 +143,7 @@ def _draw(cells: pd.DataFrame, name: str, source: Source, folder: Path) -> None:
         for title, rows in groups.items()
         if rows.any()
     }
-    save_figure(draw_against_control(values, cell_areas(cells, odd, usual)), folder / f"unseen-{of_class}")
+    save_figure(draw_against_control(values, cell_areas(cells, odd, typical)), folder / f"unseen-{of_class}")
 
 
 def _sheet(cells: pd.DataFrame, source: Source, name: str) -> Generator[Event, None, Image]:

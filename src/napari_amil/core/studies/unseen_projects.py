@@ -31,7 +31,7 @@ from napari_amil.core.training.checkpoint import read_checkpoint
 
 
 def unseen_project(plan: StudyPlan, trial: Trial, test: UnseenTest) -> Project:
-    """Return the test bags of a trial as a project: cells, embeddings and what was said of them.
+    """Return the test bags of a trial as a project: cells, embeddings and their table of bags.
 
     The embeddings are those of the encoder that was trained without the class, ``cell_id`` numbers the
     cells of the study, so that a cell of several bags has one id, and ``anomaly_percentile`` is
@@ -47,14 +47,18 @@ def unseen_project(plan: StudyPlan, trial: Trial, test: UnseenTest) -> Project:
     assert measured is not None
     shapes = morphology_columns(measured[rows], ControlMorphology.fit(measured[train]))
     cells = pd.concat([cells, shapes.drop(columns="morph_distance")], axis=1)
-    said = test.bag_table(trial.settings.verdict)
-    said.insert(1, "patient", opened.table["patient"].to_numpy()[bags])
-    likely = said[[column_name(PROBABILITY, name) for name in test.known]].to_numpy(np.float64)
-    said["predicted"] = np.array(test.known)[likely.argmax(axis=1)]
-    said["anomaly_p95"] = cells.groupby("bag")["anomaly"].quantile(0.95).reindex(said["bag"]).to_numpy()
+    table = test.bag_table(trial.settings.verdict)
+    table.insert(1, "patient", opened.table["patient"].to_numpy()[bags])
+    likely = table[[column_name(PROBABILITY, name) for name in test.known]].to_numpy(np.float64)
+    table["predicted"] = np.array(test.known)[likely.argmax(axis=1)]
+    table["anomaly_p95"] = cells.groupby("bag")["anomaly"].quantile(0.95).reindex(table["bag"]).to_numpy()
     outlines = tuple(box_outline(box) for box in cells[BOX_COLUMNS].to_numpy(np.float32))
     return Project(
-        cells, said, _embeddings(opened, trial, rows, len(test.known)), outlines, _card(plan, trial, test)
+        cells,
+        table,
+        _embeddings(opened, trial, rows, len(test.known)),
+        outlines,
+        _card(plan, trial, test),
     )
 
 

@@ -1,4 +1,4 @@
-"""How a step computes: plainly on one device, or in mixed precision and on several through Fabric.
+"""Training steps on one device, or in mixed precision and on several devices through Fabric.
 
 Fabric places the network and the precision; the loop, the checkpoints and everything that is kept (weights,
 control Gaussian, calibration) stay ours, in 32 bits or more.

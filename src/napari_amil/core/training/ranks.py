@@ -51,13 +51,13 @@ def on_ranks(
         return (yield from work(device, *arguments))
     check_compute(settings, device)
     context = get_context("spawn")  # a forked process cannot use CUDA
-    said = context.Queue()
+    results = context.Queue()
     with tempfile.TemporaryDirectory() as folder:
         meeting = (Path(folder) / "meeting").as_uri()
         processes = [
             context.Process(
                 target=_rank,
-                args=(_Place(rank, settings.devices, meeting), said, work, (device, *arguments)),
+                args=(_Place(rank, settings.devices, meeting), results, work, (device, *arguments)),
                 daemon=True,
             )
             for rank in range(settings.devices)
@@ -67,7 +67,7 @@ def on_ranks(
         try:
             while True:
                 try:
-                    kind, value = said.get(timeout=_WAIT_S)
+                    kind, value = results.get(timeout=_WAIT_S)
                 except queue.Empty:
                     _check_alive(processes)
                     continue
@@ -117,7 +117,7 @@ class _Place:
         )
 
 
-def _rank(place: _Place, said: Any, work: Work, arguments: tuple[Any, ...]) -> None:  # noqa: ANN401
+def _rank(place: _Place, results: Any, work: Work, arguments: tuple[Any, ...]) -> None:  # noqa: ANN401
     """Do the work in one of several processes; the first tells the parent."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent hears Ctrl-C
     parent = os.getppid()
@@ -129,10 +129,10 @@ def _rank(place: _Place, said: Any, work: Work, arguments: tuple[Any, ...]) -> N
             if os.getppid() != parent:
                 os._exit(1)  # the parent was killed
             if place.rank == 0:
-                said.put(("event", event))
+                results.put(("event", event))
     except StopIteration as stop:
         if place.rank == 0:
-            said.put(("result", pickle.dumps(stop.value)))
+            results.put(("result", pickle.dumps(stop.value)))
     except AmilError as error:
-        said.put(("error", str(error)))
+        results.put(("error", str(error)))
     torch.distributed.destroy_process_group()

@@ -86,9 +86,9 @@ class FoundClusters:
         counts = np.rint(share * self.patients["n_cells"].to_numpy(np.float64)).astype(int)
         order = [row for row in np.argsort(-counts, kind="stable") if counts[row]]
         names = self.patients["patient"].astype(str).to_list()
-        said = [f"{names[row]}: {counts[row]} ({share[row]:.0%} of all)" for row in order[:most]]
+        shares = [f"{names[row]}: {counts[row]} ({share[row]:.0%} of all)" for row in order[:most]]
         more = f", and {len(order) - most} more" if len(order) > most else ""
-        return f"Cells of patient {', '.join(said)}{more}."
+        return f"Cells of patient {', '.join(shares)}{more}."
 
 
 def read_clusters(folder: Path, project: Project) -> FoundClusters | None:
@@ -157,7 +157,7 @@ class ClusterPage(QWidget):
         self.job = JobBar(
             "Find clusters", "Look for groups of unusual cells that look alike, in the background."
         )
-        self.said, self.detail = wrapped(), wrapped()
+        self.note, self.detail = wrapped(), wrapped()
         self.model, self.rows = BagModel(self, "clusters"), BagFilter(self)
         self.rows.setSourceModel(self.model)
         tip = "Click a cluster, or press Enter: its cells are chosen in every view, its middle is shown."
@@ -188,7 +188,7 @@ class ClusterPage(QWidget):
         self.setMinimumWidth(0)  # the panel around it has a width
         layout.setContentsMargins(*PAGE_MARGINS)
         layout.addLayout(form)
-        for widget in (self.job, self.said):
+        for widget in (self.job, self.note):
             layout.addWidget(widget)
         layout.addWidget(self.view)
         layout.addWidget(self.detail)
@@ -285,8 +285,8 @@ class ClusterPage(QWidget):
         found = self._clusters
         for widget in (self.view, self.detail, self.cells, self.name, self.naming):
             widget.setVisible(found is not None and len(found.table) > 0)
-        self.said.setText("" if found is None or len(found.table) else _NONE)
-        self.said.setVisible(bool(self.said.text()))
+        self.note.setText("" if found is None or len(found.table) else _NONE)
+        self.note.setVisible(bool(self.note.text()))
         if found is None:
             return
         at = self.view.currentIndex().row()

@@ -38,7 +38,7 @@ class ComparePage(QWidget):
         self.job = JobBar(
             "Compare", "One number of each patient counts; patients are dealt to groups at random."
         )
-        self.said = wrapped()
+        self.note = wrapped()
         self.model, self.rows = BagModel(self, "comparison"), BagFilter(self)
         self.rows.setSourceModel(self.model)
         self.view = row_view(self.rows, "Comparison", "Hover over a head for its meaning.")
@@ -49,7 +49,7 @@ class ComparePage(QWidget):
         layout = QVBoxLayout(self)
         layout.setContentsMargins(*PAGE_MARGINS)
         layout.addLayout(self._form)
-        for box in (self.job, self.said):
+        for box in (self.job, self.note):
             layout.addWidget(box)
         layout.addWidget(self.view)
         layout.addStretch()
@@ -89,7 +89,7 @@ class ComparePage(QWidget):
         how = (
             "patients are compared with themselves" if paired else "patients are compared between the groups"
         )
-        self.said.setText(
+        self.note.setText(
             f"{table['first'].iloc[0]} and {table['second'].iloc[0]}; {how}. For research only."
         )
         names = table["statistic"].map(lambda name: column_of(str(name)).title)
@@ -102,7 +102,7 @@ class ComparePage(QWidget):
     def _on_project_changed(self) -> None:
         project = self._state.project
         self.view.setVisible(False)
-        self.said.setText("")
+        self.note.setText("")
         if project is None:
             return
         self.by.blockSignals(True)

@@ -79,7 +79,7 @@ class Distributions:
     logarithmic: bool
 
     @classmethod
-    def of(
+    def from_values(
         cls, values: pd.Series, group: pd.Series, names: Sequence[str], is_control: NDArray[np.bool_]
     ) -> Distributions:
         """Return how ``values`` are distributed in each of the groups ``names``; NaN is left out.
@@ -186,14 +186,14 @@ class DistributionPage(QWidget):
         area.setWidgetResizable(True)
         self.save = QPushButton("Save figure …")
         self.save.setToolTip("As PNG, SVG or PDF, with black letters on white.")
-        self.said = wrapped()
+        self.note = wrapped()
         form = QFormLayout()
         form.addRow("Score", self.score)
         form.addRow("By", self.by)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(*PAGE_MARGINS)
         layout.addLayout(form)
-        layout.addWidget(self.said)
+        layout.addWidget(self.note)
         layout.addWidget(area, 1)
         layout.addWidget(self.save)
         self.score.currentTextChanged.connect(self._draw)
@@ -235,13 +235,13 @@ class DistributionPage(QWidget):
             return
         group, names = self._groups()
         is_control = (self._cells["label"] == project.control).to_numpy()
-        self.shown = Distributions.of(self._cells[str(name)], group, names, is_control)
+        self.shown = Distributions.from_values(self._cells[str(name)], group, names, is_control)
         self.canvas.setMinimumHeight(_FOOT_PX + _ROW_PX * len(names))
         colours = palette(self._viewer.theme)
         curve = _ON_DARK if colours.back.lightness() < _MIDDLE else _PAPER.curve
         look = PlotColours(colours.text.name(), colours.back.name(), curve)
         self._axes = draw(self.shown, column_of(str(name)).title, self.figure, look)
-        self.said.setText(
+        self.note.setText(
             _BAND.format(project.control) if self.shown.band else "No control sample is labelled."
         )
         self.canvas.draw_idle()
@@ -255,7 +255,7 @@ class DistributionPage(QWidget):
         group, _ = self._groups()
         rows = np.flatnonzero((group == name).to_numpy())
         self._selection.choose(keys_of_rows(self._cells.iloc[rows]))
-        self.said.setText(f"{len(rows):,} cells of {name} are chosen in every view.")
+        self.note.setText(f"{len(rows):,} cells of {name} are chosen in every view.")
 
     def _ask_where(self) -> None:
         dialog = QFileDialog(self, "Save the figure", "distributions.png", "Figures (*.png *.svg *.pdf)")
@@ -278,10 +278,10 @@ class DistributionPage(QWidget):
             with replacing(Path(path)) as partial:
                 figure.savefig(partial, format=kind, dpi=200)
         except (AmilError, ValueError) as error:
-            self.said.setText(f"'{path}' cannot be written ({error}); choose a .png, .svg or .pdf.")
-            self.errored.emit(self.said.text())
+            self.note.setText(f"'{path}' cannot be written ({error}); choose a .png, .svg or .pdf.")
+            self.errored.emit(self.note.text())
             return
-        self.said.setText(f"Saved: {path}")
+        self.note.setText(f"Saved: {path}")
 
     def _on_theme_changed(self, _: object) -> None:
         self._draw()

@@ -63,7 +63,7 @@ def open_field(
     image = viewer.add_image(pixels, name=Path(name).name, rgb=True)
     found = Cells.from_table(cells, outlines)
     record = CellRecord(str(image.unique_id), name, (), (pixels.shape[0], pixels.shape[1]))
-    record.candidates = Candidates.of(found, typical_side_px(cells))
+    record.candidates = Candidates.from_cells(found, typical_side_px(cells))
     layer = make_layer(found, record, image)
     if "bag" in cells:
         layer.metadata[BAG] = str(cells["bag"].iloc[0])

@@ -145,7 +145,7 @@ class OpenResults(QObject):
         cells, table = self.project.of_bags([bag]).image_cells(image)
         diameter = float(np.median(2 * np.sqrt(np.asarray(cells.area_px) / np.pi)))
         record = CellRecord(str(background.unique_id), image, (), (pixels.shape[0], pixels.shape[1]))
-        record.candidates = Candidates.of(cells, diameter)
+        record.candidates = Candidates.from_cells(cells, diameter)
         layer = make_layer(cells, record, background)
         layer.metadata[BAG] = bag
         set_scores(layer, table[["cell_id", *score_names(table)]])

@@ -93,8 +93,8 @@ def read_scored_folder(path: Path) -> ScoredFolder:
     elif (folder / BAGS).is_file():
         bags = _read_table(folder / BAGS)
     if "bag" in cells and "bag" in bags:
-        told = [name for name in _OF_BAG if name in bags and name not in cells]
-        known = bags.drop_duplicates("bag").set_index("bag")[told]
+        columns = [name for name in _OF_BAG if name in bags and name not in cells]
+        known = bags.drop_duplicates("bag").set_index("bag")[columns]
         cells = cells.join(known, on="bag")
     if "status" not in cells:
         cells["status"] = "scored"

@@ -57,11 +57,11 @@ class Marks:
 
     def words(self) -> list[str]:
         """Return one sentence a mark."""
-        said = [f"{level:g} % of {self.of} lie below {value:.3g}" for level, value in self.levels]
+        sentences = [f"{level:g} % of {self.of} lie below {value:.3g}" for level, value in self.levels]
         if self.threshold is not None:
             side = "above" if self.is_above else "below"
-            said.append(f"Cells {side} {self.threshold:.3g} have q < {ANOMALOUS_Q:g}")
-        return said
+            sentences.append(f"Cells {side} {self.threshold:.3g} have q < {ANOMALOUS_Q:g}")
+        return sentences
 
 
 class ColourBar(QWidget):

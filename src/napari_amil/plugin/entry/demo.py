@@ -112,14 +112,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with some_display(width * _ROOM, height * _ROOM):
             if options.screenshot is not None:
                 _use_fresh_settings()
-            said: str = window.run(
+            message: str = window.run(
                 options.image, options.screenshot, options.theme, (width, height), options.front
             )
     except AmilError as error:
         sys.stderr.write(f"{error}\n")
         return UNUSABLE
-    if said:
-        sys.stdout.write(f"{said}\n")
+    if message:
+        sys.stdout.write(f"{message}\n")
     return 0
 
 

@@ -48,7 +48,7 @@ class Demo(QObject):
         self.viewer, self.picture, self.tall, self.front = viewer, picture, tall, front
         self._awaited: set[str] = {"neighbours"}
         self.error = ""
-        self.said = ""
+        self.note = ""
         add = viewer.window.add_plugin_dock_widget
         self.detect_dock, self.detect = add(PLUGIN, "Detect cells")
         self.score_dock, self.score = add(PLUGIN, "Score cells", tabify=not tall)
@@ -75,7 +75,7 @@ class Demo(QObject):
     def _on_scored(self, layer: Shapes) -> None:
         row = self._point_at_most_unusual(layer)
         record = layer.features.iloc[row].to_dict() if row is not None else {}
-        self.said = f"{layer.nshapes} cells" + (
+        self.note = f"{layer.nshapes} cells" + (
             f"; the most unusual: {'; '.join(describe(record))}" if record else ""
         )
         self.viewer.reset_view()
@@ -127,7 +127,7 @@ class Demo(QObject):
             self.viewer.screenshot(str(picture), canvas_only=False, flash=False)
         except (OSError, ValueError) as error:
             self.error = f"The picture '{picture}' could not be written ({error}); end its name in .png."
-        self.said += f"; the window is in {picture}"
+        self.note += f"; the window is in {picture}"
         self._end()
 
     def _on_errored(self, message: str) -> None:
@@ -179,7 +179,7 @@ def run(image: Path | None, picture: Path | None, theme: str, size: tuple[int, i
     napari.run()
     if demo.error:
         raise AmilError(demo.error)
-    return demo.said
+    return demo.note
 
 
 def open_field(viewer: napari.Viewer, image: Path | None) -> None:

@@ -242,7 +242,7 @@ def layer_of_labels(labels: Labels, plane: Plane) -> Shapes:
     low, high = cells.boxes[:, :2], cells.boxes[:, 2:]
     cut = (low <= 0).any(axis=1) | (high >= (height, width)).any(axis=1)
     record = plane.record()
-    record.candidates = Candidates.of(replace(cells, touches_border=np.asarray(cut)), float("nan"))
+    record.candidates = Candidates.from_cells(replace(cells, touches_border=np.asarray(cut)), float("nan"))
     layer = make_layer(record.known, record, plane.layer)
     layer.name = layer_name(labels.name)
     return layer

@@ -71,7 +71,7 @@ class CellRecord:
     place: tuple[int, ...]
     image_shape: tuple[int, int]
     candidates: Candidates = field(
-        default_factory=lambda: Candidates.of(Cells(np.empty((0, 4), np.float32)), float("nan"))
+        default_factory=lambda: Candidates.from_cells(Cells(np.empty((0, 4), np.float32)), float("nan"))
     )
     drawn: dict[int, NDArray[np.float64]] = field(default_factory=dict)
     """Outline of every cell as it was last drawn, to tell a change from a click."""

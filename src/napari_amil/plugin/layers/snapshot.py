@@ -129,7 +129,9 @@ def _record(saved: Mapping[str, Any]) -> CellRecord:
     height, width = saved["image_shape"]
     record = CellRecord("", str(saved["image"]), tuple(saved["place"]), (height, width))
     diameter = saved["diameter_px"]
-    record.candidates = Candidates.of(Cells.from_arrays(arrays), np.nan if diameter is None else diameter)
+    record.candidates = Candidates.from_cells(
+        Cells.from_arrays(arrays), np.nan if diameter is None else diameter
+    )
     record.size_known = bool(saved["size_known"])
     record.redrawn, record.removed = set(saved["redrawn"]), set(saved["removed"])
     record.next_id = int(saved["next_id"])

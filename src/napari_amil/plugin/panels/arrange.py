@@ -109,12 +109,12 @@ class ArrangePanel(Panel):
         rows = self.tree.placed()
         classes = {label for _, label, _, _ in rows}
         patients = {(label, patient) for _, label, patient, _ in rows}
-        told = f"{len(rows):,} images of {len(patients):,} patients in {len(classes)} classes."
+        message = f"{len(rows):,} images of {len(patients):,} patients in {len(classes)} classes."
         times = Counter(patient for _, patient in patients)
         twice = sorted(patient for patient, number in times.items() if number > 1)
         if twice:
-            told += f" '{twice[0]}' stands in several classes and counts as another patient in each."
-        self.sums.setText(told if rows else "No image yet.")
+            message += f" '{twice[0]}' stands in several classes and counts as another patient in each."
+        self.sums.setText(message if rows else "No image yet.")
         self.job.button.setEnabled(bool(rows))
         if rows and self.out.value() is None:
             self.out.setValue(_new_folder(_place([path for path, *_ in rows])))

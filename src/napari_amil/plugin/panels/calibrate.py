@@ -63,14 +63,14 @@ class CalibratePanel(Panel):
             "Choose the calibrated model in the Score panel and score every cell layer again."
         )
         self.use.setEnabled(False)
-        self.said = wrapped()
+        self.note = wrapped()
         layout = self._scrolling_layout()
         rows = QFormLayout()
         rows.addRow("Controls", self.controls)
         rows.addRow("Model", self.model)
         layout.addWidget(wrapped(_INTRODUCTION))
         layout.addLayout(rows)
-        for widget in (self.job, self.drift, self.use, self.said):
+        for widget in (self.job, self.drift, self.use, self.note):
             layout.addWidget(widget)
         layout.addStretch(1)
 
@@ -92,12 +92,12 @@ class CalibratePanel(Panel):
         try:
             panel = find_or_open_panels(self, self._viewer, ScoringPanel)[0]
         except AmilError as error:
-            self.said.setText(str(error))
+            self.note.setText(str(error))
             return
         panel.model.setValue(self._model)
         layers = [layer for layer in self._viewer.layers if isinstance(layer, Shapes) and record_of(layer)]
         self.use.setEnabled(False)
-        self.said.setText(f"Scoring {len(layers)} images …" if layers else "No cells are open.")
+        self.note.setText(f"Scoring {len(layers)} images …" if layers else "No cells are open.")
         rescoring = LayerScoring(panel, layers, self)
         rescoring.finished.connect(self._on_rescored)
         rescoring.start()
@@ -110,15 +110,15 @@ class CalibratePanel(Panel):
         ]
         self.drift.show_problems(problems)
         self.use.setEnabled(True)
-        self.said.setText(f"The calibrated model is {self._model}")
+        self.note.setText(f"The calibrated model is {self._model}")
         self.calibrated.emit(self._model)
 
     def _on_rescored(self, n_scored: int, failures: str) -> None:
         self.use.setEnabled(True)
-        told = f"{n_scored} images are scored against your controls."
+        text = f"{n_scored} images are scored against your controls."
         if not n_scored and not failures:
-            told = "No cells are open; the Score panel will use this model for those that you find."
-        self.said.setText(f"{told} {failures}".strip())
+            text = "No cells are open; the Score panel will use this model for those that you find."
+        self.note.setText(f"{text} {failures}".strip())
         self.rescored.emit(n_scored)
 
 

@@ -262,7 +262,7 @@ def _build(record: CellRecord, image: Image, reply: Detected) -> tuple[Shapes, I
     """Return the layer of the cells that the worker found; in a thread, since many outlines take a while."""
     with np.load(reply.candidates) as arrays:
         candidates = Cells.from_arrays(dict(arrays))
-    record.candidates = Candidates.of(candidates, reply.diameter_px)
+    record.candidates = Candidates.from_cells(candidates, reply.diameter_px)
     assert record.selection is not None
     return make_layer(record.candidates.select(record.selection), record, image), image
 

@@ -179,13 +179,13 @@ class ScorePanel(ScoringPanel):
             widget.setVisible(bag is not None)
         self.cell_text.setVisible(record is not None)
         if bag is not None and layer is not None:
-            said = verdict_words(bag)
-            self.verdict_caption.setText(said.caption)
-            self.verdict.setText(said.headline)
+            words = verdict_words(bag)
+            self.verdict_caption.setText(words.caption)
+            self.verdict.setText(words.headline)
             self.bars.show_probabilities(bag["probability"])
-            why = said.reasons[:1] if said.headline != bag["predicted"] else ()
+            why = words.reasons[:1] if words.headline != bag["predicted"] else ()
             self.verdict_detail.setText(" ".join([*why, *summary(bag, layer.features)[:2], RESEARCH]))
-            self.verdict_detail.setToolTip("\n".join(said.reasons))
+            self.verdict_detail.setToolTip("\n".join(words.reasons))
         elif record is not None and record.scores is not None:
             self.verdict_detail.setText(
                 "The cells have changed since they were scored; score again for a verdict."

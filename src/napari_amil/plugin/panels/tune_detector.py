@@ -66,9 +66,9 @@ class TuneDetectorPanel(RunPages):
         for choice in [panel.model for panel in detecting] + [panel.model for panel in scoring]:
             choice.setValue(path)
         end_comparison(self._viewer)
-        told = "the old detector again" if path == self._old() else "the new detector now"
+        message = "the old detector again" if path == self._old() else "the new detector now"
         where = "The Detect and Score panels use" if scoring else "The Detect panel uses"
-        self.runs.say(f"{where} {told}.")
+        self.runs.say(f"{where} {message}.")
 
     def _old(self) -> str | None:
         run = self.runs.chosen()

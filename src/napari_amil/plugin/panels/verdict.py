@@ -101,12 +101,12 @@ class VerdictPanel(Panel):
             self.reasons.setText(_STALE if was_scored else _UNSCORED)
             self.deletion.show_for(None, None)
             return
-        said = verdict_words(bag)
-        self.caption.setText(said.caption)
-        self.headline.setText(said.headline)
+        words = verdict_words(bag)
+        self.caption.setText(words.caption)
+        self.headline.setText(words.headline)
         self.bars.show_probabilities(bag["probability"])
         found = " ".join(summary(bag, layer.features))
-        self.reasons.setText("\n".join([*said.reasons, found, RESEARCH]))
+        self.reasons.setText("\n".join([*words.reasons, found, RESEARCH]))
         self._show_cases(layer, bag)
         self.deletion.show_for(evidence_of(layer), bag.get("bundle"))
 

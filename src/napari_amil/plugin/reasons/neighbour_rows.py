@@ -177,8 +177,8 @@ def groups_of(layers: Sequence[Shapes]) -> dict[str, dict[str, Path]]:
         record, evidence = record_of(layer), evidence_of(layer)
         if record is None or evidence is None:
             continue
-        said = str(record.bag["predicted"]) if record.bag is not None else UNJUDGED
-        groups.setdefault(said, {})[record.image_name] = evidence.path
+        message = str(record.bag["predicted"]) if record.bag is not None else UNJUDGED
+        groups.setdefault(message, {})[record.image_name] = evidence.path
     return groups
 
 

@@ -35,15 +35,15 @@ def verdict_words(bag: Mapping[str, Any]) -> SampleVerdict:
         ``novelty_p`` and ``verdict_settings``.
     """
     predicted = str(bag["predicted"])
-    said = str(bag.get("verdict") or predicted)
+    message = str(bag.get("verdict") or predicted)
     probability = float(bag["probability"][predicted])
     likeliest = f"Of the classes it knows, {predicted} is the most probable ({per_cent(probability)})."
     novelty = _novelty(float(bag.get("novelty_p", np.nan)))
-    if said == UNSEEN:
+    if message == UNSEEN:
         return SampleVerdict("This image is", "Unlike anything seen", (*novelty, likeliest))
-    if said == ABSTAIN:
+    if message == ABSTAIN:
         return SampleVerdict("The model abstains", "No verdict", (_why_none(bag), likeliest, *novelty))
-    return SampleVerdict("This image looks most like", said, novelty)
+    return SampleVerdict("This image looks most like", message, novelty)
 
 
 def _why_none(bag: Mapping[str, Any]) -> str:

@@ -241,32 +241,34 @@ def refusal(learned: list[TrainingImage], *, is_folder: bool) -> str:
 
 def weak_points(learned: list[TrainingImage]) -> list[str]:
     """Return what makes a training doubtful, a sentence each."""
-    told = []
+    message = []
     for known in learned:
         if known.layer is not None and not known.n_by_hand:
-            told.append(
+            message.append(
                 f"'{known.name}': no cell was corrected by hand; tick it only if every outline is right."
             )
         if known.n_excluded:
-            told.append(f"'{known.name}': {known.n_excluded} cells that are left out count as no cells.")
+            message.append(f"'{known.name}': {known.n_excluded} cells that are left out count as no cells.")
     if 1 < len(learned) < FEW_IMAGES:
-        told.append(
+        message.append(
             f"{len(learned)} images are few: the comparison rests on little. {FEW_IMAGES} to 50 make a "
             "dependable detector."
         )
-    return told
+    return message
 
 
 def hold_out_words(learned: list[TrainingImage], share: float) -> str:
     """Return how old and new will be compared."""
     n_patients, n_cells = len({known.patient for known in learned}), sum(known.n_cells for known in learned)
-    told = f"{n_cells:,} cells in {len(learned)} images of {n_patients} patients. "
+    message = f"{n_cells:,} cells in {len(learned)} images of {n_patients} patients. "
     if not share:
-        return f"{told}Nothing is held out, so old and new cannot be compared."
+        return f"{message}Nothing is held out, so old and new cannot be compared."
     if len(learned) == 2:
-        return f"{told}It learns from one image; the other is held out and judges, the same for old and new."
+        return (
+            f"{message}It learns from one image; the other is held out and judges, the same for old and new."
+        )
     n_judges = max(1, min(round(share * len(learned)), len(learned) - 1))
     return (
-        f"{told}About {n_judges} of the images, of patients drawn at random, are held out and judge; it "
+        f"{message}About {n_judges} of the images, of patients drawn at random, are held out and judge; it "
         "learns from the others."
     )

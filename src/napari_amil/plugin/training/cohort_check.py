@@ -128,16 +128,16 @@ def _align(item: QTreeWidgetItem) -> None:
 
 def _sums(bags: pd.DataFrame, n_classes: int, clinical: list[str], notes: Sequence[str]) -> str:
     """Return the sums, and what else is known, as a few sentences."""
-    told = f"{len(bags):,} bags of {bags['patient'].nunique():,} patients in {n_classes} classes."
+    summary_text = f"{len(bags):,} bags of {bags['patient'].nunique():,} patients in {n_classes} classes."
     if bags["cells"].isna().all():
-        told += " The cells are found by the detector."
+        summary_text += " The cells are found by the detector."
     if clinical:
         shown = ", ".join(clinical[:4]) + (" …" if len(clinical) > 4 else "")
         known = int((bags["clinical"] > 0).sum())
-        told += f" Clinical table: {shown}, for {known} of the bags."
+        summary_text += f" Clinical table: {shown}, for {known} of the bags."
     if notes:
-        told += f" Note: {'; '.join(notes)}."
-    return told
+        summary_text += f" Note: {'; '.join(notes)}."
+    return summary_text
 
 
 class ProblemList(QWidget):

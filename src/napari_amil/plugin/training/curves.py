@@ -291,9 +291,9 @@ class DetectorCurves(LivePlot):
         last = self._training.last if self._training is not None else None
         if last is None:
             return "Nothing is measured yet."
-        told = [
+        parts = [
             f"{words} {last.metrics[name]:.2f}"
             for name, (words, _) in _FIGURES.items()
             if name in last.metrics
         ]
-        return f"Step {last.epoch} of {last.n_epochs}: {', '.join(told) or 'nothing is held out'}."
+        return f"Step {last.epoch} of {last.n_epochs}: {', '.join(parts) or 'nothing is held out'}."

@@ -127,7 +127,7 @@ class DetectorPage(QWidget):
             "Write the annotated folder and copy the line for a terminal that does the same."
         )
         self.why = wrapped()
-        self.said = wrapped()
+        self.note = wrapped()
 
     def _lay_out(self) -> None:
         layout = scrolling(self)
@@ -149,7 +149,7 @@ class DetectorPage(QWidget):
         buttons.addWidget(self.start, 2)
         buttons.addWidget(self.copy, 1)
         foot.addWidget(self.why)
-        foot.addWidget(self.said)
+        foot.addWidget(self.note)
         foot.addLayout(buttons)
         outer = self.layout()
         assert isinstance(outer, QVBoxLayout)
@@ -247,8 +247,8 @@ class DetectorPage(QWidget):
     def _show_start(self) -> None:
         """Say what is weak, and let the training start or say why it cannot."""
         learned, share = self.images.learned(), self.settings.value().validation_share
-        told = [*self._read_problems, *weak_points(learned)]
-        rows = [Problem(severity="warning", message=text, kind="annotation") for text in told]
+        parts = [*self._read_problems, *weak_points(learned)]
+        rows = [Problem(severity="warning", message=text, kind="annotation") for text in parts]
         if not refusal(learned, is_folder=False):
             sentence = hold_out_words(learned, share)
             rows.append(Problem(severity="", message=sentence, kind="annotation"))
@@ -262,7 +262,7 @@ class DetectorPage(QWidget):
         else:
             self.why.setText("")
         self.why.setVisible(bool(self.why.text()))
-        self.said.setVisible(bool(self.said.text()))
+        self.note.setVisible(bool(self.note.text()))
         for button in (self.start, self.copy):
             button.setEnabled(not self.why.text())
 
@@ -304,5 +304,5 @@ class DetectorPage(QWidget):
         clipboard = QApplication.clipboard()
         if clipboard is not None:
             clipboard.setText(plan.command())
-        self.said.setText(f"Copied at {time.strftime('%H:%M:%S')}: {plan.command()}")
-        self.said.show()
+        self.note.setText(f"Copied at {time.strftime('%H:%M:%S')}: {plan.command()}")
+        self.note.show()

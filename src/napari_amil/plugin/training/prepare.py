@@ -94,8 +94,8 @@ class PreparePage(QWidget):
         self.copy = QPushButton("Copy as command")
         self.copy.setToolTip("Write run.yaml and copy the line for a terminal that does the same.")
         self.why = wrapped()
-        self.said = wrapped()
-        self.said.hide()
+        self.note = wrapped()
+        self.note.hide()
         self._lay_out()
 
     def _lay_out(self) -> None:
@@ -119,7 +119,7 @@ class PreparePage(QWidget):
         buttons = QHBoxLayout()
         buttons.addWidget(self.start, 2)
         buttons.addWidget(self.copy, 1)
-        for label in (self.why, self.estimate, self.said):
+        for label in (self.why, self.estimate, self.note):
             foot.addWidget(label)
         foot.addLayout(buttons)
         outer = self.layout()
@@ -263,7 +263,7 @@ class PreparePage(QWidget):
 
     def _show_start(self) -> None:
         """Let the training start, or say why it cannot; a command that was copied is no longer this one."""
-        self.said.hide()
+        self.note.hide()
         try:
             self.plan()
         except AmilError as error:
@@ -295,8 +295,8 @@ class PreparePage(QWidget):
             return
         if clipboard is not None:
             clipboard.setText(plan.command())
-        self.said.setText(f"Copied at {time.strftime('%H:%M:%S')}: {plan.command()}")
-        self.said.show()
+        self.note.setText(f"Copied at {time.strftime('%H:%M:%S')}: {plan.command()}")
+        self.note.show()
 
     def _on_measure(self) -> None:
         if self._estimating is not None:

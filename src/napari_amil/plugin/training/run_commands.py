@@ -170,12 +170,12 @@ class AblationCommand:
 
     def arguments(self) -> list[str]:
         """Return the arguments of ``napari-amil``: one row, with the folds and cells of the training."""
-        told = ["ablate", self.given[1], "--out", str(self.out), "--rows", "recommended"]
-        told += ["--settings", str(self.out / _SETTINGS), "--runs", str(ABLATION_RUNS)]
+        parts = ["ablate", self.given[1], "--out", str(self.out), "--rows", "recommended"]
+        parts += ["--settings", str(self.out / _SETTINGS), "--runs", str(ABLATION_RUNS)]
         for name, value in zip(self.given, self.given[1:], strict=False):
             if name in {"--device", "--bundle", "--hold-out-fold", "--folds", "--allow"}:
-                told += [name, value]
-        return told
+                parts += [name, value]
+        return parts
 
     def write_settings(self) -> None:
         """Write the settings of the training into the new folder.

@@ -152,8 +152,8 @@ def metric_words(file: Path) -> str:
     ]
     if not known:
         return "There was no test: all patients were trained on."
-    told = ", ".join(known)
-    return f"On patients that were left out: {told}."
+    message = ", ".join(known)
+    return f"On patients that were left out: {message}."
 
 
 def patient_table(file: Path) -> pd.DataFrame | None:

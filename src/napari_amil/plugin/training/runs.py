@@ -264,10 +264,10 @@ class Run:
                 f"The disk that holds '{self.folder}' is full: free some space, then press Resume to go on "
                 f"after {_GOES_ON[self.kind]}.",
             )
-        said = self._last_output()
-        if said and self.log.now is None and not (self.folder / _CHECKPOINT).exists():
-            return Status("failed", said)
-        words = f" Its last output: {said}" if said else ""
+        message = self._last_output()
+        if message and self.log.now is None and not (self.folder / _CHECKPOINT).exists():
+            return Status("failed", message)
+        words = f" Its last output: {message}" if message else ""
         return Status(
             "interrupted",
             "The training process was ended from outside, perhaps for want of memory. Resume goes on after "

@@ -53,7 +53,7 @@ class Bounds:
     high: float
 
     @classmethod
-    def of(cls, info: FieldInfo, step: float) -> Bounds:
+    def from_field(cls, info: FieldInfo, step: float) -> Bounds:
         """Read the bounds of a field; an open bound moves inwards by ``step``."""
         low, high = -_UNBOUNDED, _UNBOUNDED
         for mark in info.metadata:
@@ -90,7 +90,7 @@ def make_editor(name: str, info: FieldInfo, blank: str) -> Editor:
         box = QCheckBox()
         return Editor(box, box.isChecked, box.setChecked, box.toggled)
     if kind is int and not optional:
-        return _int_editor(Bounds.of(info, 1))
+        return _int_editor(Bounds.from_field(info, 1))
     if kind in (int, float):
         return _float_editor(name, info, blank if optional else None)
     if kind is str:
@@ -135,7 +135,7 @@ def _float_editor(name: str, info: FieldInfo, blank: str | None) -> Editor:
     unit = next((unit for end, unit in _UNITS.items() if name.endswith(end)), "")
     decimals = 1 if unit else 2 if default == 0 or abs(default) >= 0.01 else 6
     step = 10.0**-decimals
-    bounds = Bounds.of(info, step)
+    bounds = Bounds.from_field(info, step)
     if blank is None and bounds.high - bounds.low <= _SLIDER_SPAN and decimals == 2:
         slider: Any = QLabeledDoubleSlider(Qt.Orientation.Horizontal)
         slider.setDecimals(decimals)

@@ -33,8 +33,8 @@ _CARD_PX = 170
 
 def model_words(card: Mapping[str, Any], classes: Sequence[str]) -> str:
     """Return a few sentences about a model; what its card does not say is left out."""
-    said = [_origin(card), _knowledge(card, classes), *_results(card), str(card.get("intended_use", ""))]
-    return "\n".join(sentence for sentence in said if sentence)
+    sentences = [_origin(card), _knowledge(card, classes), *_results(card), str(card.get("intended_use", ""))]
+    return "\n".join(sentence for sentence in sentences if sentence)
 
 
 def _origin(card: Mapping[str, Any]) -> str:

@@ -259,13 +259,13 @@ def child_environment() -> QProcessEnvironment:
 def _exit_message(process: QProcess, last_words: str) -> str:
     """Return one sentence on why the child is gone and what to do."""
     lines = [line.strip() for line in last_words.splitlines() if line.strip()]
-    said = f" Its last output: {lines[-1][-_QUOTED_CHARACTERS:]}" if lines else ""
+    last_output = f" Its last output: {lines[-1][-_QUOTED_CHARACTERS:]}" if lines else ""
     if process.exitStatus() == QProcess.ExitStatus.CrashExit:
         return (
             f"The worker process died (signal {process.exitCode()}), perhaps for want of memory; close other "
-            f"programs or use a smaller image, and try again.{said}"
+            f"programs or use a smaller image, and try again.{last_output}"
         )
-    return f"The worker process stopped by itself (exit code {process.exitCode()}); try again.{said}"
+    return f"The worker process stopped by itself (exit code {process.exitCode()}); try again.{last_output}"
 
 
 def shared_worker() -> Worker:

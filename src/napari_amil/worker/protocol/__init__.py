@@ -1,1 +1,1 @@
-"""What the window and the worker process say to each other; it needs neither torch nor Qt."""
+"""Requests and replies between the window and the worker process; it needs neither torch nor Qt."""

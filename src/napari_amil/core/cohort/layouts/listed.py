@@ -72,8 +72,8 @@ def numbers(path: Path, table: pd.DataFrame, names: list[str]) -> pd.DataFrame:
     for name in names:
         bad = ~np.isfinite(found[name].astype(float))
         value = table.loc[bad, name].iloc[0] if bad.any() else ""
-        told = f"has {name} = '{value}', which is no number{number_hint(value)}; give pixels"
-        refuse_rows(path, bad, told)
+        message = f"has {name} = '{value}', which is no number{number_hint(value)}; give pixels"
+        refuse_rows(path, bad, message)
     return found
 
 
