@@ -117,5 +117,5 @@ def test_the_same_figure_gives_the_same_files(tmp_path: Path) -> None:
     with PIL.Image.open(tmp_path / "first" / "rows.v1.png") as picture:
         assert picture.size[0] > 1000
     (tmp_path / "file").write_text("")
-    with pytest.raises(AmilError, match="Cannot write the figure"):
+    with pytest.raises(AmilError, match=r"Cannot write .*rows.png"):
         save_figure(draw_rows(TABLE, "recommended"), tmp_path / "file" / "rows")
