@@ -45,7 +45,10 @@ def test_every_fitted_tensor_of_the_starter_is_kept() -> None:
         own = {name.removeprefix(old): value for name, value in stored.items() if name.startswith(old)}
         assert own, old
         for name, value in own.items():
-            torch.testing.assert_close(tensors[new + name], value, rtol=0, atol=0, check_dtype=False)
+            if bool(value.isnan().all()):  # a number that was not known
+                assert new + name not in tensors
+                continue
+            assert torch.equal(tensors[new + name].double(), value.double()), name
     assert names["joined"] == ["latent_distance", "morph_distance"]
 
 
