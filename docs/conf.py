@@ -52,9 +52,8 @@ html_theme_options = {
 copybutton_exclude = ".linenos, .gp, .go"
 
 STEPS = [
-    *("errors", "events", "settings", "presets", "device", "types", "images", "cohort"),
-    *("detection", "morphology", "mil", "anomaly", "bundle", "store", "training"),
-    *("evaluation", "exchange", "pipeline", "cluster"),
+    *("base", "images", "cohort", "encoders", "detection", "morphology", "mil", "anomaly", "model"),
+    *("training", "evaluation", "exchange", "instances", "studies", "report", "pipeline"),
 ]
 API = Path(__file__).with_name("_api")
 

@@ -180,6 +180,15 @@ NAMED = [pytest.param(module, id=name or PACKAGE) for name, module in MODULES.it
 LADDERED = [pytest.param(module, id=name) for name, module in MODULES.items() if name not in {"", "core"}]
 
 
+def test_the_reference_has_a_page_for_every_package_of_core() -> None:
+    tree = ast.parse((ROOT / "docs" / "conf.py").read_text(encoding="utf-8"))
+    steps = next(
+        n.value for n in tree.body if isinstance(n, ast.Assign) and "STEPS" in ast.unparse(n.targets[0])
+    )
+    pages = [node.value for node in ast.walk(steps) if isinstance(node, ast.Constant)]
+    assert set(pages) == {unit.removeprefix("core.") for step in LADDER for unit in step if "core." in unit}
+
+
 @pytest.mark.parametrize("document", ["CONTRIBUTING.md", "docs/architecture.md"])
 def test_the_documents_name_every_step_and_no_other(document: str) -> None:
     text = (ROOT / document).read_text(encoding="utf-8")
