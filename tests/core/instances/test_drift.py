@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from napari_amil.core.base.events import Event, Warned, drain
 from napari_amil.core.base.types import ABSTAIN
-from napari_amil.core.instances.drift import foreign_look, summary_of_fields
-from napari_amil.core.instances.extract import Recipe
+from napari_amil.core.cohort.smear import synthetic_smear
+from napari_amil.core.instances.drift import field_note, foreign_look, summary_of_fields
+from napari_amil.core.instances.extract import Recipe, prepare
 from napari_amil.core.instances.gather import open_source
 from napari_amil.core.model.bundle import load_bundle
 from napari_amil.core.pipeline.score import score_source
@@ -56,6 +58,17 @@ def test_few_known_fields_do_not_make_every_other_one_foreign() -> None:
     alike = {"scorer": {"fields": {"density": [0.40, 0.0], "diameter_px": [40.0, 0.0]}}}
     assert foreign_look([(0.45, 46.0)], alike, 3.0) == ""
     assert foreign_look([(0.40, 54.0)], alike, 3.0) != ""
+
+
+def test_a_black_surround_is_no_stain() -> None:
+    bundle = load_bundle()
+    recipe = Recipe.from_bundle(bundle, None, torch.device("cpu"))
+    smear = synthetic_smear(3)
+    height, width = smear.image.shape[:2]
+    y, x = np.mgrid[:height, :width] - np.array([height, width])[:, None, None] / 2
+    disc = np.where(np.hypot(y, x)[..., None] < 0.45 * height, smear.image, 0).astype(np.uint8)
+    density, diameter_px = field_note(prepare(smear.image, recipe), smear.cells)
+    assert field_note(prepare(disc, recipe), smear.cells) == (pytest.approx(density, abs=0.05), diameter_px)
 
 
 def test_another_microscope_gets_no_class_and_the_known_one_does(chula: Path) -> None:

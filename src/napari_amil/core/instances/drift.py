@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from napari_amil.core.anomaly.scorer import CellInputs
-from napari_amil.core.base.types import Cells
-from napari_amil.core.images.fields import sampled_pixels
+from napari_amil.core.base.types import Cells, Image
+from napari_amil.core.images.fields import is_large, sampled_pixels
 from napari_amil.core.images.normalise import stain_density
 from napari_amil.core.instances.field_blocks import PreparedField
 from napari_amil.core.model.scorer import Scorer
@@ -29,7 +29,16 @@ def field_note(prepared: PreparedField, cells: Cells) -> tuple[float, float]:
     """Return the optical density (green) of a field and the median diameter of its cells in pixels."""
     sides = cells.boxes[:, 2:] - cells.boxes[:, :2]
     diameter_px = float(np.median(np.sqrt(sides.prod(axis=1))))
-    return float(stain_density(sampled_pixels(prepared.field))[1]), diameter_px
+    return float(stain_density(_visible_pixels(prepared))[1]), diameter_px
+
+
+def _visible_pixels(prepared: PreparedField) -> Image:
+    """Return the pixels of a field, those within its field of view in one column ``(n_pixels, 1, 3)``."""
+    pixels, seen = sampled_pixels(prepared.field), prepared.view.seen
+    if seen is None or is_large(prepared.field.shape):
+        return pixels
+    height, width = prepared.field.shape
+    return pixels[seen.inside(slice(0, height), slice(0, width))][:, None]
 
 
 def summary_of_fields(notes: Iterable[tuple[float, float]]) -> dict[str, list[float]]:
