@@ -9,7 +9,6 @@ import pandas as pd
 import pytest
 import torch
 
-from napari_amil.core.anomaly.scorer import CellInputs
 from napari_amil.core.base.events import Event, Step, drain
 from napari_amil.core.base.settings import RunSettings
 from napari_amil.core.evaluation.ablation import ROWS, encoder_stage
@@ -98,7 +97,7 @@ def test_a_trial_is_an_ordinary_training_and_its_test(
     assert stage is not None
     encoder = TrainedEncoder(drain(fit_encoder(train, stage, CPU)))
     fitted = drain(fit_model(train, trial.settings, CPU, encoder=encoder))
-    inputs = CellInputs(measurements=cells.measurements)
+    inputs = cells.inputs
     anomaly = drain(fit_anomaly_to_seen_cells(train, fitted, trial.settings, CPU, inputs))
     said = predict(fitted, anomaly, test, CPU, inputs.take(np.concatenate(test.rows)))
     kept = trial.read()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping
+import copy
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -273,6 +274,33 @@ class AnomalyModel:
         self.novelty = BagNovelty(n_classes, controls.shape[-1])
         self.novelty.set_controls(controls)
         self.novelty.fit(*bags, labels)
+
+    def keep_novelty(self, before: AnomalyModel, controls: Tensor) -> None:
+        """Take over the known classes of another model, referred to the embeddings of other control cells."""
+        self.novelty = copy.deepcopy(before.novelty)
+        if self.novelty is not None:
+            self.novelty.set_controls(controls)
+
+    def calibrate_novelty(self, novelty: Tensor, patients: Sequence[str]) -> None:
+        """Rank the novelty of bags among that of bags that were held out, ``(n_bags,)``."""
+        if self.novelty is not None:
+            self.novelty.calibration = Calibration(novelty, patients)
+
+    def add_known_bags(self, z: Tensor, lengths: Tensor, patients: Sequence[str]) -> None:
+        """Add bags of control cells ``(n, n_views, k)`` to the known ones among which novelty is ranked."""
+        if self.novelty is not None:
+            self.novelty.add_bags((z, self.pooling_distance(z), lengths), patients)
+
+    @property
+    def ranks_novelty(self) -> bool:
+        """Whether the novelty of a bag has a p-value."""
+        return self.novelty is not None and self.novelty.calibration is not None
+
+    def bag_novelty(self, bags: EmbeddedBags) -> Floats:
+        """Return the novelty ``(n_bags,)`` of bags; NaN where no classes were fitted."""
+        if self.novelty is None:
+            return np.full(len(bags[2]), np.nan)
+        return np.asarray(self.novelty.score(*bags).double())
 
     def novelty_p(self, bags: EmbeddedBags) -> Floats:
         """Return the p-value ``(n_bags,)`` of the novelty of bags; NaN where there is none."""

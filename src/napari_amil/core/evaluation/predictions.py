@@ -105,11 +105,8 @@ def predict(
     scores: dict[str, NDArray[np.floating]] = {"anomaly": joint}
     scores |= {column_of(name): values for name, values in channels.items()}
     scores |= cell_scores(output, lengths, bags.control_label)
-    columns = dict.fromkeys(("novelty", "novelty_p"), np.full(len(bags), np.nan))
-    if anomaly.novelty is not None:
-        embedded = output.latent.cpu(), distance, bags.lengths
-        columns["novelty"] = anomaly.novelty.score(*embedded).double().numpy()
-        columns["novelty_p"] = anomaly.novelty_p(embedded)
+    embedded = output.latent.cpu(), distance, bags.lengths
+    columns = {"novelty": anomaly.bag_novelty(embedded), "novelty_p": anomaly.novelty_p(embedded)}
     return Predictions(
         output.logits.double().softmax(dim=1).cpu().numpy(),
         lengths,

@@ -79,10 +79,7 @@ def calibrate(source: Source, recipe: Recipe) -> Generator[Event, None, Calibrat
         summary_of_fields(gathered.notes.values()) | _focus(renewed),
         recipe.bundle.card.get("scorer", {}).get("fields", {}) | _focus(scorer),
     )
-    z = latents[np.concatenate(bags.rows)]
-    if renewed.anomaly.novelty is not None:
-        distances = renewed.anomaly.pooling_distance(z)
-        renewed.anomaly.novelty.add_bags((z, distances, bags.lengths), bags.patients)
+    renewed.anomaly.add_known_bags(latents[np.concatenate(bags.rows)], bags.lengths, bags.patients)
     card = _card(gathered, units, found)
     return Calibrated(replace(recipe.bundle, scorer=renewed).with_card(calibration=card), found)
 
@@ -156,9 +153,7 @@ def _renewed(scorer: Scorer, controls: CellInputs, recipe: Recipe) -> Generator[
     model = copy.deepcopy(scorer.model)
     distances = torch.from_numpy(held_out[LATENT])
     model.set_control_distances(float(distances.mean()), max(float(distances.std(correction=0)), 1e-6))
-    anomaly.novelty = copy.deepcopy(scorer.anomaly.novelty)
-    if anomaly.novelty is not None:
-        anomaly.novelty.set_controls(latents)
+    anomaly.keep_novelty(scorer.anomaly, latents)
     return replace(scorer, model=model, anomaly=anomaly)
 
 

@@ -151,8 +151,7 @@ def _check_finite(bag: str, name: str, values: torch.Tensor) -> None:
 def score_source(source: Source, recipe: Recipe) -> Generator[Event, None, Scored]:
     """Detect where there are no cells, embed every cell once, and score every bag."""
     scorer = recipe.bundle.need_scorer()
-    novelty = scorer.anomaly.novelty
-    if novelty is None or novelty.calibration is None:
+    if not scorer.anomaly.ranks_novelty:
         yield Warned(
             "This bundle is old or had too few patients to tell whether a bag is unlike anything seen: "
             "'novelty_p' stays empty, and the verdict is the most probable class."

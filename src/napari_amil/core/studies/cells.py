@@ -14,6 +14,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from napari_amil.core.anomaly.channels import reads_pixels
+from napari_amil.core.anomaly.scorer import CellInputs
 from napari_amil.core.base.columns import BOX_COLUMNS
 from napari_amil.core.base.errors import AmilError
 from napari_amil.core.base.events import Event, Failed, collecting
@@ -24,11 +26,12 @@ from napari_amil.core.cohort.copies import content_hash
 from napari_amil.core.evaluation.ablation import digest
 from napari_amil.core.evaluation.comparison import Truth
 from napari_amil.core.exchange.tables import load_table, write_table
+from napari_amil.core.instances.cell_inputs import cell_inputs
 from napari_amil.core.instances.extract import Recipe, field_instances, measured_instances
 from napari_amil.core.instances.gather import Gathered, Source, gather, without_cut_cells
 from napari_amil.core.mil.batch import BagArrays
 from napari_amil.core.mil.covariates import Covariates
-from napari_amil.core.mil.instances import measurements_of, pixels_of
+from napari_amil.core.mil.instances import pixels_of
 from napari_amil.core.morphology.measures import NAMES
 
 _COVARIATES = "covariates"
@@ -75,11 +78,10 @@ class StudyCells:
         return replace(self.bags, instances=pixels_of(self.bags.instances))
 
     @property
-    def measurements(self) -> NDArray[np.float32] | None:
-        """Named measurements of each stored cell, ``(n_instances, n_measurements)``; None without them."""
-        if self.bags.instances.dtype.names is None:
-            return None
-        return measurements_of(self.bags.instances)
+    def inputs(self) -> CellInputs:
+        """Measurements of each stored cell, and crops where a channel reads them; empty without either."""
+        stored = self.bags.instances
+        return CellInputs() if stored.dtype.names is None else cell_inputs(stored)
 
     @property
     def images(self) -> NDArray[np.str_]:
@@ -108,6 +110,7 @@ def cells_folder(source: Source, recipe: Recipe, work: Path, *, measured: bool) 
     seen: list[object] = [model.encoder, settings.bag_level]
     seen += [] if model.instance == "crop" else [model.roi_scaling, detector]
     seen += [NAMES] if measured else []
+    seen += ["crops"] if measured and reads_pixels(model) else []
     stages = [
         getattr(settings, name).model_dump(mode="json") for name in ("normalisation", "detection", "crop")
     ]

@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from napari_amil.core.anomaly.scorer import CellInputs
 from napari_amil.core.base.errors import AmilError
 from napari_amil.core.base.events import Event, Failed
 from napari_amil.core.base.settings import RunSettings
@@ -151,7 +150,7 @@ def work_on(group: Group, device: str) -> Generator[TrialEvent, None, None]:
         checkpoint = None if encoder else trial.result.with_suffix(".checkpoint")
         try:
             fitted = yield from fit_model(train, trial.settings, torch.device(device), checkpoint, encoder)
-            where = trial.settings, torch.device(device), CellInputs(None, cells.measurements)
+            where = trial.settings, torch.device(device), cells.inputs
             if trial.unseen is None:
                 anomaly = yield from fit_anomaly_to_seen_cells(train, fitted, *where)
             else:

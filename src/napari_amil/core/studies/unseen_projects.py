@@ -43,7 +43,7 @@ def unseen_project(plan: StudyPlan, trial: Trial, test: UnseenTest) -> Project:
     cells = test.cell_table()
     cells.insert(0, "cell_id", rows + 1)
     cells["anomaly_percentile"] = 100 * (1 - cells["anomaly_p"])
-    measured = opened.measurements
+    measured = opened.inputs.measurements
     assert measured is not None
     shapes = morphology_columns(measured[rows], ControlMorphology.fit(measured[train]))
     cells = pd.concat([cells, shapes.drop(columns="morph_distance")], axis=1)

@@ -10,7 +10,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from napari_amil.core.anomaly.calibration import Calibration
 from napari_amil.core.anomaly.channels import LATENT
 from napari_amil.core.anomaly.cross_fit import (
     cross_fit_channels,
@@ -72,9 +71,9 @@ def fit_anomaly(
     n_networks = 0 if fitted.stopped else min(settings.training.calibration_folds, n_units)
     n_parts = n_networks if n_networks > 1 else min(_PARTS, n_units)
     part = split_units(bags, units, n_parts, settings.training.seed)
-    held_out, novelty = yield from _hold_out(cells, bags, part, settings, device, n_networks > 1)
-    if novelty is not None and whole.novelty is not None:
-        whole.novelty.calibration = novelty
+    held_out, novelties, patients = yield from _hold_out(cells, bags, part, settings, device, n_networks > 1)
+    if len(novelties):
+        whole.calibrate_novelty(novelties, patients)
     yield from empty_boxes(controls)
     yield from whole.calibrate(controls, held_out)
     whole.n_networks = n_networks if n_networks > 1 else 0
@@ -88,8 +87,8 @@ def _hold_out(
     settings: RunSettings,
     device: torch.device,
     networks: bool,
-) -> Generator[Event, None, tuple[dict[str, Floats], Calibration | None]]:
-    """Return the scores of control cells and the novelty of bags by models fitted without their part.
+) -> Generator[Event, None, tuple[dict[str, Floats], Tensor, list[str]]]:
+    """Return scores of control cells, and novelty and patient of bags, by models fitted without their part.
 
     Parameters
     ----------
@@ -112,12 +111,11 @@ def _hold_out(
         rows = np.flatnonzero(part[control] == number)
         if len(rows):
             scores.append((rows, partial.channel_scores(cells.at(control[rows]))))
-        if len(others) and partial.novelty is not None:
-            novelties.append(partial.novelty.score(*cells.embedded(others, partial)))
+        if len(others):
+            novelties.append(torch.from_numpy(partial.bag_novelty(cells.embedded(others, partial))))
             patients += others.patients
     yield Step("calibration", n_parts, n_parts, "")
-    novelty = Calibration(torch.cat(novelties), patients) if novelties else None
-    return held_out_scores(scores, len(control)), novelty
+    return held_out_scores(scores, len(control)), torch.cat([torch.empty(0), *novelties]), patients
 
 
 def fit_anomaly_to_seen_cells(
