@@ -10,8 +10,8 @@ from napari.layers import Shapes
 from napari_builtins.io import napari_write_shapes
 
 from napari_amil.core.base.errors import AmilError
+from napari_amil.core.base.types import has_outline
 from napari_amil.core.exchange.box_files import read_boxes, read_shapes, read_voc
-from napari_amil.core.morphology.masks import has_outline
 
 BOX = np.array([[9.5, 19.5], [9.5, 59.5], [39.5, 59.5], [39.5, 19.5]])
 TRIANGLE = np.array([[100, 100], [140, 100], [140, 160]], float)

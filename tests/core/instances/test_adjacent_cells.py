@@ -9,14 +9,13 @@ import pytest
 
 from napari_amil.core.base.device import pick_device
 from napari_amil.core.base.events import drain
-from napari_amil.core.base.types import Cells
+from napari_amil.core.base.types import Cells, has_outline
 from napari_amil.core.cohort.synth import SyntheticSmear, SynthSettings, synthetic_smear
 from napari_amil.core.images import fields
 from napari_amil.core.instances.adjacent_cells import with_adjacent_cells
 from napari_amil.core.instances.extract import Recipe, detect_in, measured_instances, prepare
 from napari_amil.core.mil.instances import measurements_of
 from napari_amil.core.model.bundle import load_bundle
-from napari_amil.core.morphology.masks import has_outline
 
 
 @pytest.fixture(scope="module")

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from napari_amil.core.base.types import Cells
-from napari_amil.core.morphology.masks import GRID, STEP, cell_grid, has_outline, on_grid
+from napari_amil.core.base.types import Cells, has_outline
+from napari_amil.core.morphology.masks import GRID, STEP, cell_grid, on_grid
 
 Draw = Callable[..., tuple[NDArray[np.float32], Cells]]
 DIAMETER_PX = 40.0

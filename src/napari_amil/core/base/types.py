@@ -171,6 +171,12 @@ def is_box(outline: NDArray[np.float32], box: NDArray[np.float32]) -> bool:
     return len(outline) == 4 and np.array_equal(outline, box_outline(box))
 
 
+def has_outline(cells: Cells) -> NDArray[np.bool_]:
+    """Return which cells ``(n_cells,)`` have an outline that is more than their box."""
+    pairs = zip(cells.outlines, cells.boxes, strict=True)
+    return np.array([not is_box(outline, box) for outline, box in pairs], dtype=bool)
+
+
 @dataclass(frozen=True, eq=False)
 class CellScores:
     """The scores of the cells of one bag, row for row as its cells; what is unknown is NaN.

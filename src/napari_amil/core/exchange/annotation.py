@@ -12,9 +12,8 @@ from numpy.typing import NDArray
 from skimage.measure import points_in_poly
 
 from napari_amil.core.base.errors import AmilError
-from napari_amil.core.base.types import CELL_COLUMNS, Cells, box_outline, polygon_area
+from napari_amil.core.base.types import CELL_COLUMNS, Cells, box_outline, has_outline, polygon_area
 from napari_amil.core.exchange.polygons import NoAreaError, fill_ids
-from napari_amil.core.morphology.masks import has_outline
 
 NO_AREA = "without an area"
 TOO_SMALL = "too small to be a cell"

@@ -8,13 +8,12 @@ import numpy as np
 
 from napari_amil.core.base.events import drain
 from napari_amil.core.base.settings import RunSettings
-from napari_amil.core.base.types import Cells
+from napari_amil.core.base.types import Cells, has_outline
 from napari_amil.core.detection.predict import find_in_input
 from napari_amil.core.detection.validation import box_iou
 from napari_amil.core.images.fields import is_large
 from napari_amil.core.instances.field_blocks import PreparedField
 from napari_amil.core.model.bundle import Bundle
-from napari_amil.core.morphology.masks import has_outline
 
 _SAME_CELL = 0.5  # intersection over union of boxes
 

@@ -14,7 +14,7 @@ from torchvision.models.detection import MaskRCNN
 
 from napari_amil.core.base.errors import AmilError
 from napari_amil.core.base.events import Event, Warned
-from napari_amil.core.base.types import Cells, Image, polygon_area
+from napari_amil.core.base.types import Cells, Image, has_outline, polygon_area
 from napari_amil.core.detection.outlines import mask_outline, shared_area
 from napari_amil.core.detection.predict import maps_by_tile, roi_maps
 from napari_amil.core.exchange.annotation import Annotation, left_out_sentence
@@ -25,7 +25,6 @@ from napari_amil.core.images.read import ImageSource
 from napari_amil.core.instances.executor import map_fields
 from napari_amil.core.instances.extract import Recipe, prepare
 from napari_amil.core.instances.gather import Source
-from napari_amil.core.morphology.masks import has_outline
 
 
 def give_cells(

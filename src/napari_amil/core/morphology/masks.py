@@ -11,7 +11,7 @@ from skimage.draw import polygon
 from skimage.segmentation import watershed
 
 from napari_amil.core.base.settings import CropSettings
-from napari_amil.core.base.types import Cells, Floats, is_box
+from napari_amil.core.base.types import Cells, Floats, has_outline, is_box
 from napari_amil.core.images.crops import extract_crops
 from napari_amil.core.images.foreign import crossed
 
@@ -111,12 +111,6 @@ def on_grid(points: NDArray[np.float32], box: NDArray[np.float32], diameter_px: 
     """Return points ``(n_points, 2)`` of the field, y and x in pixels, on the grid of the cell of ``box``."""
     centre = (box[:2] + box[2:]) / 2.0
     return np.asarray((points - centre) / (diameter_px * STEP) + GRID.size_px / 2.0, dtype=np.float64)
-
-
-def has_outline(cells: Cells) -> Bools:
-    """Return which cells ``(n_cells,)`` have an outline that is more than their box."""
-    pairs = zip(cells.outlines, cells.boxes, strict=True)
-    return np.array([not is_box(outline, box) for outline, box in pairs], dtype=bool)
 
 
 def _support(cells: Cells, diameter_px: float) -> tuple[Bools, Bools]:
