@@ -11,6 +11,7 @@ from typing import Any
 import npe2
 import pytest
 from napari._qt.qt_resources import get_stylesheet
+from napari._qt.widgets.qt_viewer_dock_widget import QtViewerDockWidget
 from napari.components import ViewerModel
 from napari.layers import Image, Shapes
 from pytestqt.qtbot import QtBot
@@ -146,6 +147,18 @@ def test_every_panel_has_the_name_of_the_manifest() -> None:
     names = {command.id: command.python_name for command in contributed.commands or ()}
     titles = {names[widget.command]: widget.display_name for widget in contributed.widgets or ()}
     assert titles == {f"{panel.__module__}:{panel.__name__}": panel.TITLE for panel in EVERY}
+
+
+@pytest.mark.parametrize("panel", EVERY)
+def test_a_panel_takes_the_whole_height_of_its_dock(
+    panel: type[Panel], open_panel: Callable[[type[QWidget]], QWidget]
+) -> None:
+    widget = open_panel(panel)
+    QtViewerDockWidget._maybe_add_vertical_stretch(None, widget)
+    frame = widget.layout()
+    assert frame.count() == 2
+    assert frame.itemAt(1).widget() is widget.help
+    assert frame.stretch(0) > frame.stretch(1)
 
 
 @pytest.mark.parametrize("panel", EVERY)

@@ -112,7 +112,7 @@ def test_a_reply_that_is_too_long_is_a_sentence() -> None:
 
 
 def test_fields_keep_their_types_and_numbers_that_are_not_finite() -> None:
-    request = FindNearest(cell=("a.png", 3), groups={"ill": {"a.png": Path("/tmp/evidence.npz")}})
+    request = FindNearest(cell=("a.png", 3), groups={"ill": {"a.png": Path("evidence.npz")}})
     assert decode_request(encode_request(2, request)) == (2, request)
     reply = NearestCells(cell=("a.png", 3), groups={"ill": [("b.png", 1, float("inf"))]})
     content = decode_answer(encode_answer(2, reply)).content

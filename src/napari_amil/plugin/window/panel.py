@@ -7,7 +7,7 @@ from typing import Any, ClassVar, TypeVar
 from napari.components import ViewerModel
 from napari.viewer import Viewer
 from qtpy.QtCore import QSize, Qt, Signal
-from qtpy.QtWidgets import QApplication, QFrame, QScrollArea, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QApplication, QFrame, QScrollArea, QSizePolicy, QVBoxLayout, QWidget
 
 from napari_amil.core.base.errors import AmilError
 from napari_amil.plugin.window.follow import LayerCombo
@@ -35,6 +35,8 @@ class Panel(QWidget):
 
     def __init__(self, napari_viewer: Viewer | ViewerModel) -> None:
         super().__init__()
+        # napari adds a stretch below whatever does not ask for the height of its dock
+        self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Expanding)
         self._viewer = unwrapped(napari_viewer)
         self._frame = QVBoxLayout(self)
         self._frame.setContentsMargins(0, 0, 0, 0)
