@@ -32,15 +32,15 @@ def test_a_sample_like_the_training_has_no_caveat() -> None:
 
 def test_larger_cells_are_foreign_and_the_sentence_says_by_how_much() -> None:
     sentence = foreign_look([(0.40, 80.0)], TRAINED, 3.0)
-    assert "its cells measure 2 times (+8.0 deviations)" in sentence
+    assert "the cells are 2 times as large (+8.0 deviations)" in sentence
     assert "stain" not in sentence
     assert "Calibrate it" in sentence
 
 
 def test_smaller_cells_and_another_stain_are_both_named() -> None:
     sentence = foreign_look([(0.85, 20.0)], TRAINED, 3.0)
-    assert "its cells measure 0.5 times (-4.0 deviations)" in sentence
-    assert "its stain is as dense 2.1 times (+4.5 deviations)" in sentence
+    assert "the cells are 0.5 times as large (-4.0 deviations)" in sentence
+    assert "the stain is 2.1 times as dense (+4.5 deviations)" in sentence
 
 
 def test_no_limit_and_an_unknown_training_say_nothing() -> None:
@@ -51,7 +51,7 @@ def test_no_limit_and_an_unknown_training_say_nothing() -> None:
 def test_a_calibration_replaces_the_fields_of_the_training() -> None:
     card = TRAINED | {"calibration": {"fields": {"density": [0.40, 0.1], "diameter_px": [80.0, 5.0]}}}
     assert foreign_look([(0.40, 80.0)], card, 3.0) == ""
-    assert "measure 0.5 times" in foreign_look([(0.40, 40.0)], card, 3.0)
+    assert "0.5 times as large" in foreign_look([(0.40, 40.0)], card, 3.0)
 
 
 def test_few_known_fields_do_not_make_every_other_one_foreign() -> None:

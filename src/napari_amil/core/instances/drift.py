@@ -20,7 +20,7 @@ _CLEAR_FACTOR = 1.5  # on their distances
 _CLEAR_DEVIATION = 2.0  # deviations between the fields of the training
 _LEAST_SPREAD = {"density": 0.15, "diameter_px": 0.10}
 """Deviation between fields, as a share of their median, below which few fields are not trusted."""
-_LOOKS = {"diameter_px": "its cells measure", "density": "its stain is as dense"}
+_LOOKS = {"diameter_px": "the cells are {} times as large", "density": "the stain is {} times as dense"}
 _MEASURES = {"density": "density", "diameter": "diameter_px", "focus": "focus"}
 """Quantities of fields that are compared, and their names in the card of a bundle."""
 
@@ -70,11 +70,11 @@ def foreign_look(notes: Iterable[tuple[float, float]], card: Mapping[str, Any], 
         centre, spread = known[key]
         deviations = (here[key][0] - centre) / max(spread, _LEAST_SPREAD[key] * centre)
         if abs(deviations) > limit > 0:
-            found.append(f"{words} {here[key][0] / centre:.2g} times ({deviations:+.1f} deviations)")
+            found.append(f"{words.format(f'{here[key][0] / centre:.2g}')} ({deviations:+.1f} deviations)")
     if not found:
         return ""
     return (
-        f"Beside the images that the model knows, {' and '.join(found)}: it names no class. "
+        f"Compared with the images that the model knows, {' and '.join(found)}, so it names no class. "
         "Calibrate it on control smears of this microscope first."
     )
 
