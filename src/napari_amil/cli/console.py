@@ -34,7 +34,7 @@ class Style(enum.StrEnum):
 
 
 class Kind(enum.StrEnum):
-    """What inputs are taken for."""
+    """Interpretation of the inputs: a cohort, loose images, or as they are laid out."""
 
     auto = "auto"
     cohort = "cohort"

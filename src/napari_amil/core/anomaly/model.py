@@ -293,7 +293,7 @@ class AnomalyModel:
 
     @property
     def ranks_novelty(self) -> bool:
-        """Whether the novelty of a bag has a p-value."""
+        """True if the novelty of a bag has a p-value."""
         return self.novelty is not None and self.novelty.calibration is not None
 
     def bag_novelty(self, bags: EmbeddedBags) -> Floats:

@@ -51,7 +51,7 @@ class CellInputs:
 
     @property
     def whole(self) -> NDArray[np.bool_]:
-        """Which boxes ``(n_cells,)`` hold a whole cell; all where no cell was measured."""
+        """Mask ``(n_cells,)`` of boxes that hold a whole cell; all true where no cell was measured."""
         if self.measurements is None:
             return np.ones(len(self), dtype=bool)
         return whole_cells(self.measurements)
@@ -88,7 +88,7 @@ class CellScorer(nn.Module, ABC):
     reads: ClassVar[Reads]
     """The field of `CellInputs` that the score is computed from."""
     ranked: ClassVar[bool] = True
-    """Whether percentile, p and q of the score have columns of their own beside those of the anomaly."""
+    """True if percentile, p and q of the score have columns of their own beside those of the anomaly."""
 
     def __init__(self, settings: ModelSettings) -> None:
         super().__init__()

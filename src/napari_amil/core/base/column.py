@@ -100,7 +100,7 @@ class Column:
 
     @property
     def in_menus(self) -> bool:
-        """Whether cells can be coloured and sorted by it."""
+        """True if cells can be coloured and sorted by it."""
         return self.table == "cells" and self.kind == "number" and self.shown != "table"
 
     def part(self, name: str) -> str | None:

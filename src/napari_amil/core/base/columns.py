@@ -18,7 +18,7 @@ from napari_amil.core.base.column_list import BAGS, CELLS, GROUPS
 BOX_COLUMNS = ["y0", "x0", "y1", "x1"]
 """Box of a cell in pixels of the original image."""
 KEY_COLUMNS = ["bag", "image", "cell_id"]
-"""What tells the cells of a cohort apart."""
+"""Columns that identify a cell of a cohort."""
 PLACE_COLUMNS = ["image", *BOX_COLUMNS]
 """The same cell in several bags has the same place."""
 FLAG_COLUMNS = ("touches_border", "overlaps")

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from typing import Literal
 
 InputKind = Literal["crop", "roi", "measurements"]
-"""What an encoder sees of a cell: an image crop, the detector's feature map, or named measurements."""
+"""Input of an encoder: an image crop, the detector's feature map, or named measurements."""
 
 
 @dataclass(frozen=True)
 class EncoderSpec:
-    """What an encoder declares.
+    """Declaration of an encoder.
 
     Parameters
     ----------

@@ -42,7 +42,7 @@ class Warned:
 
 @dataclass(frozen=True)
 class Understood:
-    """What the input of a command was taken for, such as ``9 bags of 9 patients, labels from folders``."""
+    """Interpretation of the input of a command, such as ``9 bags of 9 patients, labels from folders``."""
 
     message: str
 

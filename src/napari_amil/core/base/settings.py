@@ -178,7 +178,7 @@ class ModelSettings(Settings):
 
     @property
     def encoder_spec(self) -> EncoderSpec:
-        """What the encoder declares."""
+        """Declaration of the encoder: its input, embedding size, and whether it is frozen."""
         return ENCODER_SPECS[self.encoder]
 
     @property
