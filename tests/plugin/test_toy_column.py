@@ -34,7 +34,7 @@ from napari_amil.plugin.layers import readers, writers
 from napari_amil.plugin.layers.edits import Rescoring
 from napari_amil.plugin.layers.journal import journal_of, keep
 from napari_amil.plugin.layers.score_words import describe, numbers
-from napari_amil.plugin.panels.cell_card import orders
+from napari_amil.plugin.layers.walk import orders
 from napari_amil.worker.protocol.messages import Scored
 
 TOY = Column(

@@ -16,7 +16,7 @@ from napari_amil.core.base.types import Cells
 from napari_amil.plugin.colour import overlays as _overlays
 from napari_amil.plugin.colour.boxes_and_dots import box_vectors, most_telling, n_in_view
 from napari_amil.plugin.colour.heatmap import make_field, smooth_field
-from napari_amil.plugin.colour.hover import Hover
+from napari_amil.plugin.colour.hover import hover_of
 from napari_amil.plugin.colour.overlays import Overlays, overlays_of
 from napari_amil.plugin.colour.scales import scales_of
 from napari_amil.plugin.colour.style_choice import StyleChoice
@@ -217,7 +217,7 @@ def test_scores_and_pointer_reach_dots(
     overlays: Overlays, viewer: ViewerModel, scored: Shapes, qtbot: QtBot
 ) -> None:
     overlays.refresh()
-    hover = Hover(viewer)
+    hover = hover_of(viewer)
     with qtbot.waitSignal(hover.cellChanged, timeout=WAIT_MS) as found:
         hover.look_at(scored.data_to_world((80.0, 50.0)))
     assert found.args == [scored, 2]

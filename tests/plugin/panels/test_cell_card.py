@@ -13,8 +13,10 @@ from napari.utils.shortcuts import default_shortcuts
 from pytestqt.qtbot import QtBot
 
 from napari_amil.core.base.types import Cells
+from napari_amil.plugin.colour.hover import hover_of
 from napari_amil.plugin.layers.selection import CellKey
-from napari_amil.plugin.panels.cell_card import NEXT_KEY, PREVIOUS_KEY, CellCard
+from napari_amil.plugin.layers.walk import NEXT_KEY, PREVIOUS_KEY, walk_of
+from napari_amil.plugin.panels.cell_card import CellCard
 from napari_amil.plugin.panels.score import ScorePanel
 from napari_amil.plugin.window.work import Worker
 
@@ -73,15 +75,16 @@ def test_the_picture_is_the_cell_in_the_image(card: CellCard, scored: Shapes, fi
     assert card.picture._outline.boundingRect().center().x() == pytest.approx(side / 2, abs=1)
 
 
-def test_without_a_pointer_the_chosen_cell_is_shown(card: CellCard, scored: Shapes) -> None:
+def test_a_chosen_cell_stays_whatever_the_pointer_crosses(card: CellCard, scored: Shapes) -> None:
     scored.selected_data = {3}
     assert card.key == CellKey("smear.png", 4)
     card.hover.look_at(scored.data_to_world((30, 90)))
-    assert card.key == CellKey("smear.png", 2)
-    card.hover.look_at(scored.data_to_world((150, 190)))
     assert card.key == CellKey("smear.png", 4)
     assert "Cell 4 of smear.png, chosen" in card.place.text()
-    scored.selected_data = set()
+    card.hover.let_go()
+    assert card.key == CellKey("smear.png", 2)
+    assert "Cell 2 of smear.png, under the pointer" in card.place.text()
+    card.hover.look_at(scored.data_to_world((150, 190)))
     assert card.headline.text() == ""
     assert not card.picture.has_picture
 
@@ -108,14 +111,14 @@ def test_next_and_previous_walk_by_the_chosen_order(
     assert ", 1 of 5" in card.place.text()
 
 
-def test_the_keys_collide_with_nothing_and_go_with_the_card(
+def test_the_keys_collide_with_nothing_and_belong_to_the_viewer(
     viewer: ViewerModel, worker: Worker, qtbot: QtBot
 ) -> None:
     taken = {str(key) for keys in default_shortcuts.values() for key in keys}
     assert {PREVIOUS_KEY, NEXT_KEY} & taken == set()
+    walk_of(viewer), hover_of(viewer)
     before = dict(viewer.keymap)
     card = CellCard(viewer, worker)
-    assert len(viewer.keymap) == len(before) + 2
     with qtbot.waitSignal(card.destroyed, timeout=30_000):
         card.deleteLater()
     assert dict(viewer.keymap) == before

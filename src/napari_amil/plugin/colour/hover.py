@@ -1,68 +1,165 @@
-"""The cell under the pointer, described in the status bar."""
+"""The pointer on the canvas: the cell under it in the status bar, and a click that pins a cell."""
 
 from __future__ import annotations
 
 import weakref
+from collections.abc import Generator
 from typing import Any
 
+import numpy as np
 from napari.components import ViewerModel
 from napari.layers import Shapes
-from qtpy.QtCore import QObject, Signal
+from qtpy.QtCore import QCoreApplication, QObject, Signal
 
 from napari_amil.plugin.colour.boxes_and_dots import row_under
 from napari_amil.plugin.layers.cell_layer import cell_layers
 from napari_amil.plugin.layers.rows import DOTTED
 from napari_amil.plugin.layers.score_words import describe
+from napari_amil.plugin.layers.selection import keys_of, selection_of
 from napari_amil.plugin.window.follow import hear
+from napari_amil.plugin.window.viewer import PerViewer, take_key
+
+LET_GO_KEY = "Escape"
+_STILL_PX = 4
+"""A press that moves no farther on the screen than this is a click."""
 
 
 class Hover(QObject):
-    """Follows the pointer over the cell layers of a viewer, whichever layer is active."""
+    """Follows the pointer over the cell layers of a viewer, whichever layer is active.
+
+    A viewer has one, which all its panels share (`hover_of`). A click on a cell while the active layer is
+    in pan mode chooses the cell, and a click beside all cells lets go; in its other modes napari chooses
+    by itself.
+    """
 
     cellChanged = Signal(object, int)  # noqa: N815 - Qt's manner; the layer (or None) and the row
 
     def __init__(self, viewer: ViewerModel, parent: QObject | None = None) -> None:
         super().__init__(parent)
-        self._viewer = viewer
+        self._viewer = weakref.ref(viewer)
         self._cell: tuple[Shapes | None, int] = (None, -1)
         self._status = ""
-        weak = weakref.WeakMethod(self._on_move)
+        self._is_writing = False
+        self._connect_mouse(viewer)
+        # napari writes its own line after every movement; ours comes last and stays
+        hear(self, viewer.events.status, self._on_status, position="last")
+        hear(self, viewer.layers.events.inserted, self._on_inserted)
+        hear(self, viewer.layers.events.removed, self._on_removed)
+        for layer in viewer.layers:
+            self._watch(layer)
+        take_key(self, viewer, LET_GO_KEY, self.let_go)
+
+    def _connect_mouse(self, viewer: ViewerModel) -> None:
+        weak_move, weak_press = weakref.WeakMethod(self._on_move), weakref.WeakMethod(self._on_press)
 
         def on_move(_: ViewerModel, event: Any) -> None:  # noqa: ANN401
-            living = weak()
+            living = weak_move()
             if living is not None:
                 living(event)
 
-        callbacks = viewer.mouse_move_callbacks
-        callbacks.append(on_move)
-        self.destroyed.connect(lambda: callbacks.remove(on_move))
-        # napari writes its own line after every movement; ours comes last and stays
-        hear(self, viewer.events.status, self._on_status, position="last")
+        def on_press(_: ViewerModel, event: Any) -> Generator[None]:  # noqa: ANN401
+            living = weak_press()
+            if living is not None:
+                yield from living(event)
+
+        moves, presses = viewer.mouse_move_callbacks, viewer.mouse_drag_callbacks
+        moves.append(on_move)
+        presses.append(on_press)
+        self.destroyed.connect(lambda: (moves.remove(on_move), presses.remove(on_press)))
+
+    def let_go(self) -> None:
+        """Choose no cell any more."""
+        viewer = self._viewer()
+        if viewer is not None:
+            selection_of(viewer).choose([])
+
+    def look_at(self, position: tuple[float, ...]) -> None:
+        """Find the cell at ``position`` (world coordinates) and say what is known about it."""
+        found = self._cell_at(position)
+        if found == self._cell:
+            return
+        self._cell = found
+        self._tell()
+        self.cellChanged.emit(*found)
+
+    def _cell_at(self, position: tuple[float, ...]) -> tuple[Shapes | None, int]:
+        viewer = self._viewer()
+        for layer in reversed(cell_layers(viewer.layers)) if viewer is not None else ():
+            if layer.nshapes and (layer.visible or DOTTED in layer.metadata):
+                row = _row_at(layer, position)
+                if row is not None and row < len(layer.features):
+                    return layer, int(row)
+        return None, -1
+
+    def _tell(self) -> None:
+        """Write the line about the cell under the pointer into the status bar."""
+        viewer, (layer, row) = self._viewer(), self._cell
+        self._status = "" if layer is None else describe(layer.features.iloc[row].to_dict())[0]
+        if self._status and viewer is not None:
+            viewer.status = self._status
 
     def _on_move(self, event: Any) -> None:  # noqa: ANN401
         self.look_at(event.position)
 
-    def look_at(self, position: tuple[float, ...]) -> None:
-        """Find the cell at ``position`` (world coordinates) and say what is known about it."""
-        found: tuple[Shapes | None, int] = (None, -1)
-        for layer in reversed(cell_layers(self._viewer.layers)):
-            if layer.nshapes and (layer.visible or DOTTED in layer.metadata):
-                row = _row_at(layer, position)
-                if row is not None and row < len(layer.features):
-                    found = (layer, int(row))
-                    break
-        if found == self._cell:
+    def _on_press(self, event: Any) -> Generator[None]:  # noqa: ANN401
+        """Pin the cell under a click; a press that drags the picture does nothing."""
+        start = np.array(event.pos, float)
+        if event.button != 1 or event.modifiers or not self._is_panning():
             return
-        self._cell = found
-        layer, row = found
-        self._status = "" if layer is None else describe(layer.features.iloc[row].to_dict())[0]
-        if self._status:
-            self._viewer.status = self._status
-        self.cellChanged.emit(layer, row)
+        yield
+        while event.type == "mouse_move":
+            if np.abs(np.asarray(event.pos, float) - start).max() > _STILL_PX:
+                return
+            yield
+        self.click(event.position)
+
+    def click(self, position: tuple[float, ...]) -> None:
+        """Choose the cell at ``position`` (world coordinates), or none where there is none."""
+        viewer, (layer, row) = self._viewer(), self._cell_at(position)
+        if viewer is None:
+            return
+        keys = [] if layer is None else keys_of(layer, [row])
+        selection_of(viewer).choose(keys, keys[0] if keys else None)
+
+    def _is_panning(self) -> bool:
+        """Tell whether a press on the canvas moves the picture, and does not draw, paint or choose."""
+        viewer = self._viewer()
+        active = viewer.layers.selection.active if viewer is not None else None
+        return viewer is not None and (active is None or str(active.mode) == "pan_zoom")
 
     def _on_status(self, event: Any) -> None:  # noqa: ANN401
-        if self._status and event.value != self._status:
-            self._viewer.status = self._status
+        viewer = self._viewer()
+        if self._is_writing or not self._status or event.value == self._status or viewer is None:
+            return
+        self._is_writing = True  # two that insist on their own line would never end
+        try:
+            viewer.status = self._status
+        finally:
+            self._is_writing = False
+
+    def _on_inserted(self, event: Any) -> None:  # noqa: ANN401
+        self._watch(event.value)
+
+    def _watch(self, layer: Any) -> None:  # noqa: ANN401
+        if isinstance(layer, Shapes):
+            hear(self, layer.events.features, self._on_features_changed)
+
+    def _on_features_changed(self, event: Any) -> None:  # noqa: ANN401
+        layer, row = self._cell
+        if layer is None or event.source is not layer:
+            return
+        if row >= layer.nshapes:
+            self._forget()
+        else:
+            self._tell()
+
+    def _on_removed(self, event: Any) -> None:  # noqa: ANN401
+        if event.value is self._cell[0]:
+            self._forget()
+
+    def _forget(self) -> None:
+        self._cell, self._status = (None, -1), ""
+        self.cellChanged.emit(None, -1)
 
 
 def _row_at(layer: Shapes, position: tuple[float, ...]) -> int | None:
@@ -71,3 +168,7 @@ def _row_at(layer: Shapes, position: tuple[float, ...]) -> int | None:
         return row_under(layer, position)
     row, _ = layer.get_value(position, world=True) or (None, None)
     return row
+
+
+hover_of = PerViewer(lambda viewer: Hover(viewer, QCoreApplication.instance()))
+"""The hover of a viewer; every panel of it gets the same one."""

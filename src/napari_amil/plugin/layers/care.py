@@ -23,7 +23,7 @@ from napari_amil.plugin.layers.writers import stand_first
 from napari_amil.plugin.window.follow import hear
 from napari_amil.plugin.window.viewer import PerViewer
 
-NEXT_KEY, OUT_KEY = "n", "o"
+NEXT_KEY, OUT_KEY, LET_GO_KEY = "n", "o", "Escape"
 KEYS = {
     "Ctrl-Z": "undo",
     "Ctrl-Shift-Z": "redo",
@@ -35,6 +35,8 @@ KEYS = {
     "I": "add a point to an outline, X take one away",
     "Delete": "delete the chosen cells",
     "Ctrl-C, Ctrl-V": "copy and paste",
+    "Escape": "let go of the chosen cells",
+    "Left, Right": "with a chosen cell: to the previous or next one",
     "Space": "hold to move the picture",
 }
 """Every key that serves a correction while cells are active; those of napari keep their meaning."""
@@ -79,6 +81,7 @@ class CellCare(QObject):
             self._link(viewer, layer)
             layer.bind_key(NEXT_KEY, self._on_next_key, overwrite=True)
             layer.bind_key(OUT_KEY, _on_out_key, overwrite=True)
+            layer.bind_key(LET_GO_KEY, self._on_let_go_key, overwrite=True)
             self.autosave.watch(layer)
         self.autosave.look()
 
@@ -121,6 +124,14 @@ class CellCare(QObject):
         """Go to the next unsure cell."""
         if not self.go_on(layer):
             show_info("There is no other unsure cell.")
+
+    def _on_let_go_key(self, layer: Shapes) -> None:
+        """Finish a shape that is being drawn, as napari does; else choose no cell any more."""
+        viewer = self._viewer()
+        if layer._is_creating:  # noqa: SLF001 - napari's own key asks the same
+            layer._finish_drawing()  # noqa: SLF001
+        elif viewer is not None:
+            selection_of(viewer).choose([])
 
 
 def _on_out_key(layer: Shapes) -> None:

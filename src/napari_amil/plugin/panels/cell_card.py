@@ -2,102 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-import pandas as pd
 from napari.layers import Shapes
 from napari.viewer import Viewer
 from qtpy.QtCore import Qt, QTimer
 from qtpy.QtGui import QShowEvent
 from qtpy.QtWidgets import QComboBox, QGridLayout, QHBoxLayout, QPushButton, QVBoxLayout
 
-from napari_amil.core.base.columns import column_of
-from napari_amil.plugin.colour.hover import Hover
-from napari_amil.plugin.layers.cell_layer import cell_layers
-from napari_amil.plugin.layers.colour_scale import known_score_columns
+from napari_amil.plugin.colour.hover import hover_of
 from napari_amil.plugin.layers.crops import cell_picture
 from napari_amil.plugin.layers.evidence import evidence_of
 from napari_amil.plugin.layers.rows import record_of
 from napari_amil.plugin.layers.score_words import certainty, contributions, describe, numbers, unusual
-from napari_amil.plugin.layers.selection import CellKey, find_cell, fly_to, keys_of, selection_of
+from napari_amil.plugin.layers.selection import CellKey, find_cell, keys_of, selection_of
+from napari_amil.plugin.layers.walk import NEXT_KEY, PREVIOUS_KEY, Order, walk_of
 from napari_amil.plugin.reasons.charts import SignedBars
 from napari_amil.plugin.reasons.neighbour_rows import LikeCells, PictureRow, heading
 from napari_amil.plugin.reasons.thumbnail import Thumbnail
 from napari_amil.plugin.window.follow import hear
 from napari_amil.plugin.window.panel import Panel
 from napari_amil.plugin.window.theme import sized, wrapped
-from napari_amil.plugin.window.user_settings import remember, remembered
-from napari_amil.plugin.window.viewer import take_key
 from napari_amil.plugin.window.work import Worker, shared_worker
 
-PREVIOUS_KEY, NEXT_KEY = "PageUp", "PageDown"
-"""Keys of the canvas that napari leaves free in every layer and mode."""
 _SIDE_PX = 122
-_ORDER = "cell_card/order"
 _LEAST_ERROR = 0.005
 """Errors of a percentile below this are not worth a sentence."""
-_NOTHING = "Point at a cell, choose one, or press Next."
-
-
-class Order(NamedTuple):
-    """A column of the features, from its highest value down or from its lowest up."""
-
-    column: str
-    falling: bool
-    name: str
-
-
-UNUSUAL = Order("anomaly", True, "Most unusual first")
-NUMBERED = Order("cell_id", False, "By number")
-_FIRST = (
-    UNUSUAL,
-    Order("anomaly", False, "Most ordinary first"),
-    Order("anomaly_percentile_se", True, "Least sure percentile first"),
-    Order("detection_score", False, "Least sure detection first"),
-)
-
-
-def orders(table: pd.DataFrame) -> list[Order]:
-    """Return the orders that the columns of ``table`` allow, the most useful first."""
-    known = [order for order in _FIRST if order.column in table and table[order.column].notna().any()]
-    named = {order.column for order in known if order.falling}
-    scores = [name for name in known_score_columns(table) if name not in named]
-    return [
-        *known,
-        *(Order(name, True, f"{column_of(name).title}, highest first") for name in scores),
-        NUMBERED,
-    ]
-
-
-def ordered_cells(layers: Iterable[Shapes], order: Order) -> list[CellKey]:
-    """Return the cells of all ``layers`` that have a value in this order; left out are excluded ones."""
-    keys: list[CellKey] = []
-    values: list[float] = []
-    for layer in layers:
-        table = layer.features
-        if order.column not in table:
-            continue
-        column = table[order.column].to_numpy(float)
-        rows = np.flatnonzero(np.isfinite(column) & ~table["status"].eq("excluded").to_numpy(bool))
-        keys += keys_of(layer, rows.tolist())
-        values += column[rows].tolist()
-    ranked = np.argsort(-np.array(values) if order.falling else np.array(values), kind="stable")
-    return [keys[i] for i in ranked]
-
-
-def neighbour_in(keys: list[CellKey], current: CellKey | None, by: int) -> CellKey | None:
-    """Return the cell ``by`` places after ``current``, round the ends; the first where it is not there."""
-    if not keys:
-        return None
-    if current not in keys:
-        return keys[0] if by > 0 else keys[-1]
-    return keys[(keys.index(current) + by) % len(keys)]
+_NOTHING = "Point at a cell, click on one to keep it here, or press ▶."
 
 
 class CellCard(Panel):
-    """Everything about the cell under the pointer, else about the chosen one."""
+    """Everything about the chosen cell, else about the one under the pointer."""
 
     TITLE = "Cell card"
     TERMS = (
@@ -115,8 +51,7 @@ class CellCard(Panel):
         self._worker = worker if worker is not None else shared_worker()
         self._under_pointer: CellKey | None = None
         self._orders: list[Order] = []
-        self._wanted_order = remembered(_ORDER, UNUSUAL.name)
-        self._walk: list[CellKey] | None = None
+        self._walk = walk_of(viewer)
         self.key: CellKey | None = None
         self._build()
         self._later = QTimer(self)  # a change of many layers and features is shown once
@@ -124,15 +59,10 @@ class CellCard(Panel):
         self._later.timeout.connect(self._on_later)
         self.selection = selection_of(viewer)
         self.selection.currentChanged.connect(self._on_current_changed)
-        self.hover = Hover(viewer, self)
+        self.hover = hover_of(viewer)
         self.hover.cellChanged.connect(self._on_pointed)
+        self._walk.changed.connect(self._later.start)
         hear(self, viewer.events.theme, self._on_theme_changed)
-        hear(self, viewer.layers.events.inserted, self._on_layers_changed)
-        hear(self, viewer.layers.events.removed, self._on_layers_changed)
-        for layer in cell_layers(viewer.layers):
-            hear(self, layer.events.features, self._on_layers_changed)
-        take_key(self, viewer, PREVIOUS_KEY, self.previous)
-        take_key(self, viewer, NEXT_KEY, self.next)
         self.refresh()
 
     def _build(self) -> None:
@@ -141,8 +71,8 @@ class CellCard(Panel):
         self.order.setAccessibleName("Order of the cells")
         self.order.setToolTip("In which order Previous and Next walk through the cells of all open images.")
         self.order.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
-        self.before = _step_button("◀", f"Previous cell ({PREVIOUS_KEY} on the image)")
-        self.after = _step_button("▶", f"Next cell ({NEXT_KEY} on the image)")
+        self.before = _step_button("◀", f"Previous cell (← or {PREVIOUS_KEY} on the image)")
+        self.after = _step_button("▶", f"Next cell (→ or {NEXT_KEY} on the image)")
         self.place = wrapped()
         self.picture = Thumbnail(_SIDE_PX, theme)
         self.headline = sized(wrapped(), 1.15, bold=True)
@@ -191,29 +121,18 @@ class CellCard(Panel):
         self._step(-1)
 
     def _step(self, by: int) -> None:
-        key = neighbour_in(self._ordered(), self.selection.current or self.key, by)
-        if key is not None:
-            self._go_to(key)
-
-    def _ordered(self) -> list[CellKey]:
-        if self._walk is None:
-            number = self.order.currentIndex()
-            order = self._orders[number] if 0 <= number < len(self._orders) else UNUSUAL
-            self._walk = ordered_cells(cell_layers(self._viewer.layers), order)
-        return self._walk
+        self._under_pointer = None
+        self._walk.step(by, self.key)
+        self.refresh()
 
     def _go_to(self, key: CellKey) -> None:
         self._under_pointer = None
-        self.selection.choose([key], key)
-        found = find_cell(self._viewer, key)
-        if found is not None:
-            fly_to(self._viewer, *found)
+        self._walk.go_to(key)
         self.refresh()
 
     def _on_order_chosen(self, _: int) -> None:
-        self._wanted_order, self._walk = self.order.currentText(), None
-        remember(_ORDER, self._wanted_order)
-        keys = self._ordered()
+        self._walk.set_order(self.order.currentText())
+        keys = self._walk.keys()
         if keys:
             self._go_to(keys[0])
 
@@ -227,13 +146,6 @@ class CellCard(Panel):
 
     def _on_current_changed(self, _: object) -> None:
         self.refresh()
-
-    def _on_layers_changed(self, event: Any) -> None:  # noqa: ANN401
-        layer = getattr(event, "value", None)
-        if isinstance(layer, Shapes) and event.type == "inserted":
-            hear(self, layer.events.features, self._on_layers_changed)
-        self._walk = None
-        self._later.start()
 
     def _on_later(self) -> None:
         self.likes.look_at(None)
@@ -249,8 +161,8 @@ class CellCard(Panel):
         self.refresh()
 
     def refresh(self) -> None:
-        """Show the cell under the pointer, else the chosen one; nothing is done while the card is hidden."""
-        self.key = self._under_pointer or self.selection.current
+        """Show the chosen cell, else the one under the pointer; nothing is done while the card is hidden."""
+        self.key = self.selection.current or self._under_pointer
         if not self.isVisible():
             return
         self._offer_orders()
@@ -263,14 +175,13 @@ class CellCard(Panel):
             self._show_cell(*found)
 
     def _offer_orders(self) -> None:
-        tables = [layer.features for layer in cell_layers(self._viewer.layers)]
-        offered = orders(max(tables, key=lambda table: table.shape[1])) if tables else []
+        offered = self._walk.orders()
         if offered == self._orders:
             return
-        self._orders, self._walk = offered, None
+        self._orders = offered
         self.order.clear()
         self.order.addItems([order.name for order in offered])
-        self.order.setCurrentIndex(max(self.order.findText(self._wanted_order), 0))
+        self.order.setCurrentIndex(max(self.order.findText(self._walk.wanted), 0))
 
     def _show_nothing(self) -> None:
         self.place.setText(_NOTHING if self._orders else "Find and score cells first.")
@@ -301,8 +212,8 @@ class CellCard(Panel):
 
     def _show_place(self, values: dict[str, Any]) -> None:
         assert self.key is not None
-        how = "under the pointer" if self.key == self._under_pointer else "chosen"
-        keys = self._ordered()
+        how = "chosen" if self.key == self.selection.current else "under the pointer"
+        keys = self._walk.keys()
         where = f", {keys.index(self.key) + 1:,} of {len(keys):,}" if self.key in keys else ""
         self.place.setText(f"Cell {self.key.cell_id} of {self.key.image}, {how}{where}")
 

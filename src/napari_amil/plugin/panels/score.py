@@ -18,7 +18,7 @@ from napari_amil.core.base.errors import AmilError
 from napari_amil.core.base.settings import RunSettings
 from napari_amil.core.base.types import Cells
 from napari_amil.plugin.colour.colour_choice import ColourChoice
-from napari_amil.plugin.colour.hover import Hover
+from napari_amil.plugin.colour.hover import hover_of
 from napari_amil.plugin.colour.legend import ProbabilityBars
 from napari_amil.plugin.layers.cell_layer import (
     adopt_layer,
@@ -31,6 +31,7 @@ from napari_amil.plugin.layers.evidence import Evidence, keep_evidence, read_evi
 from napari_amil.plugin.layers.planes import Plane, shown_plane
 from napari_amil.plugin.layers.rows import record_of
 from napari_amil.plugin.layers.score_words import describe
+from napari_amil.plugin.layers.selection import find_cell, selection_of
 from napari_amil.plugin.reasons.sample_verdict import RESEARCH, summary, verdict_words
 from napari_amil.plugin.window.follow import COMPANION, LayerCombo, hear
 from napari_amil.plugin.window.job import JobBar
@@ -55,8 +56,10 @@ class ScorePanel(ScoringPanel):
         self._worker = worker if worker is not None else shared_worker()
         self._heard: WeakSet[Layer] = WeakSet()
         self._build()
-        self.hover = Hover(viewer, self)
+        self.hover = hover_of(viewer)
         self.hover.cellChanged.connect(self._on_cell_changed)
+        self.selection = selection_of(viewer)
+        self.selection.currentChanged.connect(self._on_current_changed)
         hear(self, viewer.events.theme, self._on_theme_changed)
         hear(self, viewer.layers.selection.events.active, self._on_active_changed)
         self.cells.layerChanged.connect(self._on_layer_changed)
@@ -195,6 +198,10 @@ class ScorePanel(ScoringPanel):
         self.verdict_detail.setVisible(bool(self.verdict_detail.text()))
 
     def _on_cell_changed(self, layer: Shapes | None, row: int) -> None:
+        """Tell of the chosen cell, else of the one under the pointer."""
+        pinned = self.selection.current
+        found = find_cell(self._viewer, pinned) if pinned is not None else None
+        layer, row = found or (layer, row)
         if layer is None:
             self.cell_text.setText(_POINT_AT)
             self.colours.bar.mark(None)
@@ -202,6 +209,9 @@ class ScorePanel(ScoringPanel):
         values = layer.features.iloc[row].to_dict()
         self.cell_text.setText("\n".join(describe(values)))
         self.colours.mark(values)
+
+    def _on_current_changed(self, _: object) -> None:
+        self._on_cell_changed(None, -1)
 
     def _on_theme_changed(self, _: object) -> None:
         for widget in (self.bars, self.colours.bar):
