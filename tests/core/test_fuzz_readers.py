@@ -17,6 +17,7 @@ import torch
 from fuzzing import fuzz
 from pycocotools.mask import encode
 
+from napari_amil.core.base.checkpoint import read_checkpoint, write_checkpoint
 from napari_amil.core.base.settings import RunSettings
 from napari_amil.core.base.tensorfile import write_tensors
 from napari_amil.core.base.types import Bag, Cells, box_outline
@@ -30,7 +31,6 @@ from napari_amil.core.exchange.geojson import read_geojson, write_geojson
 from napari_amil.core.exchange.labels import cells_of_labels, read_label_image
 from napari_amil.core.exchange.project import Project, read_project, write_project
 from napari_amil.core.model.bundle import load_bundle, read_card
-from napari_amil.core.training.checkpoint import read_checkpoint, write_checkpoint
 
 CASES = 180
 """Cases of each kind; with the images about 3,000 together."""

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from napari_amil.core.anomaly.channels import SCORERS
+from napari_amil.core.anomaly.channels import RECONSTRUCTIONS, SCORERS
 from napari_amil.core.anomaly.scorer import CellInputs, CellScorer
 from napari_amil.core.base.events import drain
 from napari_amil.core.base.settings import ModelSettings
 from napari_amil.core.morphology.measures import NAMES
 
-SETTINGS = ModelSettings(latent_dim=4, measurement_columns=0)
+SMALL: dict[str, Any] = {"size_px": 16, "widths": [8, 16], "latent_dim": 8, "batch_size": 15, "steps": 40}
+SETTINGS = ModelSettings(
+    latent_dim=4, measurement_columns=0, networks=dict.fromkeys(RECONSTRUCTIONS, SMALL | {"turn_deg": 0})
+)
 N, SIZE = 60, 32
 
 
@@ -33,7 +38,12 @@ def cells(seed: int, apart: float = 0.0) -> CellInputs:
     )
 
 
+@functools.cache
 def fitted(name: str) -> CellScorer:
+    return newly_fitted(name)
+
+
+def newly_fitted(name: str) -> CellScorer:
     scorer = SCORERS[name](SETTINGS)
     drain(scorer.fit(cells(0), 0, torch.device("cpu")))
     return scorer
@@ -68,7 +78,7 @@ def test_the_score_of_a_cell_does_not_depend_on_the_others(name: str) -> None:
 
 def test_the_same_controls_and_seed_give_the_same_score(name: str) -> None:
     known = cells(1)
-    np.testing.assert_array_equal(fitted(name).score(known), fitted(name).score(known))
+    np.testing.assert_array_equal(newly_fitted(name).score(known), fitted(name).score(known))
 
 
 def test_a_scorer_is_the_same_after_save_and_load(name: str) -> None:

@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from napari_amil.core.base import files
+from napari_amil.core.base.checkpoint import read_checkpoint
 from napari_amil.core.base.errors import AmilError
 from napari_amil.core.base.files import read_json, regular_file, replacing, replacing_together
 from napari_amil.core.base.settings import RunSettings
@@ -30,7 +31,6 @@ from napari_amil.core.exchange.tables import load_table
 from napari_amil.core.images.fields import open_field
 from napari_amil.core.images.read import n_pages, read_image
 from napari_amil.core.model.bundle import load_bundle, read_card
-from napari_amil.core.training.checkpoint import read_checkpoint
 
 needs_pipes = pytest.mark.skipif(os.name == "nt", reason="named pipes have no path on Windows")
 

@@ -17,6 +17,7 @@ from napari_amil.core.anomaly.calibration import Calibration
 from napari_amil.core.anomaly.channels import LATENT
 from napari_amil.core.anomaly.gaussian.channel import LatentDistance
 from napari_amil.core.anomaly.model import AnomalyModel
+from napari_amil.core.base.checkpoint import read_checkpoint
 from napari_amil.core.base.errors import AmilError
 from napari_amil.core.base.events import EpochReport, Failed, drain
 from napari_amil.core.base.presets import preset
@@ -30,7 +31,6 @@ from napari_amil.core.mil.batch import BagArrays
 from napari_amil.core.mil.model import embed_all
 from napari_amil.core.model.bundle import Bundle, load_bundle, save_bundle
 from napari_amil.core.model.scorer import Scorer
-from napari_amil.core.training.checkpoint import read_checkpoint
 from napari_amil.core.training.loop import FittedModel, fit_model
 from napari_amil.core.training.state import ScorerTraining
 from napari_amil.core.training.steps import score_bags

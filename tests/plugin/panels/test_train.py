@@ -20,11 +20,11 @@ from napari.components import ViewerModel
 from pytestqt.qtbot import QtBot
 from qtpy.QtWidgets import QHBoxLayout, QWidget
 
+from napari_amil.core.base.checkpoint import read_checkpoint
 from napari_amil.core.base.events import Ended, to_dict
 from napari_amil.core.base.process import find_process
 from napari_amil.core.base.settings import RunSettings
 from napari_amil.core.cohort.synth import SynthCohortSettings, SynthSettings, write_synthetic_cohort
-from napari_amil.core.training.checkpoint import read_checkpoint
 from napari_amil.plugin.panels.score import ScorePanel
 from napari_amil.plugin.panels.train import TrainPanel
 from napari_amil.plugin.training.run_commands import TrainingCommand

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 
 from napari_amil.core.anomaly.gaussian.channel import LatentDistance
 from napari_amil.core.anomaly.morphology.channel import MorphDistance
+from napari_amil.core.anomaly.reconstruction.ra import Ra
+from napari_amil.core.anomaly.reconstruction.scorer import ReconstructionScorer
 from napari_amil.core.anomaly.scorer import CellScorer
 from napari_amil.core.base.columns import ANOMALY, column_name
 from napari_amil.core.base.errors import SettingsError
@@ -13,7 +15,10 @@ from napari_amil.core.base.settings import ModelSettings
 
 LATENT, MORPH = "latent_distance", "morph_distance"
 
-SCORERS: dict[str, type[CellScorer]] = {LATENT: LatentDistance, MORPH: MorphDistance}
+RECONSTRUCTIONS: dict[str, type[ReconstructionScorer]] = {kind.name: kind for kind in (Ra,)}
+"""Scores by networks that redraw a cell as a control cell."""
+
+SCORERS: dict[str, type[CellScorer]] = {LATENT: LatentDistance, MORPH: MorphDistance, **RECONSTRUCTIONS}
 """``name -> class``; networks are built when a scorer is made, not when it is registered."""
 
 

@@ -137,6 +137,7 @@ BAG_STAGE: dict[str, frozenset[str]] = {
             "mixture_fit",
             "channels",
             "morphology_weight",
+            "networks",
             "n_components",
             "orientations",
             "pool_bias",

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from napari_amil.core.base.checkpoint import read_checkpoint, write_checkpoint
 from napari_amil.core.base.errors import AmilError
 from napari_amil.core.base.events import Event, Failed
 from napari_amil.core.base.settings import RunSettings
@@ -17,7 +18,6 @@ from napari_amil.core.evaluation.ablation import encoder_stage
 from napari_amil.core.evaluation.predictions import Predictions, predict
 from napari_amil.core.mil.batch import BagArrays
 from napari_amil.core.studies.cells import StudyCells, open_cells
-from napari_amil.core.training.checkpoint import read_checkpoint, write_checkpoint
 from napari_amil.core.training.cross_fitting import fit_anomaly, fit_anomaly_to_seen_cells
 from napari_amil.core.training.loop import fit_encoder, fit_model
 from napari_amil.core.training.state import TrainedEncoder

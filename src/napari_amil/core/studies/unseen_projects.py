@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from napari_amil.core.anomaly.morphology.statistics import ControlMorphology
+from napari_amil.core.base.checkpoint import read_checkpoint
 from napari_amil.core.base.columns import BOX_COLUMNS, PROBABILITY, column_name
 from napari_amil.core.base.errors import AmilError
 from napari_amil.core.base.events import Event, Warned
@@ -27,7 +28,6 @@ from napari_amil.core.studies.cells import StudyCells
 from napari_amil.core.studies.explore import EXPLORATION, compare_with_truth, explore_project
 from napari_amil.core.studies.plan import StudyPlan
 from napari_amil.core.studies.trials import Trial
-from napari_amil.core.training.checkpoint import read_checkpoint
 
 
 def unseen_project(plan: StudyPlan, trial: Trial, test: UnseenTest) -> Project:

@@ -14,14 +14,7 @@ from torch import Tensor
 
 from napari_amil.core.anomaly.gaussian.mahalanobis import LatentGaussian, cross_fit
 from napari_amil.core.anomaly.patients import parts_of_patients
-from napari_amil.core.base.errors import BundleError
-from napari_amil.core.base.events import ControlDistances, EpochReport
-from napari_amil.core.base.settings import RunSettings, TrainingSettings
-from napari_amil.core.mil.batch import BagArrays
-from napari_amil.core.mil.instances import Instances, sizes_of
-from napari_amil.core.mil.model import AmilModel, EmbeddingMemo, embed_all
-from napari_amil.core.training.augment import augment
-from napari_amil.core.training.checkpoint import (
+from napari_amil.core.base.checkpoint import (
     flatten_optimiser,
     read_checkpoint,
     restore_optimiser,
@@ -29,6 +22,13 @@ from napari_amil.core.training.checkpoint import (
     with_prefix,
     write_checkpoint,
 )
+from napari_amil.core.base.errors import BundleError
+from napari_amil.core.base.events import ControlDistances, EpochReport
+from napari_amil.core.base.settings import RunSettings, TrainingSettings
+from napari_amil.core.mil.batch import BagArrays
+from napari_amil.core.mil.instances import Instances, sizes_of
+from napari_amil.core.mil.model import AmilModel, EmbeddingMemo, embed_all
+from napari_amil.core.training.augment import augment
 from napari_amil.core.training.engine import Engine, FabricEngine, Losses, start_fabric
 
 _N_BINS = 30

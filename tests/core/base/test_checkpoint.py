@@ -8,8 +8,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from napari_amil.core.base.errors import BundleError
-from napari_amil.core.training.checkpoint import (
+from napari_amil.core.base.checkpoint import (
     flatten_optimiser,
     read_checkpoint,
     restore_optimiser,
@@ -17,6 +16,7 @@ from napari_amil.core.training.checkpoint import (
     with_prefix,
     write_checkpoint,
 )
+from napari_amil.core.base.errors import BundleError
 
 
 def test_tensors_and_record_come_back(tmp_path: Path) -> None:

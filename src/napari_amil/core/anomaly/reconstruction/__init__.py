@@ -1,0 +1,1 @@
+"""Anomaly scores of cells by networks that redraw them as control cells."""
