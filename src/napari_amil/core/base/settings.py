@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 
@@ -29,6 +30,10 @@ class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
     removed: ClassVar[dict[str, Any]] = {}
     """Fields of older versions, and the one value that they still may have in a file."""
+
+    def __hash__(self) -> int:
+        """Return a hash of all values, dictionaries among them."""
+        return hash(json.dumps(self.model_dump(mode="json"), sort_keys=True))
 
     @pydantic.model_validator(mode="before")
     @classmethod

@@ -222,7 +222,8 @@ class Ra(PerceptualScorer):
     ``score = mean_region(r S)`` with ``r = |x - x'|``, a mean over colours, and ``S`` the blurred
     perceptual difference (`PerceptualNet.distance_map`). With equalised pictures x_e, x'_e it is
     ``r = |x_e - x'_e|`` and ``S`` the product of both perceptual differences, as published; each picture by
-    itself makes a pale cell and its twin the same. The code is its mean ``mu``, not a sample, so that scores are reproducible.
+    itself makes a pale cell and its twin the same. The code is its mean ``mu``, not a sample, so that scores
+    are reproducible.
     """
 
     name = "ra"
