@@ -41,7 +41,8 @@ from napari_amil.core.cohort.folds import split
 from napari_amil.core.cohort.layouts.registry import read_cohort
 from napari_amil.core.cohort.synth import SynthCohortSettings, write_synthetic_cohort
 from napari_amil.core.instances.extract import Recipe, field_instances
-from napari_amil.core.instances.gather import cohort_source, gather
+from napari_amil.core.instances.gather import gather
+from napari_amil.core.instances.sources import cohort_source
 from napari_amil.core.mil.batch import BagArrays, RaggedBatch
 from napari_amil.core.mil.loss import amil_loss, sic_weight
 from napari_amil.core.mil.model import AmilModel

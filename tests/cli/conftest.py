@@ -5,6 +5,7 @@ pydantic looks through these while it makes a class of settings, so all such cla
 
 from __future__ import annotations
 
-import importlib
+from napari_amil.core import pipeline
+from napari_amil.core.base.lazy_names import load_names
 
-importlib.import_module("napari_amil.core.pipeline")
+load_names(pipeline)

@@ -77,6 +77,23 @@ def test_help_names_every_command_and_imports_nothing_heavy() -> None:
     assert heavy.stdout.strip() == "[]"
 
 
+def test_small_answers_and_refusals_wait_for_no_heavy_library(tmp_path: Path) -> None:
+    nowhere, out = str(tmp_path / "nowhere"), ["--out", str(tmp_path / "out")]
+    refused = [[c, nowhere, *out] for c in ("score", "detect", "evaluate", "calibrate", "train", "ablate")]
+    refused += [["unseen", nowhere, *out, "--leave-out", "a"], ["check", nowhere], ["report", nowhere, *out]]
+    program = (
+        "import sys\nfrom napari_amil.cli import main\ncodes = []\n"
+        f"for words in {[['info'], ['info', '--presets'], *refused]}:\n"
+        "    sys.argv = ['napari-amil', *words]\n"
+        "    try:\n        main()\n    except SystemExit as end:\n        codes.append(end.code)\n"
+        "heavy = {'torch', 'torchvision', 'sklearn', 'skimage', 'matplotlib', 'napari'} & set(sys.modules)\n"
+        "print('\\n', codes, heavy)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    codes = [0, 0] + [2] * len(refused)
+    assert done.stdout.splitlines()[-1].strip() == f"{codes} set()", done.stderr
+
+
 @pytest.fixture(scope="module")
 def mixed_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two usable images with odd names or formats among broken ones."""

@@ -30,7 +30,8 @@ from napari_amil.core.exchange.coco import read_coco, write_coco
 from napari_amil.core.exchange.geojson import read_geojson, write_geojson
 from napari_amil.core.exchange.labels import cells_of_labels, read_label_image
 from napari_amil.core.exchange.project import Project, read_project, write_project
-from napari_amil.core.model.bundle import load_bundle, read_card
+from napari_amil.core.model.bundle import load_bundle
+from napari_amil.core.model.card import read_card
 
 CASES = 180
 """Cases of each kind; with the images about 3,000 together."""

@@ -20,8 +20,8 @@ from napari_amil.core.images.normalise import normalise
 from napari_amil.core.mil.batch import BagArrays
 from napari_amil.core.model.bundle import load_bundle
 from napari_amil.core.pipeline import Recipe, cohort_source, open_source, score_source, train_run
-from napari_amil.core.pipeline.calibrate import calibrate
 from napari_amil.core.pipeline.evaluate import delete_cells
+from napari_amil.core.pipeline.recalibrate import calibrate
 from napari_amil.core.pipeline.training_run import Protocol
 from napari_amil.core.training.loop import fit_model
 

@@ -10,13 +10,16 @@ import sys
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from napari_amil.cli.lazy import events, pipeline
+
+if TYPE_CHECKING:
+    from napari_amil.core.base.settings import RunSettings
 
 SOME_FAILED = 1
 """Exit code when some inputs could not be used and the others are done."""
@@ -180,6 +183,12 @@ class Talk:
         self._bar.update(
             self._task, description=step.stage, completed=step.done, total=step.total, now=step.message
         )
+
+
+def settings_for(bundle: Path | None, settings_file: Path | None = None) -> RunSettings:
+    """Return the settings of a bundle, changed by a file, before torch is imported or a tensor read."""
+    run = pipeline.bundle_settings(bundle)
+    return pipeline.RunSettings.from_yaml(settings_file, run) if settings_file else run
 
 
 def one_line(text: str) -> str:

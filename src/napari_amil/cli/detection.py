@@ -23,6 +23,7 @@ from napari_amil.cli.console import (
     SettingsFile,
     Style,
     Talk,
+    settings_for,
 )
 from napari_amil.cli.lazy import pipeline
 
@@ -74,12 +75,11 @@ def detect(
 ) -> None:
     """Find the cells of every image."""
     talk = Talk(style)
-    loaded = pipeline.load_bundle(bundle)
-    run = pipeline.RunSettings.from_yaml(settings_file, loaded.settings) if settings_file else None
-    recipe = pipeline.Recipe.from_bundle(loaded, run, pipeline.pick_device(device))
+    run = settings_for(bundle, settings_file)
     sources = talk.follow(pipeline.opening_images(images, as_.value))
     if dry_run:
         return
+    recipe = pipeline.Recipe.from_bundle(pipeline.load_bundle(bundle), run, pipeline.pick_device(device))
     found = talk.follow(pipeline.detect_images(sources, recipe))
     written = pipeline.write_detections(found, pipeline.make_folder(out), format_)
     n_cells = sum(len(cells) for _, cells in found.values())

@@ -21,6 +21,7 @@ from napari_amil.cli.console import (
     SettingsFile,
     Style,
     Talk,
+    settings_for,
 )
 from napari_amil.cli.lazy import pipeline
 
@@ -56,14 +57,11 @@ def score(
     COCO, GeoJSON or Pascal VOC.
     """
     talk = Talk(style)
-    loaded = pipeline.load_bundle(bundle)
-    run = loaded.settings
-    if settings_file:
-        run = pipeline.RunSettings.from_yaml(settings_file, run)
-    recipe = pipeline.Recipe.from_bundle(loaded, run, pipeline.pick_device(device))
+    run = settings_for(bundle, settings_file)
     source = talk.follow(pipeline.opening_source(inputs, run.control, as_.value))
     if dry_run:
         return
+    recipe = pipeline.Recipe.from_bundle(pipeline.load_bundle(bundle), run, pipeline.pick_device(device))
     if cells is not None:
         source = talk.follow(pipeline.give_cells(source, cells, recipe, tuple(classes or ())))
     work = pipeline.score_cohort(source, recipe, bundle, out, replacing=replace)
@@ -88,15 +86,14 @@ def evaluate(
     Also tells whether the scores are faithful: what a bag loses with the cells that each points at.
     """
     talk = Talk(style)
-    loaded = pipeline.load_bundle(bundle)
-    recipe = pipeline.Recipe.from_bundle(loaded, None, pipeline.pick_device(device))
-    control = loaded.settings.control
-    found = talk.follow(pipeline.opening_cohort(cohort, control, as_.value, to_score=True))
+    run = settings_for(bundle)
+    found = talk.follow(pipeline.opening_cohort(cohort, run.control, as_.value, to_score=True))
     source = pipeline.cohort_source(found)
     if dry_run:
         return
     if hold_out_fold is not None:
         source = pipeline.sources_by_fold(source, hold_out_fold)[1]
+    recipe = pipeline.Recipe.from_bundle(pipeline.load_bundle(bundle), None, pipeline.pick_device(device))
     metrics = talk.follow(pipeline.evaluate_cohort(source, recipe, bundle, out))
     for name, value in metrics.items():
         talk.result(f"{name:28} {value:.4g}", **{name: value})
@@ -120,11 +117,10 @@ def calibrate(
     Says how far these controls lie from those of the training, in stain, size and anomaly.
     """
     talk = Talk(style)
-    loaded = pipeline.load_bundle(bundle)
-    run = pipeline.RunSettings.from_yaml(settings_file, loaded.settings) if settings_file else None
-    recipe = pipeline.Recipe.from_bundle(loaded, run, pipeline.pick_device(device))
-    found = talk.follow(pipeline.opening_controls(controls, control or loaded.settings.control))
+    run = settings_for(bundle, settings_file)
+    found = talk.follow(pipeline.opening_controls(controls, control or run.control))
     source = pipeline.cohort_source(found)
+    recipe = pipeline.Recipe.from_bundle(pipeline.load_bundle(bundle), run, pipeline.pick_device(device))
     calibrated = talk.follow(pipeline.calibrate(source, recipe))
     target = out / "bundle.safetensors" if out.is_dir() else out
     pipeline.save_bundle(calibrated.bundle, target)

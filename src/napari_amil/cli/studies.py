@@ -63,8 +63,8 @@ def ablate(
     known = pipeline.ROWS | (pipeline.read_rows(more_rows) if more_rows else {})
     wanted = [name.strip() for name in rows.split(",")] + ([*known][len(pipeline.ROWS) :])
     settings = pipeline.ablation_rows(pipeline.named_rows(wanted, known), reference, preset_epochs)
-    protocol = pipeline.StudyProtocol(runs, hold_out_fold, inner, folds, seed, jobs, tuple(allow or ()))
     source = pipeline.cohort_source(talk.follow(pipeline.opening_cohort(cohort, reference.control)))
+    protocol = pipeline.StudyProtocol(runs, hold_out_fold, inner, folds, seed, jobs, tuple(allow or ()))
     recipe = pipeline.Recipe.for_training(
         pipeline.load_bundle(bundle), reference, pipeline.pick_device(device)
     )
@@ -100,8 +100,8 @@ def unseen(
     """
     talk = Talk(style)
     run = pipeline.study_reference(settings_file, control)
-    protocol = pipeline.StudyProtocol(runs, hold_out_fold, inner, folds, seed, jobs, tuple(allow or ()))
     source = pipeline.cohort_source(talk.follow(pipeline.opening_cohort(cohort, run.control)))
+    protocol = pipeline.StudyProtocol(runs, hold_out_fold, inner, folds, seed, jobs, tuple(allow or ()))
     recipe = pipeline.Recipe.for_training(pipeline.load_bundle(bundle), run, pipeline.pick_device(device))
     work = pipeline.unseen(source, recipe, pipeline.make_folder(out), leave_out, protocol)
     table = talk.follow(pipeline.in_run_folder(work, out))

@@ -30,7 +30,8 @@ from napari_amil.core.exchange.labels import read_label_image
 from napari_amil.core.exchange.tables import load_table
 from napari_amil.core.images.fields import open_field
 from napari_amil.core.images.read import n_pages, read_image
-from napari_amil.core.model.bundle import load_bundle, read_card
+from napari_amil.core.model.bundle import load_bundle
+from napari_amil.core.model.card import read_card
 
 needs_pipes = pytest.mark.skipif(os.name == "nt", reason="named pipes have no path on Windows")
 

@@ -19,7 +19,7 @@ from napari_amil.core.cohort.summary import (
 )
 from napari_amil.core.cohort.synth import SynthCohortSettings, write_synthetic_cohort
 from napari_amil.core.instances.extract import Recipe
-from napari_amil.core.instances.gather import open_source
+from napari_amil.core.instances.sources import open_source
 from napari_amil.core.model.bundle import Bundle
 from napari_amil.core.pipeline.estimate import estimating
 

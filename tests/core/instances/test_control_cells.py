@@ -19,7 +19,8 @@ from napari_amil.core.instances.control_cells import (
     nearest_controls,
 )
 from napari_amil.core.instances.extract import Recipe, measured_instances
-from napari_amil.core.instances.gather import Gathered, cohort_source, gather, open_source
+from napari_amil.core.instances.gather import Gathered, gather
+from napari_amil.core.instances.sources import cohort_source, open_source
 from napari_amil.core.mil.batch import BagArrays
 from napari_amil.core.model.bundle import Bundle, load_bundle, save_bundle
 from napari_amil.core.model.scorer import Scorer

@@ -13,7 +13,7 @@ from napari_amil.core.base.types import ABSTAIN
 from napari_amil.core.cohort.smear import synthetic_smear
 from napari_amil.core.instances.drift import field_note, foreign_look, summary_of_fields
 from napari_amil.core.instances.extract import Recipe, prepare
-from napari_amil.core.instances.gather import open_source
+from napari_amil.core.instances.sources import open_source
 from napari_amil.core.model.bundle import load_bundle
 from napari_amil.core.pipeline.score import score_source
 

@@ -21,7 +21,7 @@ from napari_amil.core.exchange.tables import write_table
 from napari_amil.core.images.read import find_images
 from napari_amil.core.instances.executor import SERIAL, Executor, Finished, map_fields, messages_of
 from napari_amil.core.instances.extract import Recipe
-from napari_amil.core.instances.gather import open_source
+from napari_amil.core.instances.sources import open_source
 from napari_amil.core.pipeline.detect import detect_images, write_detections
 from napari_amil.core.pipeline.score_folder import score_cohort
 

@@ -21,8 +21,8 @@ from napari_amil.core.images.fields import ArrayField
 from napari_amil.core.instances import field_blocks
 from napari_amil.core.instances.extract import Recipe, in_order, instance_blocks
 from napari_amil.core.instances.field_blocks import PreparedField
-from napari_amil.core.instances.gather import open_source
 from napari_amil.core.instances.given_cells import give_cells
+from napari_amil.core.instances.sources import open_source
 from napari_amil.core.mil.instances import measurements_of, pixels_of
 from napari_amil.core.pipeline.score import Scored, score_source
 from napari_amil.core.pipeline.score_folder import project_of

@@ -21,8 +21,8 @@ from napari_amil.core.cohort.synth import SynthSettings, synthetic_smear
 from napari_amil.core.exchange.annotation import _BORDER_PX
 from napari_amil.core.images.read import find_images
 from napari_amil.core.instances.extract import Recipe
-from napari_amil.core.instances.gather import open_source
 from napari_amil.core.instances.given_cells import give_cells
+from napari_amil.core.instances.sources import open_source
 from napari_amil.core.model.bundle import load_bundle
 from napari_amil.core.pipeline.detect import Found, detect_images, write_detections
 from napari_amil.core.pipeline.score import Scored, score_source

@@ -15,8 +15,8 @@ from napari_amil.core.base.events import Event, Warned, drain
 from napari_amil.core.base.settings import ModelSettings, RunSettings
 from napari_amil.core.base.types import Bag, Cells, Cohort
 from napari_amil.core.instances.extract import Recipe
-from napari_amil.core.instances.gather import Source, cohort_source
 from napari_amil.core.instances.leak_guard import guarding, sources_without_copies
+from napari_amil.core.instances.sources import Source, cohort_source
 from napari_amil.core.model.bundle import Bundle
 from napari_amil.core.pipeline.training_run import Protocol, train_run
 

@@ -15,7 +15,8 @@ from napari_amil.core.cohort.layouts.registry import read_cohort
 from napari_amil.core.cohort.smear import SynthSettings
 from napari_amil.core.cohort.synth import SynthCohortSettings, write_synthetic_cohort
 from napari_amil.core.instances.extract import Recipe, measured_instances
-from napari_amil.core.instances.gather import cohort_source, gather, without_cut_cells
+from napari_amil.core.instances.gather import gather, without_cut_cells
+from napari_amil.core.instances.sources import cohort_source
 from napari_amil.core.mil.batch import BagArrays
 from napari_amil.core.mil.covariates import Covariates
 from napari_amil.core.pipeline.train import as_arrays

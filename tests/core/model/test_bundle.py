@@ -13,15 +13,8 @@ from safetensors.torch import load_file, save_file
 
 from napari_amil.core.base.errors import BundleError
 from napari_amil.core.base.settings import RunSettings
-from napari_amil.core.model.bundle import (
-    FORMAT_VERSION,
-    INTENDED_USE,
-    Bundle,
-    load_bundle,
-    read_card,
-    save_bundle,
-    starter_path,
-)
+from napari_amil.core.model.bundle import INTENDED_USE, Bundle, load_bundle, save_bundle
+from napari_amil.core.model.card import FORMAT_VERSION, read_card, starter_path
 
 
 def test_tensors_settings_and_card_survive(small_bundle: Bundle, tmp_path: Path) -> None:

@@ -9,7 +9,8 @@ import torch
 from safetensors.torch import load_file
 from scipy.special import log_ndtr, ndtri_exp
 
-from napari_amil.core.model.bundle import load_bundle, starter_path
+from napari_amil.core.model.bundle import load_bundle
+from napari_amil.core.model.card import starter_path
 from napari_amil.core.model.format_2 import converted
 
 PLACES = {

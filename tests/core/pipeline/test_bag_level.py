@@ -14,7 +14,8 @@ from napari_amil.core.base.events import drain
 from napari_amil.core.base.settings import RunSettings
 from napari_amil.core.base.types import Bag, Cells, Cohort
 from napari_amil.core.instances.extract import Recipe
-from napari_amil.core.instances.gather import Gathered, Source, cohort_source, gather
+from napari_amil.core.instances.gather import Gathered, gather
+from napari_amil.core.instances.sources import Source, cohort_source
 from napari_amil.core.model.bundle import Bundle
 
 CPU = torch.device("cpu")

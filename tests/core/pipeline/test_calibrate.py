@@ -20,9 +20,9 @@ from napari_amil.core.cohort.synth import SynthCohortSettings, write_synthetic_c
 from napari_amil.core.instances.drift import differs, drift_sentences
 from napari_amil.core.instances.extract import Recipe
 from napari_amil.core.instances.focus import focus_of, sharpness
-from napari_amil.core.instances.gather import Source, cohort_source
+from napari_amil.core.instances.sources import Source, cohort_source
 from napari_amil.core.model.bundle import load_bundle, save_bundle
-from napari_amil.core.pipeline.calibrate import Calibrated, calibrate
+from napari_amil.core.pipeline.recalibrate import Calibrated, calibrate
 from napari_amil.core.pipeline.score import score_source
 
 

@@ -22,7 +22,7 @@ from napari_amil.core.base.types import Cells
 from napari_amil.core.cohort.synth import SynthSettings, synthetic_smear
 from napari_amil.core.exchange.project import Project, note_in_card, read_project, write_project
 from napari_amil.core.instances.extract import Recipe
-from napari_amil.core.instances.gather import Source, open_source
+from napari_amil.core.instances.sources import Source, open_source
 from napari_amil.core.model.bundle import Bundle, load_bundle, save_bundle
 from napari_amil.core.pipeline import score_folder
 from napari_amil.core.pipeline.detect import write_detections

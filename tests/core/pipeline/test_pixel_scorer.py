@@ -20,11 +20,11 @@ from napari_amil.core.cohort.control_folder import read_controls
 from napari_amil.core.cohort.synth import SynthCohortSettings, synthetic_smear, write_synthetic_cohort
 from napari_amil.core.exchange.project import Project
 from napari_amil.core.instances.extract import Recipe, measured_instances
-from napari_amil.core.instances.gather import cohort_source, open_source
+from napari_amil.core.instances.sources import cohort_source, open_source
 from napari_amil.core.mil.instances import crops_of
 from napari_amil.core.model.bundle import Bundle, load_bundle, save_bundle
-from napari_amil.core.pipeline.calibrate import calibrate
 from napari_amil.core.pipeline.export import export_project
+from napari_amil.core.pipeline.recalibrate import calibrate
 from napari_amil.core.pipeline.score import score_source
 from napari_amil.core.pipeline.train import train_scorer
 

@@ -16,7 +16,7 @@ from napari_amil.core.base.events import Failed, Warned, drain
 from napari_amil.core.base.types import UNSEEN
 from napari_amil.core.cohort.synth import SynthCohortSettings, synthetic_smear, write_synthetic_cohort
 from napari_amil.core.instances.extract import Recipe
-from napari_amil.core.instances.gather import open_source
+from napari_amil.core.instances.sources import open_source
 from napari_amil.core.pipeline.evaluate import evaluate_scored, name_unknown_labels
 from napari_amil.core.pipeline.score import measured_field, score_bag, score_source
 

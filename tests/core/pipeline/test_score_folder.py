@@ -13,7 +13,7 @@ from napari_amil.core.base.events import Failed, Step, Warned, drain
 from napari_amil.core.cohort.synth import SynthCohortSettings, write_synthetic_cohort
 from napari_amil.core.exchange.project import read_project
 from napari_amil.core.instances.extract import Recipe
-from napari_amil.core.instances.gather import Source, open_source
+from napari_amil.core.instances.sources import Source, open_source
 from napari_amil.core.pipeline import score_folder as portions
 from napari_amil.core.pipeline.score import score_source
 from napari_amil.core.pipeline.score_folder import score_cohort

@@ -12,7 +12,7 @@ from napari_amil.core.base.events import EpochReport, Event, Warned, drain
 from napari_amil.core.base.settings import RunSettings
 from napari_amil.core.cohort.synth import SynthCohortSettings, write_synthetic_cohort
 from napari_amil.core.instances.extract import Recipe
-from napari_amil.core.instances.gather import open_source
+from napari_amil.core.instances.sources import open_source
 from napari_amil.core.model.bundle import Bundle, load_bundle
 from napari_amil.core.pipeline.training_run import Protocol, train_run
 

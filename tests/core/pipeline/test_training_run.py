@@ -23,7 +23,7 @@ from napari_amil.core.cohort.layouts.registry import read_cohort
 from napari_amil.core.cohort.smear import SynthSettings
 from napari_amil.core.cohort.synth import SynthCohortSettings, write_synthetic_cohort
 from napari_amil.core.instances.extract import Recipe
-from napari_amil.core.instances.gather import cohort_source, open_source
+from napari_amil.core.instances.sources import cohort_source, open_source
 from napari_amil.core.model.bundle import Bundle, load_bundle
 from napari_amil.core.pipeline.train_detector import start_detector, train_detector_on, training_images
 from napari_amil.core.pipeline.training_run import Protocol, train_run

@@ -10,7 +10,7 @@ import torch
 from napari_amil.core.base.settings import ModelSettings, RunSettings, TrainingSettings
 from napari_amil.core.cohort.synth import SynthCohortSettings, write_synthetic_cohort
 from napari_amil.core.instances.extract import Recipe
-from napari_amil.core.instances.gather import Source, open_source
+from napari_amil.core.instances.sources import Source, open_source
 from napari_amil.core.model.bundle import Bundle
 
 TINY = RunSettings(

@@ -11,11 +11,11 @@ import torch
 
 from napari_amil.core.base.events import Event, Step, drain
 from napari_amil.core.base.settings import RunSettings
-from napari_amil.core.evaluation.ablation import ROWS, encoder_stage
+from napari_amil.core.evaluation.ablation import ROWS, ablation_rows, encoder_stage, study_reference
 from napari_amil.core.evaluation.predictions import predict
 from napari_amil.core.instances.extract import Recipe
-from napari_amil.core.instances.gather import Source
-from napari_amil.core.studies.ablate import Ablation, ablate, ablation_rows, study_reference
+from napari_amil.core.instances.sources import Source
+from napari_amil.core.studies.ablate import Ablation, ablate
 from napari_amil.core.studies.cells import open_cells
 from napari_amil.core.studies.plan import StudyPlan, StudyProtocol
 from napari_amil.core.studies.trials import work_on

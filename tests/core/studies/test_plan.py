@@ -14,7 +14,7 @@ from napari_amil.core.base.events import Event, Failed, Warned, drain
 from napari_amil.core.base.settings import RunSettings
 from napari_amil.core.cohort.bag_level import at_level
 from napari_amil.core.instances.extract import Recipe
-from napari_amil.core.instances.gather import Source, open_source
+from napari_amil.core.instances.sources import Source, open_source
 from napari_amil.core.studies.cells import open_cells
 from napari_amil.core.studies.plan import StudyPlan, StudyProtocol
 

@@ -12,7 +12,7 @@ from napari_amil.core.base.errors import CohortError
 from napari_amil.core.base.events import drain
 from napari_amil.core.exchange.project import read_project
 from napari_amil.core.instances.extract import Recipe
-from napari_amil.core.instances.gather import Source
+from napari_amil.core.instances.sources import Source
 from napari_amil.core.studies.plan import StudyProtocol
 from napari_amil.core.studies.unseen import unseen
 

@@ -26,7 +26,8 @@ from napari_amil.core.base.types import Bag, Cells, Cohort
 from napari_amil.core.encoders.roi import scale_roi_maps
 from napari_amil.core.evaluation.metrics import bag_metrics
 from napari_amil.core.instances.extract import Recipe
-from napari_amil.core.instances.gather import cohort_source, gather
+from napari_amil.core.instances.gather import gather
+from napari_amil.core.instances.sources import cohort_source
 from napari_amil.core.mil.batch import BagArrays
 from napari_amil.core.mil.model import embed_all
 from napari_amil.core.model.bundle import Bundle, load_bundle, save_bundle

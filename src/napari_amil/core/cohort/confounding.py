@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
 
+import lazy_loader
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
-from scipy.stats import chi2_contingency
-from scipy.stats.contingency import association
-from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
-from sklearn.metrics import confusion_matrix
-from sklearn.model_selection import StratifiedKFold, cross_val_predict
 
 from napari_amil.core.base.types import Bag, Cohort, Floats, Image
 from napari_amil.core.cohort.problems import Problem
 from napari_amil.core.images.normalise import background_sample
+
+if TYPE_CHECKING:
+    from napari_amil.core.cohort import association
+else:  # scipy.stats and scikit-learn take longer to import than most cohorts to check
+    association = lazy_loader.load("napari_amil.core.cohort.association", suppress_warning=True)
 
 _EQUAL_P = 0.05  # a column that tells the class of every patient is refused where chance does not explain it
 _STRONG = 0.5  # Cramér's V from which a weaker bond is told
@@ -43,8 +44,7 @@ def confounded_columns(cohort: Cohort) -> Iterator[Problem]:
         if table["value"].nunique() < 2 or table["label"].nunique() < 2:
             continue
         counts = pd.crosstab(table["value"], table["label"]).to_numpy()
-        p = float(chi2_contingency(counts, correction=False).pvalue)
-        strength = float(association(counts, method="cramer"))
+        p, strength = association.between_columns(counts)
         decided = bool(((counts > 0).sum(axis=1) == 1).all())
         if decided and p < _EQUAL_P:
             yield Problem(
@@ -94,7 +94,9 @@ def confounded_colours(cohort: Cohort, colours: Mapping[str, Floats]) -> Iterato
     if len(classes) < 2:
         return
     x = np.stack([np.mean(rows[key], axis=0) for key in kept])
-    score, p = _told(x, np.array([label for _, label in kept]), min(n_patients[name] for name in classes))
+    score, p = association.with_class(
+        x, np.array([label for _, label in kept]), min(n_patients[name] for name in classes)
+    )
     if p <= _TELLING_P and score - 1 / len(classes) >= _TELLING_GAIN:
         yield Problem(
             "warning",
@@ -131,20 +133,3 @@ def _columns(cohort: Cohort) -> dict[str, bool]:
 def _value(bag: Bag, name: str) -> object:
     """Return what a bag says in a column."""
     return bag.acquisition.get(name, bag.clinical.get(name))
-
-
-def _told(x: Floats, labels: NDArray[np.str_], n_splits: int) -> tuple[float, float]:
-    """Return the cross-validated balanced accuracy of a linear discriminant, and its p-value."""
-    spread = x.std(axis=0)
-    classes = np.unique(labels)
-    model = LinearDiscriminantAnalysis(
-        solver="lsqr", shrinkage="auto", priors=np.full(len(classes), 1 / len(classes))
-    )
-    folds = StratifiedKFold(min(5, n_splits), shuffle=True, random_state=0)
-    predicted = cross_val_predict(
-        model, (x - x.mean(axis=0)) / np.where(spread > 1e-6, spread, 1.0), labels, cv=folds
-    )
-    counts = confusion_matrix(labels, predicted, labels=classes)
-    seen = counts[:, counts.any(axis=0)]
-    p = float(chi2_contingency(seen, correction=False).pvalue)
-    return float(np.mean(np.diag(counts) / counts.sum(axis=1))), p

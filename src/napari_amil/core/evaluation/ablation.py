@@ -267,3 +267,18 @@ def digest(*parts: Any) -> str:  # noqa: ANN401
         for part in parts
     ]
     return json_sha256(plain)[:16]
+
+
+def study_reference(path: Path | None, control: str | None) -> RunSettings:
+    """Return what the row ``recommended`` and the rows below it start from: the preset or a file."""
+    settings = preset(REFERENCE)
+    if path is not None:
+        settings = RunSettings.from_yaml(path, settings)
+    return settings.changed({"control": control}) if control else settings
+
+
+def ablation_rows(
+    changes: Mapping[str, Change], reference: RunSettings, preset_epochs: int | None
+) -> dict[str, RunSettings]:
+    """Return the settings of the rows; see `row_settings`."""
+    return {name: row_settings(change, reference, preset_epochs) for name, change in changes.items()}

@@ -7,26 +7,16 @@ from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_amil.core.base.errors import AmilError, CohortError, ImageError
-from napari_amil.core.base.events import Event, Failed, Step, Understood
-from napari_amil.core.base.types import Bag, Cells, Cohort
+from napari_amil.core.base.errors import AmilError, ImageError
+from napari_amil.core.base.events import Event, Failed, Step
+from napari_amil.core.base.types import Cells, Cohort
 from napari_amil.core.cohort.bag_level import at_level
-from napari_amil.core.cohort.control_folder import read_controls
-from napari_amil.core.cohort.folds import split
-from napari_amil.core.cohort.layouts.folder import skipped_note
-from napari_amil.core.cohort.layouts.registry import (
-    describe_cohort,
-    layout_of,
-    read_cohort,
-    unsupported_reason,
-)
 from napari_amil.core.images.fields import Field, is_large, open_field
-from napari_amil.core.images.read import ImageSource, find_images, locate
 from napari_amil.core.instances.executor import map_fields
 from napari_amil.core.instances.extract import (
     Recipe,
@@ -38,28 +28,13 @@ from napari_amil.core.instances.extract import (
     without_steps,
 )
 from napari_amil.core.instances.field_blocks import PreparedField
+from napari_amil.core.instances.sources import Source
 
 PerCell = Callable[[PreparedField, Cells, Recipe], NDArray[Any] | Generator[Event, None, NDArray[Any]]]
 """Turns the cells of one field into one row of values each, at once or saying how far it is."""
 
 PerField = Callable[[PreparedField, Cells], Any]
 """Returns what is wanted of one field and its cells."""
-
-
-@dataclass(frozen=True, eq=False)
-class Source:
-    """Bags, and where their images lie.
-
-    Parameters
-    ----------
-    cohort
-        The bags; those without cells are detected on the way.
-    files
-        ``image name -> (path, page)``.
-    """
-
-    cohort: Cohort
-    files: dict[str, tuple[Path, int]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,95 +73,6 @@ class Gathered:
         for bag, rows in zip(self.cohort, self.rows, strict=True):
             boxes[rows] = np.concatenate([cells.boxes for cells in bag.cells.values()])
         return boxes
-
-
-Kind = Literal["auto", "cohort", "images"]
-"""What inputs are taken for: one cohort, loose images, or whichever they are laid out as."""
-
-
-def open_source(inputs: Sequence[Path], control: str, kind: Kind = "auto") -> Source:
-    """Return the bags of a cohort, or one bag per image where the inputs are loose images.
-
-    One file or folder that a layout recognises (`napari_amil.core.cohort.layouts`) is a cohort, anything
-    else is loose images, unless ``kind`` says which. There need be no control among the bags.
-
-    Raises
-    ------
-    CohortError
-        If ``kind`` is ``cohort`` and there are several inputs, or the cohort cannot be read or used.
-    ImageError
-        If there is no image.
-    """
-    if kind == "cohort" and len(inputs) != 1:
-        raise CohortError(f"A cohort is one folder or table, not {len(inputs)} inputs; give one.")
-    if kind == "cohort" or (kind == "auto" and len(inputs) == 1 and layout_of(inputs[0])):
-        return cohort_source(read_cohort(inputs[0], control, to_score=True))
-    found = find_images(inputs)
-    bags = tuple(Bag(source.name, source.name, (source.name,)) for source in found)
-    notes = tuple(note for path in inputs if path.is_dir() for note in skipped_note(path))
-    return Source(Cohort(".", bags, (control,), control, notes=notes), _files(found))
-
-
-def opening_source(
-    inputs: Sequence[Path], control: str, kind: Kind = "auto"
-) -> Generator[Event, None, Source]:
-    """Yield what the inputs were understood as, and return their source (`open_source`)."""
-    source = open_source(inputs, control, kind)
-    yield Understood(describe_cohort(source.cohort))
-    return source
-
-
-def opening_images(inputs: Sequence[Path], kind: Kind = "auto") -> Generator[Event, None, list[ImageSource]]:
-    """Yield how many images the inputs hold, and return them; a table holds those that it names."""
-    if kind == "auto":
-        kind = "cohort" if len(inputs) == 1 and inputs[0].is_file() and layout_of(inputs[0]) else "images"
-    source = open_source(inputs, "control", kind)
-    images = [ImageSource(path, page, name) for name, (path, page) in source.files.items()]
-    counted = f"{len(images):,} image{'' if len(images) == 1 else 's'}"
-    yield Understood("; ".join([counted, *source.cohort.notes]))
-    return images
-
-
-def opening_cohort(
-    path: Path, control: str, kind: Kind = "auto", *, to_score: bool = False
-) -> Generator[Event, None, Cohort]:
-    """Yield what a path was understood as, and return its cohort (`read_cohort`).
-
-    Raises
-    ------
-    CohortError
-        If ``kind`` is ``images``, which have no labels, or the cohort cannot be read.
-    """
-    if kind == "images":
-        raise CohortError("Loose images have no patients and labels; give a cohort, or score them.")
-    cohort = read_cohort(path, control, to_score=to_score)
-    yield Understood(describe_cohort(cohort))
-    return cohort
-
-
-def opening_controls(path: Path, control: str) -> Generator[Event, None, Cohort]:
-    """Yield what a path was understood as, and return its control bags (`read_controls`)."""
-    cohort = read_controls(path, control)
-    yield Understood(describe_cohort(cohort))
-    return cohort
-
-
-def cohort_source(cohort: Cohort) -> Source:
-    """Return the source of a cohort whose image names are relative to its root.
-
-    Raises
-    ------
-    CohortError
-        If its layout can be read and checked only.
-    """
-    if reason := unsupported_reason(cohort):
-        raise CohortError(reason)
-    names = dict.fromkeys(image for bag in cohort for image in bag.images)  # a set has no lasting order
-    return Source(cohort, {name: locate(Path(cohort.root), name) for name in names})
-
-
-def _files(sources: Sequence[ImageSource]) -> dict[str, tuple[Path, int]]:
-    return {source.name: (source.path, source.page) for source in sources}
 
 
 def gather(
@@ -347,15 +233,3 @@ def cohort_hash(gathered: Gathered) -> str:
         for image, cells in bag.cells.items():
             digest.update(image.encode() + cells.boxes.tobytes())
     return digest.hexdigest()[:16]
-
-
-def sources_by_fold(source: Source, held_out_fold: int) -> tuple[Source, Source]:
-    """Return training and test part of a source whose bags have folds.
-
-    Raises
-    ------
-    CohortError
-        If a bag has no fold, or one of the two parts would be empty.
-    """
-    train, test = split(source.cohort, held_out_fold)
-    return replace(source, cohort=train), replace(source, cohort=test)

@@ -24,7 +24,7 @@ from napari_amil.core.images.fields import Field, is_large, open_field
 from napari_amil.core.images.read import ImageSource
 from napari_amil.core.instances.executor import map_fields
 from napari_amil.core.instances.extract import Recipe, prepare
-from napari_amil.core.instances.gather import Source
+from napari_amil.core.instances.sources import Source
 
 
 def give_cells(

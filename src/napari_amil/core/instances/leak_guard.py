@@ -13,7 +13,7 @@ from napari_amil.core.base.types import Cohort
 from napari_amil.core.cohort.checks import PartOf, leaking_patients, quick_problems
 from napari_amil.core.cohort.copies import leave_out_copies
 from napari_amil.core.cohort.problems import Kind, enumerate_names
-from napari_amil.core.instances.gather import Source, sources_by_fold
+from napari_amil.core.instances.sources import Source, sources_by_fold
 
 
 def guarding(

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field, replace
-from importlib import resources
 from pathlib import Path
 from typing import Any, cast, get_args
 
-import safetensors
 import safetensors.torch
 from torch import Tensor
 from torchvision.models.detection import MaskRCNN
@@ -17,19 +15,15 @@ from napari_amil.core.anomaly.channels import MORPH
 from napari_amil.core.anomaly.control_sample import ControlSample
 from napari_amil.core.anomaly.model import AnomalyModel
 from napari_amil.core.base.errors import BundleError
-from napari_amil.core.base.files import decoding
 from napari_amil.core.base.settings import RunSettings
 from napari_amil.core.base.tensorfile import write_tensors
 from napari_amil.core.detection.network import Backbone, build_detector
 from napari_amil.core.mil.model import AmilModel
 from napari_amil.core.model import format_2
+from napari_amil.core.model.card import FORMAT, FORMAT_VERSION, OLDER_VERSION, read_header, starter_path
 from napari_amil.core.model.scorer import Scorer
 from napari_amil.core.morphology.measures import NAMES
 
-FORMAT = "napari-amil bundle"
-FORMAT_VERSION = 3
-_OLDER = "2"
-"""Format version that is read too (`napari_amil.core.model.format_2`)."""
 INTENDED_USE = "For research only; not a medical device and not for diagnosis."
 
 
@@ -90,11 +84,6 @@ class Bundle:
         return replace(self, card={**self.card, **entries})
 
 
-def starter_path() -> Path:
-    """Return the path of the bundle that ships with the program."""
-    return Path(str(resources.files("napari_amil") / "starter" / "starter.safetensors"))
-
-
 def save_bundle(bundle: Bundle, path: Path) -> None:
     """Write a bundle as one safetensors file, atomically; its header holds the card."""
     tensors: dict[str, Tensor] = {}
@@ -113,43 +102,6 @@ def save_bundle(bundle: Bundle, path: Path) -> None:
     write_tensors(tensors, metadata, path)
 
 
-def read_card(path: Path) -> dict[str, Any]:
-    """Return header and card of a bundle without reading its tensors.
-
-    Raises
-    ------
-    BundleError
-        If the file is missing, not a bundle, of another format version, or its header is damaged.
-    """
-    return _read_header(path)[1]
-
-
-def _read_header(path: Path) -> tuple[str, dict[str, Any]]:
-    """Return format version and header of a bundle."""
-    with (
-        decoding(path, "cannot be read as a bundle", "copy or export it again", BundleError),
-        safetensors.safe_open(path, framework="numpy") as stored,
-    ):
-        metadata = stored.metadata() or {}
-    if metadata.get("format") != FORMAT:
-        raise BundleError(
-            f"'{path}' is a safetensors file but no bundle of napari-amil; choose another file."
-        )
-    version = metadata.get("format_version", "")
-    if version not in {_OLDER, str(FORMAT_VERSION)}:
-        raise BundleError(
-            f"The bundle '{path}' has format version '{version}', but this program reads {_OLDER} and "
-            f"{FORMAT_VERSION}; install the version of napari-amil that made it."
-        )
-    try:
-        header = json.loads(metadata.get("bundle", ""))
-    except (ValueError, RecursionError) as error:
-        raise BundleError(f"The header of the bundle '{path}' is damaged ({error}); copy it anew.") from error
-    if not isinstance(header, dict) or not {"settings", "card"} <= header.keys():
-        raise BundleError(f"The header of the bundle '{path}' has no settings or no card; copy it anew.")
-    return version, header
-
-
 def load_bundle(path: Path | None = None) -> Bundle:
     """Return the bundle in ``path``, or the starter bundle, ready to be used (evaluation mode, CPU).
 
@@ -159,10 +111,10 @@ def load_bundle(path: Path | None = None) -> Bundle:
         As `read_card`; also if tensors are missing, do not fit or are not finite, or a name is unusable.
     """
     path = path or starter_path()
-    version, header = _read_header(path)
+    version, header = read_header(path)
     tensors = safetensors.torch.load_file(path)
     settings = RunSettings.parse(header["settings"])
-    if version == _OLDER and "classes" in header:
+    if version == OLDER_VERSION and "classes" in header:
         header, tensors = format_2.converted(header, tensors)
     _check_finite(tensors, path)
     backbone: Backbone = _known_backbone(header.get("backbone", "light"), path)

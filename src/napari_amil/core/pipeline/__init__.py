@@ -1,84 +1,105 @@
-"""Detect, embed, score, train, evaluate: the only door for plugin, command line and worker."""
+"""Detect, embed, score, train, evaluate: the only door for plugin, command line and worker.
+
+A name imports its module on first use, so that a command waits only for what it runs.
+"""
 
 from __future__ import annotations
 
-from napari_amil.core.base.device import device_names, pick_device, seed_everything
-from napari_amil.core.base.events import STOP_FILE
-from napari_amil.core.base.outputs import environment, failure_table, make_folder, write_json, write_text
-from napari_amil.core.base.presets import PRESETS, preset, preset_table
-from napari_amil.core.base.settings import DetectorTrainingSettings, RunSettings
-from napari_amil.core.cohort.arrange import Placed, arranging
-from napari_amil.core.cohort.checks import checking
-from napari_amil.core.cohort.control_folder import read_controls
-from napari_amil.core.cohort.folds import assign_folds
-from napari_amil.core.cohort.layouts.registry import class_names, read_cohort, unsupported_reason
-from napari_amil.core.cohort.problems import Problem
-from napari_amil.core.cohort.summary import (
-    bag_table,
-    clinical_columns,
-    guess_control,
-)
-from napari_amil.core.cohort.synth import SynthCohortSettings, writing_synthetic_cohort
-from napari_amil.core.detection.select import Candidates, select
-from napari_amil.core.evaluation.ablation import ROWS, named_rows, read_rows
-from napari_amil.core.evaluation.clusters import ClusterSettings
-from napari_amil.core.evaluation.figures import save_figure
-from napari_amil.core.exchange.project import Project, read_project
-from napari_amil.core.exchange.tables import write_table
-from napari_amil.core.images.fields import Field, as_field, open_field
-from napari_amil.core.images.read import find_images, read_image
-from napari_amil.core.instances.control_cells import morphology_columns, nearest_controls
-from napari_amil.core.instances.drift import differs, drift_sentences, field_note
-from napari_amil.core.instances.extract import Recipe, detect_field, detect_in, prepare, recipe_for
-from napari_amil.core.instances.gather import (
-    Gathered,
-    Source,
-    cohort_source,
-    gather,
-    open_source,
-    opening_cohort,
-    opening_controls,
-    opening_images,
-    opening_source,
-    sources_by_fold,
-)
-from napari_amil.core.instances.given_cells import give_cells, with_outlines
-from napari_amil.core.instances.leak_guard import guarding, sources_without_copies
-from napari_amil.core.model.bundle import Bundle, load_bundle, read_card, save_bundle, starter_path
-from napari_amil.core.pipeline.annotated import Corrected, annotated_table, open_annotated, writing_annotated
-from napari_amil.core.pipeline.calibrate import calibrate
-from napari_amil.core.pipeline.detect import cell_table, detect_images, write_detections
-from napari_amil.core.pipeline.diagnose import diagnose
-from napari_amil.core.pipeline.estimate import Estimate, estimating
-from napari_amil.core.pipeline.evaluate import evaluate_cohort
-from napari_amil.core.pipeline.evidence import delete_from_field, field_evidence, nearest_cells
-from napari_amil.core.pipeline.export import FORMATS, choose_bags, export_project
-from napari_amil.core.pipeline.run_folder import in_run_folder
-from napari_amil.core.pipeline.score import Scored, measured_field, score_bag, score_source
-from napari_amil.core.pipeline.score_folder import score_cohort
-from napari_amil.core.pipeline.train import train_scorer
-from napari_amil.core.pipeline.train_detector import (
-    detector_run,
-    start_detector,
-    train_detector_on,
-    training_images,
-)
-from napari_amil.core.pipeline.training_run import Protocol, train_run
-from napari_amil.core.report.report import write_reports
-from napari_amil.core.studies.ablate import ablate, ablation_rows, study_reference
-from napari_amil.core.studies.candidates import CANDIDATES, Candidate, name_cluster
-from napari_amil.core.studies.explore import (
-    EXPLORATION,
-    Exploration,
-    compare_project,
-    compare_with_truth,
-    explore_project,
-    find_exploration,
-    read_exploration,
-    write_map,
-)
-from napari_amil.core.studies.plan import StudyProtocol
-from napari_amil.core.studies.unseen import unseen
+from typing import TYPE_CHECKING
+
+from napari_amil.core.base.lazy_names import lazy_names
+
+if TYPE_CHECKING:
+    from napari_amil.core.base.device import device_names, pick_device, seed_everything
+    from napari_amil.core.base.events import STOP_FILE
+    from napari_amil.core.base.outputs import environment, failure_table, make_folder, write_json, write_text
+    from napari_amil.core.base.presets import PRESETS, preset, preset_table
+    from napari_amil.core.base.settings import DetectorTrainingSettings, RunSettings
+    from napari_amil.core.cohort.arrange import Placed, arranging
+    from napari_amil.core.cohort.checks import checking
+    from napari_amil.core.cohort.control_folder import read_controls
+    from napari_amil.core.cohort.folds import assign_folds
+    from napari_amil.core.cohort.layouts.registry import class_names, read_cohort, unsupported_reason
+    from napari_amil.core.cohort.problems import Problem
+    from napari_amil.core.cohort.summary import (
+        bag_table,
+        clinical_columns,
+        guess_control,
+    )
+    from napari_amil.core.cohort.synth import SynthCohortSettings, writing_synthetic_cohort
+    from napari_amil.core.detection.select import Candidates, select
+    from napari_amil.core.evaluation.ablation import (
+        ROWS,
+        ablation_rows,
+        named_rows,
+        read_rows,
+        study_reference,
+    )
+    from napari_amil.core.evaluation.clusters import ClusterSettings
+    from napari_amil.core.evaluation.figures import save_figure
+    from napari_amil.core.exchange.project import Project, read_project
+    from napari_amil.core.exchange.tables import write_table
+    from napari_amil.core.images.fields import Field, as_field, open_field
+    from napari_amil.core.images.read import find_images, read_image
+    from napari_amil.core.instances.control_cells import morphology_columns, nearest_controls
+    from napari_amil.core.instances.drift import differs, drift_sentences, field_note
+    from napari_amil.core.instances.extract import Recipe, detect_field, detect_in, prepare, recipe_for
+    from napari_amil.core.instances.gather import Gathered, gather
+    from napari_amil.core.instances.given_cells import give_cells, with_outlines
+    from napari_amil.core.instances.leak_guard import guarding, sources_without_copies
+    from napari_amil.core.instances.sources import (
+        Source,
+        cohort_source,
+        open_source,
+        opening_cohort,
+        opening_controls,
+        opening_images,
+        opening_source,
+        sources_by_fold,
+    )
+    from napari_amil.core.model.bundle import Bundle, load_bundle, save_bundle
+    from napari_amil.core.model.card import bundle_settings, read_card, starter_path
+    from napari_amil.core.pipeline.annotated import (
+        Corrected,
+        annotated_table,
+        open_annotated,
+        writing_annotated,
+    )
+    from napari_amil.core.pipeline.detect import cell_table, detect_images, write_detections
+    from napari_amil.core.pipeline.diagnosis import diagnose
+    from napari_amil.core.pipeline.estimate import Estimate, estimating
+    from napari_amil.core.pipeline.evaluate import evaluate_cohort
+    from napari_amil.core.pipeline.evidence import delete_from_field, field_evidence, nearest_cells
+    from napari_amil.core.pipeline.export import FORMATS, choose_bags, export_project
+    from napari_amil.core.pipeline.recalibrate import calibrate
+    from napari_amil.core.pipeline.run_folder import in_run_folder
+    from napari_amil.core.pipeline.score import Scored, measured_field, score_bag, score_source
+    from napari_amil.core.pipeline.score_folder import score_cohort
+    from napari_amil.core.pipeline.train import train_scorer
+    from napari_amil.core.pipeline.train_detector import (
+        detector_run,
+        start_detector,
+        train_detector_on,
+        training_images,
+    )
+    from napari_amil.core.pipeline.training_run import Protocol, train_run
+    from napari_amil.core.report.report import write_reports
+    from napari_amil.core.studies.ablate import ablate
+    from napari_amil.core.studies.candidates import CANDIDATES, Candidate, name_cluster
+    from napari_amil.core.studies.explore import (
+        EXPLORATION,
+        Exploration,
+        compare_project,
+        compare_with_truth,
+        explore_project,
+        find_exploration,
+        read_exploration,
+        write_map,
+    )
+    from napari_amil.core.studies.plan import StudyProtocol
+    from napari_amil.core.studies.unseen import unseen
+else:
+    __getattr__, __dir__ = lazy_names(__name__, __file__)
 
 __all__ = [
     "CANDIDATES",
@@ -114,6 +135,7 @@ __all__ = [
     "as_field",
     "assign_folds",
     "bag_table",
+    "bundle_settings",
     "calibrate",
     "cell_table",
     "checking",
@@ -151,7 +173,6 @@ __all__ = [
     "make_folder",
     "measured_field",
     "morphology_columns",
-    "morphology_in_words",
     "name_cluster",
     "named_rows",
     "nearest_cells",

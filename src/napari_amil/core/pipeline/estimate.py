@@ -13,7 +13,8 @@ import psutil
 from napari_amil.core.base.events import EpochReport, Event, Step
 from napari_amil.core.base.settings import RunSettings
 from napari_amil.core.instances.extract import Recipe, measured_instances
-from napari_amil.core.instances.gather import Gathered, Source, gather, without_cut_cells
+from napari_amil.core.instances.gather import Gathered, gather, without_cut_cells
+from napari_amil.core.instances.sources import Source
 from napari_amil.core.pipeline.train import as_arrays
 from napari_amil.core.training.loop import fit_model
 

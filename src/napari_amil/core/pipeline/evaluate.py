@@ -25,7 +25,7 @@ from napari_amil.core.evaluation.score_figures import draw_distributions
 from napari_amil.core.exchange.project import writing_project
 from napari_amil.core.exchange.tables import write_table
 from napari_amil.core.instances.extract import Recipe
-from napari_amil.core.instances.gather import Source
+from napari_amil.core.instances.sources import Source
 from napari_amil.core.pipeline.score import Scored, score_source
 from napari_amil.core.pipeline.score_folder import OUTDATED, project_of
 

@@ -25,7 +25,8 @@ from napari_amil.core.instances.control_cells import morphology_columns
 from napari_amil.core.instances.drift import field_note, foreign_look
 from napari_amil.core.instances.extract import Recipe, at_scale_of, in_order, instance_blocks, prepare
 from napari_amil.core.instances.field_blocks import PreparedField
-from napari_amil.core.instances.gather import Gathered, Source, gather
+from napari_amil.core.instances.gather import Gathered, gather
+from napari_amil.core.instances.sources import Source
 from napari_amil.core.mil.instances import measurements_of
 from napari_amil.core.mil.model import AmilOutput, embed_all
 from napari_amil.core.model.scorer import Scorer

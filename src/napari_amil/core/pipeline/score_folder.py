@@ -22,8 +22,8 @@ from napari_amil.core.base.outputs import environment, make_folder
 from napari_amil.core.base.types import Bag
 from napari_amil.core.exchange.project import Project, read_project, read_project_card, write_project
 from napari_amil.core.instances.extract import Recipe
-from napari_amil.core.instances.gather import Source
-from napari_amil.core.model.bundle import starter_path
+from napari_amil.core.instances.sources import Source
+from napari_amil.core.model.card import starter_path
 from napari_amil.core.pipeline.score import Scored, score_source
 
 WORK = "parts"

@@ -18,7 +18,8 @@ from napari_amil.core.instances.control_cells import control_sample
 from napari_amil.core.instances.drift import field_note, summary_of_fields
 from napari_amil.core.instances.extract import Recipe, measured_instances
 from napari_amil.core.instances.focus import focus_of
-from napari_amil.core.instances.gather import Gathered, Source, cohort_hash, gather, without_cut_cells
+from napari_amil.core.instances.gather import Gathered, cohort_hash, gather, without_cut_cells
+from napari_amil.core.instances.sources import Source
 from napari_amil.core.mil.batch import BagArrays
 from napari_amil.core.mil.covariates import Covariates
 from napari_amil.core.mil.instances import pixels_of, sizes_of

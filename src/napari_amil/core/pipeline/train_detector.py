@@ -28,7 +28,7 @@ from napari_amil.core.images.normalise import normalise
 from napari_amil.core.images.read import ImageSource, read_image
 from napari_amil.core.instances.executor import SERIAL, Executor, map_fields
 from napari_amil.core.instances.extract import Recipe
-from napari_amil.core.instances.gather import Source
+from napari_amil.core.instances.sources import Source
 from napari_amil.core.model.bundle import INTENDED_USE, Bundle, load_bundle, save_bundle
 from napari_amil.core.pipeline.annotated import Annotated, validation_images
 from napari_amil.core.pipeline.held_out import HeldOut, write_held_out

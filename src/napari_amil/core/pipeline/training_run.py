@@ -30,9 +30,10 @@ from napari_amil.core.evaluation.ablation import digest
 from napari_amil.core.evaluation.figures import save_figure
 from napari_amil.core.exchange.tables import load_table, write_table
 from napari_amil.core.instances.extract import Recipe
-from napari_amil.core.instances.gather import Source
 from napari_amil.core.instances.leak_guard import guarding, sources_without_copies
-from napari_amil.core.model.bundle import Bundle, load_bundle, read_card, save_bundle
+from napari_amil.core.instances.sources import Source
+from napari_amil.core.model.bundle import Bundle, load_bundle, save_bundle
+from napari_amil.core.model.card import read_card
 from napari_amil.core.pipeline.evaluate import draw_evaluation, evaluate_scored
 from napari_amil.core.pipeline.run_folder import in_run_folder, logged
 from napari_amil.core.pipeline.score import Scored, score_source

@@ -13,12 +13,12 @@ from napari_amil.core.base.events import Event
 from napari_amil.core.base.outputs import environment, make_folder, write_json, write_text
 from napari_amil.core.base.presets import preset
 from napari_amil.core.base.settings import RunSettings
-from napari_amil.core.evaluation.ablation import REFERENCE, Change, row_settings
+from napari_amil.core.evaluation.ablation import REFERENCE
 from napari_amil.core.evaluation.comparison import RunResult, Truth, ablation_table, markdown
 from napari_amil.core.evaluation.figures import draw_auprc, draw_confusions, draw_rows, save_figure
 from napari_amil.core.exchange.tables import write_table
 from napari_amil.core.instances.extract import Recipe
-from napari_amil.core.instances.gather import Source
+from napari_amil.core.instances.sources import Source
 from napari_amil.core.studies.jobs import running
 from napari_amil.core.studies.plan import StudyPlan, StudyProtocol
 from napari_amil.core.studies.trials import Trial
@@ -89,21 +89,6 @@ def _draw(
         if runs
     }
     save_figure(draw_confusions(confusions, truth.classes), folder / "confusion")
-
-
-def study_reference(path: Path | None, control: str | None) -> RunSettings:
-    """Return what the row ``recommended`` and the rows below it start from: the preset or a file."""
-    settings = preset(REFERENCE)
-    if path is not None:
-        settings = RunSettings.from_yaml(path, settings)
-    return settings.changed({"control": control}) if control else settings
-
-
-def ablation_rows(
-    changes: Mapping[str, Change], reference: RunSettings, preset_epochs: int | None
-) -> dict[str, RunSettings]:
-    """Return the settings of the rows; see `row_settings`."""
-    return {name: row_settings(change, reference, preset_epochs) for name, change in changes.items()}
 
 
 def _schedule(settings: RunSettings) -> dict[str, float]:

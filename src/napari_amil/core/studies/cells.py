@@ -28,7 +28,8 @@ from napari_amil.core.evaluation.comparison import Truth
 from napari_amil.core.exchange.tables import load_table, write_table
 from napari_amil.core.instances.cell_inputs import cell_inputs
 from napari_amil.core.instances.extract import Recipe, field_instances, measured_instances
-from napari_amil.core.instances.gather import Gathered, Source, gather, without_cut_cells
+from napari_amil.core.instances.gather import Gathered, gather, without_cut_cells
+from napari_amil.core.instances.sources import Source
 from napari_amil.core.mil.batch import BagArrays
 from napari_amil.core.mil.covariates import Covariates
 from napari_amil.core.mil.instances import pixels_of

@@ -22,8 +22,8 @@ from napari_amil.core.cohort.problems import enumerate_names
 from napari_amil.core.evaluation.ablation import digest, encoder_stage
 from napari_amil.core.evaluation.comparison import Truth
 from napari_amil.core.instances.extract import Recipe
-from napari_amil.core.instances.gather import Source
 from napari_amil.core.instances.leak_guard import guarding
+from napari_amil.core.instances.sources import Source
 from napari_amil.core.studies.cells import StudyCells, cells_folder, gather_cells, open_cells
 from napari_amil.core.studies.trials import Group, Trial
 

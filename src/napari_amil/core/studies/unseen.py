@@ -29,7 +29,7 @@ from napari_amil.core.evaluation.unseen import (
 from napari_amil.core.exchange.tables import write_table
 from napari_amil.core.images.read import read_image
 from napari_amil.core.instances.extract import Recipe
-from napari_amil.core.instances.gather import Source
+from napari_amil.core.instances.sources import Source
 from napari_amil.core.studies.jobs import running
 from napari_amil.core.studies.plan import StudyPlan, StudyProtocol
 from napari_amil.core.studies.trials import Trial

@@ -12,7 +12,7 @@ from napari_amil.core.base.errors import CohortError
 from napari_amil.core.cohort.checks import check_cohort
 from napari_amil.core.cohort.layouts.registry import class_names, describe_cohort, layout_of, read_cohort
 from napari_amil.core.cohort.summary import bag_table, clinical_columns
-from napari_amil.core.instances.gather import cohort_source, open_source
+from napari_amil.core.instances.sources import cohort_source, open_source
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from napari_amil.core.base.errors import CohortError
 from napari_amil.core.cohort.layouts.registry import describe_cohort, read_cohort
-from napari_amil.core.instances.gather import cohort_source
+from napari_amil.core.instances.sources import cohort_source
 
 HEADER = "bag,patient,label,image,y0,x0,y1,x1"
 

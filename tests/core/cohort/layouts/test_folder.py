@@ -9,7 +9,7 @@ import pytest
 
 from napari_amil.core.base.errors import CohortError
 from napari_amil.core.cohort.layouts.registry import describe_cohort, layout_of, read_cohort
-from napari_amil.core.instances.gather import open_source
+from napari_amil.core.instances.sources import open_source
 
 HEADER = "bag,patient,label,image,y0,x0,y1,x1"
 

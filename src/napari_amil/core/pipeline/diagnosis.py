@@ -11,7 +11,8 @@ from napari_amil.core.base.events import drain
 from napari_amil.core.base.outputs import environment
 from napari_amil.core.cohort.synth import synthetic_smear
 from napari_amil.core.instances.extract import Recipe, detect_field
-from napari_amil.core.model.bundle import load_bundle, starter_path
+from napari_amil.core.model.bundle import load_bundle
+from napari_amil.core.model.card import starter_path
 from napari_amil.core.pipeline.score import measured_field, score_bag
 
 

@@ -24,7 +24,8 @@ from napari_amil.core.instances.control_cells import control_sample
 from napari_amil.core.instances.drift import drift, field_note, summary_of_fields
 from napari_amil.core.instances.extract import Recipe, measured_instances
 from napari_amil.core.instances.focus import focus_of
-from napari_amil.core.instances.gather import Gathered, Source, cohort_hash, gather, without_cut_cells
+from napari_amil.core.instances.gather import Gathered, cohort_hash, gather, without_cut_cells
+from napari_amil.core.instances.sources import Source
 from napari_amil.core.mil.batch import BagArrays
 from napari_amil.core.mil.model import embed_all
 from napari_amil.core.model.bundle import Bundle
