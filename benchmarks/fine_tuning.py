@@ -31,7 +31,6 @@ from napari_amil.core.pipeline import Recipe, detect_field, load_bundle, pick_de
 SCALE = 0.6
 FOCUS_PX, NOISE = 2.0, 0.03
 STAIN, GROUND = (1.4, 0.75, 0.9), (0.92, 0.86, 0.66)
-SLIDE_GAP = 4  # image numbers farther apart are another slide
 
 
 def labelled(cells: Cells, centres: np.ndarray) -> Cells:
@@ -74,11 +73,11 @@ def main() -> None:
     table = pd.read_csv(chosen.data / "cells.csv")
     table = table[table["exhaustive"] == 1]
     numbers = sorted(int(Path(name).stem) for name in table["image"].unique())
-    slide = np.cumsum(np.diff(numbers, prepend=numbers[0]) > SLIDE_GAP)
+    slide = table.drop_duplicates("image").set_index("image")["slide"]
     recipe = Recipe.from_bundle(load_bundle(None), None, pick_device("auto"))
     rng, found, patients = np.random.default_rng(0), {}, []
     (chosen.out / "images").mkdir(parents=True, exist_ok=True)
-    for number, whose in zip(numbers, slide.tolist(), strict=True):
+    for number in numbers:
         image = read_image(chosen.data / "images" / f"{number}.jpg")
         cells = drain(detect_field(image, recipe)).select(recipe.settings.selection)
         centres = table.loc[table["image"] == f"images/{number}.jpg", ["y", "x"]].to_numpy(float)
@@ -86,11 +85,11 @@ def main() -> None:
         scale = changed.shape[1] / image.shape[1]
         PillowImage.fromarray(changed).save(chosen.out / "images" / f"{number}.png")
         found[f"images/{number}.png"] = (changed.shape[:2], scaled(labelled(cells, centres), scale))
-        patients.append((f"images/{number}.png", f"slide-{whose}"))
+        patients.append((f"images/{number}.png", f"slide-{slide[f'images/{number}.jpg']}"))
     write_coco(found, chosen.out / "cells.coco.json")
     pd.DataFrame(patients, columns=["image", "patient"]).to_csv(chosen.out / "patients.csv", index=False)
     n_cells = sum(len(cells) for _, cells in found.values())
-    print(f"{len(found)} images of {slide[-1] + 1} slides, {n_cells} cells: {chosen.out}")
+    print(f"{len(found)} images of {slide.nunique()} slides, {n_cells} cells: {chosen.out}")
 
 
 if __name__ == "__main__":

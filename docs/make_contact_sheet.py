@@ -1,10 +1,10 @@
 """Score the disease fields of Chula RBC-12 and put the most anomalous cells side by side.
 
-Usage: python docs/make_contact_sheet.py CHULA_FOLDER [--bundle FILE] [--tables FOLDER]
+Usage: python docs/make_contact_sheet.py DISEASES [--bundle FILE] [--tables FOLDER]
 
 Writes ``docs/images/diseases.jpg``: per disease the twelve most anomalous whole cells, at most two
 of one field, under their distance to the control Gaussian. ``--tables`` takes the folder of an
-earlier ``napari-amil score CHULA_FOLDER/diseases --out FOLDER`` instead of scoring again.
+earlier ``napari-amil score DISEASES --out FOLDER`` instead of scoring again.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def scored_cells(data: Path, bundle: Path | None, tables: Path | None) -> pd.Dat
     if tables:
         return pd.read_csv(tables / "cells.csv")
     recipe = Recipe.from_bundle(load_bundle(bundle), None, pick_device("auto"))
-    return drain(score_source(open_source([data / "diseases"], "control"), recipe)).cells
+    return drain(score_source(open_source([data], "control"), recipe)).cells
 
 
 def most_anomalous(cells: pd.DataFrame) -> pd.DataFrame:
@@ -42,7 +42,7 @@ def most_anomalous(cells: pd.DataFrame) -> pd.DataFrame:
 
 def crop(data: Path, row: pd.Series) -> np.ndarray:
     """Return the cell on a square three cells of its field wide, at one size for all magnifications."""
-    image = read_image(data / "diseases" / row["image"])
+    image = read_image(data / row["image"])
     side_px = 160 if max(image.shape[:2]) > 1000 else 80
     square = cut(image, row[["y0", "x0", "y1", "x1"]].to_numpy(float), side_px)
     return np.asarray(PillowImage.fromarray(square).resize((_SIDE_PX, _SIDE_PX)))

@@ -1,6 +1,6 @@
 """Draw every detection on 20 fields of five diseases, so that a person can count what is wrong.
 
-Usage: python docs/make_detection_sheet.py CHULA_FOLDER [--bundle FILE] [--fields FOLDER]
+Usage: python docs/make_detection_sheet.py DISEASES [--bundle FILE] [--fields FOLDER]
 
 Writes ``docs/images/detections.jpg``, the 20 fields side by side. ``--fields`` writes each field at
 full size as well, with the number of every cell: these are the pictures to count in.
@@ -69,7 +69,7 @@ def main() -> None:
     recipe = Recipe.from_bundle(load_bundle(chosen.bundle), None, pick_device("auto"))
     pictures, captions = [], []
     for name in FIELDS:
-        image = read_image(chosen.data / "diseases" / name)
+        image = read_image(chosen.data / name)
         cells = drain(detect_field(image, recipe)).select(recipe.settings.selection)
         captions.append(f"{name}: {len(cells)} cells")
         sys.stdout.write(f"{captions[-1]}, {int(cells.touches_border.sum())} cut by the border\n")

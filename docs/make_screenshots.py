@@ -1,6 +1,6 @@
 """Draw the pictures of the window that the documentation shows: ``python docs/make_screenshots.py``.
 
-The real field is ``chula/images/267.jpg`` in the folder that ``NAPARI_AMIL_DATA`` names, else the
+The real field is ``chula_slides/images/4.jpg`` in the folder that ``NAPARI_AMIL_DATA`` names, else the
 publishers' file. The networks are those of the starter model, so that anybody gets the same pictures.
 """
 

@@ -30,7 +30,7 @@ from napari_amil.plugin.training.run_folders import RunRegistry
 from napari_amil.plugin.training.runs import Run
 
 ANNOTATED = "corrected fields"
-NUMBERS = (126, 267, 73, 79, 88, 95)
+NUMBERS = (4, 267, 73, 79, 88, 1)
 _SETTLE_MS = 4000
 _ASK_MS = 250
 
@@ -105,7 +105,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder, some_display(2732, 1536):
         begun: DetectorCommand | Run
         if options.run is None:
-            data = Path(os.environ["NAPARI_AMIL_DATA"], "chula")
+            data = Path(os.environ["NAPARI_AMIL_DATA"], "chula_slides")
             annotated = annotated_fields(data, Path(folder, ANNOTATED))
             settings = DetectorTrainingSettings.fine_tuning(steps=options.steps)
             begun = DetectorCommand(annotated, Path(folder, "detectors", "first"), settings)

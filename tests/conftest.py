@@ -28,9 +28,9 @@ def _missing_data(folder: str) -> str:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark each test that asks for real smears, and skip it where they are absent."""
-    missing = _missing_data("chula")
+    missing = _missing_data("chula_slides")
     for item in items:
-        if "chula" in getattr(item, "fixturenames", ()):
+        if {"chula", "diseases"} & set(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.realdata)
         if missing and item.get_closest_marker("realdata"):
             item.add_marker(pytest.mark.skip(reason=missing))
@@ -38,8 +38,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def chula() -> Path:
-    """Folder of the Chula RBC-12 smears (``images``, ``diseases``, ``cells.csv``, ``bags.csv``)."""
-    return Path(os.environ[DATA_VARIABLE], "chula").resolve()
+    """Folder of Chula RBC-12 dealt by slide (``images``, ``cells.csv``, ``bags.csv``, ``fields.csv``)."""
+    return Path(os.environ[DATA_VARIABLE], "chula_slides").resolve()
+
+
+@pytest.fixture(scope="session")
+def diseases() -> Path:
+    """Folder of fields of five diseases at another magnification, a folder each."""
+    return Path(os.environ[DATA_VARIABLE], "chula", "diseases").resolve()
 
 
 @pytest.fixture(scope="session")

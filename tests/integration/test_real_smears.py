@@ -65,9 +65,9 @@ def test_cells_and_bags_of_held_out_patients_are_scored(chula: Path, starter: Re
 
 @pytest.mark.parametrize("disease", ["he", "hs", "thalassemia"])
 def test_fields_of_another_magnification_and_stain_are_scored(
-    chula: Path, starter: Recipe, disease: str
+    diseases: Path, starter: Recipe, disease: str
 ) -> None:
-    image = sorted((chula / "diseases" / disease).iterdir())[0]
+    image = sorted((diseases / disease).iterdir())[0]
     events: list[object] = []
     scored = drain(score_source(open_source([image], "control"), starter), events.append)
     assert not [event for event in events if isinstance(event, Failed)]

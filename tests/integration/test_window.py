@@ -64,7 +64,7 @@ def _panel(viewer: napari.Viewer, name: str) -> object:
 def test_the_way_from_a_field_to_corrected_cells_and_back(
     chula: Path, window: napari.Viewer, qtbot: QtBot, tmp_path: Path
 ) -> None:
-    field = chula / "images" / "267.jpg"
+    field = chula / "images" / "4.jpg"
     window.open(str(field), plugin="napari")
     detect, score = _panel(window, "Detect cells"), _panel(window, "Score cells")
     with qtbot.waitSignal(detect.detected, timeout=WAIT_MS) as found:

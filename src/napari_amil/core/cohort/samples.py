@@ -14,14 +14,14 @@ from napari_amil.core.images.read import read_image
 
 DATA_VARIABLE = "NAPARI_AMIL_DATA"
 """Environment variable that names a folder with local copies of public data."""
-REAL_FILE = "267.jpg"
-"""Burr, target and spherocytic cells among normal ones, on a slide that the starter model never saw."""
+REAL_FILE = "4.jpg"
+"""Burr cells, ovalocytes and microcytes among normal cells, on a slide that the starter model never saw."""
 REAL_URL = (
     "https://raw.githubusercontent.com/Chula-PIC-Lab/Chula-RBC-12-Dataset/"
     f"fa130f48135d79bbd69f8e540b533511017d6896/Dataset/{REAL_FILE}"
 )
 """Where the publishers (Naruenatthanaset et al., arXiv 2012.01321; MIT licence) keep it."""
-REAL_SHA256 = "d1a6a42435d9af404834b8ce524676a41009b17a3b8ab0a1347595dd6cd9c380"
+REAL_SHA256 = "66cbab4bae88f3d8cc01cbd7fcf4a546d57cde16c7f531f1be6e979b57c79748"
 """SHA-256 of the publishers' file."""
 _SEED = 0
 
@@ -34,7 +34,7 @@ def synthetic_field() -> SyntheticSmear:
 def real_field() -> Image:
     """Return a real field: the local copy if there is one, else the publishers' file.
 
-    A local copy is ``chula/images/267.jpg`` in the folder that the environment variable
+    A local copy is ``chula_slides/images/4.jpg`` in the folder that the environment variable
     ``NAPARI_AMIL_DATA`` names. A download is checked against its SHA-256 and kept for the next time.
 
     Raises
@@ -43,7 +43,7 @@ def real_field() -> Image:
         If the file cannot be downloaded or is not the publishers'.
     """
     folder = os.environ.get(DATA_VARIABLE)
-    local = Path(folder, "chula", "images", REAL_FILE) if folder else None
+    local = Path(folder, "chula_slides", "images", REAL_FILE) if folder else None
     return read_image(local if local is not None and local.is_file() else _download())
 
 
@@ -57,7 +57,7 @@ def _download() -> Path:
     except OSError as error:
         raise ImageError(
             "The real sample could not be downloaded from github.com; check the connection, "
-            f"or set {DATA_VARIABLE} to a folder that holds chula/images/{REAL_FILE}."
+            f"or set {DATA_VARIABLE} to a folder that holds chula_slides/images/{REAL_FILE}."
         ) from error
     except ValueError as error:
         raise ImageError(

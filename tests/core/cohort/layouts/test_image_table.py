@@ -59,7 +59,7 @@ def test_a_table_with_a_column_of_boxes_is_a_cell_list(tmp_path: Path) -> None:
 
 @pytest.mark.realdata
 def test_the_fields_of_the_slides(chula: Path) -> None:
-    cohort = read_cohort(chula.parent / "chula_slides" / "fields.csv")
+    cohort = read_cohort(chula / "fields.csv")
     assert len(cohort) == 370
     assert {bag.fold for bag in cohort} >= {0, 1, 2}
     assert all(len(bag.images) == 1 and not bag.cells for bag in cohort)
