@@ -25,6 +25,7 @@ from napari_amil.cli.console import (
 )
 from napari_amil.cli.lazy import pipeline
 
+Replace = Annotated[bool, typer.Option("--replace", help="Replace the scores of other images in OUT.")]
 HoldOut = Annotated[int | None, typer.Option("--hold-out-fold", help="Use only the bags of this fold.")]
 
 
@@ -42,9 +43,7 @@ def score(
     ] = None,
     classes: Classes = None,
     settings_file: SettingsFile = None,
-    replace: Annotated[
-        bool, typer.Option("--replace", help="Replace the scores of other images in OUT.")
-    ] = False,
+    replace: Replace = False,
     device: DeviceName = Device.auto,
     as_: As = Kind.auto,
     dry_run: DryRun = False,
@@ -76,6 +75,7 @@ def evaluate(
     out: Out,
     bundle: BundleFile = None,
     hold_out_fold: HoldOut = None,
+    replace: Replace = False,
     device: DeviceName = Device.auto,
     as_: As = Kind.auto,
     dry_run: DryRun = False,
@@ -94,7 +94,7 @@ def evaluate(
     if hold_out_fold is not None:
         source = pipeline.sources_by_fold(source, hold_out_fold)[1]
     recipe = pipeline.Recipe.from_bundle(pipeline.load_bundle(bundle), None, pipeline.pick_device(device))
-    metrics = talk.follow(pipeline.evaluate_cohort(source, recipe, bundle, out))
+    metrics = talk.follow(pipeline.evaluate_cohort(source, recipe, bundle, out, replacing=replace))
     for name, value in metrics.items():
         talk.result(f"{name:28} {value:.4g}", **{name: value})
     talk.finish(out)

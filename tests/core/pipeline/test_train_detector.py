@@ -14,7 +14,7 @@ import torch
 from skimage.draw import polygon
 
 from napari_amil.core.base.errors import CohortError
-from napari_amil.core.base.events import Event, Failed, Warned, drain
+from napari_amil.core.base.events import Event, Failed, Understood, Warned, drain
 from napari_amil.core.base.settings import DetectorTrainingSettings
 from napari_amil.core.base.types import Cells
 from napari_amil.core.cohort.synth import SynthSettings, synthetic_smear
@@ -174,7 +174,9 @@ def test_a_cell_list_says_patients_folds_and_that_cells_are_missing(folder: Path
     rows = ["bag,patient,label,fold,image,y0,x0,y1,x1"]
     rows += [f"b{i},who{i % 2},control,{i % 2},p{i}/field.png,10,10,50,50" for i in (1, 2, 3)]
     (folder / "bags.csv").write_text("\n".join(rows) + "\n")
-    annotated = drain(open_annotated([folder / "bags.csv"]))
+    events: list[Event] = []
+    annotated = drain(open_annotated([folder / "bags.csv"]), events.append)
+    assert Understood("3 annotated images of 2 patients, 3 cells") in events
     assert annotated.patients == {
         "p1/field.png": ("who1",),
         "p2/field.png": ("who0",),

@@ -180,7 +180,7 @@ def replacing_together(
         shutil.rmtree(stage, ignore_errors=True)
 
 
-def write_json(content: dict[str, Any], path: Path) -> None:
+def write_exact_json(content: dict[str, Any], path: Path) -> None:
     """Write a dictionary as JSON; a number that is not finite is an error, since JSON has none."""
     text = json.dumps(content, allow_nan=False)
     with replacing(path) as partial:

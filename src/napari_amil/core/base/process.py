@@ -7,7 +7,7 @@ from pathlib import Path
 import psutil
 
 from napari_amil.core.base.errors import AmilError
-from napari_amil.core.base.files import read_json, write_json
+from napari_amil.core.base.files import read_json, write_exact_json
 
 
 def write_process(file: Path, process: psutil.Process) -> None:
@@ -18,7 +18,7 @@ def write_process(file: Path, process: psutil.Process) -> None:
     AmilError
         If the file cannot be written.
     """
-    write_json({"pid": process.pid, "created": process.create_time()}, file)
+    write_exact_json({"pid": process.pid, "created": process.create_time()}, file)
 
 
 def find_process(file: Path) -> psutil.Process | None:

@@ -12,7 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from napari_amil.core.base.columns import FLAG_COLUMNS
-from napari_amil.core.base.files import decoding, read_json, write_json
+from napari_amil.core.base.files import decoding, read_json, write_exact_json
 from napari_amil.core.base.types import Cells, polygon_area
 from napari_amil.core.exchange.annotation import (
     TOO_SMALL,
@@ -70,7 +70,7 @@ def write_coco(
             place = {"id": len(annotations) + 1, "image_id": number}
             annotations.append({**place, **_annotation(cells, row), **attributes[row]})
     content = {"info": {"description": "Cells found by napari-amil"}, "licenses": [], "images": records}
-    write_json({**content, "categories": CATEGORIES, "annotations": annotations}, path)
+    write_exact_json({**content, "categories": CATEGORIES, "annotations": annotations}, path)
 
 
 def _annotation(cells: Cells, row: int) -> dict[str, Any]:

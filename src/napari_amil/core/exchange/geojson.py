@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from napari_amil.core.base.columns import BOX_COLUMNS
-from napari_amil.core.base.files import decoding, read_json, write_json
+from napari_amil.core.base.files import decoding, read_json, write_exact_json
 from napari_amil.core.base.types import ANOMALOUS_Q, CELL_COLUMNS, Cells, polygon_area
 from napari_amil.core.exchange.annotation import Annotation, FoundObject, NoCellError, refuse_without_cells
 from napari_amil.core.exchange.polygons import as_pixels, bounds, largest_outline, ring, still_fits
@@ -65,7 +65,7 @@ def write_geojson(
         for outline, box, row in zip(cells.outlines, cells.boxes, rows, strict=True)
     ]
     beside = {} if own is None else {OWN: own}
-    write_json({"type": "FeatureCollection", "features": features, **beside}, path)
+    write_exact_json({"type": "FeatureCollection", "features": features, **beside}, path)
 
 
 def read_own(path: Path) -> dict[str, Any] | None:

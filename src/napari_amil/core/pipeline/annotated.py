@@ -13,7 +13,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from napari_amil.core.base.errors import CohortError
-from napari_amil.core.base.events import Event, Step, Warned
+from napari_amil.core.base.events import Event, Step, Understood, Warned
 from napari_amil.core.base.files import replacing, replacing_together
 from napari_amil.core.base.names import file_name
 from napari_amil.core.base.tables import read_table
@@ -66,6 +66,14 @@ class Annotated:
     images: dict[str, ImageSource]
     annotations: dict[str, Annotation]
     patients: dict[str, tuple[str, ...]] = field(default_factory=dict)
+
+    def summary(self) -> str:
+        """Return how many images, patients and cells there are, in words."""
+        n_cells = sum(len(annotation.cells) for annotation in self.annotations.values())
+        n_patients = len({name for own in self.patients.values() for name in own})
+        counted = ((len(self.images), "annotated image"), (n_patients, "patient"), (n_cells, "cell"))
+        images, patients, cells = (f"{n:,} {word}{'' if n == 1 else 's'}" for n, word in counted)
+        return f"{images} of {patients}, {cells}"
 
     def where(self, names: Collection[str]) -> Annotated:
         """Return the part with these images, in the order that there is."""
@@ -156,7 +164,9 @@ def open_annotated(
         )
     annotations = {name: annotations[name] for name in images if name in annotations}
     whole = Annotated({name: images[name] for name in annotations}, annotations)
-    return _with_patients(whole, (place if place.is_dir() else place.parent) / PATIENTS)
+    known = _with_patients(whole, (place if place.is_dir() else place.parent) / PATIENTS)
+    yield Understood(known.summary())
+    return known
 
 
 def _only_place(inputs: Sequence[Path]) -> Path:

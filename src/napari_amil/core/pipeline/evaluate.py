@@ -27,7 +27,7 @@ from napari_amil.core.exchange.tables import write_table
 from napari_amil.core.instances.extract import Recipe
 from napari_amil.core.instances.sources import Source
 from napari_amil.core.pipeline.score import Scored, score_source
-from napari_amil.core.pipeline.score_folder import OUTDATED, project_of
+from napari_amil.core.pipeline.score_folder import OUTDATED, project_of, refuse_other_images
 
 _OTHER_ORDERS = {"contribution": "Contribution", "random": "At random"}
 
@@ -52,7 +52,7 @@ class Deletions:
 
 
 def evaluate_cohort(
-    source: Source, recipe: Recipe, bundle: Path | None, out: Path
+    source: Source, recipe: Recipe, bundle: Path | None, out: Path, *, replacing: bool = False
 ) -> Generator[Event, None, dict[str, float]]:
     """Score a labelled cohort, measure the scores, write the folder, and return the metrics.
 
@@ -61,9 +61,12 @@ def evaluate_cohort(
     Raises
     ------
     AmilError
-        If no bag can be scored or has a known label, or another process is writing into ``out``.
+        If no bag can be scored or has a known label, another process is writing into ``out``, or it holds
+        scores of other images and ``replacing`` is not given.
     """
     with locked(make_folder(out)):
+        if not replacing:
+            refuse_other_images(source, out)
         classes = recipe.bundle.need_scorer().classes
         scored = yield from score_source(source, recipe)
         yield from name_unknown_labels(scored, classes)

@@ -10,7 +10,7 @@ from typing import Any
 from torchvision.models.detection import MaskRCNN
 
 from napari_amil.core.base.events import Event, Step
-from napari_amil.core.base.files import write_json
+from napari_amil.core.base.files import write_exact_json
 from napari_amil.core.base.types import Cells
 from napari_amil.core.detection.predict import find_candidates
 from napari_amil.core.detection.validation import ValidationField, matched
@@ -54,7 +54,7 @@ def write_held_out(
             file = _write(found, f"{number}-{detector}", out)
             entry[detector] = {"cells": file, "n_found": len(found), "n_right": right}
         listed.append(entry)
-    write_json({"images": listed}, out / HELD_OUT)
+    write_exact_json({"images": listed}, out / HELD_OUT)
 
 
 def _found(

@@ -86,12 +86,18 @@ def score_cohort(
     """
     with locked(make_folder(folder)):
         if not replacing:
-            _refuse_other_images(source, folder)
+            refuse_other_images(source, folder)
         return (yield from _score_cohort(source, recipe, bundle, folder))
 
 
-def _refuse_other_images(source: Source, folder: Path) -> None:
-    """Refuse to replace the scores of images that are not in the source."""
+def refuse_other_images(source: Source, folder: Path) -> None:
+    """Refuse to replace the scores of images that are not in the source.
+
+    Raises
+    ------
+    AmilError
+        If ``folder`` holds such scores.
+    """
     try:
         images = read_project_card(folder)["images"]
     except (AmilError, KeyError):
