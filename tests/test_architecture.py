@@ -41,7 +41,7 @@ LADDER: tuple[frozenset[str], ...] = (
 INNER_LADDERS: dict[str, tuple[frozenset[str], ...]] = {
     "core.pipeline": (
         frozenset({"annotated", "recalibrate", "detect", "evidence", "export", "held_out", "run_folder"}),
-        frozenset({"score", "train", "train_detector"}),
+        frozenset({"anomaly_networks", "score", "train", "train_detector"}),
         frozenset({"diagnosis", "estimate", "score_folder"}),
         frozenset({"evaluate"}),
         frozenset({"training_run"}),

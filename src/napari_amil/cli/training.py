@@ -1,7 +1,9 @@
-"""``train``."""
+"""``train`` and ``train-anomaly``."""
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -81,4 +83,54 @@ def train(
     talk.finish(out)
 
 
-COMMANDS = {"train": train}
+def train_anomaly(
+    cohort: Annotated[
+        Path,
+        typer.Argument(help="Cohort, or folder of control smears; only controls count.", show_default=False),
+    ],
+    out: Out,
+    model: Annotated[
+        str,
+        typer.Option(help="Networks with commas between: ra; '-code' behind a name is its published form."),
+    ],
+    bundle: BundleFile = None,
+    folds: Annotated[
+        int, typer.Option(min=2, help="Parts of the patients, each scored by a network that did not see it.")
+    ] = 3,
+    hold_out_fold: Annotated[int | None, typer.Option(help="Leave this fold of the cohort out.")] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="Most optimiser steps of a training.")] = None,
+    perceptual: Annotated[
+        str | None,
+        typer.Option(help="What compares pictures: 'pyramid', 'encoder', or a safetensors file."),
+    ] = None,
+    control: Annotated[str | None, typer.Option(help="Name of the control class.")] = None,
+    device: DeviceName = Device.auto,
+    seed: Annotated[int | None, typer.Option(min=0, help="Seed of everything random.")] = None,
+    style: EventStyle = Style.bar,
+) -> None:
+    """Train networks that redraw control cells, and add their anomaly scores to a model.
+
+    The model of --bundle keeps all it has; OUT/bundle.safetensors scores the columns 'anomaly_<name>' as
+    well, with percentile, p and q from control cells that a network did not see. A training that was
+    stopped (Ctrl-C, or a file called 'stop' in OUT) goes on when the command is given again.
+    """
+    talk = Talk(style)
+    loaded = pipeline.load_bundle(bundle)
+    run = loaded.settings if seed is None else loaded.settings.changed({"training": {"seed": seed}})
+    given = {"steps": steps, "perceptual": perceptual}
+    changes = tuple((name, value) for name, value in given.items() if value is not None)
+    wanted = pipeline.AddedNetworks(tuple(name.strip() for name in model.split(",")), folds, changes)
+    source = pipeline.cohort_source(talk.follow(pipeline.opening_controls(cohort, control or run.control)))
+    if hold_out_fold is not None:
+        source = pipeline.sources_by_fold(source, hold_out_fold)[0]
+    recipe = pipeline.Recipe.from_bundle(replace(loaded, settings=run), None, pipeline.pick_device(device))
+    work = pipeline.train_anomaly(source, recipe, pipeline.make_folder(out), wanted)
+    with talk.stopping(out / pipeline.STOP_FILE):
+        found = talk.follow(work)
+    if found is not None:
+        target = out / "bundle.safetensors"
+        talk.result(f"The model with {', '.join(wanted.channels)} is in {target}", bundle=str(target))
+    talk.finish(out)
+
+
+COMMANDS = {"train": train, "train-anomaly": train_anomaly}

@@ -114,7 +114,7 @@ def test_every_setting_of_the_method_has_a_row_or_a_preset_that_differs() -> Non
         f"{stage}.{name}"
         for stage in METHOD
         for name in type(getattr(RECOMMENDED, stage)).model_fields
-        if len({_value(start, f"{stage}.{name}") for start in presets}) == 1
+        if len({str(_value(start, f"{stage}.{name}")) for start in presets}) == 1
     }
     assert idle - changed == OPERATION
 
@@ -130,7 +130,10 @@ def test_mixtures_of_the_paper_are_a_group_that_shares_the_encoder() -> None:
         for distance in ("moment", "min", "responsibility")
     }
     assert len({encoder_stage(settings) for settings in rows.values()}) == 1
-    groups = [set(GROUPS[name]) - {REFERENCE} for name in ("published", "changes", "further", "mixtures")]
+    groups = [
+        set(GROUPS[name]) - {REFERENCE}
+        for name in ("published", "changes", "further", "mixtures", "networks")
+    ]
     assert sum(map(len, groups)) == len(ROWS) - 1
 
 

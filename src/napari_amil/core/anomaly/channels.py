@@ -28,8 +28,8 @@ def active_channels(settings: ModelSettings) -> tuple[str, ...]:
     Raises
     ------
     SettingsError
-        If one is not registered or named twice, or the first is not ``latent_distance``, which the
-        pooling of bags reads and on whose scale the anomaly is.
+        If one is not registered or named twice, one that is joined is not active, or the first is not
+        ``latent_distance``, which the pooling of bags reads and on whose scale the anomaly is.
     """
     names = settings.channels
     for name in names:
@@ -41,6 +41,11 @@ def active_channels(settings: ModelSettings) -> tuple[str, ...]:
         raise SettingsError(
             f"model.channels is {list(names)}; it must begin with '{LATENT}' and name no score twice."
         )
+    for name in settings.joined:
+        if name not in names:
+            raise SettingsError(
+                f"model.joined names '{name}', which is not in model.channels: {', '.join(names)}."
+            )
     return names
 
 

@@ -9,14 +9,18 @@ import torch
 from numpy.typing import NDArray
 
 from napari_amil.core.anomaly.model import AnomalyModel
-from napari_amil.core.anomaly.scorer import CellInputs
+from napari_amil.core.anomaly.scorer import CellInputs, CellScorer
 from napari_amil.core.base.events import Event, Warned, translated
 from napari_amil.core.base.settings import RunSettings
 from napari_amil.core.base.types import Floats
 
 
 def cross_fit_channels(
-    controls: CellInputs, part: NDArray[np.int64], settings: RunSettings, device: torch.device
+    controls: CellInputs,
+    part: NDArray[np.int64],
+    settings: RunSettings,
+    device: torch.device,
+    kept: Mapping[str, CellScorer] | None = None,
 ) -> Generator[Event, None, dict[str, Floats]]:
     """Return the scores of control cells by channels fitted without their part; the network stays.
 
@@ -24,21 +28,26 @@ def cross_fit_channels(
     ----------
     part
         ``(n_cells,)`` of `napari_amil.core.anomaly.patients.parts_of_patients`.
+    kept
+        Channels that were fitted to none of these cells, and stay as they are.
     """
     found: list[tuple[NDArray[np.int64], dict[str, Floats]]] = []
     for number in np.unique(part):
         rows = np.flatnonzero(part == number)
         others = controls.take(part != number).without_patients()
-        model = yield from fit_quietly(others, settings, device)
+        model = yield from fit_quietly(others, settings, device, kept)
         found.append((rows, model.channel_scores(controls.take(rows))))
     return held_out_scores(found, len(controls))
 
 
 def fit_quietly(
-    controls: CellInputs, settings: RunSettings, device: torch.device
+    controls: CellInputs,
+    settings: RunSettings,
+    device: torch.device,
+    kept: Mapping[str, CellScorer] | None = None,
 ) -> Generator[Event, None, AnomalyModel]:
     """Fit the channels to a part of the control cells without warnings, which the whole has given."""
-    work = AnomalyModel.fit(controls, settings, device)
+    work = AnomalyModel.fit(controls, settings, device, kept=kept)
     return (yield from translated(work, lambda event: None if isinstance(event, Warned) else event))
 
 

@@ -73,6 +73,7 @@ class AnomalyModel:
         settings: RunSettings,
         device: torch.device,
         gaussian: LatentGaussian | None = None,
+        kept: Mapping[str, CellScorer] | None = None,
     ) -> Generator[Event, None, AnomalyModel]:
         """Fit every active channel to control cells; yield a warning for one that has too few of them.
 
@@ -82,6 +83,8 @@ class AnomalyModel:
             With their patients where standard errors are wanted.
         gaussian
             The Gaussian that the pooling was trained with, if there is one.
+        kept
+            Channels that stay as they are.
 
         Raises
         ------
@@ -92,6 +95,9 @@ class AnomalyModel:
         names = active_channels(model)
         weights = dict(zip(names, channel_weights(names, model.morphology_weight), strict=True))
         for name in names:
+            if kept is not None and name in kept:
+                channels[name] = kept[name]
+                continue
             scorer = LatentDistance(model, gaussian) if name == LATENT else SCORERS[name](model)
             if getattr(controls, scorer.reads) is None:
                 channels |= {name: scorer} if name == LATENT and gaussian is not None else {}
@@ -145,6 +151,11 @@ class AnomalyModel:
         }
 
     @property
+    def networks(self) -> dict[str, CellScorer]:
+        """Channels that stay as they are when the model is referred to other control cells."""
+        return {name: scorer for name, scorer in self.channels.items() if scorer.stays}
+
+    @property
     def pixel_channels(self) -> tuple[str, ...]:
         """Names of the channels that read pixels."""
         return tuple(name for name, scorer in self.channels.items() if scorer.reads == "pixels")
@@ -165,16 +176,18 @@ class AnomalyModel:
         It is the standard deviation over refits to patients drawn with replacement. Channels without
         refits stay as they are.
         """
-        first = self.channels[LATENT].score_refits(cells)
-        if first is None:
+        refits = {name: self.channels[name].score_refits(cells) for name in self.joined}
+        shapes = [values.shape for values in refits.values() if values is not None]
+        if not shapes:
             return np.full(len(cells), np.nan)
-        drawn = [first]
-        for name in self.joined[1:]:
-            refits = self.channels[name].score_refits(cells)
-            fixed = cells.scores[name] if name in cells.scores else self.channels[name].score(cells)
-            drawn.append(np.broadcast_to(fixed, first.shape) if refits is None else refits)
+        drawn = []
+        for name, values in refits.items():
+            if values is None:
+                fixed = cells.scores[name] if name in cells.scores else self.channels[name].score(cells)
+                values = np.broadcast_to(fixed, shapes[0])
+            drawn.append(values)
         if self.joint is None:
-            return first.std(axis=0, ddof=1)
+            return drawn[0].std(axis=0, ddof=1)
         joint = [self.joint.distance(scores) for scores in zip(*drawn, strict=True)]
         return np.stack(joint).std(axis=0, ddof=1)
 
@@ -253,10 +266,11 @@ class AnomalyModel:
 
     def _join(self, held_out: Mapping[str, Floats]) -> None:
         """Fit the joint distance of the channels with held-out scores and a weight."""
-        names = [name for name in self.channels if name in held_out]
+        wanted = self.settings.joined or tuple(self.channels)
+        names = [name for name in self.channels if name in held_out and name in wanted]
         weights = channel_weights(names, self.settings.morphology_weight)
         self.joint, self.joined = None, (LATENT,)
-        if any(weights[1:]):
+        if any(weights[1:]) or names[:1] not in ([], [LATENT]):
             networks = [SCORERS[name].reads != "measurements" for name in names]
             self.joint = JointDistance.fit([held_out[name] for name in names], weights, networks)
             self.joined = tuple(names)

@@ -37,6 +37,9 @@ class CellInputs:
         ``(n_cells,)`` name of the patient, or of the image where patients share images.
     scores
         ``channel -> (n_cells,)`` scores that were computed before.
+    domains
+        ``factor -> (n_cells,)`` how each cell was acquired, such as its stain; "" where it is not known. Only
+        the training of networks reads it.
     """
 
     embedding: Tensor | None = None
@@ -44,6 +47,7 @@ class CellInputs:
     pixels: NDArray[np.uint8] | None = None
     patients: NDArray[Any] | None = None
     scores: Mapping[str, Floats] = field(default_factory=dict)
+    domains: Mapping[str, NDArray[np.str_]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         known = (self.embedding, self.measurements, self.pixels, *self.scores.values())
@@ -65,6 +69,7 @@ class CellInputs:
             None if self.pixels is None else self.pixels[rows],
             None if self.patients is None else self.patients[rows],
             {name: values[rows] for name, values in self.scores.items()},
+            {name: values[rows] for name, values in self.domains.items()},
         )
 
     def without_patients(self) -> CellInputs:
@@ -89,6 +94,8 @@ class CellScorer(nn.Module, ABC):
     """The field of `CellInputs` that the score is computed from."""
     ranked: ClassVar[bool] = True
     """True if percentile, p and q of the score have columns of their own beside those of the anomaly."""
+    stays: ClassVar[bool] = False
+    """True if a calibration to other control cells leaves all that was fitted as it is: a trained network."""
 
     def __init__(self, settings: ModelSettings) -> None:
         super().__init__()

@@ -28,6 +28,7 @@ _PUBLISHED_MODEL: dict[str, Any] = {
     "shrinkage": "none",
     "roundness": 0.0,
     "channels": ["latent_distance", "morph_distance"],
+    "joined": [],
     "networks": {},
     "morphology_weight": 0.0,
     "n_components": 1,

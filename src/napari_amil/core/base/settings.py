@@ -172,6 +172,8 @@ class ModelSettings(Settings):
     """Share of that covariance that is replaced by a sphere of the same mean variance; 0 as published."""
     channels: tuple[str, ...] = ("latent_distance", "morph_distance")
     """Anomaly scores of a cell, by name; 'latent_distance' comes first."""
+    joined: tuple[str, ...] = ()
+    """Anomaly scores that make the anomaly of a cell together; empty = all of them."""
     networks: dict[str, dict[str, Any]] = {}
     """Settings of the networks among the anomaly scores, by name: a preset, and what differs from it."""
     morphology_weight: float = Field(0.5, ge=0, le=1)

@@ -67,6 +67,17 @@ _MIXTURES = {
 }
 """Several Gaussians, as the paper has them; `recommended` has one."""
 
+_NETWORKS = {
+    f"{name} in the anomaly": Change(
+        values={
+            "model.channels": ("latent_distance", "morph_distance", name),
+            "model.networks": {name: {"preset": "cell"}},
+        }
+    )
+    for name in ("ra",)
+}
+"""One network more that judges cells (docs/anomaly-models.md)."""
+
 ROWS: dict[str, Change] = {
     # Table 1 of Kazeminia et al. 2022
     "Att": _paper("attention", sic=False),
@@ -97,6 +108,7 @@ ROWS: dict[str, Change] = {
         values={"model.measurements_in_gaussian": True, "model.roundness": 0.3}
     ),
     "no morphology in the anomaly": Change(values={"model.channels": ("latent_distance",)}),
+    "measurements alone in the anomaly": Change(values={"model.joined": ("morph_distance",)}),
     "one bag head": Change(values={"model.bag_heads": 1}),
     "encoder roi": Change(values={"model.encoder": "roi"}),
     "one scale": Change(values={"model.scales": 1}),
@@ -106,6 +118,7 @@ ROWS: dict[str, Change] = {
     "constant step size": Change(values={"training.schedule": "constant"}),
     **_FURTHER,
     **_MIXTURES,
+    **_NETWORKS,
 }
 """Every row that has a name. The names stand in the table as they stand here."""
 
@@ -116,10 +129,13 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "amil-code": ("Anomaly+Att+SIC",),
     "abmil": ("Att",),
     "changes": tuple(
-        name for name, change in ROWS.items() if not change.published and name not in _FURTHER | _MIXTURES
+        name
+        for name, change in ROWS.items()
+        if not change.published and name not in _FURTHER | _MIXTURES | _NETWORKS
     ),
     "further": (REFERENCE, *_FURTHER),
     "mixtures": (REFERENCE, *_MIXTURES),
+    "networks": (REFERENCE, *_NETWORKS),
     "all": tuple(ROWS),
 }
 """Names that stand for other rows: every preset has its row."""
@@ -137,6 +153,7 @@ BAG_STAGE: dict[str, frozenset[str]] = {
             "mixture_fit",
             "channels",
             "morphology_weight",
+            "joined",
             "networks",
             "n_components",
             "orientations",

@@ -65,6 +65,7 @@ if TYPE_CHECKING:
         open_annotated,
         writing_annotated,
     )
+    from napari_amil.core.pipeline.anomaly_networks import AddedNetworks, train_anomaly
     from napari_amil.core.pipeline.detect import cell_table, detect_images, write_detections
     from napari_amil.core.pipeline.diagnosis import diagnose
     from napari_amil.core.pipeline.estimate import Estimate, estimating
@@ -108,6 +109,7 @@ __all__ = [
     "PRESETS",
     "ROWS",
     "STOP_FILE",
+    "AddedNetworks",
     "Bundle",
     "Candidate",
     "Candidates",
@@ -208,6 +210,7 @@ __all__ = [
     "start_detector",
     "starter_path",
     "study_reference",
+    "train_anomaly",
     "train_detector_on",
     "train_run",
     "train_scorer",

@@ -65,9 +65,9 @@ def calibrate(source: Source, recipe: Recipe) -> Generator[Event, None, Calibrat
     gathered: Gathered = without_cut_cells(
         (yield from gather(source, recipe, measured_instances, field_note))
     )
-    bags = _as_controls(gathered)
+    bags = as_controls(gathered)
     rows = bags.control_cells()[0]
-    units = yield from _units(bags, rows, gathered.images)
+    units = yield from control_units(bags, rows, gathered.images)
     latents = embed_all(scorer.model, gathered.values, recipe.device)
     cells = replace(cell_inputs(gathered.values[rows], latents[rows].double()), patients=units)
     renewed = yield from _renewed(scorer, cells, recipe)
@@ -102,14 +102,15 @@ def _refuse_diseases(source: Source, scorer: Scorer) -> None:
             )
 
 
-def _as_controls(gathered: Gathered) -> BagArrays:
+def as_controls(gathered: Gathered) -> BagArrays:
+    """Return bags that are all of the control class."""
     cohort = gathered.cohort
     patients = tuple(bag.patient for bag in cohort)
     labels = np.zeros(len(patients), dtype=np.int64)
     return BagArrays(gathered.values, gathered.rows, labels, patients, (cohort.control,), cohort.control)
 
 
-def _units(
+def control_units(
     bags: BagArrays, rows: NDArray[np.int64], images: NDArray[np.str_]
 ) -> Generator[Event, None, NDArray[np.str_]]:
     """Return the patient of each control cell, or its image, and say where that is little to go by."""
@@ -146,9 +147,10 @@ def _renewed(scorer: Scorer, controls: CellInputs, recipe: Recipe) -> Generator[
     settings, units, latents = recipe.bundle.settings, controls.patients, controls.embedding
     assert units is not None
     assert latents is not None
-    anomaly: AnomalyModel = yield from AnomalyModel.fit(controls, settings, recipe.device)
+    kept = scorer.anomaly.networks  # which never saw these cells
+    anomaly: AnomalyModel = yield from AnomalyModel.fit(controls, settings, recipe.device, kept=kept)
     part = parts_of_patients(units, _PARTS)
-    held_out = yield from cross_fit_channels(controls, part, settings, recipe.device)
+    held_out = yield from cross_fit_channels(controls, part, settings, recipe.device, kept)
     yield from empty_boxes(controls)
     yield from anomaly.calibrate(controls, held_out)
     model = copy.deepcopy(scorer.model)

@@ -63,7 +63,8 @@ def fit_anomaly(
     controls, n_units = cells.at(control), len(np.unique(units[control]))
     if n_units > 1:
         controls = replace(controls, patients=units[control])
-    whole = yield from AnomalyModel.fit(controls, settings, device, fitted.gaussian)
+    work = AnomalyModel.fit(controls, settings, device, fitted.gaussian)
+    whole = yield from _as_steps(work, "Networks of the anomaly scores")
     if n_units < 2:
         yield from whole.calibrate(controls)
         return whole
@@ -106,7 +107,8 @@ def _hold_out(
         if networks:
             model = yield from _network(known, settings, device, f"Network {number + 1} of {n_parts}")
             cells = _EmbeddedCells.by(model.to(device), bags, cells.inputs, device)
-        partial = yield from fit_quietly(cells.at(known.control_cells()[0]), settings, device)
+        work = fit_quietly(cells.at(known.control_cells()[0]), settings, device)
+        partial = yield from _as_steps(work, f"Part {number + 1} of {n_parts}")
         cells.fit_novelty(partial, known)
         rows = np.flatnonzero(part[control] == number)
         if len(rows):

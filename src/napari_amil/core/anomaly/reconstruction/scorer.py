@@ -83,6 +83,7 @@ class ReconstructionScorer(CellScorer):
     """
 
     reads = "pixels"
+    stays = True
     name: ClassVar[str]
     """Name in ``model.channels`` and ``model.networks``."""
     presets: ClassVar[Mapping[str, NetworkSettings]]
