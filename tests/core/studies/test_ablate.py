@@ -11,7 +11,8 @@ import torch
 
 from napari_amil.core.base.events import Event, Step, drain
 from napari_amil.core.base.settings import RunSettings
-from napari_amil.core.evaluation.ablation import ROWS, ablation_rows, encoder_stage, study_reference
+from napari_amil.core.evaluation.ablation import BASELINE, ROWS, ablation_rows, encoder_stage, study_reference
+from napari_amil.core.evaluation.measurement_baseline import bag_features, regression
 from napari_amil.core.evaluation.predictions import predict
 from napari_amil.core.instances.extract import Recipe
 from napari_amil.core.instances.sources import Source
@@ -67,6 +68,29 @@ def test_a_second_call_trains_nothing(
     again, said = _ablate(source, recipe, folder, StudyProtocol(runs=1))
     assert [event for event in said if isinstance(event, Step)] == [Step("study", 0, 0, "")]
     pd.testing.assert_frame_equal(again.table, first[0].table)
+
+
+def test_the_row_without_a_network_equals_scikit_learn(
+    source: Source, recipe: Recipe, first: tuple[Ablation, list[Event]], folder: Path
+) -> None:
+    rows = dict.fromkeys(("recommended", BASELINE), recipe.settings)
+    said: list[Event] = []
+    found = drain(ablate(source, recipe, folder, rows, StudyProtocol(runs=1)), said.append)
+    assert max(event.total for event in said if isinstance(event, Step) and event.stage == "study") == 2
+    (network,), (alone,) = (found.rows[name].values() for name in rows)
+    np.testing.assert_array_equal(network.bags, alone.bags)
+    (cells,) = (folder / "work").glob("cells-*")
+    stored = open_cells(cells, source.cohort.classes, source.cohort.control)
+    x = bag_features(stored.inputs.measurements, stored.bags.rows)
+    for test, predictions in zip(alone.bags, alone.predictions, strict=True):
+        train = np.setdiff1d(np.arange(len(x)), test)
+        model = regression().fit(x[train], stored.bags.labels[train])
+        np.testing.assert_allclose(predictions.probabilities, model.predict_proba(x[test]), atol=1e-9)
+    table = found.table.set_index("row")
+    assert pd.isna(table.loc[BASELINE, "epochs"])
+    assert table.loc[BASELINE, "accuracy_difference"] == pytest.approx(
+        table.loc[BASELINE, "accuracy"] - table.loc["recommended", "accuracy"]
+    )
 
 
 def test_another_process_gives_the_same_results(

@@ -15,6 +15,8 @@ from napari_amil.core.base.settings import RunSettings
 
 REFERENCE = "recommended"
 """The row that the others are compared with, and the preset that the rows below it start from."""
+BASELINE = "measurements alone"
+"""The row without a network (`napari_amil.core.evaluation.measurement_baseline`); it has no settings."""
 
 
 @dataclass(frozen=True)
@@ -88,6 +90,7 @@ ROWS: dict[str, Change] = {
     "amil-paper": Change("amil-paper", published=True),
     "attmil": Change("attmil", published=True),
     REFERENCE: Change(),
+    BASELINE: Change(),
     # what is recommended, with one thing changed
     "distance softmax": Change(values={"model.distance_transform": "softmax"}),
     "distance raw": Change(values={"model.distance_transform": "raw"}),
@@ -124,14 +127,14 @@ ROWS: dict[str, Change] = {
 
 PUBLISHED = ("Att", "Att+SIC", "Anomaly", "Anomaly+Att", "Anomaly+Att+SIC")
 GROUPS: dict[str, tuple[str, ...]] = {
-    "table": (*PUBLISHED, REFERENCE),
+    "table": (*PUBLISHED, REFERENCE, BASELINE),
     "published": (*PUBLISHED, "amil-paper", "attmil"),
     "amil-code": ("Anomaly+Att+SIC",),
     "abmil": ("Att",),
     "changes": tuple(
         name
         for name, change in ROWS.items()
-        if not change.published and name not in _FURTHER | _MIXTURES | _NETWORKS
+        if not change.published and name not in {BASELINE, *_FURTHER, *_MIXTURES, *_NETWORKS}
     ),
     "further": (REFERENCE, *_FURTHER),
     "mixtures": (REFERENCE, *_MIXTURES),

@@ -231,6 +231,8 @@ def _gap(line: pd.Series, name: str) -> str:
 
 def _epochs(line: pd.Series) -> str:
     """Return the epochs over bags, with those over cells before and the published number behind them."""
+    if pd.isna(line.get("epochs")):
+        return ""
     text = f"{line['cell_epochs']:.0f} + " if line.get("cell_epochs") else ""
     text += f"{line['epochs']:.0f}"
     published = line.get("published_epochs")

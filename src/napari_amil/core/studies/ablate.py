@@ -13,7 +13,7 @@ from napari_amil.core.base.events import Event
 from napari_amil.core.base.outputs import environment, make_folder, write_json, write_text
 from napari_amil.core.base.presets import preset
 from napari_amil.core.base.settings import RunSettings
-from napari_amil.core.evaluation.ablation import REFERENCE
+from napari_amil.core.evaluation.ablation import BASELINE, REFERENCE
 from napari_amil.core.evaluation.comparison import RunResult, Truth, ablation_table, markdown
 from napari_amil.core.evaluation.figures import draw_auprc, draw_confusions, draw_rows, save_figure
 from napari_amil.core.exchange.tables import write_table
@@ -64,7 +64,9 @@ def ablate(
         for row, runs in plan.complete().items()
     }
     truth = plan.truth()
-    table = ablation_table(found, truth, {name: _schedule(s) for name, s in rows.items()}, REFERENCE)
+    table = ablation_table(
+        found, truth, {name: _schedule(s) for name, s in rows.items() if name != BASELINE}, REFERENCE
+    )
     write_table(table, out / "table.csv")
     write_text(markdown(table, truth.classes), out / "table.md")
     _draw(table, found, truth, make_folder(out / "figures"))

@@ -19,7 +19,7 @@ from napari_amil.core.cohort.checks import fold_of
 from napari_amil.core.cohort.copies import leave_out_copies
 from napari_amil.core.cohort.folds import assign_folds, split
 from napari_amil.core.cohort.problems import enumerate_names
-from napari_amil.core.evaluation.ablation import digest, encoder_stage
+from napari_amil.core.evaluation.ablation import BASELINE, digest, encoder_stage
 from napari_amil.core.evaluation.comparison import Truth
 from napari_amil.core.instances.extract import Recipe
 from napari_amil.core.instances.leak_guard import guarding
@@ -160,6 +160,7 @@ class StudyPlan:
             )
         self._level = settings.bag_level
         measured = unseen is not None or settings.model.measured or settings.model.morphology_weight > 0
+        measured = measured or row == BASELINE
         recipe = replace(recipe, settings=settings)
         folder = cells_folder(self.source, recipe, self.work, measured=measured)
         yield from gather_cells(self.source, recipe, folder, measured=measured)
@@ -230,7 +231,8 @@ class StudyPlan:
         learned = [trial.cells.name, bags.take(train).fingerprint()]
         learned += [] if trial.unseen is None else [trial.unseen]
         learned += self._copies.get(trial.fold, ())
-        stage = encoder_stage(trial.settings)
+        learned += [BASELINE] if trial.row == BASELINE else []
+        stage = None if trial.row == BASELINE else encoder_stage(trial.settings)
         encoder = self.work / f"encoder-{digest(stage, learned)}.safetensors" if stage else None
         result = self.work / f"{digest(trial.settings, learned, bags.take(test).fingerprint())}.safetensors"
         return replace(trial, result=result, encoder=encoder)

@@ -14,12 +14,13 @@ from napari_amil.core.base.checkpoint import read_checkpoint, write_checkpoint
 from napari_amil.core.base.errors import AmilError
 from napari_amil.core.base.events import Event, Failed
 from napari_amil.core.base.settings import RunSettings
-from napari_amil.core.evaluation.ablation import encoder_stage
+from napari_amil.core.evaluation.ablation import BASELINE, encoder_stage
+from napari_amil.core.evaluation.measurement_baseline import bag_features, baseline_probabilities
 from napari_amil.core.evaluation.predictions import Predictions, predict
 from napari_amil.core.mil.batch import BagArrays
 from napari_amil.core.studies.cells import StudyCells, open_cells
 from napari_amil.core.training.cross_fitting import fit_anomaly, fit_anomaly_to_seen_cells
-from napari_amil.core.training.loop import fit_encoder, fit_model
+from napari_amil.core.training.loop import FittedModel, fit_encoder, fit_model
 from napari_amil.core.training.state import TrainedEncoder
 from napari_amil.core.training.units import independent_units
 
@@ -149,15 +150,13 @@ def work_on(group: Group, device: str) -> Generator[TrialEvent, None, None]:
         yield Unit(trial.row, label)
         checkpoint = None if encoder else trial.result.with_suffix(".checkpoint")
         try:
-            fitted = yield from fit_model(train, trial.settings, torch.device(device), checkpoint, encoder)
-            where = trial.settings, torch.device(device), cells.inputs
-            if trial.unseen is None:
-                anomaly = yield from fit_anomaly_to_seen_cells(train, fitted, *where)
+            if trial.row == BASELINE:
+                predictions = _without_network(cells, train, test, trial.settings.training.seed)
             else:
-                units = independent_units(train, cells.images)
-                anomaly = yield from fit_anomaly(train, units, fitted, *where)
-            of_test = where[2].take(np.concatenate(test.rows))
-            predictions = predict(fitted, anomaly, test, where[1], of_test)
+                fitted = yield from fit_model(
+                    train, trial.settings, torch.device(device), checkpoint, encoder
+                )
+                predictions = yield from _predicted(trial, cells, fitted, train, test)
         except AmilError as error:
             yield Failed(label, f"{label}: {error}")
         else:
@@ -166,6 +165,30 @@ def work_on(group: Group, device: str) -> Generator[TrialEvent, None, None]:
             yield Unit(trial.row, label, done=True)
         if checkpoint is not None:
             checkpoint.unlink(missing_ok=True)
+
+
+def _predicted(
+    trial: Trial, cells: StudyCells, fitted: FittedModel, train: BagArrays, test: BagArrays
+) -> Generator[Event, None, Predictions]:
+    """Fit the anomaly model around a trained network and return the predictions for the test bags."""
+    device = next(fitted.model.parameters()).device
+    if trial.unseen is None:
+        anomaly = yield from fit_anomaly_to_seen_cells(train, fitted, trial.settings, device, cells.inputs)
+    else:
+        units = independent_units(train, cells.images)
+        anomaly = yield from fit_anomaly(train, units, fitted, trial.settings, device, cells.inputs)
+    return predict(fitted, anomaly, test, device, cells.inputs.take(np.concatenate(test.rows)))
+
+
+def _without_network(cells: StudyCells, train: BagArrays, test: BagArrays, seed: int) -> Predictions:
+    """Return the class probabilities that the named measurements of the test bags alone give."""
+    measured = cells.inputs.measurements
+    if measured is None:
+        raise AmilError("The cells were not measured, so there is nothing to compare their bags by.")
+    features = bag_features(measured, train.rows), bag_features(measured, test.rows)
+    probabilities = baseline_probabilities(features[0], train.labels, features[1], len(train.classes), seed)
+    lengths = test.lengths.numpy()
+    return Predictions(probabilities, lengths, np.full(int(lengths.sum()), np.nan), {})
 
 
 def _shared_encoder(
