@@ -19,7 +19,7 @@ from napari_amil.core.base.settings import DetectionSettings
 from napari_amil.core.base.types import Cells, polygon_area
 from napari_amil.core.detection.network import ROI_SIZE
 from napari_amil.core.detection.network_input import InputTile, NetworkInput, input_from_array
-from napari_amil.core.detection.outlines import mask_outline
+from napari_amil.core.detection.outlines import mask_outlines
 from napari_amil.core.detection.select import Candidates
 from napari_amil.core.detection.tiles import (
     OUT_OF_MEMORY,
@@ -173,7 +173,7 @@ def _of_tile(
     own = away_from_seams(raw["boxes"], window, view.size)
     boxes = raw["boxes"] + corner(window)
     places = _on_image(boxes, view)
-    outlines = [mask_outline(m[0], box) for m, box in zip(raw["masks"].numpy(), places, strict=True)]
+    outlines = mask_outlines(raw["masks"].numpy()[:, 0], places)
     inside = tuple(outline - np.array(tile.corner, np.float32) for outline in outlines)
     shares = foreign_share(tile.normalised, inside, view.colour, view.diameter_px)
     red = shares <= settings.max_foreign

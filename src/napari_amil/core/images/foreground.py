@@ -6,7 +6,6 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 from skimage.filters import threshold_otsu
-from skimage.measure import regionprops_table
 
 REFERENCE_DIAMETER_PX = 40.0
 """Diameter of a typical red cell in pixels at the scale that the networks see."""
@@ -54,18 +53,14 @@ def _lone_objects(normalised: NDArray[np.float32]) -> tuple[NDArray[np.float64],
     labels, n_objects = ndimage.label(mask)
     if not n_objects:
         return np.empty(0), np.empty(0)
-    properties = ("area", "area_bbox", "bbox", "equivalent_diameter_area")
-    table = regionprops_table(labels, properties=properties)
-    height, width = mask.shape
-    inside = (
-        (table["bbox-0"] > 0) & (table["bbox-1"] > 0) & (table["bbox-2"] < height) & (table["bbox-3"] < width)
-    )
-    sides = np.stack([table["bbox-2"] - table["bbox-0"], table["bbox-3"] - table["bbox-1"]])
-    round_enough = (sides.max(axis=0) < 1.35 * sides.min(axis=0)) & (
-        table["area"] > 0.68 * table["area_bbox"]
-    )
-    keep = inside & round_enough & (table["area"] > 60)
-    return table["equivalent_diameter_area"][keep], table["area"][keep]
+    area = np.bincount(labels.ravel(), minlength=n_objects + 1)[1:].astype(np.float64)
+    bounds = [[(axis.start, axis.stop) for axis in window] for window in ndimage.find_objects(labels)]
+    first, last = np.moveaxis(np.array(bounds), 2, 0)  # (n_objects, 2) each
+    inside = (first > 0).all(axis=1) & (last < mask.shape).all(axis=1)
+    sides = last - first
+    round_enough = (sides.max(axis=1) < 1.35 * sides.min(axis=1)) & (area > 0.68 * sides.prod(axis=1))
+    keep = inside & round_enough & (area > 60)
+    return np.sqrt(4 * area[keep] / np.pi), area[keep]
 
 
 def network_scale(diameter_px: float) -> float:

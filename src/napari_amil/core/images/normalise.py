@@ -134,9 +134,12 @@ class Appearance:
         (top, left), (height, width) = part.corner, part.pixels.shape[:2]
         y = ((top + np.arange(height)) / self.extent_px)[:, None, None]
         x = ((left + np.arange(width)) / self.extent_px)[None, :, None]
-        surface = np.zeros((height, width, 3))
+        along_x = np.zeros((self.order + 1, 1, width, 3))  # what each power of y is multiplied with
         for (i, j), weight in zip(_powers(self.order), self.surface, strict=True):
-            surface += y**i * x**j * weight
+            along_x[i] += x**j * weight
+        surface = np.broadcast_to(along_x[0], (height, width, 3)).copy()
+        for i in range(1, self.order + 1):
+            surface += y**i * along_x[i]
         return _limited(surface, self.darkest)
 
 

@@ -42,6 +42,9 @@ class EmbeddingMemo:
         return self._known[key]
 
 
+_IN_CACHE, _ON_DEVICE = 32, 256  # cells embedded at once; on a processor their feature maps fit its cache
+
+
 @dataclass(frozen=True, eq=False)
 class AmilOutput:
     """What the model says about a batch; cells are in the row order of the batch.
@@ -185,7 +188,7 @@ def embed_all(
     model: AmilModel,
     instances: Instances | Tensor | NDArray[Any],
     device: torch.device,
-    batch_size: int = 256,
+    batch_size: int | None = None,
 ) -> Tensor:
     """Return the embeddings ``(n_cells, n_views, k)`` on the CPU of any number of instances, in evaluation.
 
@@ -206,8 +209,11 @@ def embed_all(
     )
 
 
-def _embed_batches(model: AmilModel, cells: Instances, device: torch.device, batch_size: int) -> Tensor:
+def _embed_batches(
+    model: AmilModel, cells: Instances, device: torch.device, batch_size: int | None
+) -> Tensor:
     """Return the embeddings ``(n_cells, n_views, k)``, some instances after the other."""
+    batch_size = batch_size or (_IN_CACHE if device.type == "cpu" else _ON_DEVICE)
     training = model.training
     model.eval()
     parts = [model.embed_views(part.to(device)).cpu() for part in cells.split(batch_size)]

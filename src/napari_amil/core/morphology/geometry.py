@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import numpy as np
+import torch
 from scipy import ndimage
 
 from napari_amil.core.base.types import Floats
-from napari_amil.core.morphology.masks import Bools
+from napari_amil.core.morphology.stacks import Bools
 
 N_ANGLES = 96
 """Rays on which an outline is sampled."""
 _ANGLES = 2 * np.pi * np.arange(N_ANGLES) / N_ANGLES
 _RAYS = np.stack([np.sin(_ANGLES), np.cos(_ANGLES)])  # (2, N_ANGLES), y and x
+_LONGEST_RAY = 48.0  # grid pixels, half the side of a whole grid
+_STEPS_AT_ONCE = 8  # samples of a ray that a sum takes together
+_ON_EDGE = 1e-9  # grid pixels; the centre of a pixel on the hull is inside
 _FEWEST_PIXELS = 16  # a region smaller than this has no shape
 
 
@@ -83,11 +87,22 @@ def skewness(weight: Floats) -> Floats:
 def radii(soft: Floats) -> Floats:
     """Return the distance ``(n, N_ANGLES)`` from the centroid to the outline of soft masks along each ray."""
     centre = centroids(soft)
-    steps = np.arange(0.25, soft.shape[1] / 2, 0.5)
-    y, x = (centre[:, i, None, None] + _RAYS[i, :, None] * steps for i in (0, 1))
-    number = np.broadcast_to(np.arange(len(soft))[:, None, None], y.shape)
-    values = ndimage.map_coordinates(soft, [number, y, x], order=1, mode="constant")
-    return np.asarray(0.5 * values.sum(axis=2), dtype=np.float64)
+    side = soft.shape[1]
+    steps = np.arange(0.25, min(_reach(soft, centre), _LONGEST_RAY), 0.5)
+    places = np.empty((len(soft), N_ANGLES, len(steps), 2))
+    for axis, last in ((0, 1), (1, 0)):  # the sampler wants x before y, in -1 to 1
+        places[..., last] = (centre[:, axis, None, None] + _RAYS[axis, :, None] * steps) * 2 / (side - 1) - 1
+    planes, grid = torch.from_numpy(soft)[:, None], torch.from_numpy(places)
+    values = torch.nn.functional.grid_sample(planes, grid, padding_mode="zeros", align_corners=True)
+    return np.asarray(0.5 * values[:, 0].numpy().sum(axis=2), dtype=np.float64)
+
+
+def _reach(soft: Floats, centre: Floats) -> float:
+    """Return how far from its centre any mask reaches, in whole blocks, so that no sum depends on others."""
+    axis = np.arange(soft.shape[1])
+    y, x = (np.abs(axis - centre[:, i, None]) for i in (0, 1))
+    farthest = [np.where(soft.any(axis=a), d, 0).max(initial=0) for a, d in ((2, y), (1, x))]
+    return _STEPS_AT_ONCE * 0.5 * float(np.ceil((np.hypot(*farthest) + 1) / (_STEPS_AT_ONCE * 0.5)))
 
 
 def ellipse_radii(soft: Floats) -> Floats:
@@ -123,3 +138,46 @@ def depths(mask: Bools) -> tuple[Floats, Floats]:
     depth = ndimage.distance_transform_edt(closed.reshape(n * side, side)).reshape(mask.shape)
     depth /= np.maximum(depth.max(axis=(1, 2)), 1e-9)[:, None, None]
     return depth, centroids(depth * (depth > 0.97))
+
+
+def hull_areas(mask: Bools) -> Floats:
+    """Return how many pixels ``(n,)`` the convex hull of each mask covers; pixels are diamonds.
+
+    A pixel counts as its four corners half a pixel above, below, left and right, as in
+    `skimage.morphology.convex_hull_image`. The hull is walked along for all masks at once.
+    """
+    n, side = mask.shape[:2]
+    columns = np.arange(side)
+    edges = []
+    for sign in (1, -1):  # the right edge, then the left one as that of the mirrored mask
+        last = np.where(mask, sign * columns, -np.inf).max(axis=2, initial=-np.inf)
+        between = np.full((n, 1), -np.inf)
+        upper, lower = np.hstack([between, last]), np.hstack([last, between])
+        points = np.empty((n, 2 * side + 1))
+        points[:, ::2], points[:, 1::2] = np.maximum(upper, lower), last + 0.5
+        edges.append(_envelope(points)[:, 1::2])
+    right, left = edges
+    width = np.floor(right + _ON_EDGE) - np.ceil(-left - _ON_EDGE) + 1
+    return np.asarray(np.where(np.isfinite(right), width, 0).sum(axis=1), dtype=np.float64)
+
+
+def _envelope(points: Floats) -> Floats:
+    """Return the least concave function ``(n, m)`` above points ``(n, m)``, of which -inf are none."""
+    n, m = points.shape
+    at, rows, level = np.arange(m), np.arange(n), np.full(points.shape, -np.inf)
+    known = np.isfinite(points)
+    here, last = known.argmax(axis=1), m - 1 - known[:, ::-1].argmax(axis=1)
+    rows = rows[known.any(axis=1)]
+    while len(rows):
+        start = here[rows]
+        height, run = points[rows, start], np.maximum(at - start[:, None], 1)
+        slope = np.where(at > start[:, None], (points[rows] - height[:, None]) / run, -np.inf)
+        steepest = slope.max(axis=1)
+        following = m - 1 - (slope >= steepest[:, None])[:, ::-1].argmax(axis=1)
+        following = np.where(np.isfinite(steepest), following, start)
+        line = height[:, None] + np.where(np.isfinite(steepest), steepest, 0)[:, None] * (at - start[:, None])
+        passed = (at >= start[:, None]) & (at <= following[:, None])
+        level[rows] = np.where(passed, line, level[rows])
+        here[rows] = following
+        rows = rows[(following < last[rows])]
+    return level

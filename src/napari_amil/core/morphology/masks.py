@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
-from skimage.draw import polygon
 from skimage.segmentation import watershed
 
 from napari_amil.core.base.settings import CropSettings
 from napari_amil.core.base.types import Cells, Floats, has_outline, is_box
 from napari_amil.core.images.crops import extract_crops
 from napari_amil.core.images.foreign import crossed
+from napari_amil.core.images.rasters import polygon_pixels
+from napari_amil.core.morphology.stacks import IN_PLANE, Bools, closed, dilated, eroded, filled, opened
 
 GRID = CropSettings(size_px=96, field=2.4, outside_margin=None)
 """Window of a cell: 2.4 typical diameters, 40 grid pixels per diameter."""
@@ -24,15 +27,14 @@ _EDGE_LEVEL = 0.42  # share of the density of the rim at which a cell ends
 _LOWEST_EDGE = 0.05  # optical density; paler than this is background
 _SMALL_GAP = 0.25  # square typical diameters; the pallor of a neighbour, not a space between cells
 _CORE = 0.62  # share of the largest depth: what is deeper is the core of one cell, not a neck
-IN_PLANE = np.zeros((3, 3, 3), dtype=bool)  # neighbours of a pixel in a stack, within one cell alone
-IN_PLANE[1] = ndimage.generate_binary_structure(2, 1)
 _LEAST_AGREEMENT = 0.6  # intersection over union; below it the given outline is believed, not the pixels
 _LEAST_FILLED = 0.15  # share of the ellipse in a box; a box of which less is filled holds no cell
 _BETTER_FILLED = 0.35  # the same where what reaches in does not cover the middle
 _LEAST_HIDDEN = 0.03  # share of an outline under other cells from which on these blur where the cell ends
+_LEFT_PX = 5.5  # pixels around a cell that filters of the density reach, with one to spare
+_SIZE_STEP = 6  # pixels between the half sides of cut grids
+_PAIRS_AT_ONCE = 512  # bounds the memory of neighbours
 _SAME_CELL = 0.7  # intersection over union from which on two outlines are one cell
-
-Bools = NDArray[np.bool_]
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,6 +60,26 @@ class CellGrid:
     soft: Floats
     hidden: Bools
     cut: Bools
+
+    def by_size(self) -> Iterator[tuple[NDArray[np.int64], CellGrid]]:
+        """Yield the rows of cells of like size, and these cells on the middle of their grids alone.
+
+        Around each cell some pixels are left. The side of the part depends on the cell, on no other.
+        """
+        side = self.mask.shape[1]
+        seen = self.mask | (self.soft > 0)
+        from_middle = np.abs(np.arange(side) + 0.5 - side / 2)
+        reach = np.maximum(*(np.where(seen.any(axis=axis), from_middle, 0).max(axis=1) for axis in (1, 2)))
+        half = np.minimum(np.ceil((reach + _LEFT_PX) / _SIZE_STEP) * _SIZE_STEP, side / 2).astype(np.int64)
+        for size in np.unique(half):
+            rows, middle = np.flatnonzero(half == size), slice(side // 2 - size, side // 2 + size)
+            yield rows, self._part(rows, (..., middle, middle))
+
+    def _part(self, rows: NDArray[np.int64], window: tuple[Any, ...]) -> CellGrid:
+        """Return some cells on a part of their grids."""
+        planes = (self.density, self.mask, self.soft, self.hidden)
+        density, mask, soft, hidden = (np.ascontiguousarray(values[rows][window]) for values in planes)
+        return CellGrid(density, mask.astype(bool), soft, hidden.astype(bool), self.cut[rows])
 
     @property
     def grey(self) -> Floats:
@@ -91,7 +113,7 @@ def cell_grid(normalised: NDArray[np.float32], cells: Cells, diameter_px: float)
     level = _edge_level(grey, given)
     stuff = _without_pallor(grey > level[:, None, None], given)
     own = _own_part(stuff, given, support)
-    own = ndimage.binary_opening(ndimage.binary_fill_holes(own, IN_PLANE), IN_PLANE)
+    own = opened(filled(own))
     own = _largest_part(own, given)
     own = _trust_outlines(own, cells, given)
     hidden = _hidden(cells, given, diameter_px)
@@ -126,21 +148,22 @@ def _support(cells: Cells, diameter_px: float) -> tuple[Bools, Bools]:
     given[:] = (y / hy) ** 2 + (x / hx) ** 2 <= 1
     margin = _BOX_MARGIN / STEP
     support[:] = (abs(y) <= hy + margin) & (abs(x) <= hx + margin)
-    for row in np.flatnonzero(known):
-        given[row] = _drawn(cells.outlines[row], cells.boxes[row], diameter_px)
+    rows = np.flatnonzero(known)
+    given[rows] = _drawn([cells.outlines[row] for row in rows], cells.boxes[rows], diameter_px)
     given[:, side // 2, side // 2] |= ~given.any(axis=(1, 2))
     if known.any():
         steps = max(round(margin), 1)
-        support[known] &= ndimage.binary_dilation(given[known], IN_PLANE, iterations=steps)
+        support[known] &= dilated(given[known], steps)
     return support, given
 
 
-def _drawn(outline: NDArray[np.float32], box: NDArray[np.float32], diameter_px: float) -> Bools:
-    """Return the pixels ``(g, g)`` of an outline of the field on the grid of the cell of ``box``."""
-    mask = np.zeros((GRID.size_px, GRID.size_px), dtype=bool)
-    points = on_grid(outline, box, diameter_px) - 0.5
-    mask[polygon(points[:, 0], points[:, 1], mask.shape)] = True
-    return mask
+def _drawn(outlines: Sequence[NDArray[np.float32]], boxes: NDArray[np.float32], diameter_px: float) -> Bools:
+    """Return the pixels ``(n, g, g)`` of outlines of the field, each on the grid of the cell of its box."""
+    masks = np.zeros((len(boxes), GRID.size_px, GRID.size_px), dtype=bool)
+    placed = [on_grid(o, box, diameter_px) - 0.5 for o, box in zip(outlines, boxes, strict=True)]
+    pixels = polygon_pixels(placed).within(masks.shape[1:])
+    masks[pixels.owner, pixels.y, pixels.x] = True
+    return masks
 
 
 def _hidden(cells: Cells, given: Bools, diameter_px: float) -> Bools:
@@ -151,34 +174,40 @@ def _hidden(cells: Cells, given: Bools, diameter_px: float) -> Bools:
     if not others:
         return hidden
     low, high = (np.array([of(outline, axis=0) for outline in others]) for of in (np.min, np.max))
+    pairs: list[tuple[int, int]] = []
     for row in np.flatnonzero(has_outline(cells)):
         box = cells.boxes[row]
         near = (low < box[2:]).all(axis=1) & (high > box[:2]).all(axis=1)
-        for number in np.flatnonzero(near):
-            if others[number] is cells.outlines[row]:
-                continue
-            other = _drawn(others[number], box, diameter_px)
-            shared = other & given[row]
-            if shared.sum() < _SAME_CELL * (other | given[row]).sum():
-                hidden[row] |= shared
+        pairs += [(int(row), int(n)) for n in np.flatnonzero(near) if others[n] is not cells.outlines[row]]
+    for start in range(0, len(pairs), _PAIRS_AT_ONCE):
+        rows, numbers = np.array(pairs[start : start + _PAIRS_AT_ONCE]).T
+        other = _drawn([others[n] for n in numbers], cells.boxes[rows], diameter_px)
+        shared, either = other & given[rows], other | given[rows]
+        parted = shared.sum(axis=(1, 2)) < _SAME_CELL * either.sum(axis=(1, 2))
+        np.logical_or.at(hidden, rows[parted], shared[parted])
     share = hidden.sum(axis=(1, 2)) / given.sum(axis=(1, 2))
     return np.asarray(hidden & (share > _LEAST_HIDDEN)[:, None, None], dtype=bool)
 
 
 def _edge_level(grey: Floats, given: Bools) -> Floats:
     """Return the density ``(n_cells,)`` at which each cell ends."""
-    inside = np.where(given, grey, np.nan).reshape(len(grey), -1)
-    rim = np.nanpercentile(inside, 75, axis=1)
+    y, x = (np.flatnonzero(given.any(axis=axes)) for axes in ((0, 2), (0, 1)))
+    window = (slice(None), slice(y[0], y[-1] + 1), slice(x[0], x[-1] + 1)) if len(y) else ()
+    ordered = np.sort(np.where(given[window], grey[window], np.inf).reshape(len(grey), -1), axis=1)
+    at = 0.75 * np.maximum(given.sum(axis=(1, 2)) - 1, 0)  # as `numpy.percentile` interpolates
+    low, high = (
+        np.take_along_axis(ordered, up(at).astype(int)[:, None], axis=1)[:, 0] for up in (np.floor, np.ceil)
+    )
+    rim = low + (high - low) * (at % 1)
     return np.maximum(_EDGE_LEVEL * rim, _LOWEST_EDGE)
 
 
 def _without_pallor(stuff: Bools, given: Bools) -> Bools:
     """Return the foreground with the pallor of the cell itself filled, even where its rim is open."""
     for gap_px in (2, 5):
-        closed = ndimage.binary_closing(stuff, IN_PLANE, iterations=gap_px) | stuff
-        pallor = _gaps(closed, given, 0.9)
-        near = ndimage.binary_dilation(pallor, IN_PLANE, iterations=gap_px + 1)
-        stuff = stuff | (closed & near) | pallor
+        joined = closed(stuff, gap_px) | stuff
+        pallor = _gaps(joined, given, 0.9)
+        stuff = stuff | (joined & dilated(pallor, gap_px + 1)) | pallor
     return np.asarray(stuff, dtype=bool)
 
 
@@ -197,11 +226,11 @@ def _own_part(stuff: Bools, given: Bools, support: Bools) -> Bools:
     gaps, n_gaps = ndimage.label(~stuff, IN_PLANE)
     small = np.bincount(gaps.ravel(), minlength=n_gaps + 1) < _SMALL_GAP / STEP**2
     small[0] = False
-    filled, middle = (stuff | small[gaps])[:, ::2, ::2], given[:, ::2, ::2]
-    foreign, found = _beyond_necks(filled, middle)
+    whole, middle = (stuff | small[gaps])[:, ::2, ::2], given[:, ::2, ::2]
+    foreign, found = _beyond_necks(whole, middle)
     lost = ~found
     if lost.any():  # one core with a neighbour: only the box can tell them apart
-        foreign[lost], _ = _beyond_necks(filled[lost] & support[lost][:, ::2, ::2], middle[lost])
+        foreign[lost], _ = _beyond_necks(whole[lost] & support[lost][:, ::2, ::2], middle[lost])
     return np.asarray(stuff & support & ~foreign.repeat(2, axis=1).repeat(2, axis=2), dtype=bool)
 
 
@@ -242,18 +271,17 @@ def _trust_outlines(own: Bools, cells: Cells, given: Bools) -> Bools:
 
 def _holds_cell(own: Bools, given: Bools, support: Bools, crops: NDArray[np.float32]) -> Bools:
     """Return which boxes hold more than the edge of a neighbour, and are not crossed by a pointer or line."""
-    filled = (own & given).sum(axis=(1, 2)) / given.sum(axis=(1, 2))
+    share = (own & given).sum(axis=(1, 2)) / given.sum(axis=(1, 2))
     middle = GRID.size_px // 2
     beside = ~own[:, middle - 3 : middle + 3, middle - 3 : middle + 3].any(axis=(1, 2))
-    inner = ndimage.binary_erosion(support, IN_PLANE, iterations=2)
+    inner = eroded(support, 2)
     reaches_in = (own & ~inner).any(axis=(1, 2))
-    empty = (filled < _LEAST_FILLED) | ((filled < _BETTER_FILLED) & beside & reaches_in)
+    empty = (share < _LEAST_FILLED) | ((share < _BETTER_FILLED) & beside & reaches_in)
     return np.asarray(~empty & ~crossed(np.moveaxis(crops, 1, -1), given, 1 / STEP))
 
 
 def _soft_edge(own: Bools, grey: Floats, level: Floats) -> Floats:
     """Return the masks with a soft edge: one half where the density passes the level."""
-    core = ndimage.binary_erosion(own, IN_PLANE, iterations=2)
-    near = ndimage.binary_dilation(own, IN_PLANE, iterations=1)
+    core, near = eroded(own, 2), dilated(own)
     fine = np.clip(grey / (2 * level[:, None, None]), 0, 1)
     return np.where(core, 1.0, np.where(near, fine, 0.0))

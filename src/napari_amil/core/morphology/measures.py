@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
-from skimage.measure import regionprops_table
 
 from napari_amil.core.base.types import Cells, Floats
 from napari_amil.core.images.foreground import network_scale
@@ -20,6 +19,7 @@ from napari_amil.core.morphology.geometry import (
     compactness,
     depths,
     ellipse_radii,
+    hull_areas,
     hull_perimeter,
     mean_of,
     outline_points,
@@ -28,7 +28,8 @@ from napari_amil.core.morphology.geometry import (
     radii,
     skewness,
 )
-from napari_amil.core.morphology.masks import IN_PLANE, STEP, Bools, CellGrid, cell_grid
+from napari_amil.core.morphology.masks import STEP, CellGrid, cell_grid
+from napari_amil.core.morphology.stacks import Bools, eroded
 
 NAMES = (
     "diameter",
@@ -128,7 +129,10 @@ def measure(normalised: NDArray[np.float32], cells: Cells, diameter_px: float) -
     parts = [np.empty((0, len(NAMES)))]
     for start in range(0, len(cells), _CELLS_AT_ONCE):
         grid = cell_grid(normalised, cells.among(slice(start, start + _CELLS_AT_ONCE)), diameter_px)
-        parts.append(_measured(grid, diameter_px))
+        values = np.empty((len(grid.mask), len(NAMES)))
+        for rows, part in grid.by_size():
+            values[rows] = _measured(part, diameter_px)
+        parts.append(values)
     return np.concatenate(parts)
 
 
@@ -171,13 +175,9 @@ def _shape(grid: CellGrid) -> dict[str, Floats]:
 
 
 def _solidity(mask: Bools) -> Floats:
-    """Return area over area of the convex hull ``(n_cells,)``, as scikit-image measures it."""
-    n, side = mask.shape[:2]
-    labels = mask * np.arange(1, n + 1)[:, None, None]
-    table = regionprops_table(labels.reshape(n * side, side), properties=("label", "solidity"))
-    solidity = np.full(n, np.nan)
-    solidity[table["label"] - 1] = table["solidity"]
-    return solidity
+    """Return area over area of the convex hull ``(n_cells,)``; NaN for an empty mask."""
+    hull = hull_areas(mask)
+    return np.where(hull > 0, area_of(mask) / np.maximum(hull, 1), np.nan)
 
 
 def _uncovered(grid: CellGrid) -> CellGrid:
@@ -200,7 +200,7 @@ def _uncovered(grid: CellGrid) -> CellGrid:
 def _stain(grid: CellGrid) -> dict[str, Floats]:
     """Return what the density says, and where the largest inscribed circle lies."""
     depth, circle = depths(grid.mask)
-    inside = ndimage.binary_erosion(grid.mask, IN_PLANE, iterations=2)
+    inside = eroded(grid.mask, 2)
     thin = area_of(inside) < _LEAST_PIXELS
     inside[thin] = grid.mask[thin]
     grey = ndimage.gaussian_filter(grid.grey, (0, 0.7, 0.7))
@@ -221,7 +221,7 @@ def _stain(grid: CellGrid) -> dict[str, Floats]:
 
 def _pallor(grey: Floats, mask: Bools, inside: Bools, depth: Floats) -> dict[str, Floats]:
     """Return how the density changes from the outline to the centre, and the shape of what is pale."""
-    rings = np.stack([mean_of(grey, mask & (depth > r) & (depth <= r + 0.1)) for r in _RINGS], axis=1)
+    rings = _ring_means(grey, mask, depth)
     rim = np.maximum(np.nan_to_num(rings[:, :5]).max(axis=1), 1e-3)
     around = np.nan_to_num(rings[:, 2:8], nan=np.inf).min(axis=1)
     inner = inside & (depth > _EDGE)
@@ -239,3 +239,15 @@ def _pallor(grey: Floats, mask: Bools, inside: Bools, depth: Floats) -> dict[str
         "slit": (1 - compactness(hollow)) * np.maximum(pallor_depth, 0),
         "target": (mean_of(grey, mask & (depth > _HEART)) - around) / rim,
     }
+
+
+def _ring_means(grey: Floats, mask: Bools, depth: Floats) -> Floats:
+    """Return the mean density ``(n_cells, n_rings)`` of rings of equal depth; NaN where one is empty."""
+    owner, values, deep = np.nonzero(mask)[0], grey[mask], depth[mask]
+    means = np.full((len(mask), len(_RINGS)), np.nan)
+    for column, least in enumerate(_RINGS):
+        ring = (deep > least) & (deep <= least + 0.1)
+        count = np.bincount(owner[ring], minlength=len(mask))
+        total = np.bincount(owner[ring], values[ring], minlength=len(mask))
+        means[:, column] = np.where(count > 0, total / np.maximum(count, 1), np.nan)
+    return means
