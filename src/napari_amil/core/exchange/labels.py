@@ -10,6 +10,7 @@ import numpy as np
 import PIL.Image
 from numpy.typing import NDArray
 from scipy import ndimage
+from skimage.draw import polygon
 from skimage.measure import find_contours
 
 from napari_amil.core.base.errors import AmilError
@@ -112,6 +113,26 @@ def cells_of_labels(labels: NDArray[np.integer[Any]]) -> Cells:
     return Cells(
         np.array(boxes, np.float32).reshape(-1, 4), tuple(outlines), area_px=areas, cell_id=np.array(ids)
     )
+
+
+def labels_of_cells(cells: Cells, shape: tuple[int, int]) -> NDArray[np.uint32]:
+    """Return the label image ``(height, width)`` of cells; the labels are their ids, 0 is background.
+
+    Where cells overlap, a pixel belongs to the smallest of them. `cells_of_labels` is the way back.
+
+    Raises
+    ------
+    AmilError
+        If an id does not fit into 32 bits or is 0.
+    """
+    if len(cells) and (cells.cell_id.min() < 1 or cells.cell_id.max() > np.iinfo(np.uint32).max):
+        raise AmilError("A label image numbers its cells from 1 to 4294967295; give these cells other ids.")
+    labels = np.zeros(shape, np.uint32)
+    for row in np.argsort(-cells.area_px, kind="stable"):
+        outline = cells.outlines[row] - 0.5  # pixel centres lie on whole numbers there
+        inside = polygon(outline[:, 0], outline[:, 1], shape)
+        labels[inside] = cells.cell_id[row]
+    return labels
 
 
 def outline_of_mask(mask: NDArray[np.bool_]) -> NDArray[np.float64] | None:

@@ -26,7 +26,12 @@ if TYPE_CHECKING:
         clinical_columns,
         guess_control,
     )
-    from napari_amil.core.cohort.synth import SynthCohortSettings, writing_synthetic_cohort
+    from napari_amil.core.cohort.synth import (
+        SynthCohortSettings,
+        SynthSettings,
+        synthetic_smear,
+        writing_synthetic_cohort,
+    )
     from napari_amil.core.detection.select import Candidates, select
     from napari_amil.core.evaluation.ablation import (
         ROWS,
@@ -37,10 +42,11 @@ if TYPE_CHECKING:
     )
     from napari_amil.core.evaluation.clusters import ClusterSettings
     from napari_amil.core.evaluation.figures import save_figure
+    from napari_amil.core.exchange.labels import labels_of_cells
     from napari_amil.core.exchange.project import Project, read_project
     from napari_amil.core.exchange.tables import write_table
     from napari_amil.core.images.fields import Field, as_field, open_field
-    from napari_amil.core.images.read import find_images, read_image
+    from napari_amil.core.images.read import ImageSource, find_images, read_image
     from napari_amil.core.instances.control_cells import morphology_columns, nearest_controls
     from napari_amil.core.instances.drift import differs, drift_sentences, field_note
     from napari_amil.core.instances.extract import Recipe, detect_field, detect_in, prepare, recipe_for
@@ -66,6 +72,7 @@ if TYPE_CHECKING:
         writing_annotated,
     )
     from napari_amil.core.pipeline.anomaly_networks import AddedNetworks, train_anomaly
+    from napari_amil.core.pipeline.arrays import array_source
     from napari_amil.core.pipeline.detect import cell_table, detect_images, write_detections
     from napari_amil.core.pipeline.diagnosis import diagnose
     from napari_amil.core.pipeline.estimate import Estimate, estimating
@@ -75,7 +82,7 @@ if TYPE_CHECKING:
     from napari_amil.core.pipeline.recalibrate import calibrate
     from napari_amil.core.pipeline.run_folder import in_run_folder
     from napari_amil.core.pipeline.score import Scored, measured_field, score_bag, score_source
-    from napari_amil.core.pipeline.score_folder import score_cohort
+    from napari_amil.core.pipeline.score_folder import project_of, score_cohort
     from napari_amil.core.pipeline.train import train_scorer
     from napari_amil.core.pipeline.train_detector import (
         detector_run,
@@ -84,6 +91,7 @@ if TYPE_CHECKING:
         training_images,
     )
     from napari_amil.core.pipeline.training_run import Protocol, train_run
+    from napari_amil.core.report.field_figure import draw_cells
     from napari_amil.core.report.report import write_reports
     from napari_amil.core.studies.ablate import ablate
     from napari_amil.core.studies.candidates import CANDIDATES, Candidate, name_cluster
@@ -120,6 +128,7 @@ __all__ = [
     "Exploration",
     "Field",
     "Gathered",
+    "ImageSource",
     "Placed",
     "Problem",
     "Project",
@@ -130,10 +139,12 @@ __all__ = [
     "Source",
     "StudyProtocol",
     "SynthCohortSettings",
+    "SynthSettings",
     "ablate",
     "ablation_rows",
     "annotated_table",
     "arranging",
+    "array_source",
     "as_field",
     "assign_folds",
     "bag_table",
@@ -155,6 +166,7 @@ __all__ = [
     "device_names",
     "diagnose",
     "differs",
+    "draw_cells",
     "drift_sentences",
     "environment",
     "estimating",
@@ -171,6 +183,7 @@ __all__ = [
     "guarding",
     "guess_control",
     "in_run_folder",
+    "labels_of_cells",
     "load_bundle",
     "make_folder",
     "measured_field",
@@ -190,6 +203,7 @@ __all__ = [
     "prepare",
     "preset",
     "preset_table",
+    "project_of",
     "read_card",
     "read_cohort",
     "read_controls",
@@ -210,6 +224,7 @@ __all__ = [
     "start_detector",
     "starter_path",
     "study_reference",
+    "synthetic_smear",
     "train_anomaly",
     "train_detector_on",
     "train_run",
