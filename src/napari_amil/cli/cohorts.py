@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import Annotated
 
 import typer
@@ -50,12 +51,43 @@ def check(
         raise typer.Exit(SOME_FAILED)
 
 
-def synth(out: Out, seed: Seed = 0, style: EventStyle = Style.bar) -> None:
-    """Make a synthetic cohort with known truth: images, a folder cohort and a cell list."""
+class Drawn(StrEnum):
+    """Cells that a synthetic cohort shows."""
+
+    red = "red"
+    white = "white"
+
+
+class Carrier(StrEnum):
+    """What tells malignant from reactive in a synthetic cohort of white cells."""
+
+    of_images = "images"
+    of_count = "count"
+    of_both = "both"
+    of_neither = "neither"
+
+
+def synth(
+    out: Out,
+    cells: Annotated[
+        Drawn, typer.Option(help="Smears of red cells, or images of single white cells with clinical values.")
+    ] = Drawn.red,
+    carrier: Annotated[
+        Carrier, typer.Option(help="What carries the label of white cells; 'both': one or the other.")
+    ] = Carrier.of_both,
+    patients: Annotated[int, typer.Option(min=2, max=5000, help="Patients of white cells.")] = 24,
+    seed: Seed = 0,
+    style: EventStyle = Style.bar,
+) -> None:
+    """Make a synthetic cohort with known truth: smears and a cell list, or white cells and a table."""
     talk = Talk(style)
-    written = talk.follow(
-        pipeline.writing_synthetic_cohort(pipeline.make_folder(out), pipeline.SynthCohortSettings(seed=seed))
-    )
+    folder = pipeline.make_folder(out)
+    if cells is Drawn.white:
+        wanted = {"patients": patients, "carrier": carrier.value, "seed": seed}
+        work = pipeline.writing_cell_image_cohort(folder, pipeline.CellImageCohortSettings.parse(wanted))
+    else:
+        work = pipeline.writing_synthetic_cohort(folder, pipeline.SynthCohortSettings(seed=seed))
+    written = talk.follow(work)
     talk.result(f"The cohort is in {written}", cohort=str(written))
 
 

@@ -68,7 +68,8 @@ def train(
     given = {"max_epochs": epochs, "seed": seed, "precision": precision, "devices": devices}
     training = {name: value for name, value in given.items() if value is not None}
     run = run.changed({"training": training, "control": control or run.control})
-    source = pipeline.cohort_source(talk.follow(pipeline.opening_cohort(cohort, run.control, as_.value)))
+    found = talk.follow(pipeline.opening_cohort(cohort, run.control, as_.value))
+    source, run = pipeline.cohort_source(found), run.changed({"control": found.control})
     if dry_run:
         return
     device_ = pipeline.pick_device(device)

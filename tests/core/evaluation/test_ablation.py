@@ -134,7 +134,7 @@ def test_mixtures_of_the_paper_are_a_group_that_shares_the_encoder() -> None:
     assert len({encoder_stage(settings) for settings in rows.values()}) == 1
     groups = [
         set(GROUPS[name]) - {REFERENCE}
-        for name in ("published", "changes", "further", "mixtures", "networks")
+        for name in ("published", "changes", "further", "mixtures", "networks", "white")
     ]
     assert sum(map(len, groups)) == len(ROWS) - 2
 

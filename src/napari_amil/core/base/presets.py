@@ -9,6 +9,7 @@ from napari_amil.core.base.settings import RunSettings
 
 # Every field is named, so that a new default changes no published system.
 _PUBLISHED_MODEL: dict[str, Any] = {
+    "cells": "red",
     "encoder": "roi",
     "roi_scaling": True,
     "latent_dim": 500,
@@ -63,6 +64,8 @@ _PUBLISHED_TRAINING: dict[str, Any] = {
 
 _CODE = RunSettings().changed({"model": _PUBLISHED_MODEL, "training": _PUBLISHED_TRAINING})
 
+_WHITE = RunSettings().changed({"model": {"cells": "white"}, "crop": {"outside_margin": None}})
+
 _PRESETS = {
     "recommended": RunSettings(),
     # Kazeminia et al. 2022, the code that was published
@@ -102,6 +105,8 @@ _PRESETS = {
     ),
     # Ilse et al. 2018 on the network of AMIL: the row "Att" of its table 1
     "abmil": _CODE.changed({"model": {"pooling": "attention", "sic": False}}),
+    # images of single white cells
+    "lympho-images": _WHITE,
 }
 
 PRESETS = tuple(_PRESETS)

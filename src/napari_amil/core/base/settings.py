@@ -20,6 +20,9 @@ EncoderName = Annotated[str, AfterValidator(_ENCODER_NAME.check), _ENCODER_NAME]
 """Name of a registered encoder."""
 
 
+CellKind = Literal["red", "white"]
+"""Cells of interest: red cells, or white cells in images of single cells."""
+
 MEASUREMENT_DIM = 8
 """Length of the part of z_n that each network over the named measurements gives, of about 30 numbers."""
 
@@ -130,6 +133,8 @@ class ModelSettings(Settings):
 
     removed: ClassVar[dict[str, Any]] = {"measurement_dim": 8, "grad_through_distance": False}
 
+    cells: CellKind = "red"
+    """Cells of interest: 'red' in smears; 'white' in images of single cells, stained alike by the nucleus."""
     encoder: EncoderName = "crop"
     """Network that embeds a cell: from its crop, the detector's feature map ('roi'), or its measurements."""
     roi_scaling: bool = True

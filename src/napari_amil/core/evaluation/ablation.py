@@ -10,7 +10,7 @@ from typing import Any
 
 from napari_amil.core.base.errors import SettingsError
 from napari_amil.core.base.files import json_sha256, read_yaml
-from napari_amil.core.base.presets import preset
+from napari_amil.core.base.presets import PRESETS, preset
 from napari_amil.core.base.settings import RunSettings
 
 REFERENCE = "recommended"
@@ -79,6 +79,8 @@ _NETWORKS = {
     for name in ("ra",)
 }
 """One network more that judges cells (docs/anomaly-models.md)."""
+WHITE = tuple(name for name in PRESETS if name.startswith("lympho"))
+"""Presets for images of single white cells, which no smear can be scored with."""
 
 ROWS: dict[str, Change] = {
     # Table 1 of Kazeminia et al. 2022
@@ -89,6 +91,7 @@ ROWS: dict[str, Change] = {
     "Anomaly+Att+SIC": _paper("both", sic=True),
     "amil-paper": Change("amil-paper", published=True),
     "attmil": Change("attmil", published=True),
+    **{name: Change(name) for name in WHITE},
     REFERENCE: Change(),
     BASELINE: Change(),
     # what is recommended, with one thing changed
@@ -134,12 +137,13 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "changes": tuple(
         name
         for name, change in ROWS.items()
-        if not change.published and name not in {BASELINE, *_FURTHER, *_MIXTURES, *_NETWORKS}
+        if not change.published and name not in {BASELINE, *_FURTHER, *_MIXTURES, *_NETWORKS, *WHITE}
     ),
     "further": (REFERENCE, *_FURTHER),
     "mixtures": (REFERENCE, *_MIXTURES),
     "networks": (REFERENCE, *_NETWORKS),
-    "all": tuple(ROWS),
+    "white": WHITE,
+    "all": tuple(name for name in ROWS if name not in WHITE),
 }
 """Names that stand for other rows: every preset has its row."""
 

@@ -17,7 +17,7 @@ from napari_amil.core.instances.gather import Gathered
 from napari_amil.core.mil.batch import BagArrays
 from napari_amil.core.mil.instances import Instances, measurements_of
 from napari_amil.core.mil.model import AmilModel, embed_all
-from napari_amil.core.morphology.measures import NAMES
+from napari_amil.core.morphology.names import names_by_number
 
 
 def morphology_columns(measurements: NDArray[Any], control: ControlMorphology | None) -> pd.DataFrame:
@@ -33,7 +33,7 @@ def morphology_columns(measurements: NDArray[Any], control: ControlMorphology | 
     values = np.asarray(measurements, dtype=np.float64)
     z = np.full(values.shape, np.nan) if control is None else control.deviations(values)
     columns: dict[str, NDArray[np.float64]] = {}
-    for number, name in enumerate(NAMES):
+    for number, name in enumerate(names_by_number(values.shape[1])):
         columns |= {column_name(MORPH, name): values[:, number], column_name(MORPH_Z, name): z[:, number]}
     columns["morph_distance"] = np.full(len(values), np.nan) if control is None else control.distance(values)
     return pd.DataFrame(columns)

@@ -22,8 +22,8 @@ from napari_amil.core.detection.select import Candidates
 from napari_amil.core.encoders.roi import scale_roi_maps
 from napari_amil.core.images.crops import extract_crops
 from napari_amil.core.images.fields import Field, as_field, pixel_um_of
-from napari_amil.core.images.foreground import REFERENCE_DIAMETER_PX
 from napari_amil.core.instances.adjacent_cells import with_adjacent_cells
+from napari_amil.core.instances.cell_image import at_size_of, crop_diameter, prepare_cell_image
 from napari_amil.core.instances.cell_inputs import crops_with_masks
 from napari_amil.core.instances.executor import SERIAL, Executor
 from napari_amil.core.instances.field_blocks import PreparedField, split_into_blocks
@@ -32,6 +32,7 @@ from napari_amil.core.mil.instances import with_measurements
 from napari_amil.core.model.bundle import Bundle
 from napari_amil.core.morphology.masks import GRID
 from napari_amil.core.morphology.measures import measure
+from napari_amil.core.morphology.white_cells import measure_white
 
 
 @dataclass(frozen=True, eq=False)
@@ -138,6 +139,8 @@ def at_scale_of(seen: PreparedField, cells: Cells, recipe: Recipe) -> Generator[
     Their scale was agreed on when they were found: where they speak against the estimated diameter, the
     detector looks for another one, as it did then.
     """
+    if recipe.settings.model.cells == "white":
+        return at_size_of(seen, cells, recipe.settings)
     detector, given = recipe.bundle.detector, recipe.settings.detection.cell_diameter_px
     reason = given_doubt(cells, seen.view, strict=True)
     if not reason or given or detector is None:
@@ -150,6 +153,8 @@ def prepare(image: Image | Field | PreparedField, recipe: Recipe) -> PreparedFie
     if isinstance(image, PreparedField):
         return image
     field, settings = as_field(image), recipe.settings
+    if settings.model.cells == "white":
+        return prepare_cell_image(field, settings)
     return PreparedField(field, network_input(field, settings.detection, settings.normalisation))
 
 
@@ -196,13 +201,14 @@ def instance_blocks(
     cells are, 25 kB each, since they may be scaled over the field.
     """
     settings, view = recipe.settings, seen.view
-    if measured:
+    white = settings.model.cells == "white"
+    if measured and not white:
         cells = with_adjacent_cells(seen, cells, recipe.bundle, settings)
     maps = _roi_maps(view, cells, recipe) if settings.model.instance == "roi" else None
     if maps is not None and not measured:
         yield np.arange(len(cells)), maps
         return
-    crop_px = REFERENCE_DIAMETER_PX / view.scale
+    crop_px = crop_diameter(view, settings)
     reach_px = max(settings.crop.field * crop_px, GRID.field * view.diameter_px) / 2
     for block in split_into_blocks(view, cells, reach_px):
         if maps is None:
@@ -213,7 +219,8 @@ def instance_blocks(
         if measured:
             where = block.normalised, block.cells, view.diameter_px
             crops = crops_with_masks(*where, crop_px, settings.crop) if reads_pixels(settings.model) else None
-            pixels = with_measurements(pixels, measure(*where), crops)
+            numbers = measure_white(*where) if white else measure(*where)
+            pixels = with_measurements(pixels, numbers, crops)
         yield block.rows, pixels
 
 

@@ -17,6 +17,7 @@ from napari_amil.core.base.events import Event, Failed, Step
 from napari_amil.core.base.types import Cells, Cohort
 from napari_amil.core.cohort.bag_level import at_level
 from napari_amil.core.images.fields import Field, is_large, open_field
+from napari_amil.core.instances.cell_image import refuse_other_cells, whole_image
 from napari_amil.core.instances.executor import map_fields
 from napari_amil.core.instances.extract import (
     Recipe,
@@ -89,6 +90,7 @@ def gather(
     AmilError
         If no bag is left.
     """
+    refuse_other_cells(source.cohort, recipe.settings)
     cohort = at_level(source.cohort, recipe.settings.bag_level)
     images = sorted({image for bag in cohort for image in bag.images}, key=list(source.files).index)
     bags, places = list(cohort), _places(cohort)
@@ -192,6 +194,8 @@ def _of_image(
         here = yield from recipe_for(recipe, place[0], image)
         if given is not None:
             _check_boxes(image, given, field)
+        if given is None and here.settings.model.cells == "white":
+            given = whole_image(field.shape)
         if given is None:
             here.bundle.need_detector()
         seen, large = prepare(field, here), is_large(field.shape)

@@ -22,7 +22,7 @@ from napari_amil.core.mil.model import AmilModel
 from napari_amil.core.model import format_2
 from napari_amil.core.model.card import FORMAT, FORMAT_VERSION, OLDER_VERSION, read_header, starter_path
 from napari_amil.core.model.scorer import Scorer
-from napari_amil.core.morphology.measures import NAMES
+from napari_amil.core.morphology.names import MEASUREMENTS
 
 INTENDED_USE = "For research only; not a medical device and not for diagnosis."
 
@@ -92,12 +92,12 @@ def save_bundle(bundle: Bundle, path: Path) -> None:
         tensors |= _prefixed("detector/", bundle.detector.state_dict())
         header["backbone"] = bundle.backbone
     if bundle.scorer is not None:
-        scorer = bundle.scorer
+        scorer, measured = bundle.scorer, MEASUREMENTS[bundle.settings.model.cells]
         fitted, header["anomaly"] = scorer.anomaly.state()
         tensors |= _prefixed("model/", scorer.model.state_dict()) | _prefixed("anomaly/", fitted)
         tensors |= {} if scorer.controls is None else _prefixed("controls/", scorer.controls.state_dict())
         header |= {"classes": list(scorer.classes), "in_channels": scorer.in_channels}
-        header |= {"n_measurements": scorer.n_measurements, "measurements": list(NAMES)}
+        header |= {"n_measurements": scorer.n_measurements, "measurements": list(measured)}
     metadata = {"format": FORMAT, "format_version": str(FORMAT_VERSION), "bundle": json.dumps(header)}
     write_tensors(tensors, metadata, path)
 
@@ -180,7 +180,8 @@ def _usable(header: dict[str, Any], settings: RunSettings) -> dict[str, Any]:
         If the scores need these measurements.
     """
     names: dict[str, Any] = header["anomaly"]
-    if tuple(header.get("measurements", NAMES)) == NAMES:
+    made = MEASUREMENTS[settings.model.cells]
+    if tuple(header.get("measurements", made)) == made:
         return names
     if settings.model.measured or MORPH in names["joined"]:
         raise BundleError(

@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from napari_amil.core.base.presets import PRESETS, preset, preset_table
     from napari_amil.core.base.settings import DetectorTrainingSettings, RunSettings
     from napari_amil.core.cohort.arrange import Placed, arranging
+    from napari_amil.core.cohort.cell_image_synth import (
+        CellImageCohortSettings,
+        writing_cell_image_cohort,
+    )
     from napari_amil.core.cohort.checks import checking
     from napari_amil.core.cohort.control_folder import read_controls
     from napari_amil.core.cohort.folds import assign_folds
@@ -121,6 +125,7 @@ __all__ = [
     "Bundle",
     "Candidate",
     "Candidates",
+    "CellImageCohortSettings",
     "ClusterSettings",
     "Corrected",
     "DetectorTrainingSettings",
@@ -240,5 +245,6 @@ __all__ = [
     "write_table",
     "write_text",
     "writing_annotated",
+    "writing_cell_image_cohort",
     "writing_synthetic_cohort",
 ]

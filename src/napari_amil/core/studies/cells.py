@@ -33,7 +33,7 @@ from napari_amil.core.instances.sources import Source
 from napari_amil.core.mil.batch import BagArrays
 from napari_amil.core.mil.covariates import Covariates
 from napari_amil.core.mil.instances import pixels_of
-from napari_amil.core.morphology.measures import NAMES
+from napari_amil.core.morphology.names import MEASUREMENTS
 
 _COVARIATES = "covariates"
 """Column of the bag table: clinical values and acquisition columns as JSON."""
@@ -109,8 +109,9 @@ def cells_folder(source: Source, recipe: Recipe, work: Path, *, measured: bool) 
     settings, model = recipe.settings, recipe.settings.model
     detector = _fingerprint(recipe)
     seen: list[object] = [model.encoder, settings.bag_level]
+    seen += [] if model.cells == "red" else [model.cells]
     seen += [] if model.instance == "crop" else [model.roi_scaling, detector]
-    seen += [NAMES] if measured else []
+    seen += [MEASUREMENTS[model.cells]] if measured else []
     seen += ["crops"] if measured and reads_pixels(model) else []
     stages = [
         getattr(settings, name).model_dump(mode="json") for name in ("normalisation", "detection", "crop")

@@ -9,10 +9,12 @@ import PIL.Image
 import pytest
 
 from napari_amil.core.base.errors import CohortError
+from napari_amil.core.base.presets import preset
+from napari_amil.core.base.settings import RunSettings
 from napari_amil.core.cohort.checks import check_cohort
 from napari_amil.core.cohort.layouts.registry import class_names, describe_cohort, layout_of, read_cohort
 from napari_amil.core.cohort.summary import bag_table, clinical_columns
-from napari_amil.core.instances.sources import cohort_source, open_source
+from napari_amil.core.instances.cell_image import refuse_other_cells
 
 
 @pytest.fixture
@@ -65,14 +67,20 @@ def test_preview_and_check(samples: Path) -> None:
     assert messages == ["Bag 'P7' is empty; add its images or remove it."]
 
 
-def test_what_cannot_be_used_yet_is_refused_in_a_sentence(samples: Path) -> None:
-    for opened in (
-        lambda: cohort_source(read_cohort(samples, control="0")),
-        lambda: open_source([samples], "0"),
-    ):
-        with pytest.raises(CohortError, match="an encoder that takes whole cell images is missing") as caught:
-            opened()
-        assert "\n" not in str(caught.value)
+def test_the_control_class_is_recognised(samples: Path) -> None:
+    assert read_cohort(samples).control == "0"
+    table = samples / "clinical_annotation.csv"
+    table.write_text("ID,LABEL\nP0,reactive\nP1,malignant\n")
+    found = read_cohort(samples)
+    assert (found.control, found.classes) == ("reactive", ("reactive", "malignant"))
+
+
+def test_a_model_of_smears_refuses_images_of_single_cells(samples: Path) -> None:
+    cohort = read_cohort(samples, control="0")
+    with pytest.raises(CohortError, match=r"images of single cells, but the model is one of red") as caught:
+        refuse_other_cells(cohort, RunSettings())
+    assert "\n" not in str(caught.value)
+    refuse_other_cells(cohort, preset("lympho-images"))
 
 
 def test_ambiguous_folders_are_refused(samples: Path) -> None:

@@ -16,6 +16,7 @@ from napari_amil.core.anomaly.scorer import CellInputs, CellScorer
 from napari_amil.core.base.events import Event
 from napari_amil.core.base.settings import ModelSettings
 from napari_amil.core.base.types import Floats
+from napari_amil.core.morphology.names import MEASUREMENTS
 
 
 class MorphDistance(CellScorer):
@@ -26,7 +27,7 @@ class MorphDistance(CellScorer):
 
     def __init__(self, settings: ModelSettings) -> None:
         super().__init__(settings)
-        self.statistics = ControlMorphology()
+        self.statistics = ControlMorphology(MEASUREMENTS[settings.cells])
         self.refits: MorphologyRefits | None = None
 
     def fit(self, controls: CellInputs, seed: int, device: torch.device) -> Generator[Event, None, None]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,8 +15,9 @@ from torch import Tensor, nn
 from napari_amil.core.base.errors import AmilError
 from napari_amil.core.base.types import Floats
 from napari_amil.core.morphology.measures import NAMES, is_empty
+from napari_amil.core.morphology.names import names_by_number
 
-_STAINED = frozenset({"blueness"})
+_STAINED = frozenset({"blueness", "cytoplasm_blueness"})
 """Measurements of the stain rather than of the cell; they do not enter the distance."""
 _LEVELS = np.array(
     [0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.975, 0.99, 0.995, 0.999]
@@ -41,6 +42,11 @@ class ControlMorphology(nn.Module):
     The distance is that of Mahalanobis between the deviations, at most 8 each and 0 where one is
     unknown, with the covariance of Ledoit and Wolf made rounder: the named morphology alone as an
     anomaly score.
+
+    Parameters
+    ----------
+    names
+        Names of the measurements, those of red cells or of white ones.
     """
 
     quantiles: Tensor
@@ -48,9 +54,10 @@ class ControlMorphology(nn.Module):
     mean: Tensor
     factor: Tensor
 
-    def __init__(self) -> None:
+    def __init__(self, names: Sequence[str] = NAMES) -> None:
         super().__init__()
-        n = len(NAMES)
+        self.names = tuple(names)
+        n = len(names)
         self.register_buffer("quantiles", torch.zeros(len(_LEVELS), n, dtype=torch.float64))
         self.register_buffer("scale", torch.ones(2, n, dtype=torch.float64))  # s below and above the median
         self.register_buffer("mean", torch.zeros(n, dtype=torch.float64))
@@ -71,17 +78,17 @@ class ControlMorphology(nn.Module):
             raise AmilError(
                 f"Morphology needs {_FEWEST_CELLS} whole control cells or more, not {len(values)}; add some."
             )
-        statistics = cls()
+        statistics = cls(names := names_by_number(values.shape[1]))
         quantiles = np.quantile(values, _LEVELS, axis=0)
         sides = np.stack([quantiles[_MEDIAN] - quantiles[_LOW], quantiles[_HIGH] - quantiles[_MEDIAN]])
         scale = np.maximum(sides / ndtri(_LEVELS[_HIGH]), _LEAST_SCALE * values.std(axis=0))
         statistics.quantiles.copy_(torch.from_numpy(quantiles))
         statistics.scale.copy_(torch.from_numpy(np.maximum(scale, 1e-9)))
-        deviations = _bounded(statistics.deviations(values))
+        deviations = _bounded(statistics.deviations(values), names)
         covariance, _ = ledoit_wolf(deviations)
-        sphere = np.trace(covariance) / len(NAMES) * np.eye(len(NAMES))
+        sphere = np.trace(covariance) / len(names) * np.eye(len(names))
         covariance = (1 - MORPHOLOGY_ROUNDNESS) * covariance + MORPHOLOGY_ROUNDNESS * sphere
-        factor = np.linalg.inv(np.linalg.cholesky(covariance + 1e-6 * np.eye(len(NAMES)))).T
+        factor = np.linalg.inv(np.linalg.cholesky(covariance + 1e-6 * np.eye(len(names)))).T
         statistics.mean.copy_(torch.from_numpy(deviations.mean(axis=0)))
         statistics.factor.copy_(torch.from_numpy(np.ascontiguousarray(factor)))
         return statistics
@@ -89,7 +96,7 @@ class ControlMorphology(nn.Module):
     @classmethod
     def from_state(cls, state: Mapping[str, Tensor]) -> ControlMorphology:
         """Return the statistics that a ``state_dict`` describes."""
-        statistics = cls()
+        statistics = cls(names_by_number(len(state["mean"])))
         statistics.load_state_dict(state)
         return statistics
 
@@ -102,14 +109,14 @@ class ControlMorphology(nn.Module):
     def distance(self, measurements: NDArray[Any]) -> Floats:
         """Return the distance ``(n_cells,)`` from control cells; NaN where no measurement is known."""
         deviations = self.deviations(measurements)
-        centred = _bounded(deviations) - self.mean.numpy()
+        centred = _bounded(deviations, self.names) - self.mean.numpy()
         distance = np.linalg.norm(centred @ self.factor.numpy(), axis=1)
         return np.where(np.isfinite(deviations).any(axis=1), distance, np.nan)
 
     def share_exceeded(self, name: str, value: float, *, high: bool) -> float:
         """Return the share of control cells, 0.001 to 0.999, that have less of a measurement (or more)."""
         others = np.nextafter(value, -np.inf if high else np.inf)  # those that have as much do not count
-        below = float(np.interp(others, self.quantiles[:, NAMES.index(name)].numpy(), _LEVELS))
+        below = float(np.interp(others, self.quantiles[:, self.names.index(name)].numpy(), _LEVELS))
         return below if high else 1 - below
 
 
@@ -119,7 +126,7 @@ def whole_cells(measurements: NDArray[Any]) -> NDArray[np.bool_]:
     return np.asarray(~empty | empty.all())
 
 
-def _bounded(deviations: Floats) -> Floats:
+def _bounded(deviations: Floats, names: Sequence[str]) -> Floats:
     """Return deviations for the distance: clipped, and 0 where unknown or of the stain."""
-    counted = np.array([name not in _STAINED for name in NAMES])
+    counted = np.array([name not in _STAINED for name in names])
     return np.where(counted, np.clip(np.nan_to_num(deviations, nan=0.0), -_MOST, _MOST), 0.0)

@@ -9,7 +9,6 @@ import numpy as np
 
 from napari_amil.core.anomaly.morphology.statistics import ControlMorphology
 from napari_amil.core.base.columns import MORPH, MORPH_Z, column_name
-from napari_amil.core.morphology.measures import NAMES
 
 _WORDS: dict[str, tuple[str, str]] = {
     "diameter": ("smaller", "larger"),
@@ -34,9 +33,25 @@ _WORDS: dict[str, tuple[str, str]] = {
     "density_variation": ("more evenly stained", "less evenly stained"),
     "density_shift": ("stain more in the middle", "stain more to one side"),
     "blueness": ("redder", "bluer"),
+    "cell_diameter": ("a smaller cell", "a larger cell"),
+    "cell_form_factor": ("a less circular cell", "a more circular cell"),
+    "nucleus_diameter": ("a smaller nucleus", "a larger nucleus"),
+    "nucleus_share": ("more cytoplasm around the nucleus", "less cytoplasm around the nucleus"),
+    "nucleus_form_factor": ("a nucleus of more irregular outline", "a nucleus of smoother outline"),
+    "nucleus_solidity": ("a more cleft nucleus", "a less cleft nucleus"),
+    "nucleus_aspect_ratio": ("a rounder nucleus", "a longer nucleus"),
+    "nucleus_lobes": ("a nucleus with fewer lobes", "a nucleus with more lobes"),
+    "nucleus_offset": ("a nucleus more in the middle", "a nucleus more to one side"),
+    "chromatin_variation": ("more even chromatin", "less even chromatin"),
+    "chromatin_contrast": ("finer chromatin", "coarser chromatin"),
+    "chromatin_clumps": ("less clumped chromatin", "more clumped chromatin"),
+    "cytoplasm_density": ("paler cytoplasm", "darker cytoplasm"),
+    "cytoplasm_blueness": ("redder cytoplasm", "bluer cytoplasm"),
+    "granularity": ("less granular cytoplasm", "more granular cytoplasm"),
+    "vacuoles": ("fewer vacuoles", "more vacuoles"),
 }
 """What a low and a high value of each measurement mean, to be followed by ``than``."""
-_DEVIATIONS = {name: column_name(MORPH_Z, name) for name in NAMES}
+_DEVIATIONS = {name: column_name(MORPH_Z, name) for name in _WORDS}
 
 
 def morphology_in_words(

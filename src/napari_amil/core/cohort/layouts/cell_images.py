@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -11,6 +12,7 @@ import PIL.Image
 from napari_amil.core.base.errors import CohortError, ImageError
 from napari_amil.core.base.tables import clean_text, header_of, read_table
 from napari_amil.core.base.types import Bag, Cells
+from napari_amil.core.cohort.class_labels import label_key
 from napari_amil.core.cohort.clinical import KnownValues, known_values
 from napari_amil.core.cohort.layouts.folder import skipped_note
 from napari_amil.core.cohort.layouts.layout import Listing
@@ -30,9 +32,7 @@ class CellImagesLayout:
     summary: str = "a folder of cell images (<root>/<ID>/<one cell>.jpg and a CSV ID, LABEL, ...)"
     needs: tuple[str, ...] = ("a folder for each sample", "a CSV beside them with the columns ID, LABEL")
     labels_from: str = "the column 'LABEL'"
-    unsupported: str = (
-        "an encoder that takes whole cell images is missing; such a cohort can be checked and previewed only"
-    )
+    unsupported: str = ""
 
     def recognises(self, path: Path) -> bool:
         """Return whether a folder holds such a table, or a file is one."""
@@ -56,6 +56,14 @@ class CellImagesLayout:
         without = [name for name in folders if name not in rows]
         notes = [f"without a row in '{table.name}': {enumerate_names(without)}"] if without else []
         return Listing(table.parent, bags, (*notes, *skipped_note(table.parent, table)))
+
+
+def control_of(bags: Sequence[Bag], control: str) -> str:
+    """Return the control class: ``control`` if a bag has it, else ``reactive`` or, of 0 and 1, ``0``."""
+    labels = {label_key(bag.label or "") for bag in bags} - {""}
+    if label_key(control) in labels:
+        return control
+    return "reactive" if "reactive" in labels else "0" if labels == {"0", "1"} else control
 
 
 def _tables_in(folder: Path) -> list[Path]:

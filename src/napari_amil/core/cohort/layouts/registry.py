@@ -8,7 +8,7 @@ from napari_amil.core.base.errors import CohortError
 from napari_amil.core.base.types import Bag, Cohort
 from napari_amil.core.cohort.class_labels import unify_labels
 from napari_amil.core.cohort.clinical import add_clinical
-from napari_amil.core.cohort.layouts.cell_images import CellImagesLayout
+from napari_amil.core.cohort.layouts.cell_images import CellImagesLayout, control_of
 from napari_amil.core.cohort.layouts.cell_list import CellListLayout
 from napari_amil.core.cohort.layouts.folder import FolderLayout
 from napari_amil.core.cohort.layouts.image_table import ImageTableLayout
@@ -50,6 +50,8 @@ def read_cohort(path: Path, control: str = "control", *, to_score: bool = False)
         If there is no usable bag, or no control; the sentence names the file, the row and the remedy.
     """
     layout, root, bags, notes = _read(path)
+    if layout == "cell-images":
+        control = control_of(bags, control)
     bags, spellings = unify_labels(bags, control)
     labels = {bag.label for bag in bags} - {None, control}
     present = [control] if to_score or any(bag.label == control for bag in bags) else []
