@@ -109,3 +109,39 @@ def test_thresholds_can_be_set() -> None:
     never = VerdictSettings(novelty=0.0, min_probability=0.0, min_cells=1)
     assert verdict(unsure, 1, 0.001, never) == "control"
     assert verdict(unsure, 50, 0.2, VerdictSettings(novelty=0.3)) == UNSEEN
+
+
+def bags_of(n_cells: int, n_bags: int, seed: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Return bags of one class, whose patients differ, of a number of cells each."""
+    torch.manual_seed(seed)
+    z = torch.randn(n_bags, n_cells, K) + 0.5 * torch.randn(n_bags, 1, K)
+    distance = torch.rand(n_bags, n_cells)
+    return z.reshape(-1, K), distance.flatten(), torch.full((n_bags,), n_cells)
+
+
+@pytest.mark.parametrize("n_cells", [12, 30, 80, 200])
+def test_p_values_are_uniform_whatever_the_number_of_cells(n_cells: int) -> None:
+    novelty = BagNovelty(1, K)
+    sizes = [12, 40, 100]
+    known = [torch.cat(parts) for parts in zip(*(bags_of(n, 100, n) for n in sizes), strict=True)]
+    novelty.set_controls(known[0])
+    novelty.fit(known[0], known[1], known[2], torch.zeros(300, dtype=torch.int64))
+    novelty.calibration = Calibration(novelty.score(*bags_of(40, 1500, seed=1)), list(range(1500)))
+    p = novelty.p_value(*bags_of(n_cells, 1000, seed=2 + n_cells))
+    assert stats.kstest(p, "uniform").statistic < 0.08
+    assert np.mean(p < 0.05) == pytest.approx(0.05, abs=0.025)
+
+
+def test_an_older_bundle_has_the_distance_that_knows_no_number_of_cells() -> None:
+    novelty = fitted()
+    old = {n: v for n, v in novelty.state_dict().items() if n not in {"between", "within"}}
+    loaded = BagNovelty.from_state(old)
+    z, d, lengths = cells([0, 1, 3])
+    top = [z.mean(dim=1)[20 * i : 20 * i + 20][d[20 * i : 20 * i + 20].topk(4).indices] for i in range(3)]
+    x = torch.stack([(own.double() - old["origin"]) / old["unit"] for own in map(_mean, top)])
+    apart = ((x[:, None] - old["means"]) @ old["factor"]).norm(dim=2).amin(dim=1)
+    torch.testing.assert_close(loaded.score(z, d, lengths), apart, rtol=1e-5, atol=1e-5)
+
+
+def _mean(rows: torch.Tensor) -> torch.Tensor:
+    return rows.double().mean(dim=0)

@@ -6,6 +6,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import safetensors
 import torch
@@ -13,6 +14,7 @@ from safetensors.torch import load_file, save_file
 
 from napari_amil.core.base.errors import BundleError
 from napari_amil.core.base.settings import RunSettings
+from napari_amil.core.mil.class_calibration import ClassCalibration
 from napari_amil.core.model.bundle import INTENDED_USE, Bundle, load_bundle, save_bundle
 from napari_amil.core.model.card import FORMAT_VERSION, read_card, starter_path
 
@@ -45,6 +47,18 @@ def test_a_mixture_of_control_gaussians_survives(small_bundle: Bundle, tmp_path:
     loaded = load_bundle(tmp_path / "bundle.safetensors").need_scorer().anomaly.gaussian
     assert loaded.n_components == 2
     torch.testing.assert_close(loaded.distance(latents), gaussian.distance(latents), rtol=0, atol=0)
+
+
+def test_the_calibration_of_class_probabilities_survives(small_bundle: Bundle, tmp_path: Path) -> None:
+    path = tmp_path / "bundle.safetensors"
+    save_bundle(small_bundle, path)
+    assert load_bundle(path).need_scorer().class_calibration is None  # as in older bundles
+    fitted = ClassCalibration(1.7, np.array([0.1, 0.4]), np.array([0.5, 0.5]), 2)
+    scorer = replace(small_bundle.need_scorer(), class_calibration=fitted)
+    save_bundle(replace(small_bundle, scorer=scorer), path)
+    loaded = load_bundle(path).need_scorer().class_calibration
+    assert loaded is not None
+    torch.testing.assert_close(loaded.state_dict(), fitted.state_dict(), rtol=0, atol=0)
 
 
 def test_a_bundle_of_a_detector_alone_cannot_score(small_bundle: Bundle, tmp_path: Path) -> None:

@@ -15,10 +15,12 @@ from napari_amil.core.anomaly.scorer import CellInputs
 from napari_amil.core.base.events import EpochReport, Event, Step, Warned, drain
 from napari_amil.core.base.settings import ModelSettings, RunSettings, TrainingSettings
 from napari_amil.core.mil.batch import BagArrays
+from napari_amil.core.mil.class_calibration import ClassCalibration
 from napari_amil.core.mil.model import embed_all
 from napari_amil.core.morphology.measures import NAMES
 from napari_amil.core.training.cross_fitting import fit_anomaly
 from napari_amil.core.training.loop import FittedModel, fit_model
+from napari_amil.core.training.steps import score_bags
 from napari_amil.core.training.units import independent_units, split_units
 
 CPU = torch.device("cpu")
@@ -65,7 +67,7 @@ def anomaly(settings: RunSettings = SETTINGS, **changes: object) -> tuple[Anomal
         units = np.asarray(value) if name == "units" else units
     inputs = CellInputs(measurements=MEASUREMENTS) if settings is MEASURED else None
     work = fit_anomaly(bags, units, fitted(), settings, CPU, inputs)
-    return drain(work, events.append), events
+    return drain(work, events.append).anomaly, events
 
 
 def test_every_control_cell_is_held_out_once_with_its_patient() -> None:
@@ -82,6 +84,29 @@ def test_every_control_cell_is_held_out_once_with_its_patient() -> None:
     assert not any(isinstance(event, EpochReport) for event in events)  # these trainings are not the user's
     said = [event.message for event in events if isinstance(event, Step)]
     assert any("Network 2 of 2" in message for message in said)
+
+
+def test_class_probabilities_are_calibrated_by_networks_that_never_saw_the_bag() -> None:
+    bags = bag_arrays()
+    units = independent_units(bags)
+    found = drain(fit_anomaly(bags, units, fitted(), SETTINGS, CPU)).classes
+    assert found is not None
+    assert int(found.n_patients) == N_CONTROLS + N_ILL
+    part = split_units(bags, units, 2, SETTINGS.training.seed)
+    logits, labels, patients = [], [], []
+    for number in range(2):
+        inside = [i for i, rows in enumerate(bags.rows) if part[rows[0]] == number]
+        outside = [i for i in range(len(bags)) if i not in inside]
+        alone = drain(fit_model(bags.take(outside), SETTINGS, CPU))
+        some = bags.take(inside)
+        logits.append(score_bags(alone.model, alone.gaussian, some, CPU)[0].logits.numpy())
+        labels.append(some.labels)
+        patients += some.patients
+    expected = ClassCalibration.fit(np.concatenate(logits), np.concatenate(labels), patients)
+    assert float(found.temperature) == pytest.approx(float(expected.temperature), rel=1e-3)
+    torch.testing.assert_close(found.scores, expected.scores, rtol=1e-3, atol=1e-4)
+    unheld = drain(fit_anomaly(bags, units, fitted(), MEASURED, CPU))
+    assert unheld.classes is None
 
 
 def test_the_distances_are_those_of_networks_that_never_saw_the_cell() -> None:

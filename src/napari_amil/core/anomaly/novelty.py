@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
+from scipy.linalg import eigh
 from sklearn.covariance import ledoit_wolf
 from torch import Tensor, nn
 
@@ -19,19 +20,26 @@ EmbeddedBags = tuple[Tensor, Tensor, Tensor]
 TOP_SHARE = 0.2
 """Share of the cells of a bag, the most anomalous ones, whose mean represents it."""
 
+_LEAST_BETWEEN = 0.1
+"""Least share of the variance of bags that their number of cells does not explain."""
+
 
 class BagNovelty(nn.Module):
     """Distance of a bag to the nearest of the known classes, the control class among them.
 
     A bag is represented by the mean embedding of its most anomalous cells: ``x`` is the mean of
-    ``(z_n - m) / s`` over the fifth of the cells with the largest ``d_n``, with mean ``m`` and
+    ``(z_n - m) / s`` over the M cells, a fifth of the bag, with the largest ``d_n``, with mean ``m`` and
     deviation ``s`` of control cells. Its novelty is
 
-        ``min_c sqrt((x - x_c)^T S^-1 (x - x_c))``
+        ``min_c sqrt((x - x_c)^T (B + W / M)^-1 (x - x_c))``
 
-    with the class means ``x_c`` and one covariance ``S`` of bags within their classes, shrunk by Ledoit
-    and Wolf's rule (Lee et al. 2018, eq. 2, for bags). The p-value ranks it among bags of known classes
-    that were held out with their patients.
+    with the class means ``x_c``, the covariance ``B`` of bags within their classes that the number of
+    cells does not explain, and the covariance ``W`` of such cells within their bags (Lee et al. 2018,
+    eq. 2, for bags of any size). Both are shrunk by Ledoit and Wolf's rule. So a bag of few cells is
+    expected farther from its class than one of many. The p-value ranks the novelty among bags of known
+    classes that were held out with their patients.
+
+    ``F`` holds the generalised eigenvectors of both, ``F^T W F = 1`` and ``F^T B F = diag(b)``.
 
     Parameters
     ----------
@@ -45,6 +53,8 @@ class BagNovelty(nn.Module):
     unit: Tensor
     means: Tensor
     factor: Tensor
+    between: Tensor
+    within: Tensor
     known: Tensor
 
     def __init__(self, n_classes: int, latent_dim: int, calibration: Calibration | None = None) -> None:
@@ -52,17 +62,20 @@ class BagNovelty(nn.Module):
         self.register_buffer("origin", torch.zeros(latent_dim, dtype=torch.float64))  # m (k,)
         self.register_buffer("unit", torch.tensor(1.0, dtype=torch.float64))  # s
         self.register_buffer("means", torch.zeros(n_classes, latent_dim, dtype=torch.float64))  # x_c
-        self.register_buffer("factor", torch.eye(latent_dim, dtype=torch.float64))  # S^-1 = L L^T
+        self.register_buffer("factor", torch.eye(latent_dim, dtype=torch.float64))  # F (k, k)
+        self.register_buffer("between", torch.ones(latent_dim, dtype=torch.float64))  # b (k,)
+        self.register_buffer("within", torch.tensor(0.0, dtype=torch.float64))  # F^T W F: 1, or 0 if unknown
         self.register_buffer("known", torch.zeros(n_classes, dtype=torch.bool))  # classes that had a bag
         self.calibration = calibration
 
     @classmethod
     def from_state(cls, state: Mapping[str, Tensor]) -> BagNovelty:
-        """Return the novelty that a ``state_dict`` describes."""
+        """Return the novelty that a ``state_dict`` describes; older ones know no ``b`` and ``W``."""
         prefix = "calibration."
         ranks = {name.removeprefix(prefix): v for name, v in state.items() if name.startswith(prefix)}
         novelty = cls(*state["means"].shape)
-        novelty.load_state_dict({name: v for name, v in state.items() if not name.startswith(prefix)})
+        own = {name: v for name, v in state.items() if not name.startswith(prefix)}
+        novelty.load_state_dict(novelty.state_dict() | own)
         novelty.calibration = Calibration.from_state(ranks) if ranks else None
         return novelty
 
@@ -83,22 +96,31 @@ class BagNovelty(nn.Module):
             ``(n_bags,)`` cells of each bag, and number of its class. A class without a bag is never the
             nearest.
         """
-        x = self._represented(latents, distances, lengths)  # (n_bags, k)
+        top = self._top_cells(latents, distances, lengths)
+        x = torch.stack([own.mean(dim=0) for own in top])  # (n_bags, k)
         self.means.zero_()
         self.known.fill_(False)
         for label in labels.unique():
             self.means[label] = x[labels == label].mean(dim=0)
             self.known[label] = True
-        covariance = ledoit_wolf((x - self.means[labels]).numpy(), assume_centered=True)[0]
-        covariance += REGULARISATION * np.eye(len(covariance))
-        inverse = np.linalg.inv(np.linalg.cholesky(covariance))
-        self.factor.copy_(torch.from_numpy(np.ascontiguousarray(inverse.T)))
+        total = _covariance(x - self.means[labels])  # B + W / M on average
+        apart = torch.cat([own - own.mean(dim=0) for own in top])
+        freedom = len(apart) - len(top)
+        cells = _covariance(apart) * len(apart) / freedom if freedom else total  # W
+        variance, factor = eigh(total, cells)
+        explained = np.mean([1.0 / len(own) for own in top]) if freedom else 0.0
+        self.factor.copy_(torch.from_numpy(factor))
+        self.between.copy_(torch.from_numpy(np.maximum(variance - explained, _LEAST_BETWEEN * variance)))
+        self.within.fill_(float(freedom > 0))
 
     def score(self, latents: Tensor, distances: Tensor, lengths: Tensor) -> Tensor:
         """Return the novelty ``(n_bags,)`` of bags whose cells come one bag after the other."""
-        x = self._represented(latents, distances, lengths)
+        top = self._top_cells(latents, distances, lengths)
+        x = torch.stack([own.mean(dim=0) for own in top])
+        n_cells = torch.tensor([len(own) for own in top], dtype=torch.float64)
+        deviation = (self.between + self.within / n_cells[:, None]).sqrt()  # (n_bags, k)
         apart = (x[:, None] - self.means[self.known]) @ self.factor  # (n_bags, n_classes, k)
-        return torch.linalg.vector_norm(apart, dim=2).amin(dim=1)
+        return torch.linalg.vector_norm(apart / deviation[:, None], dim=2).amin(dim=1)
 
     def add_bags(self, bags: EmbeddedBags, patients: Sequence[str]) -> None:
         """Add bags of new patients to the held-out bags among which novelty is ranked, if there are any."""
@@ -114,11 +136,17 @@ class BagNovelty(nn.Module):
             return np.full(len(lengths), np.nan)
         return self.calibration.p_value(self.score(latents, distances, lengths))
 
-    def _represented(self, latents: Tensor, distances: Tensor, lengths: Tensor) -> Tensor:
-        """Return ``x (n_bags, k)``."""
+    def _top_cells(self, latents: Tensor, distances: Tensor, lengths: Tensor) -> list[Tensor]:
+        """Return ``(z_n - m) / s`` of the most anomalous cells of each bag, ``(M, k)``."""
         z = (_plain(latents) - self.origin) / self.unit
         bags = zip(z.split(lengths.tolist()), distances.cpu().split(lengths.tolist()), strict=True)
-        return torch.stack([own[d.topk(top_count(len(d))).indices].mean(dim=0) for own, d in bags])
+        return [own[d.topk(top_count(len(d))).indices] for own, d in bags]
+
+
+def _covariance(apart: Tensor) -> Floats:
+    """Return the shrunk covariance ``(k, k)`` of rows whose mean is 0."""
+    found = ledoit_wolf(apart.numpy(), assume_centered=True)[0]
+    return np.asarray(found + REGULARISATION * np.eye(len(found)))
 
 
 def verdict(

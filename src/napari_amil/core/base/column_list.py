@@ -301,6 +301,13 @@ BAGS = (
         kind="text",
     ),
     Column(
+        "class_set",
+        "Class set",
+        "Classes among which the true one is in nine of ten new patients of these classes.",
+        "bags",
+        kind="text",
+    ),
+    Column(
         "novelty_p",
         "Novelty p",
         "How probable a sample this far from all classes is. Small: something new.",

@@ -18,6 +18,8 @@ Floats = NDArray[np.float64]
 Image = NDArray[np.uint8]
 """One field as read: ``(height, width, 3)``, RGB, 0 to 255."""
 
+CLASS_SEPARATOR = " | "
+"""Between the classes of a class set, in tables."""
 ANOMALOUS_Q = 0.05
 """A cell whose q-value is below this counts as anomalous."""
 UNSEEN = "unlike anything seen"
@@ -214,6 +216,8 @@ class BagScore:
     """A class, ``unlike anything seen`` or ``abstain``."""
     caveat: str = ""
     """Why its images look foreign to the model, in a sentence; empty where they do not."""
+    class_set: tuple[str, ...] = ()
+    """Classes that hold the true one in nine of ten new patients; none where that is not known."""
 
     def row(self) -> dict[str, Any]:
         """Return the row of the bag table."""
@@ -221,6 +225,7 @@ class BagScore:
         return {
             "bag": self.bag,
             "predicted": self.predicted,
+            "class_set": CLASS_SEPARATOR.join(self.class_set),
             **columns,
             "n_cells": self.n_cells,
             "anomaly_p95": self.anomaly_p95,

@@ -18,6 +18,7 @@ from napari_amil.core.base.errors import AmilError
 from napari_amil.core.base.types import Floats
 from napari_amil.core.evaluation.metrics import bag_metrics, cell_metrics
 from napari_amil.core.mil.batch import BagArrays
+from napari_amil.core.mil.class_calibration import ClassCalibration, class_probability
 from napari_amil.core.mil.model import AmilOutput
 from napari_amil.core.training.loop import FittedModel
 from napari_amil.core.training.steps import score_bags
@@ -30,7 +31,7 @@ class Predictions:
     Parameters
     ----------
     probabilities
-        ``(n_bags, n_classes)`` softmax of the logits.
+        ``(n_bags, n_classes)`` of the classes.
     lengths
         ``(n_bags,)`` int64 number of cells of each bag.
     p
@@ -79,6 +80,7 @@ def predict(
     bags: BagArrays,
     device: torch.device,
     inputs: CellInputs | None = None,
+    classes: ClassCalibration | None = None,
 ) -> Predictions:
     """Return the predictions for bags that the model was not trained on.
 
@@ -89,6 +91,8 @@ def predict(
     ----------
     inputs
         What the channels read of the cells beside the embedding, bag after bag.
+    classes
+        Calibration of the class probabilities; without one they are the softmax of the logits.
 
     Raises
     ------
@@ -107,8 +111,9 @@ def predict(
     scores |= cell_scores(output, lengths, bags.control_label)
     embedded = output.latent.cpu(), distance, bags.lengths
     columns = {"novelty": anomaly.bag_novelty(embedded), "novelty_p": anomaly.novelty_p(embedded)}
+    logits = output.logits.double().cpu().numpy()
     return Predictions(
-        output.logits.double().softmax(dim=1).cpu().numpy(),
+        class_probability(logits, classes),
         lengths,
         _floats(anomaly.calibration.p_value(joint)),
         {name: _floats(values) for name, values in scores.items() if not np.isnan(values).all()},

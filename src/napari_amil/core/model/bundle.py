@@ -18,6 +18,7 @@ from napari_amil.core.base.errors import BundleError
 from napari_amil.core.base.settings import RunSettings
 from napari_amil.core.base.tensorfile import write_tensors
 from napari_amil.core.detection.network import Backbone, build_detector
+from napari_amil.core.mil.class_calibration import ClassCalibration
 from napari_amil.core.mil.model import AmilModel
 from napari_amil.core.model import format_2
 from napari_amil.core.model.card import FORMAT, FORMAT_VERSION, OLDER_VERSION, read_header, starter_path
@@ -96,6 +97,8 @@ def save_bundle(bundle: Bundle, path: Path) -> None:
         fitted, header["anomaly"] = scorer.anomaly.state()
         tensors |= _prefixed("model/", scorer.model.state_dict()) | _prefixed("anomaly/", fitted)
         tensors |= {} if scorer.controls is None else _prefixed("controls/", scorer.controls.state_dict())
+        classes = scorer.class_calibration
+        tensors |= {} if classes is None else _prefixed("classes/", classes.state_dict())
         header |= {"classes": list(scorer.classes), "in_channels": scorer.in_channels}
         header |= {"n_measurements": scorer.n_measurements, "measurements": list(measured)}
     metadata = {"format": FORMAT, "format_version": str(FORMAT_VERSION), "bundle": json.dumps(header)}
@@ -168,7 +171,9 @@ def _load_scorer(header: dict[str, Any], settings: RunSettings, tensors: dict[st
         raise ValueError(f"embeddings have {model.embedding_dim} numbers, not {anomaly.gaussian.latent_dim}")
     controls = _unprefixed("controls/", tensors)
     sample = ControlSample.from_state(controls) if controls else None
-    return Scorer(model.eval(), anomaly, classes, *sizes, sample)
+    calibrated = _unprefixed("classes/", tensors)
+    calibration = ClassCalibration.from_state(calibrated) if calibrated else None
+    return Scorer(model.eval(), anomaly, classes, *sizes, sample, calibration)
 
 
 def _usable(header: dict[str, Any], settings: RunSettings) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from napari_amil.core.anomaly.control_sample import ControlSample
 from napari_amil.core.anomaly.model import AnomalyModel
+from napari_amil.core.mil.class_calibration import ClassCalibration
 from napari_amil.core.mil.model import AmilModel
 
 
@@ -27,6 +28,9 @@ class Scorer:
         Number of measurements that the model embeds; 0 if none.
     controls
         Control cells of the training; None in older bundles.
+    class_calibration
+        Temperature and class sets; None in older bundles, and where no network was trained without some
+        patients.
     """
 
     model: AmilModel
@@ -35,3 +39,4 @@ class Scorer:
     in_channels: int
     n_measurements: int = 0
     controls: ControlSample | None = None
+    class_calibration: ClassCalibration | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, replace
@@ -34,6 +35,7 @@ from napari_amil.core.instances.extract import (
 from napari_amil.core.instances.field_blocks import PreparedField
 from napari_amil.core.instances.gather import Gathered, gather
 from napari_amil.core.instances.sources import Source
+from napari_amil.core.mil.class_calibration import class_probability
 from napari_amil.core.mil.instances import measurements_of
 from napari_amil.core.mil.model import AmilOutput, embed_all
 from napari_amil.core.model.scorer import Scorer
@@ -249,12 +251,14 @@ def _spread(scores: pd.DataFrame, member: NDArray[np.bool_]) -> pd.DataFrame:
 
 def _bag_score(bag: str, output: AmilOutput, scores: pd.DataFrame, scorer: Scorer) -> BagScore:
     logits = output.logits[0].cpu().double()
-    probability = torch.softmax(logits, dim=0).tolist()
-    classes = scorer.classes
+    classes, calibration = scorer.classes, scorer.class_calibration
+    probability = class_probability(logits.numpy(), calibration)
+    inside = None if calibration is None else calibration.class_sets(probability[None])[0]
     return BagScore(
         bag=bag,
         predicted=classes[int(logits.argmax())],
-        probability=dict(zip(classes, probability, strict=True)),
+        probability=dict(zip(classes, probability.tolist(), strict=True)),
+        class_set=() if inside is None else tuple(itertools.compress(classes, inside)),
         n_cells=len(scores),
         anomaly_p95=float(np.percentile(scores["anomaly"], 95)),
         anomalous_fraction=float((scores["anomaly_q"] < ANOMALOUS_Q).mean()),

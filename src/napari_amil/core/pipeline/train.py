@@ -10,8 +10,6 @@ from typing import Any
 
 import numpy as np
 
-from napari_amil.core.anomaly.calibration import Calibration
-from napari_amil.core.anomaly.model import AnomalyModel
 from napari_amil.core.base.events import Event
 from napari_amil.core.instances.cell_inputs import cell_inputs
 from napari_amil.core.instances.control_cells import control_sample
@@ -25,7 +23,7 @@ from napari_amil.core.mil.covariates import Covariates
 from napari_amil.core.mil.instances import pixels_of, sizes_of
 from napari_amil.core.model.bundle import INTENDED_USE, Bundle
 from napari_amil.core.model.scorer import Scorer
-from napari_amil.core.training.cross_fitting import fit_anomaly
+from napari_amil.core.training.cross_fitting import CrossFitted, fit_anomaly
 from napari_amil.core.training.loop import FittedModel, fit_model
 from napari_amil.core.training.units import independent_units
 
@@ -57,12 +55,12 @@ def train_scorer(
     fitted: FittedModel = yield from fit_model(bags, recipe.settings, recipe.device, checkpoint, stop=stop)
     units = independent_units(bags, gathered.images)
     inputs = cell_inputs(gathered.values)
-    anomaly: AnomalyModel = yield from fit_anomaly(
-        bags, units, fitted, recipe.settings, recipe.device, inputs
-    )
+    crossed: CrossFitted = yield from fit_anomaly(bags, units, fitted, recipe.settings, recipe.device, inputs)
+    anomaly = crossed.anomaly
     controls = control_sample(gathered, bags, fitted.model, recipe.device, recipe.settings.training.seed)
     focus = focus_of(controls)
-    scorer = Scorer(fitted.model.cpu(), anomaly, bags.classes, *sizes_of(bags.instances), controls=controls)
+    sizes = sizes_of(bags.instances)
+    scorer = Scorer(fitted.model.cpu(), anomaly, bags.classes, *sizes, controls, crossed.classes)
     # all but the detector's entry of the old card describes another scorer
     card = {name: entry for name, entry in recipe.bundle.card.items() if name == "detector"}
     bundle = replace(recipe.bundle, settings=recipe.settings, scorer=scorer, card=card)
@@ -70,7 +68,7 @@ def train_scorer(
         intended_use=INTENDED_USE,
         data=f"the cohort '{Path(source.cohort.root).resolve().name}'",
         scorer=_scorer_card(gathered, fitted, time.monotonic() - started)
-        | {"calibration": _calibration_card(anomaly.calibration, anomaly.n_networks)}
+        | {"calibration": _calibration_card(crossed)}
         | {
             "fields": summary_of_fields(gathered.notes.values()) | ({} if focus is None else {"focus": focus})
         },
@@ -110,13 +108,15 @@ def _scorer_card(gathered: Gathered, fitted: FittedModel, seconds: float) -> dic
     }
 
 
-def _calibration_card(calibration: Calibration, n_networks: int) -> dict[str, Any]:
-    """Return the entry of the card about the held-out control cells."""
-    effects = calibration.effects
+def _calibration_card(crossed: CrossFitted) -> dict[str, Any]:
+    """Return the entry of the card about the held-out control cells and bags."""
+    calibration = crossed.anomaly.calibration
+    effects, classes = calibration.effects, crossed.classes
     return {
-        "networks": n_networks,
+        "networks": crossed.anomaly.n_networks,
         "n_cells": len(calibration),
         "n_patients": calibration.n_patients,
         "patient_spread": None if effects is None else round(effects.spread, 4),
         "held_out_over_in_sample": round(calibration.center / float(calibration.in_sample), 4),
+        "temperature": None if classes is None else round(float(classes.temperature), 4),
     }

@@ -19,7 +19,7 @@ from napari_amil.core.evaluation.measurement_baseline import bag_features, basel
 from napari_amil.core.evaluation.predictions import Predictions, predict
 from napari_amil.core.mil.batch import BagArrays
 from napari_amil.core.studies.cells import StudyCells, open_cells
-from napari_amil.core.training.cross_fitting import fit_anomaly, fit_anomaly_to_seen_cells
+from napari_amil.core.training.cross_fitting import CrossFitted, fit_anomaly, fit_anomaly_to_seen_cells
 from napari_amil.core.training.loop import FittedModel, fit_encoder, fit_model
 from napari_amil.core.training.state import TrainedEncoder
 from napari_amil.core.training.units import independent_units
@@ -173,11 +173,13 @@ def _predicted(
     """Fit the anomaly model around a trained network and return the predictions for the test bags."""
     device = next(fitted.model.parameters()).device
     if trial.unseen is None:
-        anomaly = yield from fit_anomaly_to_seen_cells(train, fitted, trial.settings, device, cells.inputs)
+        work = fit_anomaly_to_seen_cells(train, fitted, trial.settings, device, cells.inputs)
+        crossed = CrossFitted((yield from work))
     else:
         units = independent_units(train, cells.images)
-        anomaly = yield from fit_anomaly(train, units, fitted, trial.settings, device, cells.inputs)
-    return predict(fitted, anomaly, test, device, cells.inputs.take(np.concatenate(test.rows)))
+        crossed = yield from fit_anomaly(train, units, fitted, trial.settings, device, cells.inputs)
+    inputs = cells.inputs.take(np.concatenate(test.rows))
+    return predict(fitted, crossed.anomaly, test, device, inputs, crossed.classes)
 
 
 def _without_network(cells: StudyCells, train: BagArrays, test: BagArrays, seed: int) -> Predictions:

@@ -1,9 +1,9 @@
-"""Anomaly model of a training, calibrated by control cells that networks and channels did not see."""
+"""Anomaly model and class probabilities of a training, calibrated by what networks did not see."""
 
 from __future__ import annotations
 
 from collections.abc import Generator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -25,13 +25,29 @@ from napari_amil.core.base.events import EpochReport, Event, Result, Step, trans
 from napari_amil.core.base.settings import RunSettings
 from napari_amil.core.base.types import Floats
 from napari_amil.core.mil.batch import BagArrays
-from napari_amil.core.mil.instances import sizes_of
+from napari_amil.core.mil.class_calibration import ClassCalibration
 from napari_amil.core.mil.model import AmilModel, embed_all
-from napari_amil.core.training.loop import FittedModel, fit_encoder, fit_model
+from napari_amil.core.training.loop import FittedModel, fit_model
 from napari_amil.core.training.units import split_units
 
 _PARTS = 5  # parts that are held out where no network is trained without them
 _FEWEST_CELLS = 5  # of a bag that keeps cells in training; with fewer it represents nothing
+
+
+@dataclass(frozen=True, eq=False)
+class CrossFitted:
+    """What a training fits behind the network.
+
+    Parameters
+    ----------
+    anomaly
+        Anomaly of cells and novelty of bags.
+    classes
+        Calibration of class probabilities; None where no network was trained without some patients.
+    """
+
+    anomaly: AnomalyModel
+    classes: ClassCalibration | None = None
 
 
 def fit_anomaly(
@@ -41,13 +57,14 @@ def fit_anomaly(
     settings: RunSettings,
     device: torch.device,
     inputs: CellInputs | None = None,
-) -> Generator[Event, None, AnomalyModel]:
+) -> Generator[Event, None, CrossFitted]:
     """Fit the anomaly model to all bags, and calibrate it part by part on units that were held out.
 
     With ``training.calibration_folds`` of 2 or more a network is trained without each part, and what it
     has not seen stands for what the final network will not have seen (cross-conformal prediction, Vovk
-    2015, with one network in place of several at the end). Otherwise only the channels and the classes
-    are fitted anew, and since the encoder has seen the cells, p-values come out smaller than they should.
+    2015, with one network in place of several at the end); its logits of the bags that it has not seen
+    calibrate the class probabilities. Otherwise only the channels and the classes are fitted anew, and
+    since the encoder has seen the cells, p-values come out smaller than they should.
 
     Parameters
     ----------
@@ -67,18 +84,35 @@ def fit_anomaly(
     whole = yield from _as_steps(work, "Networks of the anomaly scores")
     if n_units < 2:
         yield from whole.calibrate(controls)
-        return whole
+        return CrossFitted(whole)
     cells.fit_novelty(whole, bags)
     n_networks = 0 if fitted.stopped else min(settings.training.calibration_folds, n_units)
     n_parts = n_networks if n_networks > 1 else min(_PARTS, n_units)
     part = split_units(bags, units, n_parts, settings.training.seed)
-    held_out, novelties, patients = yield from _hold_out(cells, bags, part, settings, device, n_networks > 1)
-    if len(novelties):
-        whole.calibrate_novelty(novelties, patients)
+    held_out, left_out = yield from _hold_out(cells, bags, part, settings, device, n_networks > 1)
+    if left_out.patients:
+        whole.calibrate_novelty(torch.cat(left_out.novelty), left_out.patients)
     yield from empty_boxes(controls)
     yield from whole.calibrate(controls, held_out)
     whole.n_networks = n_networks if n_networks > 1 else 0
-    return whole
+    return CrossFitted(whole, left_out.class_calibration())
+
+
+@dataclass(eq=False)
+class _LeftOutBags:
+    """Bags as models see them that were fitted without their patients: novelty, logits, class, patient."""
+
+    novelty: list[Tensor] = field(default_factory=list)
+    logits: list[Tensor] = field(default_factory=list)
+    labels: list[NDArray[np.int64]] = field(default_factory=list)
+    patients: list[str] = field(default_factory=list)
+
+    def class_calibration(self) -> ClassCalibration | None:
+        """Return the calibration of class probabilities; None where no network gave logits."""
+        if not self.logits:
+            return None
+        logits = torch.cat(self.logits).double().cpu().numpy()
+        return ClassCalibration.fit(logits, np.concatenate(self.labels), self.patients)
 
 
 def _hold_out(
@@ -88,25 +122,28 @@ def _hold_out(
     settings: RunSettings,
     device: torch.device,
     networks: bool,
-) -> Generator[Event, None, tuple[dict[str, Floats], Tensor, list[str]]]:
-    """Return scores of control cells, and novelty and patient of bags, by models fitted without their part.
+) -> Generator[Event, None, tuple[dict[str, Floats], _LeftOutBags]]:
+    """Return scores of control cells, and what is known of bags, by models fitted without their part.
 
     Parameters
     ----------
     part
         ``(n_instances,)`` part of each stored cell; -1 for a cell that is never held out.
     networks
-        Train a network without each part; else the network stays.
+        Train a network without each part; else the network stays, and there are no logits.
     """
     control, n_parts = bags.control_cells()[0], int(part.max()) + 1
     scores: list[tuple[NDArray[np.int64], dict[str, Floats]]] = []
-    novelties, patients = list[Tensor](), list[str]()
+    left_out = _LeftOutBags()
     for number in range(n_parts):
         yield Step("calibration", number, n_parts, f"Holding out part {number + 1} of the patients")
         known, others = _restricted(bags, part != number), _restricted(bags, part == number, _FEWEST_CELLS)
+        model: AmilModel | None = None
         if networks:
-            model = yield from _network(known, settings, device, f"Network {number + 1} of {n_parts}")
-            cells = _EmbeddedCells.by(model.to(device), bags, cells.inputs, device)
+            name = f"Network {number + 1} of {n_parts}"
+            fitted = yield from _as_steps(fit_model(known, settings, device), name)
+            model = fitted.model.to(device).eval()
+            cells = _EmbeddedCells.by(model, bags, cells.inputs, device)
         work = fit_quietly(cells.at(known.control_cells()[0]), settings, device)
         partial = yield from _as_steps(work, f"Part {number + 1} of {n_parts}")
         cells.fit_novelty(partial, known)
@@ -114,10 +151,21 @@ def _hold_out(
         if len(rows):
             scores.append((rows, partial.channel_scores(cells.at(control[rows]))))
         if len(others):
-            novelties.append(torch.from_numpy(partial.bag_novelty(cells.embedded(others, partial))))
-            patients += others.patients
+            embedded = cells.embedded(others, partial)
+            left_out.novelty.append(torch.from_numpy(partial.bag_novelty(embedded)))
+            left_out.patients += others.patients
+            if model is not None:
+                left_out.logits.append(_logits(model, embedded, device))
+                left_out.labels.append(others.labels)
     yield Step("calibration", n_parts, n_parts, "")
-    return held_out_scores(scores, len(control)), torch.cat([torch.empty(0), *novelties]), patients
+    return held_out_scores(scores, len(control)), left_out
+
+
+@torch.inference_mode()
+def _logits(model: AmilModel, bags: EmbeddedBags, device: torch.device) -> Tensor:
+    """Return the logits ``(n_bags, n_classes)`` of embedded bags."""
+    z, distances, lengths = bags
+    return model.aggregate(z.mean(dim=1).to(device), lengths.to(device), distances.to(device)).logits.cpu()
 
 
 def fit_anomaly_to_seen_cells(
@@ -191,20 +239,6 @@ def _restricted(bags: BagArrays, keep: NDArray[np.bool_], fewest: int = 1) -> Ba
     sizes = zip(rows, bags.rows, strict=True)
     chosen = [i for i, (some, own) in enumerate(sizes) if len(some) >= min(fewest, len(own)) > 0]
     return replace(bags.take(chosen), rows=tuple(rows[i] for i in chosen))
-
-
-def _network(
-    bags: BagArrays, settings: RunSettings, device: torch.device, name: str
-) -> Generator[Event, None, AmilModel]:
-    """Train a network on some of the bags as the final one was trained; only its encoder will be used."""
-    training = settings.training
-    if training.train_encoder_on_bags or not training.cell_epochs:
-        fitted = yield from _as_steps(fit_model(bags, settings, device), name)
-        return fitted.model
-    weights = yield from _as_steps(fit_encoder(bags, settings, device), name)
-    model = AmilModel(settings.model, len(bags.classes), *sizes_of(bags.instances))
-    model.load_state_dict(model.state_dict() | weights)
-    return model
 
 
 def _as_steps(work: Generator[Event, None, Result], name: str) -> Generator[Event, None, Result]:
