@@ -167,7 +167,7 @@ def _spelled(tree: ast.AST) -> Iterator[str]:
 
 
 def test_no_other_file_spells_words_families_or_lists_of_scores() -> None:
-    own = {"column.py", "column_list.py", "columns.py"}
+    own = {"column.py", "column_list.py", "columns.py", "sample_columns.py"}
     files = [path for path in SOURCE.rglob("*.py") if path.name not in own]
     assert len(files) > 100
     found = {str(path.relative_to(SOURCE)): [*_spelled(ast.parse(path.read_text("utf-8")))] for path in files}

@@ -13,7 +13,8 @@ from numbers import Integral, Real
 from typing import Any, get_args
 
 from napari_amil.core.base.column import Column, Table, Use
-from napari_amil.core.base.column_list import BAGS, CELLS, GROUPS
+from napari_amil.core.base.column_list import CELLS
+from napari_amil.core.base.sample_columns import BAGS, GROUPS
 
 BOX_COLUMNS = ["y0", "x0", "y1", "x1"]
 """Box of a cell in pixels of the original image."""
