@@ -28,10 +28,9 @@ from napari_amil.plugin.training.run_folders import RunRegistry
 from napari_amil.plugin.window.work import Worker
 
 PANELS = {
-    "Detect cells": "detect:DetectPanel",
-    "Score cells": "score:ScorePanel",
+    "Look at a smear": "smear:SmearPanel",
     "Cell card": "cell_card:CellCard",
-    "Verdict": "bag:VerdictPanel",
+    "Verdict": "verdict:VerdictPanel",
     "Cell gallery": "gallery:GalleryPanel",
     "Correct cells": "correct:CorrectPanel",
     "Cohort": "cohort:CohortPanel",
@@ -65,7 +64,7 @@ def opening(place: str, viewer: ViewerModel, worker: Worker, folder: Path) -> fl
     """Return the seconds until one panel is drawn; it is closed again."""
     start = time.perf_counter()
     module, _, kind = place.partition(":")
-    make = getattr(importlib.import_module(f"napari_amil.plugin.{module}"), kind)
+    make = getattr(importlib.import_module(f"napari_amil.plugin.panels.{module}"), kind)
     extra = {"GalleryPanel": (), "TrainPanel": (worker, RunRegistry(folder))}.get(kind, (worker,))
     panel: QWidget = make(viewer, *extra)
     panel.resize(400, 700)

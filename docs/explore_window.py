@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from napari.settings import get_settings
-from panel_windows import PLUGIN, Window
+from panel_windows import Window
 from PIL import Image, ImageDraw, ImageFont
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QApplication, QDockWidget
@@ -26,6 +26,7 @@ from qtpy.QtWidgets import QApplication, QDockWidget
 from napari_amil.plugin.cohorts.cell_strip import CellStrip
 from napari_amil.plugin.cohorts.open_results import open_results_of
 from napari_amil.plugin.entry.demo import some_display
+from napari_amil.plugin.window.docks import dock_of, open_panel
 
 STEPS = {
     "novelty": "1  Samples in the order of their novelty: the first is open, its most unusual cell is shown",
@@ -42,9 +43,9 @@ class Exploration(Window):
 
     def __init__(self, scored: Path) -> None:
         super().__init__(None, scored)
-        map_dock, self.map = self.viewer.window.add_plugin_dock_widget(PLUGIN, "Embedding map")
-        dock, self.panel = self.viewer.window.add_plugin_dock_widget(PLUGIN, "Explore")
-        main = dock.window()
+        self.map = open_panel(self.viewer, "Embedding map")
+        self.panel = open_panel(self.viewer, "Explore")
+        map_dock, main = dock_of(self.map), self.panel.window()
         for other in main.findChildren(QDockWidget):
             if other.windowTitle() in {"layer list", "layer controls"}:
                 other.hide()

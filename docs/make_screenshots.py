@@ -20,8 +20,9 @@ TRAINING = {"train-dark.png": ["--theme", "dark"], "train-done-light.png": ["--t
 PANELS = ("detect", "gallery", "correct")
 """Panels of which ``panel_windows.py`` makes a picture called ``<panel>-dark.png``."""
 PICTURES = {
-    "window-dark.png": ("dark", "score"),
-    "window-light.png": ("light", "score"),
+    "window-dark.png": ("dark", "smear"),
+    "window-light.png": ("light", "smear"),
+    "card-dark.png": ("dark", "card"),
     "verdict-dark.png": ("dark", "verdict"),
 }
 

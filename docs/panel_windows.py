@@ -26,13 +26,14 @@ from napari_amil.core.cohort.samples import REAL_FILE, real_field
 from napari_amil.plugin.cohorts.open_results import open_results_of
 from napari_amil.plugin.entry.demo import some_display
 from napari_amil.plugin.layers.selection import keys_of, selection_of
+from napari_amil.plugin.window.docks import dock_of, open_panel
+from napari_amil.plugin.window.panel import SMEAR_TITLE
 from napari_amil.plugin.window.work import shared_worker
 
-PLUGIN = "napari-amil"
 SIZE = (1366, 768)
 PANELS = {
-    "detect": "Detect cells",
-    "score": "Score cells",
+    "detect": SMEAR_TITLE,
+    "score": SMEAR_TITLE,
     "card": "Cell card",
     "verdict": "Verdict",
     "correct": "Correct cells",
@@ -68,10 +69,11 @@ class Window:
         """Show one panel, and hide the one before."""
         if self._dock is not None:
             self._dock.hide()
-        dock, self.panels[name] = self.viewer.window.add_plugin_dock_widget(PLUGIN, PANELS[name])
-        self._dock = dock
-        dock.show()
-        dock.raise_()
+        panel = open_panel(self.viewer, PANELS[name])
+        self._dock = dock_of(panel)
+        self.panels[name] = getattr(panel, name) if PANELS[name] == SMEAR_TITLE else panel
+        if PANELS[name] == SMEAR_TITLE:
+            panel.pages.setCurrentWidget(self.panels[name])
         if open_results_of(self.viewer).folder is None:
             self.rest(0.3)
             self.viewer.reset_view()

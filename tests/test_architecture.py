@@ -57,7 +57,10 @@ INNER_LADDERS: dict[str, tuple[frozenset[str], ...]] = {
         frozenset({"panels"}),
         frozenset({"entry"}),
     ),
-    "plugin.panels": (frozenset(p.stem for p in (SOURCE / PACKAGE / "plugin" / "panels").glob("[a-z]*.py")),),
+    "plugin.panels": (
+        frozenset(p.stem for p in (SOURCE / PACKAGE / "plugin" / "panels").glob("[a-z]*.py")) - {"smear"},
+        frozenset({"smear"}),
+    ),
 }
 """Steps inside a package, by its name, from the lowest to the highest; its own ``__init__`` is on top.
 

@@ -20,10 +20,11 @@ from napari_amil.plugin.colour.scales import scales_of
 from napari_amil.plugin.layers import care as _care
 from napari_amil.plugin.layers.cell_layer import cell_layers
 from napari_amil.plugin.layers.selection import CellKey, keys_of, selection_of
+from napari_amil.plugin.window.docks import PLUGIN, open_panel
+from napari_amil.plugin.window.panel import SMEAR_TITLE
 from napari_amil.plugin.window.work import shared_worker
 
 WAIT_MS = 300_000
-PLUGIN = "napari-amil"
 
 
 @pytest.fixture(autouse=True)
@@ -56,23 +57,17 @@ def _rows(layer: Shapes) -> pd.DataFrame:
     return layer.features.sort_values("cell_id").reset_index(drop=True)
 
 
-def _panel(viewer: napari.Viewer, name: str) -> object:
-    _, panel = viewer.window.add_plugin_dock_widget(PLUGIN, name)
-    return panel
-
-
 def test_the_way_from_a_field_to_corrected_cells_and_back(
     chula: Path, window: napari.Viewer, qtbot: QtBot, tmp_path: Path
 ) -> None:
     field = chula / "images" / "4.jpg"
     window.open(str(field), plugin="napari")
-    detect, score = _panel(window, "Detect cells"), _panel(window, "Score cells")
-    with qtbot.waitSignal(detect.detected, timeout=WAIT_MS) as found:
-        detect.job.button.click()
+    smear = open_panel(window, SMEAR_TITLE)
+    score = smear.score
+    with qtbot.waitSignal(smear.finished, timeout=WAIT_MS) as found:
+        smear.job.button.click()
     layer: Shapes = found.args[0]
     assert layer.nshapes > 60
-    with qtbot.waitSignal(score.scored, timeout=WAIT_MS):
-        score.job.button.click()
     whole = layer.features[~layer.features["touches_border"]]
     assert whole["anomaly"].notna().all()
     assert score.verdict.text()
@@ -87,7 +82,7 @@ def test_the_way_from_a_field_to_corrected_cells_and_back(
     score.hover.look_at(tuple(layer.data_to_world(np.asarray(layer.data[row]).mean(axis=0))))
     assert score.cell_text.text().startswith(f"Cell {key.cell_id}: more unusual than")
 
-    gallery = _panel(window, "Cell gallery")
+    gallery = open_panel(window, "Cell gallery")
     qtbot.waitUntil(lambda: len(gallery._shown) == layer.nshapes, timeout=WAIT_MS)
     gallery.order.setValue("anomaly")
     n_scored = int(layer.features["anomaly"].notna().sum())
@@ -98,7 +93,7 @@ def test_the_way_from_a_field_to_corrected_cells_and_back(
     assert selection_of(window).current == key
     assert layer.selected_data == {row}
 
-    correct = _panel(window, "Correct cells")
+    correct = open_panel(window, "Correct cells")
     before = _rows(layer)
     correct.delete.click()
     assert key.cell_id not in set(layer.features["cell_id"])

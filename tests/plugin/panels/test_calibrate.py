@@ -88,4 +88,4 @@ def test_every_open_image_is_scored_again_with_it(
 
 def test_without_a_score_panel_the_remedy_is_named(panel: CalibratePanel, calibrated: str) -> None:
     panel.use.click()
-    assert "Open the Score panel first" in panel.note.text()
+    assert "Open the panel first: Plugins, AMIL blood smears, Look at a smear" in panel.note.text()

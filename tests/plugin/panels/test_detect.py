@@ -178,24 +178,6 @@ def test_the_sliders_belong_to_the_selected_layer(
     assert (found.nshapes, other.nshapes) == (12, 2)
 
 
-def test_the_next_step_is_offered_where_there_is_a_window(
-    panel: DetectPanel, found: Shapes, viewer: ViewerModel
-) -> None:
-    assert panel.next.isHidden()  # a viewer model has no window
-    opened: list[tuple[str, ...]] = []
-
-    class Window:
-        def add_plugin_dock_widget(self, *names: str, tabify: bool) -> tuple[DetectPanel, None]:
-            opened.append(names)
-            return panel, None
-
-    object.__setattr__(viewer, "window", Window())
-    found.remove([0])
-    assert not panel.next.isHidden()
-    panel.next.click()
-    assert opened == [("napari-amil", "Score cells")]
-
-
 def test_removing_the_cells_empties_the_count(panel: DetectPanel, found: Shapes, viewer: ViewerModel) -> None:
     viewer.layers.remove(found)
     assert panel.count.isHidden()

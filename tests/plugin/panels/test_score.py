@@ -200,7 +200,7 @@ def test_what_is_missing_is_said(
     panel: ScorePanel, viewer: ViewerModel, image: Image, layer: Shapes, case: str
 ) -> None:
     said = {
-        "nothing": "press Find cells",
+        "nothing": "press Find and score",
         "no cell": "no cell to score",
         "no image": "no image below",
         "image closed": "was closed",

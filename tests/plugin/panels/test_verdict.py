@@ -129,7 +129,7 @@ def test_a_verdict_falls_with_the_cells_it_was_about(
     assert panel.headline.isHidden()
     assert panel.waterfall.isHidden()
     viewer.layers.remove(scored)
-    assert "Score the cells in the Score panel" in panel.reasons.text()
+    assert "Press Find and score in Look at a smear" in panel.reasons.text()
 
 
 def test_both_themes_are_taken(panel: VerdictPanel, scored: Shapes, viewer: ViewerModel) -> None:

@@ -129,7 +129,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--screenshot", type=Path, help="save a picture of the window here, and end")
     parser.add_argument("--theme", choices=("dark", "light"), default="dark", help="colours of the window")
     parser.add_argument(
-        "--front", choices=("score", "verdict"), default="score", help="panel in front on the right"
+        "--front", choices=("smear", "card", "verdict"), default="smear", help="panel in front on the right"
     )
     parser.add_argument("--size", type=_size, default=(1366, 768), help="size of the window, 1366x768")
     return parser

@@ -15,7 +15,7 @@ from napari_amil.plugin.layers.cell_layer import cell_layers
 from napari_amil.plugin.layers.journal import journal_of
 from napari_amil.plugin.window.viewer import unwrapped
 
-_NO_CELLS = "There are no cells yet: find some with 'Detect cells', or open a file with cells."
+_NO_CELLS = "There are no cells yet: find some with 'Look at a smear', or open a file with cells."
 LayerData = tuple[Image, dict[str, Any], str]
 
 

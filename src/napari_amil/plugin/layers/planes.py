@@ -111,19 +111,27 @@ def shown_plane(viewer: ViewerModel, layer: Image) -> Plane:
     if viewer.dims.ndisplay != 2:
         raise ImageError("The view is in 3D; switch to 2D (the button below the layer list) and try again.")
     stack = layer.data[0] if layer.multiscale else layer.data
-    n_lead = layer.ndim - 2
-    if n_lead and tuple(viewer.dims.displayed) != (viewer.dims.ndim - 2, viewer.dims.ndim - 1):
+    if layer.ndim > 2 and tuple(viewer.dims.displayed) != (viewer.dims.ndim - 2, viewer.dims.ndim - 1):
         raise ImageError(
             "The axes of the view are rolled; show the last two axes of the image and try again."
         )
-    point = np.asarray(layer.world_to_data(viewer.dims.point[-layer.ndim :]), float)
-    limits = np.array(stack.shape[:n_lead])
-    place = tuple(int(i) for i in np.clip(np.rint(point[:n_lead]), 0, limits - 1)) if n_lead else ()
+    place = shown_place(viewer, layer)
     pixels = stack[place] if place else stack
     if min(pixels.shape[:2]) < MIN_SIDE_PX:
         size = f"{pixels.shape[1]} x {pixels.shape[0]}"
         raise ImageError(f"The image '{layer.name}' is only {size} pixels; choose a whole field.")
     return Plane(_samples(pixels, layer.name), place, layer)
+
+
+def shown_place(viewer: ViewerModel, layer: Image) -> tuple[int, ...]:
+    """Return the index along the leading axes of ``layer`` of the plane that the viewer shows."""
+    n_lead = layer.ndim - 2
+    if not n_lead:
+        return ()
+    stack = layer.data[0] if layer.multiscale else layer.data
+    point = np.asarray(layer.world_to_data(viewer.dims.point[-layer.ndim :]), float)
+    limits = np.array(stack.shape[:n_lead])
+    return tuple(int(index) for index in np.clip(np.rint(point[:n_lead]), 0, limits - 1))
 
 
 def _samples(pixels: Any, name: str) -> Any:  # noqa: ANN401

@@ -60,7 +60,7 @@ class CalibratePanel(Panel):
         self.drift.setAccessibleName("How these controls differ from those of the training")
         self.use = QPushButton("Score all open images with it")
         self.use.setToolTip(
-            "Choose the calibrated model in the Score panel and score every cell layer again."
+            "Choose the calibrated model in Look at a smear and score every cell layer again."
         )
         self.use.setEnabled(False)
         self.note = wrapped()
@@ -117,7 +117,7 @@ class CalibratePanel(Panel):
         self.use.setEnabled(True)
         text = f"{n_scored} images are scored against your controls."
         if not n_scored and not failures:
-            text = "No cells are open; the Score panel will use this model for those that you find."
+            text = "No cells are open; Look at a smear will use this model for those that you find."
         self.note.setText(f"{text} {failures}".strip())
         self.rescored.emit(n_scored)
 
@@ -134,7 +134,7 @@ class LayerScoring(QObject):
     Parameters
     ----------
     panel
-        The Score panel, with the wanted model chosen.
+        The page Scores, with the wanted model chosen.
     layers
         Cell layers of open images.
     parent

@@ -1,4 +1,4 @@
-"""The Detect panel: find the cells of the shown image, and filter them with sliders."""
+"""The page Detection: find the cells of the shown image, and filter them with sliders."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from napari.layers import Image, Shapes
 from napari.viewer import Viewer
 from qtpy.QtCore import QTimer, Signal
-from qtpy.QtWidgets import QFormLayout, QPushButton
+from qtpy.QtWidgets import QFormLayout
 
 from napari_amil.core.base.errors import AmilError
 from napari_amil.core.base.settings import DetectionSettings, RunSettings, SelectionSettings
@@ -32,7 +32,6 @@ from napari_amil.plugin.window.work import Worker, shared_worker
 from napari_amil.worker.protocol.messages import Detect, Detected
 
 _SETTLE_MS = 40
-_SCORE_PANEL = ("napari-amil", "Score cells")
 _WHAT_IT_DOES = "Outlines every cell of the image. The picture itself is not changed."
 _WELCOME = (
     "Nothing is open yet: drag a smear (PNG, JPEG, TIFF) into the window, or choose File > Open Sample > "
@@ -80,7 +79,6 @@ class DetectPanel(DetectingPanel):
         hear(self, viewer.layers.events.removed, self._on_layer_removed)
         self.selection.valueChanged.connect(self._settle.start)
         self.job.wanted.connect(self.run)
-        self.next.clicked.connect(self._open_score_panel)
         self.existing.wanted.connect(self.take_over)
         self.existing.combo.layerChanged.connect(self._show_count)
         self.image.layerChanged.connect(self._show_count)
@@ -107,9 +105,7 @@ class DetectPanel(DetectingPanel):
         layout.addWidget(self.unsaved)
         layout.addWidget(self.job)
         layout.addWidget(self.existing)
-        self.next = QPushButton("Next: score these cells")
-        self.next.setToolTip("Open the Score panel, which says how unusual every cell is.")
-        for widget in (self.count, self.detail, self.selection, self.settings, self.next):
+        for widget in (self.count, self.detail, self.selection, self.settings):
             layout.addWidget(widget)
         layout.addStretch(1)
 
@@ -231,16 +227,9 @@ class DetectPanel(DetectingPanel):
             self._load_selection(record)  # an undone slider goes back, too
         self._show_count()
 
-    def _open_score_panel(self) -> None:
-        window = getattr(self._viewer, "window", None)
-        if window is not None:
-            dock, _ = window.add_plugin_dock_widget(*_SCORE_PANEL, tabify=True)
-            dock.raise_()
-
     def _show_count(self) -> None:
         record = record_of(self._layer) if self._layer is not None else None
         self.count.setVisible(record is not None)
-        self.next.setVisible(record is not None and hasattr(self._viewer, "window"))
         self.selection.setEnabled(record is not None and _can_select(record))
         self.existing.setVisible(self.existing.combo.layer() is not None)
         if self._layer is None or record is None:

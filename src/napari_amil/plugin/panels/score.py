@@ -1,4 +1,4 @@
-"""The Score panel: score the cells of an image, colour them, and show the verdict on the sample."""
+"""The page Scores: score the cells of an image, colour them, and show the verdict on the sample."""
 
 from __future__ import annotations
 
@@ -41,9 +41,7 @@ from napari_amil.plugin.window.theme import sized, wrapped
 from napari_amil.plugin.window.work import Worker, shared_worker
 from napari_amil.worker.protocol.messages import Score, Scored
 
-_NO_CELLS = (
-    "No cells yet: find them in the Detect panel, or open a file that holds some. Then press Score cells."
-)
+_NO_CELLS = "No cells yet: press Find and score on the page Smear, or open a file that holds cells."
 _POINT_AT = "Point at a cell to read what is known about it."
 
 
@@ -125,7 +123,9 @@ class ScorePanel(ScoringPanel):
         """Return the chosen cells and the plane they lie on; shapes of the user and labels become cells."""
         layer = self.cells.layer()
         if layer is None:
-            raise AmilError("There are no cells yet: press Find cells in the Detect panel first.")
+            raise AmilError(
+                "There are no cells yet: press Find and score, or Find cells on the page Detection."
+            )
         record = record_of(layer)
         image = _image_below(self._viewer.layers, layer, record.image_id if record else None)
         plane = shown_plane(self._viewer, image)

@@ -56,7 +56,7 @@ class TrainPanel(TrainingPanel):
         self.started.emit(row)
 
     def use_model(self, path: str) -> None:
-        """Choose a model in every Score panel, opening one if there is none."""
+        """Choose a model for scoring, opening Look at a smear if it is not open."""
         try:
             panels = find_or_open_panels(self, self._viewer, ScoringPanel)
         except AmilError as error:
@@ -64,7 +64,7 @@ class TrainPanel(TrainingPanel):
             return
         for panel in panels:
             panel.model.setValue(path)
-        self.runs.say("The Score panel uses this model now.")
+        self.runs.say("Look at a smear scores with this model now.")
 
     def _on_page_changed(self, page: int) -> None:
         super()._on_page_changed(page)

@@ -56,7 +56,7 @@ class TuneDetectorPanel(RunPages):
         )
 
     def use_detector(self, path: str | None) -> None:
-        """Choose the model at ``path`` (None: the starter) in the Detect panels and open Score panels."""
+        """Choose the model at ``path`` (None: the starter) for finding cells, and for open scoring pages."""
         try:
             detecting = find_or_open_panels(self, self._viewer, DetectingPanel)
         except AmilError as error:
@@ -67,7 +67,7 @@ class TuneDetectorPanel(RunPages):
             choice.setValue(path)
         end_comparison(self._viewer)
         message = "the old detector again" if path == self._old() else "the new detector now"
-        where = "The Detect and Score panels use" if scoring else "The Detect panel uses"
+        where = "Finding and scoring use" if scoring else "Finding cells uses"
         self.runs.say(f"{where} {message}.")
 
     def _old(self) -> str | None:

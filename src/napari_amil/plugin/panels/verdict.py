@@ -27,7 +27,7 @@ from napari_amil.plugin.window.panel import Panel
 from napari_amil.plugin.window.theme import sized, wrapped
 from napari_amil.plugin.window.work import Worker, shared_worker
 
-_UNSCORED = "Score the cells in the Score panel; then this panel shows the reasons for the verdict."
+_UNSCORED = "Press Find and score in Look at a smear; then the reasons for the verdict are shown here."
 _STALE = "The cells have changed since they were scored; score again for a verdict."
 
 

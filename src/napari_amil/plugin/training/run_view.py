@@ -34,8 +34,8 @@ _BUTTONS = {
     "pause": ("Pause", "Wait between two steps, so that the machine is free; press again to go on."),
     "stop": ("Stop, keep best", "End after this epoch; the best weights so far become the model."),
     "cancel": ("Cancel", "End at once; the checkpoint of the last whole epoch stays, so that it can go on."),
-    "use": ("Use this model", "Choose this model in the Score panel."),
-    "accept": ("Use the new detector", "Choose it in the Detect and Score panels: the old model with it."),
+    "use": ("Use this model", "Choose this model for scoring, in Look at a smear."),
+    "accept": ("Use the new detector", "Choose it in Look at a smear: the old model with it."),
     "back": ("Go back to the old", "Choose the model that this one started from in these panels."),
     "row": (
         "Ablation row",

@@ -31,12 +31,17 @@ class JobBar(QWidget):
     finished = Signal(object)
     """What the job answered, or what was read of its answer."""
     errored = Signal(str)
+    following = Signal(object)
+    """A `Task` has begun."""
+    cancelled = Signal()
 
     def __init__(self, text: str, tip: str, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._text = text
         self._task: Task | None = None
         self._read: Callable[[Any], Any] | None = None
+        self._stop: Callable[[], None] | None
+        self._stage, self._stop = "", None
         self._reader = Background(self)
         self._reader.finished.connect(self._on_read)
         self._reader.errored.connect(self._on_errored)
@@ -73,16 +78,43 @@ class JobBar(QWidget):
         read
             Called in a thread with the answer of the task; what it returns is told by ``finished``.
         """
-        self._task, self._read = task, read
-        self._warnings, self._started = [], time.monotonic()
-        task.progress.connect(self._on_progress)
+        self._read = read
+        self._begin(task)
         task.warned.connect(self._on_warned)
         task.failed.connect(self._on_failed)
         task.finished.connect(self._on_finished)
         task.errored.connect(self._on_errored)
         task.cancelled.connect(self._on_cancelled)
+        self.following.emit(task)
+
+    def accompany(self, task: Task, stage: str, cancel: Callable[[], None]) -> None:
+        """Show the progress of a task that another bar follows, until `rest` is called.
+
+        Parameters
+        ----------
+        stage
+            Said before each step, such as "Step 1 of 2".
+        cancel
+            Called when the user cancels.
+        """
+        self._begin(task)
+        self._stage, self._stop = stage, cancel
+
+    def rest(self) -> None:
+        """Show that nothing runs."""
+        self._show_idle()
+
+    def set_text(self, text: str) -> None:
+        """Name the button anew."""
+        self._text = text
+        if not self.is_running:
+            self.button.setText(text)
+
+    def _begin(self, task: Task) -> None:
+        self._task = task
+        self._warnings, self._started = [], time.monotonic()
+        task.progress.connect(self._on_progress)
         self.button.setText("Cancel")
-        self.button.setToolTip("Stop at once; nothing of this run is kept.")
         self.bar.setRange(0, 0)
         self.bar.show()
         self.doing.setText("Starting …")
@@ -91,7 +123,9 @@ class JobBar(QWidget):
 
     def cancel(self) -> None:
         """Stop the job that is under way, if any."""
-        if self._is_reading:
+        if self._stop is not None:
+            self._stop()
+        elif self._is_reading:
             self._reader.forget()
             self._on_cancelled()
         elif self._task is not None:
@@ -114,7 +148,8 @@ class JobBar(QWidget):
         self.bar.setValue(step.done)
         seconds = int(time.monotonic() - self._started)
         clock = f"  ({seconds} s)" if seconds >= 3 else ""
-        self.doing.setText(f"{step.message or step.stage} …{clock}")
+        stage = f"{self._stage}: " if self._stage else ""
+        self.doing.setText(f"{stage}{step.message or step.stage} …{clock}")
 
     def _on_warned(self, message: str) -> None:
         self._warnings.append(message)
@@ -143,9 +178,11 @@ class JobBar(QWidget):
     def _on_cancelled(self) -> None:
         self._show_idle()
         self.say("Cancelled; nothing was changed.")
+        self.cancelled.emit()
 
     def _show_idle(self) -> None:
         self._task, self._read, self._is_reading = None, None, False
+        self._stage, self._stop = "", None
         self.button.setText(self._text)
         self.bar.hide()
         self.doing.hide()

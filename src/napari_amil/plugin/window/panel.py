@@ -7,9 +7,10 @@ from typing import Any, ClassVar, TypeVar
 from napari.components import ViewerModel
 from napari.viewer import Viewer
 from qtpy.QtCore import QSize, Qt, Signal
+from qtpy.QtGui import QShowEvent
 from qtpy.QtWidgets import QApplication, QFrame, QScrollArea, QSizePolicy, QVBoxLayout, QWidget
 
-from napari_amil.core.base.errors import AmilError
+from napari_amil.plugin.window.docks import DockCare, open_panel
 from napari_amil.plugin.window.follow import LayerCombo
 from napari_amil.plugin.window.glossary import GlossaryLink
 from napari_amil.plugin.window.job import JobBar
@@ -17,6 +18,8 @@ from napari_amil.plugin.window.model_choice import ModelChoice
 from napari_amil.plugin.window.viewer import unwrapped
 
 _NARROWEST_PX, _WIDEST_PX = 290, 400
+SMEAR_TITLE = "Look at a smear"
+"""Name of the panel that finds and scores cells, from which all others open."""
 
 
 class Panel(QWidget):
@@ -30,6 +33,8 @@ class Panel(QWidget):
 
     TITLE: ClassVar[str]
     """Name of the panel in the menu, the same as in the manifest."""
+    IN_PANEL: ClassVar[str] = ""
+    """Name of the panel that this one is a page of; it is not in the menu itself."""
     TERMS: ClassVar[tuple[str, ...]]
     """Terms of the glossary that the panel shows."""
 
@@ -43,6 +48,13 @@ class Panel(QWidget):
         self._frame.setSpacing(0)
         self.help = GlossaryLink(self.TERMS, self)
         self._frame.addWidget(self.help)
+        self._dock_care = DockCare(self, self.TITLE)
+
+    def showEvent(self, event: QShowEvent | None) -> None:  # noqa: N802 - Qt's manner
+        """Become a tab beside the other panels when a dock shows the panel first."""
+        super().showEvent(event)
+        window: Any = self.window()
+        self._dock_care.settle([panel for panel in window.findChildren(Panel) if panel is not self])
 
     def _scrolling_layout(self) -> QVBoxLayout:
         """Return the layout of a content that scrolls on a small screen."""
@@ -102,6 +114,7 @@ class DetectingPanel(ModelPanel):
     """A panel that finds cells."""
 
     TITLE = "Detect cells"
+    IN_PANEL = SMEAR_TITLE
     TERMS = ("Candidate", "Detection score", "Outline", "Typical diameter")
 
 
@@ -109,6 +122,7 @@ class ScoringPanel(ModelPanel):
     """A panel that scores the cells of one layer; other panels may start it."""
 
     TITLE = "Score cells"
+    IN_PANEL = SMEAR_TITLE
     TERMS = (
         "Anomaly",
         "Anomaly percentile",
@@ -140,12 +154,10 @@ def find_or_open_panels(widget: QWidget, viewer: ViewerModel, kind: type[P]) -> 
     AmilError
         If there is no window to open one in.
     """
-    found, name = open_panels(widget, kind), kind.TITLE
-    shell = getattr(viewer, "window", None)
-    if not found and shell is not None:
-        found = [shell.add_plugin_dock_widget("napari-amil", name, tabify=True)[1]]
+    found = open_panels(widget, kind)
     if not found:
-        raise AmilError(f"Open the {name.split()[0]} panel first: Plugins, AMIL blood smears, {name}.")
+        open_panel(viewer, kind.IN_PANEL or kind.TITLE)
+        found = open_panels(widget, kind)
     return found
 
 

@@ -1,0 +1,334 @@
+"""The panel "Look at a smear": from an image to the cells that stand out, in one press."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from napari.layers import Image, Shapes
+from napari.viewer import Viewer
+from qtpy.QtCore import QTimer, Signal
+from qtpy.QtWidgets import (
+    QFileDialog,
+    QGridLayout,
+    QHBoxLayout,
+    QPushButton,
+    QTabWidget,
+    QVBoxLayout,
+    QWidget,
+)
+
+from napari_amil.core.base.errors import AmilError
+from napari_amil.plugin.layers.cell_layer import cell_layers, need_record
+from napari_amil.plugin.layers.planes import shown_place
+from napari_amil.plugin.layers.rows import record_of
+from napari_amil.plugin.layers.score_words import certainty, per_cent, unusual
+from napari_amil.plugin.layers.selection import CellKey, find_cell, selection_of
+from napari_amil.plugin.layers.walk import walk_of
+from napari_amil.plugin.panels.detect import DetectPanel
+from napari_amil.plugin.panels.score import ScorePanel
+from napari_amil.plugin.reasons.ranked_cells import RankedList, n_standing_out, shape_words
+from napari_amil.plugin.reasons.sample_verdict import verdict_words
+from napari_amil.plugin.window.docks import open_panel
+from napari_amil.plugin.window.follow import LayerCombo, hear
+from napari_amil.plugin.window.job import JobBar
+from napari_amil.plugin.window.panel import SMEAR_TITLE, Panel
+from napari_amil.plugin.window.path_choice import ask_path
+from napari_amil.plugin.window.theme import PAGE_MARGINS, sized, wrapped
+from napari_amil.plugin.window.work import Task, Worker, shared_worker
+
+_N_WORDS = 3
+"""So many properties of the chosen cell are told; the Cell card has all."""
+DETECTION, SCORES = "Detection", "Scores"
+"""Titles of the second and third page."""
+_IMAGES = "Images (*.png *.jpg *.jpeg *.tif *.tiff *.bmp *.webp);;All files (*)"
+_SAMPLE = "AMIL blood smears"
+_EMPTY = (
+    "Drag an image of a blood smear into the window (PNG, JPEG, TIFF), press Open, or try a sample. "
+    "Then press Find and score."
+)
+_READY = "Press Find and score: every cell is found, and compared with control cells."
+_FOUND = "The cells are found, but not scored: press {}."
+_STALE = "The cells have changed since they were scored; press {} for a verdict."
+_NO_CHOICE = "Click on a cell, here or in the image, to see why it is where it is in the list."
+_STEPS = (
+    ("Why this cell?", "Cell card", "Everything about the chosen cell, and the cells it is most like."),
+    ("Why the verdict?", "Verdict", "What the verdict rests on, cell by cell."),
+    ("Correct cells", "Correct cells", "Draw, delete and reshape cells, and undo it."),
+    ("All cells", "Cell gallery", "All cells as thumbnails, sorted by any score."),
+    ("My microscope", "Calibrate on my controls", "Compare with control smears of your own microscope."),
+    ("Many samples", "Cohort", "Score a folder of samples and compare them."),
+)
+
+
+class SmearPanel(Panel):
+    """Image, Find and score, verdict, the cells that stand out, and the next steps; settings on two pages."""
+
+    TITLE = SMEAR_TITLE
+    TERMS = tuple(sorted({*DetectPanel.TERMS, *ScorePanel.TERMS, "Control"}, key=str.lower))
+    finished = Signal(object)
+    """The scored cell layer, after every *Find and score*."""
+    errored = Signal(str)
+
+    def __init__(self, napari_viewer: Viewer, worker: Worker | None = None) -> None:
+        super().__init__(napari_viewer)
+        viewer = self._viewer
+        worker = worker if worker is not None else shared_worker()
+        self.detect, self.score = DetectPanel(viewer, worker), ScorePanel(viewer, worker)
+        self._stage = ""
+        self._later = QTimer(self)  # many changes at once are shown once
+        self._later.setSingleShot(True)
+        self._later.timeout.connect(self.refresh)
+        self.selection = selection_of(viewer)
+        self._build()
+        self._connect()
+        self.refresh()
+
+    def _build(self) -> None:
+        self.image = LayerCombo(self._viewer, lambda layer: isinstance(layer, Image), "open an image first")
+        self.image.setAccessibleName("Image")
+        self.open = QPushButton("Open …")
+        self.open.setToolTip("Open an image of a blood smear: PNG, JPEG, TIFF.")
+        self.sample = QPushButton("Try a sample smear")
+        self.sample.setToolTip("Open the blood smear that comes with the plugin.")
+        self.job = JobBar(
+            "Find and score", "Find every cell, compare it with control cells, and judge the sample."
+        )
+        self.caption = wrapped()
+        self.verdict = sized(wrapped(), 1.4, bold=True)
+        self.detail = wrapped()
+        self.share = sized(wrapped(), 1.1, bold=True)
+        self.cells = RankedList(self._viewer)
+        self.why = wrapped()
+        self.steps = [QPushButton(text) for text, _, _ in _STEPS]
+        for button, (_, title, tip) in zip(self.steps, _STEPS, strict=True):
+            button.setToolTip(f"{tip} Opens the panel {title}.")
+            button.setObjectName(title)
+        self.pages = QTabWidget()
+        self.pages.setDocumentMode(True)
+        self.pages.addTab(self._first_page(), "Smear")
+        for page, title, tip in (
+            (self.detect, DETECTION, "How cells are found, and which candidates count as cells."),
+            (self.score, SCORES, "Colours of the cells, and the model."),
+        ):
+            page.help.hide()  # the panel has one for all pages
+            self.pages.addTab(page, title)
+            self.pages.setTabToolTip(self.pages.count() - 1, tip)
+        layout = self._filling_layout()
+        layout.setContentsMargins(4, 4, 4, 0)
+        layout.addWidget(self.pages)
+
+    def _first_page(self) -> QWidget:
+        page = QWidget()
+        layout = QVBoxLayout(page)
+        layout.setContentsMargins(*PAGE_MARGINS)
+        layout.setSpacing(5)
+        choice = QHBoxLayout()
+        choice.addWidget(self.image, 1)
+        choice.addWidget(self.open)
+        layout.addLayout(choice)
+        for widget in (self.sample, self.job, self.caption, self.verdict, self.detail, self.share):
+            layout.addWidget(widget)
+        layout.addWidget(self.cells, 1)
+        layout.addWidget(self.why)
+        grid = QGridLayout()
+        grid.setSpacing(4)
+        for number, button in enumerate(self.steps):
+            grid.addWidget(button, *divmod(number, 2))
+        layout.addLayout(grid)
+        layout.addStretch(0)
+        return page
+
+    def _connect(self) -> None:
+        viewer = self._viewer
+        self.open.clicked.connect(self._on_open)
+        self.sample.clicked.connect(self._on_sample)
+        self.job.wanted.connect(self.run)
+        self.image.layerChanged.connect(self._later.start)
+        self.cells.chosen.connect(self._on_cell_chosen)
+        self.selection.currentChanged.connect(self._show_why)
+        walk_of(viewer).changed.connect(self._later.start)
+        hear(self, viewer.dims.events.current_step, self._on_moved)
+        hear(self, viewer.events.theme, self._on_moved)
+        for button in self.steps:
+            button.clicked.connect(self._on_step)
+        for part in (self.detect, self.score):
+            part.job.following.connect(self._on_following)
+            part.job.cancelled.connect(self._on_stopped)
+            part.errored.connect(self._on_errored)
+        self.detect.detected.connect(self._on_detected)
+        self.score.scored.connect(self._on_scored)
+
+    def run(self) -> None:
+        """Find the cells of the shown image and score them; cells that are the user's own are only scored."""
+        if self.job.is_running or self.detect.job.is_running or self.score.job.is_running:
+            return
+        image = self.image.layer()
+        if image is None:
+            self._on_errored("There is no image yet: press Open, drag one into the window, or try a sample.")
+            return
+        layer = self._cells_here()
+        if layer is not None and _is_own_work(layer):
+            self._run_score(layer)
+            return
+        self._stage = "Step 1 of 2"
+        self.detect.image.set_layer(image)
+        self.detect.run()
+
+    def _run_score(self, layer: Shapes) -> None:
+        self._stage = "Step 2 of 2"
+        self.score.cells.set_layer(layer)
+        self.score.run()
+
+    def _on_following(self, task: Task) -> None:
+        if self._stage:
+            self.job.accompany(task, self._stage, self._cancel)
+
+    def _cancel(self) -> None:
+        for part in (self.detect, self.score):
+            part.job.cancel()
+
+    def _on_detected(self, layer: Shapes) -> None:
+        if self._stage:
+            self._run_score(layer)
+
+    def _on_scored(self, layer: Shapes) -> None:
+        if self._stage:
+            self._stage = ""
+            self.job.rest()
+            notices = [part.job.notice.text() for part in (self.detect, self.score)]
+            self.job.say("\n".join(filter(None, notices)), "warning" if any(notices) else "")
+            self.refresh()
+            self.finished.emit(layer)
+
+    def _on_stopped(self) -> None:
+        if self._stage:
+            self._stage = ""
+            self.job.rest()
+            self.job.say("Cancelled; nothing was changed.")
+
+    def _on_errored(self, message: str) -> None:
+        self._stage = ""
+        self.job.rest()
+        self.job.say(message, "error")
+        self.errored.emit(message)
+
+    def show_page(self, title: str) -> None:
+        """Show the page called ``title``."""
+        names = [self.pages.tabText(number) for number in range(self.pages.count())]
+        self.pages.setCurrentIndex(names.index(title))
+
+    def _cells_here(self) -> Shapes | None:
+        """Return the cells of the chosen image on the plane that is shown."""
+        image = self.image.layer()
+        if image is None:
+            return None
+        place, number = shown_place(self._viewer, image), str(image.unique_id)
+        for layer in reversed(cell_layers(self._viewer.layers)):
+            record = need_record(layer)
+            if (record.image_id, record.place) == (number, place) and layer.visible:
+                return layer
+        return None
+
+    def refresh(self) -> None:
+        """Show the image, its verdict and its cells as they are now."""
+        layer, has_image = self._cells_here(), self.image.layer() is not None
+        record = record_of(layer) if layer is not None else None
+        bag = record.bag if record is not None else None
+        is_scored = record is not None and record.scores is not None
+        self.sample.setVisible(not has_image)
+        self.job.setVisible(has_image)
+        own = layer is not None and _is_own_work(layer)
+        press = f"Score these {layer.nshapes:,} cells" if layer is not None and own else "Find and score"
+        self.job.set_text(press)
+        for widget in (self.caption, self.verdict):
+            widget.setVisible(bag is not None)
+        if bag is not None:
+            words = verdict_words(bag)
+            self.caption.setText(words.caption)
+            self.verdict.setText(words.headline)
+            reasons = words.reasons[:1] if words.headline != bag["predicted"] else ()
+            self.detail.setText(" ".join([*reasons, "For research only, no diagnosis."]))
+            self.detail.setToolTip("\n".join(words.reasons))
+        elif is_scored:
+            self.detail.setText(_STALE.format(press))
+        elif layer is not None:
+            self.detail.setText(_FOUND.format(press))
+        else:
+            self.detail.setText(_READY if has_image else _EMPTY)
+        self._show_share(layer if is_scored else None)
+        self.cells.show_cells(layer if is_scored else None)
+        for part in (self.cells, self.share, self.why):
+            part.setVisible(is_scored)
+        self._show_why()
+
+    def _show_share(self, layer: Shapes | None) -> None:
+        if layer is None:
+            return
+        table = layer.features.iloc[: layer.nshapes]
+        scored = int((table["anomaly"].notna() & ~table["status"].eq("excluded")).sum())
+        n = n_standing_out(table)
+        share = f" ({per_cent(n / scored)})" if n and scored else ""
+        text = f"{n:,} of {scored:,} cells stand out{share}" if n else f"None of {scored:,} cells stands out"
+        self.share.setText(text if n else f"{text}; the most unusual:")
+        self.share.setToolTip(
+            "A cell stands out if its q-value is below 0.05: of those that do, about 5 % are false alarms."
+        )
+
+    def _show_why(self, _: object = None) -> None:
+        key = self.selection.current
+        found = find_cell(self._viewer, key) if key is not None else None
+        if found is None or key is None:
+            self.why.setText(_NO_CHOICE)
+            return
+        layer, row = found
+        values = layer.features.iloc[row].to_dict()
+        percentile = float(values.get("anomaly_percentile", np.nan))
+        words = shape_words(layer, key.cell_id)[:_N_WORDS]
+        first = unusual(percentile) if np.isfinite(percentile) else "Not scored"
+        parts = [f"Cell {key.cell_id}: {first[:1].lower()}{first[1:]}.", certainty(values)]
+        if words:
+            parts.append(f"{'; '.join(words)[:1].upper()}{'; '.join(words)[1:]}.")
+        self.why.setText(" ".join(part for part in parts if part))
+
+    def _on_cell_chosen(self, key: CellKey) -> None:
+        walk_of(self._viewer).go_to(key)
+
+    def _on_moved(self, _: object) -> None:
+        self._later.start()
+
+    def _on_step(self) -> None:
+        sender = self.sender()
+        if isinstance(sender, QPushButton):
+            self._open_panel(sender.objectName())
+
+    def _open_panel(self, title: str) -> None:
+        try:
+            open_panel(self._viewer, title)
+        except AmilError as error:
+            self.job.say(str(error), "error")
+
+    def _on_open(self) -> None:
+        mode = QFileDialog.FileMode.ExistingFile
+        ask_path(self, "Open an image of a blood smear", self.open_image, mode=mode, files=_IMAGES)
+
+    def open_image(self, path: str) -> None:
+        """Open an image file in the viewer, as dragging it into the window does."""
+        open_file = getattr(self._viewer, "open", None)
+        try:
+            if open_file is None or not open_file(path, plugin="napari"):
+                raise OSError("nothing in it could be shown")
+        except (OSError, ValueError, TypeError, RuntimeError, SyntaxError, LookupError) as error:
+            self._on_errored(
+                f"The image '{Path(path).name}' cannot be opened ({error}); save it as PNG or TIFF."
+            )
+
+    def _on_sample(self) -> None:
+        self._viewer.open_sample("napari-amil", "synthetic_smear")
+
+
+def _is_own_work(layer: Shapes) -> bool:
+    """Tell whether finding cells anew would lose something: work by hand, or cells that a file brought."""
+    record = need_record(layer)
+    found_here = len(record.known) and np.isfinite(record.candidates.diameter_px)
+    return not found_here or record.is_touched(layer.features)
