@@ -23,10 +23,11 @@ def crops(n: int = 5) -> torch.Tensor:
     [
         (CropEncoder(12, width=8), crops()),
         (CropEncoder(12, width=8, scales=1), crops()),
+        (CropEncoder(12, width=8, colour=False), crops()),
         (RoiEncoder(12, 4), torch.randn(5, 4, 14, 14)),
         (AttMilRoiEncoder(12, 4), torch.randn(5, 4, 14, 14)),
     ],
-    ids=["crop", "crop-one-scale", "roi", "roi-attmil"],
+    ids=["crop", "crop-one-scale", "crop-without-colour", "roi", "roi-attmil"],
 )
 def test_a_batch_is_embedded_as_cell_by_cell(encoder: nn.Module, instances: torch.Tensor) -> None:
     encoder.train()
@@ -53,6 +54,17 @@ def test_bytes_and_fractions_embed_alike() -> None:
     encoder = CropEncoder(12, width=8).eval()
     x = crops()
     torch.testing.assert_close(encoder(x), encoder(x.float() / 255.0))
+
+
+def test_without_colour_only_the_mean_optical_density_counts() -> None:
+    density = 0.1 + torch.rand(4, 3, 64, 64)
+    shift = torch.tensor([0.08, -0.03, -0.05])[None, :, None, None]  # a tint that leaves the mean as it is
+    plain, tinted = (-density).exp(), (-(density + shift)).exp()
+    encoder = CropEncoder(12, width=8, colour=False).eval()
+    torch.testing.assert_close(encoder(plain), encoder(tinted))
+    assert (encoder(plain) - encoder((-1.2 * density).exp())).abs().max() > 1e-3
+    seeing = CropEncoder(12, width=8).eval()
+    assert (seeing(plain) - seeing(tinted)).abs().max() > 1e-3
 
 
 def test_the_published_encoder_has_the_published_size() -> None:

@@ -38,6 +38,15 @@ def test_tensors_settings_and_card_survive(small_bundle: Bundle, tmp_path: Path)
         torch.testing.assert_close(weights[name], value, rtol=0, atol=0)
 
 
+def test_a_bundle_that_does_not_say_so_saw_colours(small_bundle: Bundle, tmp_path: Path) -> None:
+    path = tmp_path / "bundle.safetensors"
+    save_bundle(small_bundle, path)
+    assert load_bundle(path).settings.model.colour is small_bundle.settings.model.colour is False
+    settings = json.loads(json.dumps(read_card(path)["settings"]))
+    del settings["model"]["colour"]
+    assert load_bundle(rewritten(path, {"settings": settings})).settings.model.colour is True
+
+
 def test_a_mixture_of_control_gaussians_survives(small_bundle: Bundle, tmp_path: Path) -> None:
     wanted = small_bundle.settings.changed({"model": {"n_components": 2, "mixture": "responsibility"}})
     gaussian = small_bundle.need_scorer().anomaly.gaussian

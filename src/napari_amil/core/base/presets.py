@@ -15,6 +15,7 @@ _PUBLISHED_MODEL: dict[str, Any] = {
     "latent_dim": 500,
     "measurement_columns": 0,
     "measurements_in_gaussian": False,
+    "colour": True,
     "orientations": 1,
     "attention_dim": 128,
     "gated_attention": False,

@@ -145,6 +145,8 @@ class ModelSettings(Settings):
     """Small networks that embed the named measurements of a cell beside its pixels; 0 as published."""
     measurements_in_gaussian: bool = False
     """Let the named measurements join the embedding in the control Gaussian; the pooling never sees them."""
+    colour: bool = False
+    """Let the crop encoder see colours; else it sees optical density alone, which differs less by slide."""
     width: int = Field(24, ge=4, le=256)
     """Channels of the crop encoder at its first resolution; the cost grows with its square."""
     scales: Literal[1, 2] = 2
@@ -181,7 +183,7 @@ class ModelSettings(Settings):
     """Anomaly scores that make the anomaly of a cell together; empty = all of them."""
     networks: dict[str, dict[str, Any]] = {}
     """Settings of the networks among the anomaly scores, by name: a preset, and what differs from it."""
-    morphology_weight: float = Field(0.5, ge=0, le=1)
+    morphology_weight: float = Field(0.75, ge=0, le=1)
     """What the named measurements count in the anomaly of a cell beside its embedding; 0 as published."""
     n_components: int = Field(1, ge=1, le=100)
     """Gaussians in the mixture that describes control cells; 1 as published."""

@@ -52,12 +52,18 @@ class CropEncoder(Encoder):
         Share of the activations that a training leaves out.
     scales
         1 for the last resolution alone, 2 for both.
+    colour
+        Look at red, green and blue; else at their mean optical density alone, so that the colour of a
+        slide's stain cannot stand for its class.
     """
 
     spec = ENCODER_SPECS["crop"]
 
-    def __init__(self, latent_dim: int, width: int = 24, dropout: float = 0.0, scales: int = 2) -> None:
+    def __init__(
+        self, latent_dim: int, width: int = 24, dropout: float = 0.0, scales: int = 2, *, colour: bool = True
+    ) -> None:
         super().__init__()
+        self.colour = colour
         self.stem = nn.Sequential(
             nn.Conv2d(3, width, 5, 2, 2, bias=False), nn.BatchNorm2d(width), nn.ReLU(inplace=True)
         )
@@ -71,11 +77,15 @@ class CropEncoder(Encoder):
     @classmethod
     def from_settings(cls, settings: ModelSettings, n_inputs: int) -> Self:
         """Return the encoder of the settings; crops always have 3 channels."""
-        return cls(settings.latent_dim, settings.width, settings.dropout, settings.scales)
+        return cls(
+            settings.latent_dim, settings.width, settings.dropout, settings.scales, colour=settings.colour
+        )
 
     def forward(self, crops: Tensor) -> Tensor:
         """Return the embeddings ``(n, k)`` of crops ``(n, 3, size, size)``, uint8 or 0 to 1."""
         x = crops.float() / 255.0 if crops.dtype == torch.uint8 else crops
+        if not self.colour:  # exp(-mean optical density), the geometric mean of the channels
+            x = x.clamp_min(1 / 255).log().mean(dim=1, keepdim=True).exp().expand(-1, 3, -1, -1)
         x = (1.0 - x).contiguous(memory_format=torch.channels_last)  # a third faster on a CPU
         fine = self.fine(self.stem(x))  # (n, 2 width, size/4, size/4); background becomes 0
         coarse = self.coarse(fine)  # (n, 4 width, size/8, size/8)

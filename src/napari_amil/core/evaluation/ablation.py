@@ -103,6 +103,8 @@ ROWS: dict[str, Change] = {
     "no SIC": Change(values={"model.sic": False}),
     "one bag per step": Change(values={"training.bags_per_step": 1}),
     "no class balance": Change(values={"training.balance_classes": False, "training.bag_balance": 0.0}),
+    "crops in colour": Change(values={"model.colour": True}),
+    "measurements count half": Change(values={"model.morphology_weight": 0.5}),
     "no augmentation": Change(values={"training.augment": False}),
     "no instance pre-training": Change(
         values={"training.cell_epochs": 0, "training.train_encoder_on_bags": True}

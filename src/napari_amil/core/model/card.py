@@ -58,6 +58,9 @@ def read_header(path: Path) -> tuple[str, dict[str, Any]]:
         raise BundleError(f"The header of the bundle '{path}' is damaged ({error}); copy it anew.") from error
     if not isinstance(header, dict) or not {"settings", "card"} <= header.keys():
         raise BundleError(f"The header of the bundle '{path}' has no settings or no card; copy it anew.")
+    model = header["settings"].get("model") if isinstance(header["settings"], dict) else None
+    if isinstance(model, dict):
+        model.setdefault("colour", True)  # bundles from older versions saw colours, and do not say so
     return version, header
 
 
