@@ -14,6 +14,8 @@ from napari_amil.core.images.normalise import stain_density
 from napari_amil.core.instances.field_blocks import PreparedField
 from napari_amil.core.model.scorer import Scorer
 
+LEAST_CALLED = 0.8
+"""Share of left-out control samples called control below which a calibrated model names no class."""
 _EXPECTED_SHARE = 0.05
 _CLEAR_SHARE = 0.10  # share of p < 0.05 among controls from which on the old p-values mislead
 _CLEAR_FACTOR = 1.5  # on their distances
@@ -79,6 +81,18 @@ def foreign_look(notes: Iterable[tuple[float, float]], card: Mapping[str, Any], 
     )
 
 
+def withheld(card: Mapping[str, Any]) -> str:
+    """Return a sentence where a calibrated model cannot tell its own controls from diseases, else nothing."""
+    found = card.get("calibration", {}).get("drift", {})
+    share, n_samples = found.get("called_control"), found.get("held_out_samples")
+    if share is None or share >= LEAST_CALLED:
+        return ""
+    return (
+        f"Of the {n_samples:.0f} control samples of this microscope only {share:.0%} were called control "
+        "when they were left out, so the model names no class here. How cells rank holds."
+    )
+
+
 def _known_fields(card: Mapping[str, Any]) -> Mapping[str, list[float]]:
     """Return `summary_of_fields` of the controls of the last calibration, else of the training."""
     calibrated: Mapping[str, list[float]] = card.get("calibration", {}).get("fields", {})
@@ -137,7 +151,7 @@ def drift_sentences(found: Mapping[str, float]) -> list[str]:
             f"Size: {found['diameter']:.2f} times as many pixels across "
             f"({found['diameter_deviations']:+.1f} deviations). Both are evened out before scoring."
         )
-    sentences.append(_focus_sentence(found))
+    sentences += [_focus_sentence(found), *_verdict_sentences(found)]
     if differs(found):
         sentences.append("They differ clearly: score smears of this kind with the calibrated model only.")
     else:
@@ -152,6 +166,35 @@ def differs(found: Mapping[str, float]) -> bool:
     return bool(
         found["share_p05"] > _CLEAR_SHARE or cells_apart > _CLEAR_FACTOR or fields_apart > _CLEAR_DEVIATION
     )
+
+
+def _verdict_sentences(found: Mapping[str, float]) -> list[str]:
+    """Return how left-out controls are called, and how small p-values can be."""
+    sentences = []
+    share = found.get("called_control", float("nan"))
+    if np.isfinite(share):
+        verdict = "names classes" if share >= LEAST_CALLED else "names no class on this microscope"
+        sentences.append(
+            f"Verdicts: {share:.0%} of {found['held_out_samples']:.0f} control samples are called control "
+            f"when they are left out, so the calibrated model {verdict}."
+        )
+    smallest = found.get("reachable_p", float("nan"))
+    if np.isfinite(smallest):
+        needed = smallest / _EXPECTED_SHARE
+        reach = (
+            "so no single cell can have q < 0.05"
+            if needed > 1
+            else f"so cells have q < 0.05 only where at least {needed:.1%} of a sample are as unusual"
+        )
+        wanted = found.get("patients_wanted", float("nan"))
+        more = (
+            f" About {wanted:.0f} patients like these would bring it to 0.001." if np.isfinite(wanted) else ""
+        )
+        sentences.append(
+            f"Power: a cell twice as far as the farthest control cell has p = {smallest:.2g} with "
+            f"{found['n_patients']:.0f} patients, {reach}.{more if smallest > 0.001 else ''}"
+        )
+    return sentences
 
 
 def _focus_sentence(found: Mapping[str, float]) -> str:

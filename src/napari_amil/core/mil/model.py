@@ -90,6 +90,9 @@ class AmilModel(nn.Module):
         Measurements of a cell; not needed where the settings use none.
     """
 
+    reference_factor: Tensor
+    reference_shift: Tensor
+
     def __init__(
         self, settings: ModelSettings, n_classes: int, in_channels: int = 3, n_measurements: int = 0
     ) -> None:
@@ -107,15 +110,39 @@ class AmilModel(nn.Module):
             else None
         )
         self.embedding_dim = settings.embedding_dim + named * n_measurements
+        self.register_buffer("reference_factor", torch.ones(self.embedding_dim))
+        self.register_buffer("reference_shift", torch.zeros(self.embedding_dim))
         self.heads = nn.ModuleList(BagHead(settings, n_classes) for _ in range(settings.bag_heads))
         self.sic_head = SicHead(self.columns, settings.sic_head, n_classes) if settings.sic else None
 
     def learned(self, z: Tensor) -> Tensor:
         """Return the part of embeddings ``(n, k)`` that is learned: all but the measurements themselves.
 
-        Attention, classifiers and losses see it; the control Gaussian sees the whole.
+        Attention, classifiers and losses see it, referred to the control cells of the training
+        (`refer_to`); the control Gaussian sees the whole, as it is.
         """
-        return z[:, : sum(self.columns)]
+        return self.referred(z)[:, : sum(self.columns)]
+
+    def referred(self, z: Tensor) -> Tensor:
+        """Return embeddings ``(n, k)`` on the scale of the control cells of the training."""
+        return z * self.reference_factor + self.reference_shift
+
+    def refer_to(self, here: Tensor, known: Tensor) -> None:
+        """Move what the classifiers see, so that control cells ``here`` have the moments of ``known`` ones.
+
+        Each dimension is shifted and scaled: ``z' = m_known + (z - m_here) s_known / s_here``.
+
+        Parameters
+        ----------
+        here
+            ``(n, k)`` embeddings of control cells of another microscope.
+        known
+            ``(m, k)`` embeddings of the control cells that the classifiers know, after `referred`.
+        """
+        spread = here.std(dim=0, correction=0).clamp_min(1e-6)
+        factor = known.std(dim=0, correction=0) / spread
+        self.reference_factor.copy_(factor)
+        self.reference_shift.copy_(known.mean(dim=0) - here.mean(dim=0) * factor)
 
     @property
     def needs_control_distances(self) -> bool:

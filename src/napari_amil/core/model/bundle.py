@@ -164,7 +164,8 @@ def _load_scorer(header: dict[str, Any], settings: RunSettings, tensors: dict[st
         )
     sizes = header["in_channels"], header["n_measurements"]
     model = AmilModel(settings.model, len(classes), *sizes)
-    model.load_state_dict(_unprefixed("model/", tensors))
+    unmoved = {name: v for name, v in model.state_dict().items() if name.startswith("reference_")}
+    model.load_state_dict(unmoved | _unprefixed("model/", tensors))
     names = _usable(header, settings)
     anomaly = AnomalyModel.from_state(_unprefixed("anomaly/", tensors), names, settings.model)
     if anomaly.gaussian.latent_dim != model.embedding_dim:

@@ -29,6 +29,7 @@ from napari_amil.core.instances.sources import Source
 from napari_amil.core.mil.batch import BagArrays
 from napari_amil.core.mil.model import embed_all
 from napari_amil.core.model.bundle import Bundle
+from napari_amil.core.model.reference import HeldOutCells, called_control, power
 from napari_amil.core.model.scorer import Scorer
 from napari_amil.core.training.units import independent_units
 
@@ -49,7 +50,9 @@ class Calibrated:
 def calibrate(source: Source, recipe: Recipe) -> Generator[Event, None, Calibrated]:
     """Fit control Gaussian and calibration anew to the bags of ``source``, all of them controls.
 
-    The network stays. The anomaly model is fitted anew, every channel of it, with the scores of held-out
+    The network stays; what its classifiers see is moved, so that these controls have the moments of those of
+    the training. It is told how many of them are called control when they are left out
+    (`called_control`). The anomaly model is fitted anew, every channel of it, with the scores of held-out
     patients, from which percentile, p and q come, and the standard errors; so are the mean and deviation
     by which a pooling standardises distances, since its weights were learned on distances in control
     deviations, the sample of control cells, and the origin of the bag novelty. The held-out bags behind
@@ -70,7 +73,7 @@ def calibrate(source: Source, recipe: Recipe) -> Generator[Event, None, Calibrat
     units = yield from control_units(bags, rows, gathered.images)
     latents = embed_all(scorer.model, gathered.values, recipe.device)
     cells = replace(cell_inputs(gathered.values[rows], latents[rows].double()), patients=units)
-    renewed = yield from _renewed(scorer, cells, recipe)
+    renewed, calls = yield from _renewed(scorer, cells, recipe)
     seed = recipe.bundle.settings.training.seed
     sample = control_sample(gathered, bags, scorer.model, recipe.device, seed)
     renewed = replace(renewed, controls=sample)
@@ -80,6 +83,7 @@ def calibrate(source: Source, recipe: Recipe) -> Generator[Event, None, Calibrat
         summary_of_fields(gathered.notes.values()) | _focus(renewed),
         recipe.bundle.card.get("scorer", {}).get("fields", {}) | _focus(scorer),
     )
+    found |= calls | power(renewed.anomaly.calibration)
     renewed.anomaly.add_known_bags(latents[np.concatenate(bags.rows)], bags.lengths, bags.patients)
     card = _card(gathered, units, found)
     return Calibrated(replace(recipe.bundle, scorer=renewed).with_card(calibration=card), found)
@@ -136,8 +140,10 @@ def control_units(
     return units
 
 
-def _renewed(scorer: Scorer, controls: CellInputs, recipe: Recipe) -> Generator[Event, None, Scorer]:
-    """Return the scorer with its anomaly model fitted to other control cells.
+def _renewed(
+    scorer: Scorer, controls: CellInputs, recipe: Recipe
+) -> Generator[Event, None, tuple[Scorer, dict[str, float]]]:
+    """Return the scorer referred to other control cells, and how it calls those that are left out.
 
     Parameters
     ----------
@@ -157,7 +163,14 @@ def _renewed(scorer: Scorer, controls: CellInputs, recipe: Recipe) -> Generator[
     distances = torch.from_numpy(held_out[LATENT])
     model.set_control_distances(float(distances.mean()), max(float(distances.std(correction=0)), 1e-6))
     anomaly.keep_novelty(scorer.anomaly, latents)
-    return replace(scorer, model=model, anomaly=anomaly)
+    renewed = replace(scorer, model=model, anomaly=anomaly)
+    z = latents.mean(dim=1).float()
+    known = None if scorer.controls is None else scorer.model.referred(scorer.controls.z)
+    control = scorer.classes.index(recipe.bundle.settings.control)
+    calls = called_control(renewed, HeldOutCells(z, distances.float(), units, part), known, control)
+    if known is not None:
+        model.refer_to(z, known)
+    return renewed, calls
 
 
 def _card(gathered: Gathered, units: NDArray[np.str_], found: dict[str, float]) -> dict[str, Any]:

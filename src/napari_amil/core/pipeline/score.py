@@ -23,7 +23,7 @@ from napari_amil.core.base.types import ABSTAIN, ANOMALOUS_Q, Bag, BagScore, Cel
 from napari_amil.core.images.fields import Field
 from napari_amil.core.instances.cell_inputs import cell_inputs
 from napari_amil.core.instances.control_cells import morphology_columns
-from napari_amil.core.instances.drift import field_note, foreign_look
+from napari_amil.core.instances.drift import field_note, foreign_look, withheld
 from napari_amil.core.instances.extract import (
     Recipe,
     at_scale_of,
@@ -160,7 +160,8 @@ def score_bag(
     novelty = float(scorer.anomaly.novelty_p((z, distance, lengths))[0])
     found = _bag_score(bag, output, scores, scorer)
     limits = recipe.settings.verdict
-    caveat = foreign_look(notes, recipe.bundle.card, limits.max_drift) if notes else ""
+    card = recipe.bundle.card
+    caveat = withheld(card) or (foreign_look(notes, card, limits.max_drift) if notes else "")
     decision = ABSTAIN if caveat else verdict(found.probability, found.n_cells, novelty, limits)
     found = replace(found, novelty_p=novelty, verdict=decision, caveat=caveat)
     return CellScores(_spread(scores, member)), found
