@@ -260,6 +260,10 @@ def test_synth_check_train_evaluate_calibrate(tmp_path: Path) -> None:
     assert {name: measured[name] for name in metrics} == pytest.approx(metrics)
     refused = run("evaluate", cohort, *arguments[:4], "--hold-out-fold", "1")
     assert refused.returncode == 2
+    assert "taught this model" in " ".join(refused.stderr.split())
+    allowed = ("--allow", "leaking-images", "--allow", "leaking-patients")
+    refused = run("evaluate", cohort, *arguments[:4], "--hold-out-fold", "1", *allowed)
+    assert refused.returncode == 2
     assert "replace their scores with --replace" in " ".join(refused.stderr.split())
     calibrated = tmp_path / "own.safetensors"
     own = write_synthetic_cohort(tmp_path / "own", SynthCohortSettings(patients=6, samples=1)).parent

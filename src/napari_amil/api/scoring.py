@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -136,6 +136,7 @@ def evaluate(
     model: Model | Place | None = None,
     *,
     hold_out_fold: int | None = None,
+    allow: Sequence[str] = (),
     progress: Show = False,
 ) -> Evaluation:
     """Score a labelled cohort, hold the scores against the labels, and write tables and figures.
@@ -150,13 +151,15 @@ def evaluate(
         The model that ships with the program if not given.
     hold_out_fold
         Use only the samples of this fold.
+    allow
+        ``"leaking-images"`` and ``"leaking-patients"``: go on with images and patients that taught the model.
     progress
         True for a progress bar, or a function that is called with every event.
 
     Raises
     ------
     AmilError
-        If no sample can be scored or has a label that the model knows.
+        If no sample can be scored or has a label that the model knows, or some taught it.
     """
     chosen = as_model(model)
     recipe, finished = chosen.recipe(), Finished()
@@ -165,7 +168,9 @@ def evaluate(
     if hold_out_fold is not None:
         source = pipeline.sources_by_fold(source, hold_out_fold)[1]
     folder = Path(out)
-    metrics = finished.run(pipeline.evaluate_cohort(source, recipe, chosen.file, folder), progress)
+    metrics = finished.run(
+        pipeline.evaluate_cohort(source, recipe, chosen.file, folder, allowed=allow), progress
+    )
     finished.warn()
     results = load_results(folder)
     return Evaluation(metrics, Results(results.project, finished.failures()), folder)

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from napari_amil.cli.console import (
+    Allow,
     As,
     BundleFile,
     Classes,
@@ -76,6 +77,7 @@ def evaluate(
     bundle: BundleFile = None,
     hold_out_fold: HoldOut = None,
     replace: Replace = False,
+    allow: Allow = None,
     device: DeviceName = Device.auto,
     as_: As = Kind.auto,
     dry_run: DryRun = False,
@@ -84,6 +86,7 @@ def evaluate(
     """Hold scores against labels: metrics of bags and, where the cell types are known, of cells.
 
     Also tells whether the scores are faithful: what a bag loses with the cells that each points at.
+    Images and patients that taught the model are refused; --allow leaking-images goes on all the same.
     """
     talk = Talk(style)
     run = settings_for(bundle)
@@ -94,7 +97,10 @@ def evaluate(
     if hold_out_fold is not None:
         source = pipeline.sources_by_fold(source, hold_out_fold)[1]
     recipe = pipeline.Recipe.from_bundle(pipeline.load_bundle(bundle), None, pipeline.pick_device(device))
-    metrics = talk.follow(pipeline.evaluate_cohort(source, recipe, bundle, out, replacing=replace))
+    work = pipeline.evaluate_cohort(
+        source, recipe, bundle, out, replacing=replace, allowed=tuple(allow or ())
+    )
+    metrics = talk.follow(work)
     for name, value in metrics.items():
         talk.result(f"{name:28} {value:.4g}", **{name: value})
     talk.finish(out)

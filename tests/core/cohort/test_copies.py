@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import PIL.Image
 import pytest
 
 from napari_amil.core.base.types import Bag, Cells, Cohort
-from napari_amil.core.cohort.copies import file_digests, leave_out_copies
+from napari_amil.core.cohort.copies import image_digests, leave_out_copies
 
 
 @pytest.fixture
@@ -22,10 +23,19 @@ def files(tmp_path: Path) -> dict[str, tuple[Path, int]]:
 
 def test_content_decides_not_the_name(files: dict[str, tuple[Path, int]]) -> None:
     files["a, page 2"] = (files["a"][0], 1)
-    digests = file_digests(files)
+    digests = image_digests(files)
     assert digests["a"] == digests["copy"]
     assert len(set(digests.values())) == 4
     assert "gone" not in digests
+
+
+def test_pixels_decide_not_the_bytes_of_the_file(tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 255, (64, 80, 3), dtype=np.uint8)
+    PIL.Image.fromarray(pixels).save(tmp_path / "a.png")
+    PIL.Image.fromarray(pixels).save(tmp_path / "b.tif")
+    PIL.Image.fromarray(pixels[:, ::-1]).save(tmp_path / "c.png")
+    digests = image_digests({name: (tmp_path / name, 0) for name in ("a.png", "b.tif", "c.png")})
+    assert digests["a.png"] == digests["b.tif"] != digests["c.png"]
 
 
 def cohort(**images: tuple[str, ...]) -> Cohort:

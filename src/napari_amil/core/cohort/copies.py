@@ -2,34 +2,48 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
+from napari_amil.core.base.errors import ImageError, MissingExtraError
 from napari_amil.core.base.files import file_sha256
 from napari_amil.core.base.types import Bag, Cohort
+from napari_amil.core.images.fields import Field, open_field, sampled_pixels
 
 Place = tuple[Path, int]
 """File and page of an image."""
 
 
-def file_digests(files: Mapping[str, Place]) -> dict[str, str]:
-    """Return ``image -> content``, equal for images whose files are equal byte for byte.
+def image_digests(files: Mapping[str, Place]) -> dict[str, str]:
+    """Return ``image -> content``, equal for images with equal pixels (`pixel_digest`), whatever their files.
 
-    Only files that share their size with another are read, so that this takes moments. A file that
-    cannot be read is left out.
+    A file that cannot be read as an image counts by its bytes; one that is not there is left out.
     """
-    by_size: dict[int, set[Path]] = defaultdict(set)
-    for path, _ in files.values():
-        if path.is_file():
-            by_size[path.stat().st_size].add(path)
-    content = {
-        path: content_hash(path) if len(paths) > 1 else str(path)
-        for paths in by_size.values()
-        for path in paths
+    return {
+        name: _digest(path, page, path.stat().st_mtime_ns)
+        for name, (path, page) in files.items()
+        if path.is_file() or path.is_dir()
     }
-    return {name: f"{content[path]}#{page}" for name, (path, page) in files.items() if path in content}
+
+
+def pixel_digest(field: Field) -> str:
+    """Return a hash of the size and the pixels of a field, of a large one of samples of it."""
+    height, width = field.shape
+    pixels = hashlib.sha256(sampled_pixels(field).tobytes()).hexdigest()
+    return hashlib.sha256(f"{height} {width} {pixels}".encode()).hexdigest()[:32]
+
+
+@cache
+def _digest(path: Path, page: int, _written_ns: int) -> str:
+    """Return the digest of an image, read once."""
+    try:
+        with open_field(path, page) as field:
+            return pixel_digest(field)
+    except (ImageError, MissingExtraError):
+        return f"{content_hash(path)}#{page}"
 
 
 def leave_out_copies(
@@ -37,10 +51,10 @@ def leave_out_copies(
 ) -> tuple[Cohort, tuple[str, ...], tuple[str, ...]]:
     """Return the training part without images of the test part, their names, and the bags that are lost.
 
-    An image of both parts, or a copy of one under another name (`file_digests`), would let a model
+    An image of both parts, or a copy of one under another name (`image_digests`), would let a model
     be tested on what it was trained on.
     """
-    digests = file_digests(files)
+    digests = image_digests(files)
     tested = {digests.get(image, image) for bag in test for image in bag.images}
     images = dict.fromkeys(image for bag in train for image in bag.images)
     copies = tuple(image for image in images if digests.get(image, image) in tested)

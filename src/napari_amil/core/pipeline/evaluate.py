@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Collection, Generator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,6 +26,7 @@ from napari_amil.core.exchange.project import writing_project
 from napari_amil.core.exchange.tables import write_table
 from napari_amil.core.instances.extract import Recipe
 from napari_amil.core.instances.sources import Source
+from napari_amil.core.instances.taught import refusing_taught
 from napari_amil.core.pipeline.score import Scored, score_source
 from napari_amil.core.pipeline.score_folder import OUTDATED, project_of, refuse_other_images
 
@@ -52,18 +53,34 @@ class Deletions:
 
 
 def evaluate_cohort(
-    source: Source, recipe: Recipe, bundle: Path | None, out: Path, *, replacing: bool = False
+    source: Source,
+    recipe: Recipe,
+    bundle: Path | None,
+    out: Path,
+    *,
+    replacing: bool = False,
+    allowed: Collection[str] = (),
 ) -> Generator[Event, None, dict[str, float]]:
     """Score a labelled cohort, measure the scores, write the folder, and return the metrics.
 
     The scored folder, ``metrics.json``, ``deletion.csv`` and ``figures`` take their places together.
+
+    Parameters
+    ----------
+    replacing
+        Replace the scores of other images in ``out``.
+    allowed
+        Kinds of overlap with what taught the model that do not refuse (`refusing_taught`).
 
     Raises
     ------
     AmilError
         If no bag can be scored or has a known label, another process is writing into ``out``, or it holds
         scores of other images and ``replacing`` is not given.
+    CohortError
+        If images or patients taught the model.
     """
+    yield from refusing_taught(source, recipe.bundle.card, allowed)
     with locked(make_folder(out)):
         if not replacing:
             refuse_other_images(source, out)

@@ -18,6 +18,7 @@ from napari_amil.core.instances.extract import Recipe, measured_instances
 from napari_amil.core.instances.focus import focus_of
 from napari_amil.core.instances.gather import Gathered, cohort_hash, gather, without_cut_cells
 from napari_amil.core.instances.sources import Source
+from napari_amil.core.instances.taught import CARD, taught_entry
 from napari_amil.core.mil.batch import BagArrays
 from napari_amil.core.mil.covariates import Covariates
 from napari_amil.core.mil.instances import pixels_of, sizes_of
@@ -68,6 +69,7 @@ def train_scorer(
         intended_use=INTENDED_USE,
         data=f"the cohort '{Path(source.cohort.root).resolve().name}'",
         scorer=_scorer_card(gathered, fitted, time.monotonic() - started)
+        | {CARD: taught_entry(labelled)}
         | {"calibration": _calibration_card(crossed)}
         | {
             "fields": summary_of_fields(gathered.notes.values()) | ({} if focus is None else {"focus": focus})

@@ -1,0 +1,78 @@
+"""Images and patients that taught a model: noted on its card, found again in what it is tested on."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Collection, Generator
+from pathlib import Path
+from typing import Any
+
+from napari_amil.core.base.errors import CohortError
+from napari_amil.core.base.events import Event, Warned
+from napari_amil.core.base.types import Cohort
+from napari_amil.core.cohort.copies import image_digests
+from napari_amil.core.cohort.problems import Kind, Problem, enumerate_names
+from napari_amil.core.instances.sources import Source
+
+CARD = "taught"
+"""Entry of the card of a scorer."""
+
+
+def taught_entry(source: Source) -> dict[str, list[str]]:
+    """Return hashes of the pixels of the images, and of the patients, for the card of a model.
+
+    A patient is hashed with the name of the cohort's folder: no name leaves with the bundle, and a
+    patient '1' of another cohort is somebody else.
+    """
+    images = {image for bag in source.cohort for image in bag.images}
+    digests = image_digests({name: place for name, place in source.files.items() if name in images})
+    patients = set(_patients(source.cohort).values())
+    return {"images": sorted(set(digests.values())), "patients": sorted(patients)}
+
+
+def overlap(source: Source, card: dict[str, Any]) -> list[Problem]:
+    """Return what of a source taught the model with this card; nothing where the card does not say."""
+    known = (card.get("scorer") or {}).get(CARD) or {}
+    found = []
+    taught = set(known.get("images", ()))
+    digests = image_digests(source.files) if taught else {}
+    images = [name for name, digest in digests.items() if digest in taught]
+    if images:
+        found.append(_problem(f"{len(images)} of {len(source.files)} images", images, "leaking-images"))
+    hashed = _patients(source.cohort)
+    taught = set(known.get("patients", ()))
+    patients = [name for name, value in hashed.items() if value in taught]
+    if patients:
+        found.append(_problem(f"{len(patients)} of {len(hashed)} patients", patients, "leaking-patients"))
+    return found
+
+
+def refusing_taught(
+    source: Source, card: dict[str, Any], allowed: Collection[str] = ()
+) -> Generator[Event, None, None]:
+    """Refuse to test a model on what taught it; yield a warning where that is allowed.
+
+    Raises
+    ------
+    CohortError
+        With the overlap and the options.
+    """
+    for problem in overlap(source, card):
+        if problem.kind not in allowed:
+            raise CohortError(
+                f"{problem.message.removesuffix('.')}; give other images or --hold-out-fold, or go on all "
+                f"the same with --allow {problem.kind}."
+            )
+        yield Warned(problem.message)
+
+
+def _problem(counted: str, names: Collection[str], kind: Kind) -> Problem:
+    message = f"{counted} taught this model ({enumerate_names(names)}), so that figures flatter it."
+    return Problem("error", message, kind)
+
+
+def _patients(cohort: Cohort) -> dict[str, str]:
+    """Return the hash of each patient."""
+    folder = Path(cohort.root).resolve().name
+    names = dict.fromkeys(bag.patient for bag in cohort)
+    return {name: hashlib.sha256(f"{folder}\0{name}".encode()).hexdigest()[:16] for name in names}
