@@ -22,6 +22,7 @@ from qtpy.QtWidgets import (
 
 from napari_amil.core.base.columns import KEY_COLUMNS, PLACE_COLUMNS, names_in
 from napari_amil.core.base.errors import AmilError
+from napari_amil.core.base.files import regular_file
 from napari_amil.core.exchange.project import Project
 from napari_amil.plugin.cohorts.bag_table import BagFilter, BagModel, fit_height, row_view
 from napari_amil.plugin.cohorts.cell_strip import CellStrip
@@ -95,14 +96,14 @@ def read_clusters(folder: Path, project: Project) -> FoundClusters | None:
     """Return what the worker has found in the project in ``folder``; None if nothing, or in other cells."""
     here = folder / EXPLORATION
     try:
-        cells = pd.read_csv(here / "cells.csv", dtype={"bag": str, "image": str})
-        table = pd.read_csv(here / "clusters.csv")
-        patients = pd.read_csv(here / "patients.csv", dtype={"patient": str})
+        cells = pd.read_csv(regular_file(here / "cells.csv"), dtype={"bag": str, "image": str})
+        table = pd.read_csv(regular_file(here / "clusters.csv"))
+        patients = pd.read_csv(regular_file(here / "patients.csv"), dtype={"patient": str})
         own = project.cells[KEY_COLUMNS].astype({"bag": str, "image": str})
         if not np.array_equal(cells[KEY_COLUMNS].to_numpy(object), own.to_numpy(object)):
             return None
         label, distance = cells["cluster"].to_numpy(np.int64), cells["centre_distance"].to_numpy(np.float64)
-    except (OSError, ValueError, KeyError):
+    except (AmilError, OSError, ValueError, KeyError):
         return None
     return FoundClusters(table, patients, label, distance)
 

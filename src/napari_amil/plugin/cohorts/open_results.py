@@ -20,6 +20,7 @@ from qtpy.QtCore import QCoreApplication, QObject, Signal
 
 from napari_amil.core.base.columns import menu_names, score_names
 from napari_amil.core.base.errors import AmilError
+from napari_amil.core.base.files import regular_file
 from napari_amil.core.base.types import Cells
 from napari_amil.core.detection.select import Candidates
 from napari_amil.core.exchange.project import Project, read_project
@@ -182,8 +183,8 @@ def _is_touched(layer: Layer) -> bool:
 def stored_layout(folder: Path, layout: str) -> np.ndarray | None:
     """Return the places ``(n_cells, 2)`` that were worked out for a project, None where there are none."""
     try:
-        return np.asarray(np.load(folder / f"map-{layout}.npy", allow_pickle=False))
-    except (OSError, ValueError, EOFError):
+        return np.asarray(np.load(regular_file(folder / f"map-{layout}.npy"), allow_pickle=False))
+    except (AmilError, OSError, ValueError, EOFError):
         return None
 
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from napari_amil.core.base.columns import BOX_COLUMNS, PROBABILITY, parts
 from napari_amil.core.base.errors import AmilError
-from napari_amil.core.base.files import read_json
+from napari_amil.core.base.files import read_json, regular_file
 from napari_amil.core.exchange.project import BAGS, CARD, CELLS, Project, read_project
 
 _NEEDED = ("image", "cell_id", *BOX_COLUMNS)
@@ -117,7 +117,7 @@ def _project_in(folder: Path) -> Project | None:
 def _read_table(path: Path) -> pd.DataFrame:
     """Return a table, read part by part, so that the thread that does it never holds up the window."""
     try:
-        with pd.read_csv(path, dtype=_WORDS, chunksize=_ROWS_AT_ONCE) as parts:
+        with pd.read_csv(regular_file(path), dtype=_WORDS, chunksize=_ROWS_AT_ONCE) as parts:
             return pd.concat(parts, ignore_index=True)
     except FileNotFoundError as error:
         raise AmilError(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -26,6 +25,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_amil.core.base.errors import AmilError
+from napari_amil.core.base.files import read_json
 from napari_amil.core.base.types import Cells
 from napari_amil.core.exchange.geojson import read_geojson
 from napari_amil.plugin.layers.crops import UNREADABLE, source_of_file
@@ -196,8 +196,8 @@ def _whole(entry: dict[str, Any], folder: Path) -> dict[str, Any]:
 
 def _read(file: Path) -> Any:  # noqa: ANN401
     try:
-        return json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        return read_json(file)
+    except AmilError:
         return None
 
 

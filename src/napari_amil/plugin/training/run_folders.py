@@ -12,6 +12,7 @@ import psutil
 from qtpy.QtCore import QStandardPaths
 
 from napari_amil.core.base.errors import AmilError
+from napari_amil.core.base.files import read_json
 from napari_amil.plugin.training.run_commands import KINDS
 
 _FILE = "runs.json"
@@ -40,9 +41,8 @@ class RunRegistry:
     def folders(self) -> list[Path]:
         """Return the run folders; a list that is missing or damaged is empty."""
         try:
-            known = json.loads(self._file.read_text(encoding="utf-8"))
-            return [Path(str(folder)) for folder in known]
-        except (OSError, ValueError, TypeError):
+            return [Path(str(folder)) for folder in read_json(self._file)]
+        except (AmilError, TypeError):
             return []
 
     def add(self, folder: Path) -> None:

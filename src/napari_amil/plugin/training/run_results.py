@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,8 @@ from qtpy.QtWidgets import (
 )
 
 from napari_amil.core.base.columns import PROBABILITY, column_of, parts
+from napari_amil.core.base.errors import AmilError
+from napari_amil.core.base.files import read_json, regular_file
 from napari_amil.plugin.window.theme import wrapped
 
 _FIGURES = {"confusion": "Confusion", "curves": "Curves", "calibration": "Calibration", "scores": "Cells"}
@@ -144,8 +145,10 @@ class _Figure(QLabel):
 def metric_words(file: Path) -> str:
     """Return the metrics of a test as a sentence, empty where there was none."""
     try:
-        metrics = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        metrics = read_json(file)
+    except AmilError:
+        return ""
+    if not isinstance(metrics, dict):
         return ""
     known = [
         f"{words} {metrics[name]:.2f}" for name, words in _METRICS.items() if metrics.get(name) is not None
@@ -162,8 +165,8 @@ def patient_table(file: Path) -> pd.DataFrame | None:
     None if there is no table of bags.
     """
     try:
-        bags = pd.read_csv(file, dtype={"patient": str, "label": str, "bag": str})
-    except (OSError, ValueError):
+        bags = pd.read_csv(regular_file(file), dtype={"patient": str, "label": str, "bag": str})
+    except (AmilError, OSError, ValueError):
         return None
     columns = parts(bags, PROBABILITY)
     if not columns or not {"patient", "label"} <= set(bags):
@@ -231,8 +234,8 @@ class RowResults(QWidget):
 def read_row(file: Path) -> pd.Series | None:
     """Return the row of the table, None while there is none."""
     try:
-        table = pd.read_csv(file)
-    except (OSError, ValueError):
+        table = pd.read_csv(regular_file(file))
+    except (AmilError, OSError, ValueError):
         return None
     return table.iloc[0] if len(table) else None
 
