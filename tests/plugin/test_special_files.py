@@ -1,4 +1,4 @@
-"""A named pipe where a file of results should be is missing or refused at once: opening it would never end."""
+"""A named pipe where a file of results should be is missing, or refused at once: opening it never ends."""
 
 from __future__ import annotations
 

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import anndata
+import h5py
 import numpy as np
 import pandas as pd
 import pytest
@@ -43,3 +44,12 @@ def test_other_files_are_refused(tmp_path: Path) -> None:
     for name in ("other.h5ad", "text.h5ad", "absent.h5ad"):
         with pytest.raises(AmilError, match=r"is no h5ad file of this program.*export it again\."):
             read_h5ad(tmp_path / name)
+
+
+def test_an_array_that_claims_too_much_is_refused(project: Project, tmp_path: Path) -> None:
+    write_h5ad(project, tmp_path / "a.h5ad")
+    with h5py.File(tmp_path / "a.h5ad", "r+") as stored:
+        del stored["X"]
+        stored.create_dataset("X", (4_000_000, 20_000), "f4", chunks=(100, 100))
+    with pytest.raises(AmilError, match=r"a\.h5ad' is no h5ad file .*'X' claims more numbers"):
+        read_h5ad(tmp_path / "a.h5ad")

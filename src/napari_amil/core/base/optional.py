@@ -9,6 +9,7 @@ from napari_amil.core.base.errors import MissingExtraError
 
 EXTRAS = {
     "anndata": "h5ad",
+    "h5py": "h5ad",
     "lightning_fabric": "fabric",
     "pyarrow": "parquet",
     "umap": "umap",

@@ -12,13 +12,13 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from napari_amil.core.base.columns import BOX_COLUMNS
-from napari_amil.core.base.errors import AmilError
-from napari_amil.core.base.files import regular_file, replacing
+from napari_amil.core.base.files import decoding, replacing
 from napari_amil.core.base.optional import optional
 from napari_amil.core.base.types import box_outline
 from napari_amil.core.exchange.project import Project
 
 _CARD = "napari_amil"
+_MOST_COMPRESSION = 1100  # deflate reaches 1032
 
 
 def write_h5ad(project: Project, path: Path) -> None:
@@ -65,16 +65,27 @@ def read_h5ad(path: Path) -> Project:
         If anndata is not installed.
     """
     anndata = optional("anndata")
-    try:
-        data = anndata.read_h5ad(regular_file(path))
+    with decoding(path, "is no h5ad file of this program"):
+        _check_claims(path)
+        data = anndata.read_h5ad(path)
         card: dict[str, Any] = json.loads(data.uns[_CARD])
-        bags = _plain(data.uns["bags"])
-    except (OSError, KeyError, ValueError) as error:
-        raise AmilError(f"'{path}' is no h5ad file of this program ({error}); export it again.") from error
-    cells = _plain(data.obs)
-    boxes: NDArray[np.float32] = cells[BOX_COLUMNS].to_numpy(np.float32)
-    outlines = tuple(box_outline(box) for box in boxes)
-    return Project(cells, bags, np.asarray(data.X, dtype=np.float32), outlines, card)
+        bags, cells = _plain(data.uns["bags"]), _plain(data.obs)
+        boxes: NDArray[np.float32] = cells[BOX_COLUMNS].to_numpy(np.float32)
+        outlines = tuple(box_outline(box) for box in boxes)
+        return Project(cells, bags, np.asarray(data.X, dtype=np.float32), outlines, card)
+
+
+def _check_claims(path: Path) -> None:
+    """Refuse a file with an array that claims far more bytes than the file holds."""
+    h5py = optional("h5py")
+    most = _MOST_COMPRESSION * path.stat().st_size
+
+    def check(name: str, item: Any) -> None:  # noqa: ANN401
+        if isinstance(item, h5py.Dataset) and item.size and item.size * item.dtype.itemsize > most:
+            raise ValueError(f"'{name}' claims more numbers than the file holds")
+
+    with h5py.File(path, "r") as stored:
+        stored.visititems(check)
 
 
 def _annotated(table: pd.DataFrame, names: list[str]) -> pd.DataFrame:

@@ -15,6 +15,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from napari_amil.core.base.arrays import read_arrays
 from napari_amil.core.base.columns import BOX_COLUMNS
 from napari_amil.core.base.errors import AmilError
 from napari_amil.core.base.files import decoding, file_sha256, read_json, replacing, replacing_together
@@ -236,8 +237,7 @@ def read_project(folder: Path) -> Project:
                     f"'{path}' is not the file that was written with {CARD}; score the cohort again."
                 )
     with decoding(folder / ARRAYS, "is damaged", "score the cohort again"):
-        with np.load(folder / ARRAYS, allow_pickle=False) as stored:
-            arrays = {name: stored[name] for name in stored.files}
+        arrays = read_arrays(folder / ARRAYS)
         cells = table_from_arrays(arrays)
         ends = np.cumsum(arrays["outline_sizes"])[:-1]
         outlines = tuple(np.split(arrays["outline_points"], ends)) if len(cells) else ()

@@ -15,6 +15,7 @@ from napari_amil.core.anomaly.channels import MORPH
 from napari_amil.core.anomaly.control_sample import ControlSample
 from napari_amil.core.anomaly.model import AnomalyModel
 from napari_amil.core.base.errors import BundleError
+from napari_amil.core.base.files import decoding
 from napari_amil.core.base.settings import RunSettings
 from napari_amil.core.base.tensorfile import write_tensors
 from napari_amil.core.detection.network import Backbone, build_detector
@@ -115,7 +116,8 @@ def load_bundle(path: Path | None = None) -> Bundle:
     """
     path = path or starter_path()
     version, header = read_header(path)
-    tensors = safetensors.torch.load_file(path)
+    with decoding(path, "cannot be read as a bundle", "copy or export it again", BundleError):
+        tensors = safetensors.torch.load_file(path)
     settings = RunSettings.parse(header["settings"])
     if version == OLDER_VERSION and "classes" in header:
         header, tensors = format_2.converted(header, tensors)
