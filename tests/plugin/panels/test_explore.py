@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from PIL import Image as PillowImage
 from pytestqt.qtbot import QtBot
 from qtpy.QtCore import Qt
 
-from napari_amil.core.exchange.project import note_in_card
+from napari_amil.core.exchange.project import note_in_card, read_project, write_project
 from napari_amil.plugin.cohorts.open_results import open_results_of
 from napari_amil.plugin.layers.cell_layer import cell_layers
 from napari_amil.plugin.layers.selection import CellKey, selection_of
@@ -47,6 +48,23 @@ def found(full: ExplorePanel, done: Done) -> ExplorePanel:
 def column(page: Any, name: str) -> list[str]:
     place = list(page.model.table.columns).index(name)
     return [page.rows.index(row, place).data() for row in range(page.rows.rowCount())]
+
+
+def test_results_without_controls_are_shown(
+    panel: ExplorePanel, scored: Path, viewer: ViewerModel, qtbot: QtBot
+) -> None:
+    """A folder of loose images has neither labels nor patients."""
+    project = read_project(scored)
+    bags = project.bags.assign(patient=project.bags["bag"], label=None)
+    write_project(replace(project, bags=bags), scored)
+    with qtbot.waitSignal(open_results_of(viewer).changed, timeout=WAIT_MS):
+        panel.open_folder(str(scored))
+    assert panel.summary.text() == "3 samples, 15 cells. For research only."
+    panel.pages.setCurrentWidget(panel.distributions)
+    assert panel.distributions.shown is not None
+    assert panel.distributions.shown.band is None
+    assert sum(panel.distributions.shown.counts) == 12
+    assert panel.distributions.note.text() == "No control sample is labelled."
 
 
 def press(page: Any, row: int) -> None:

@@ -21,6 +21,22 @@ _NO_PARENT = QModelIndex()
 _WIDEST_PX = 140
 
 
+def samples_in_words(bags: pd.DataFrame) -> str:
+    """Return how many samples of how many patients there are; loose images are samples of nobody known.
+
+    >>> samples_in_words(pd.DataFrame({"bag": ["a", "b"], "patient": ["p", "p"]}))
+    '2 samples of 1 patient'
+    >>> samples_in_words(pd.DataFrame({"bag": ["a.png", "b.png"], "patient": ["a.png", "b.png"]}))
+    '2 samples'
+    """
+    n = len(bags)
+    samples = f"{n:,} sample{'' if n == 1 else 's'}"
+    if "patient" not in bags or (bags["patient"].astype(str) == bags["bag"].astype(str)).all():
+        return samples
+    n_patients = bags["patient"].nunique()
+    return f"{samples} of {n_patients:,} patient{'' if n_patients == 1 else 's'}"
+
+
 def grouped(bags: pd.DataFrame, by: str | None) -> pd.DataFrame:
     """Return one row per bag, or per group of bags with means over them and the sum of their cells."""
     if by is None:

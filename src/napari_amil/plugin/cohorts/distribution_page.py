@@ -101,7 +101,7 @@ class Distributions:
             np.histogram(np.clip(part, bins[0], bins[-1]), bins)[0] / max(len(part), 1) for part in parts
         )
         control = x[is_control & np.isfinite(x)]
-        band = (float(np.percentile(control, BAND[0])), float(np.percentile(control, BAND[1])))
+        low, high = np.percentile(control, BAND) if len(control) else (np.nan, np.nan)
         medians = tuple(float(np.median(part)) if len(part) else float("nan") for part in parts)
         return cls(
             tuple(names),
@@ -109,7 +109,7 @@ class Distributions:
             shares,
             tuple(map(len, parts)),
             medians,
-            band if len(control) else None,
+            (float(low), float(high)) if len(control) else None,
             logarithmic,
         )
 

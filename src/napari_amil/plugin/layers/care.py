@@ -4,25 +4,27 @@ from __future__ import annotations
 
 import weakref
 from copy import deepcopy
-from pathlib import Path
 from typing import Any
 
 from napari.components import ViewerModel
 from napari.layers import Image, Shapes
 from napari.utils.notifications import show_info
-from qtpy.QtCore import QCoreApplication, QObject
+from qtpy.QtCore import QCoreApplication, QObject, QTimer
 
 from napari_amil.plugin.layers.autosave import Autosave, autosave_folder
-from napari_amil.plugin.layers.cell_layer import cell_layers, image_transform
+from napari_amil.plugin.layers.cell_layer import cell_layers, image_transform, need_record
 from napari_amil.plugin.layers.edits import next_unsure, toggle_excluded
+from napari_amil.plugin.layers.image_identity import beside_of, distinct_name, image_below, shape_of
 from napari_amil.plugin.layers.journal import journal_of, keep
-from napari_amil.plugin.layers.planes import image_name
-from napari_amil.plugin.layers.rows import RECORD, CellRecord, record_of
-from napari_amil.plugin.layers.selection import fly_to, keys_of, selection_of
+from napari_amil.plugin.layers.rows import RECORD, complete, layer_name, record_of, write_features
+from napari_amil.plugin.layers.selection import BAG, fly_to, keys_of, selection_of
 from napari_amil.plugin.layers.writers import stand_first
 from napari_amil.plugin.window.follow import hear
 from napari_amil.plugin.window.viewer import PerViewer
 
+_WAITING = "napari_amil_waiting"
+"""Key in ``metadata`` of cells that are hidden until their image is opened."""
+_NAMED = 3
 NEXT_KEY, OUT_KEY, LET_GO_KEY = "n", "o", "Escape"
 KEYS = {
     "Ctrl-Z": "undo",
@@ -50,6 +52,10 @@ class CellCare(QObject):
         self._viewer = weakref.ref(viewer)
         self._seen: set[tuple[str, int]] = set()
         self._kind = "found"
+        self._hidden: list[str] = []
+        self._tell_hidden = QTimer(self)
+        self._tell_hidden.setSingleShot(True)
+        self._tell_hidden.timeout.connect(self._on_hidden)
         stand_first()
         self.autosave = Autosave(viewer, autosave_folder(), self)
         hear(self, viewer.layers.events.inserted, self._on_inserted)
@@ -79,6 +85,7 @@ class CellCare(QObject):
             if journal is None:
                 keep(layer)
             self._link(viewer, layer)
+            self._name_apart(viewer, layer)
             layer.bind_key(NEXT_KEY, self._on_next_key, overwrite=True)
             layer.bind_key(OUT_KEY, _on_out_key, overwrite=True)
             layer.bind_key(LET_GO_KEY, self._on_let_go_key, overwrite=True)
@@ -86,17 +93,52 @@ class CellCare(QObject):
         self.autosave.look()
 
     def _link(self, viewer: ViewerModel, cells: Shapes) -> None:
-        """Give cells whose image was closed, or opened after them, the image of their name and size."""
+        """Give cells whose image was closed, or opened after them, the image of their name and size.
+
+        Cells whose image is not open, though others are, stay hidden until it is.
+        """
         record = record_of(cells)
         images = [layer for layer in viewer.layers if isinstance(layer, Image)]
         if record is None or any(str(image.unique_id) == record.image_id for image in images):
             return
-        found = next((image for image in reversed(images) if _fits(image, record)), None)
+        names = {need_record(layer).image_name for layer in cell_layers(viewer.layers) if layer is not cells}
+        found = image_below(record, images, names, beside_of(cells))
         if found is not None:
             record.image_id = str(found.unique_id)
-            record.image_shape, record.size_known = _shape(found)[-2:], True  # type: ignore[assignment]
+            record.image_shape, record.size_known = shape_of(found)[-2:], True  # type: ignore[assignment]
             for name, value in image_transform(found).items():
                 setattr(cells, name, value)
+            if cells.metadata.pop(_WAITING, False):
+                cells.visible = True
+        elif images and not record.image_id and cells.visible:
+            cells.metadata[_WAITING], cells.visible = True, False
+            self._hidden.append(record.image_name)
+            self._tell_hidden.start()
+
+    def _on_hidden(self) -> None:
+        """Say once whose cells are hidden; a table may bring those of a hundred images."""
+        names, self._hidden = self._hidden, []
+        if names:
+            shown = ", ".join(names[:_NAMED]) + (" …" if len(names) > _NAMED else "")
+            images = "image is" if len(names) == 1 else f"{len(names)} images are"
+            show_info(f"Cells of {shown} are hidden, since their {images} not open; opening one shows them.")
+
+    def _name_apart(self, viewer: ViewerModel, cells: Shapes) -> None:
+        """Give the image of ``cells`` a name of its own if another image with cells has the same."""
+        record = record_of(cells)
+        if record is None or BAG in cells.metadata:
+            return
+        others = [need_record(layer) for layer in cell_layers(viewer.layers) if layer is not cells]
+        taken = {other.image_name for other in others if other.image_id != record.image_id}
+        images = [layer for layer in viewer.layers if isinstance(layer, Image)]
+        own = next((image for image in images if str(image.unique_id) == record.image_id), None)
+        if record.image_name not in taken:
+            return
+        before, record.image_name = record.image_name, distinct_name(own, record, images, taken)
+        if cells.name.partition(" [")[0] == layer_name(before):  # napari numbers layers of one name
+            folder = record.image_name.rpartition("/")[0]
+            cells.name = f"{layer_name(before)} in {folder}" if folder else layer_name(record.image_name)
+        write_features(cells, record, complete(cells.features, cells.nshapes, record))
 
     def go_to_next(self, layer: Shapes, kind: str) -> bool:
         """Choose the most unsure cell that was not looked at yet and fly to it; False if there is none."""
@@ -137,24 +179,6 @@ class CellCare(QObject):
 def _on_out_key(layer: Shapes) -> None:
     """Leave the chosen cells out, or take them back."""
     toggle_excluded(layer)
-
-
-def _fits(image: Image, record: CellRecord) -> bool:
-    """Tell whether ``image`` is what the cells lie on, by its name and its size."""
-    shape = _shape(image)
-    size, n_lead = shape[-2:], len(shape) - 2
-    if n_lead != len(record.place) or any(i >= n for i, n in zip(record.place, shape[:-2], strict=True)):
-        return False
-    own = record.image_shape
-    fits = size == own if record.size_known else all(n >= part for n, part in zip(size, own, strict=True))
-    name, wanted = image_name(image, record.place), Path(record.image_name).name
-    return fits and wanted in {name, Path(name).stem}
-
-
-def _shape(image: Image) -> tuple[int, ...]:
-    """Return the shape of an image without its colours."""
-    shape = (image.data[0] if image.multiscale else image.data).shape
-    return tuple(int(n) for n in (shape[:-1] if image.rgb else shape))
 
 
 look_after = PerViewer(lambda viewer: CellCare(viewer, QCoreApplication.instance()))

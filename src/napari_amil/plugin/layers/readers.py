@@ -11,17 +11,19 @@ import numpy as np
 import pandas as pd
 from napari.utils.notifications import show_warning
 
-from napari_amil.core.base.columns import BOX_COLUMNS
+from napari_amil.core.base.columns import BOX_COLUMNS, score_names
 from napari_amil.core.base.errors import AmilError
 from napari_amil.core.exchange.cell_files import CellTable, read_cells
 from napari_amil.core.exchange.geojson import read_own
 from napari_amil.plugin.layers.care import look_after
 from napari_amil.plugin.layers.cell_layer import edge_width
-from napari_amil.plugin.layers.colour_scale import UNSCORED_RGBA
+from napari_amil.plugin.layers.colour_scale import UNSCORED_RGBA, default_scale
 from napari_amil.plugin.layers.rows import PIXEL_EDGE, RECORD, CellRecord, complete, layer_name
 from napari_amil.plugin.layers.snapshot import LayerData, from_json
 
 _HEAD = 4096
+_COLOURED_BY = ("anomaly_percentile", "anomaly")
+"""Scores of a table by the first of which it has its cells are coloured."""
 _WORDS = ("FeatureCollection", '"Feature"', '"annotations"', '"images"')
 
 Reader = Callable[[str | Sequence[str]], list[LayerData]]
@@ -84,6 +86,7 @@ def _layer(image: str, known: CellTable) -> LayerData:
     lead = np.array(place, float)
     shapes = [np.hstack([np.tile(lead, (len(o), 1)), o.astype(float) - PIXEL_EDGE]) for o in cells.outlines]
     status = table["status"] if "status" in table else _status(table)
+    _take_scores(record, table)
     features = complete(table.assign(status=status), len(cells), record)
     record.next_id = int(cells.cell_id.max()) + 1
     attributes: dict[str, Any] = {
@@ -97,7 +100,23 @@ def _layer(image: str, known: CellTable) -> LayerData:
         "features": features,
         "metadata": {RECORD: record},
     }
+    if record.scale is not None:
+        values = features[record.scale.column].to_numpy(float)
+        attributes |= {
+            "edge_color": record.scale.edge_rgba(values),
+            "face_color": record.scale.face_rgba(values),
+        }
     return shapes, attributes, "shapes"
+
+
+def _take_scores(record: CellRecord, table: pd.DataFrame) -> None:
+    """Note the scores that a table brings, and the scale that colours the cells by them."""
+    known = [name for name in _COLOURED_BY if name in table and table[name].notna().any()]
+    if not known:
+        return
+    scores = table[["cell_id", *score_names(table)]].set_index("cell_id")
+    record.scores = scores[scores[known[0]].notna()]
+    record.scale = default_scale(known[0], table[known[0]].to_numpy(float))
 
 
 def _status(table: pd.DataFrame) -> pd.Series:

@@ -19,7 +19,14 @@ from qtpy.QtWidgets import (
 )
 
 from napari_amil.core.base.errors import AmilError
-from napari_amil.plugin.cohorts.bag_table import GROUPS, BagFilter, BagModel, grouped, row_view
+from napari_amil.plugin.cohorts.bag_table import (
+    GROUPS,
+    BagFilter,
+    BagModel,
+    grouped,
+    row_view,
+    samples_in_words,
+)
 from napari_amil.plugin.cohorts.open_results import OpenResults, open_results_of
 from napari_amil.plugin.layers.selection import CellKey, selection_of
 from napari_amil.plugin.window.job import JobBar
@@ -241,7 +248,7 @@ class CohortPanel(Panel):
         bags = project.bags
         novel = int((bags["verdict"] == "unlike anything seen").sum())
         self.summary.setText(
-            f"{len(bags):,} samples of {bags['patient'].nunique():,} patients, {len(project.cells):,} cells; "
+            f"{samples_in_words(bags)}, {len(project.cells):,} cells; "
             f"{novel} unlike anything seen. Click one to see its most unusual cell. For research only."
         )
         self._on_group_changed()

@@ -8,6 +8,7 @@ from napari.viewer import Viewer
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QPushButton, QTabWidget
 
+from napari_amil.plugin.cohorts.bag_table import samples_in_words
 from napari_amil.plugin.cohorts.cluster_page import ClusterPage
 from napari_amil.plugin.cohorts.compare_page import ComparePage
 from napari_amil.plugin.cohorts.distribution_page import DistributionPage
@@ -83,10 +84,7 @@ class ExplorePanel(Panel):
         if project is None:
             return
         bags = project.bags
-        self.summary.setText(
-            f"{len(bags):,} samples of {bags['patient'].nunique():,} patients, {len(project.cells):,} cells. "
-            "For research only."
-        )
+        self.summary.setText(f"{samples_in_words(bags)}, {len(project.cells):,} cells. For research only.")
         self._stale = {self.novelty, self.distributions}
         self._on_page_changed()
 
