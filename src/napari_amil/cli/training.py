@@ -92,7 +92,9 @@ def train_anomaly(
     out: Out,
     model: Annotated[
         str,
-        typer.Option(help="Networks with commas between: ra; '-code' behind a name is its published form."),
+        typer.Option(
+            help="Networks with commas between: ra, dpa, memae, ganomaly, fanogan; ra-code is a published form."
+        ),
     ],
     bundle: BundleFile = None,
     folds: Annotated[
@@ -103,6 +105,10 @@ def train_anomaly(
     perceptual: Annotated[
         str | None,
         typer.Option(help="What compares pictures: 'pyramid', 'encoder', or a safetensors file."),
+    ] = None,
+    domains: Annotated[
+        str | None,
+        typer.Option(help="Columns that say how samples were acquired, with commas between: stain,scanner."),
     ] = None,
     control: Annotated[str | None, typer.Option(help="Name of the control class.")] = None,
     device: DeviceName = Device.auto,
@@ -118,7 +124,8 @@ def train_anomaly(
     talk = Talk(style)
     loaded = pipeline.load_bundle(bundle)
     run = loaded.settings if seed is None else loaded.settings.changed({"training": {"seed": seed}})
-    given = {"steps": steps, "perceptual": perceptual}
+    factors = tuple(name.strip() for name in domains.split(",")) if domains else None
+    given = {"steps": steps, "perceptual": perceptual, "domains": factors}
     changes = tuple((name, value) for name, value in given.items() if value is not None)
     wanted = pipeline.AddedNetworks(tuple(name.strip() for name in model.split(",")), folds, changes)
     source = pipeline.cohort_source(talk.follow(pipeline.opening_controls(cohort, control or run.control)))

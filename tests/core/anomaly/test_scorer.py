@@ -17,9 +17,10 @@ from napari_amil.core.base.settings import ModelSettings
 from napari_amil.core.morphology.measures import NAMES
 
 SMALL: dict[str, Any] = {"size_px": 16, "widths": [8, 16], "latent_dim": 8, "batch_size": 15, "steps": 40}
-SETTINGS = ModelSettings(
-    latent_dim=4, measurement_columns=0, networks=dict.fromkeys(RECONSTRUCTIONS, SMALL | {"turn_deg": 0})
-)
+NETWORKS = dict.fromkeys(RECONSTRUCTIONS, SMALL | {"turn_deg": 0})
+NETWORKS["dpa"] = NETWORKS["dpa"] | {"widths": [8, 8, 16]}
+NETWORKS["fanogan"] = NETWORKS["fanogan"] | {"gan_share": 0.3, "encoder_rate": 1e-2}
+SETTINGS = ModelSettings(latent_dim=4, measurement_columns=0, networks=NETWORKS)
 N, SIZE = 60, 32
 
 

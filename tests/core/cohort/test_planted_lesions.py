@@ -73,3 +73,12 @@ def test_a_stretched_cell_is_longer_than_wide() -> None:
         y, x = np.nonzero(mask)
         low, high = np.linalg.eigvalsh(np.cov(y, x))
         assert 1.35 < np.sqrt(high / low) < 2.6
+
+
+def test_thin_and_small_cells_have_lesions_too() -> None:
+    cells = discs(2)
+    thin = (np.abs(np.arange(SIZE) - 32) < 2)[:, None] & (np.abs(np.arange(SIZE) - 32) < 24)
+    cells[0, 3] = 255 * thin
+    cells[0, :3] = np.where(thin, 120, 255)
+    for name in LESIONS:
+        assert plant_lesions(cells, name).planted[0]

@@ -6,6 +6,10 @@ from collections.abc import Sequence
 
 from napari_amil.core.anomaly.gaussian.channel import LatentDistance
 from napari_amil.core.anomaly.morphology.channel import MorphDistance
+from napari_amil.core.anomaly.reconstruction.dpa import Dpa
+from napari_amil.core.anomaly.reconstruction.fanogan import Fanogan
+from napari_amil.core.anomaly.reconstruction.ganomaly import Ganomaly
+from napari_amil.core.anomaly.reconstruction.memae import Memae
 from napari_amil.core.anomaly.reconstruction.ra import Ra
 from napari_amil.core.anomaly.reconstruction.scorer import ReconstructionScorer
 from napari_amil.core.anomaly.scorer import CellScorer
@@ -15,7 +19,9 @@ from napari_amil.core.base.settings import ModelSettings
 
 LATENT, MORPH = "latent_distance", "morph_distance"
 
-RECONSTRUCTIONS: dict[str, type[ReconstructionScorer]] = {kind.name: kind for kind in (Ra,)}
+RECONSTRUCTIONS: dict[str, type[ReconstructionScorer]] = {
+    kind.name: kind for kind in (Ra, Dpa, Memae, Ganomaly, Fanogan)
+}
 """Scores by networks that redraw a cell as a control cell."""
 
 SCORERS: dict[str, type[CellScorer]] = {LATENT: LatentDistance, MORPH: MorphDistance, **RECONSTRUCTIONS}

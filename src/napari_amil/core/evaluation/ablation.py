@@ -76,7 +76,7 @@ _NETWORKS = {
             "model.networks": {name: {"preset": "cell"}},
         }
     )
-    for name in ("ra",)
+    for name in ("ra", "dpa", "memae", "ganomaly", "fanogan")
 }
 """One network more that judges cells (docs/anomaly-models.md)."""
 WHITE = tuple(name for name in PRESETS if name.startswith("lympho"))

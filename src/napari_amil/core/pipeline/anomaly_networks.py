@@ -131,7 +131,8 @@ def _train_anomaly(
     bags = as_controls(gathered)
     rows = bags.control_cells()[0]
     units = yield from control_units(bags, rows, gathered.images)
-    controls = replace(cell_inputs(gathered.values[rows]), patients=units)
+    domains = {factor: values[rows] for factor, values in _domains(gathered).items()}
+    controls = replace(cell_inputs(gathered.values[rows]), patients=units, domains=domains)
     _claim(out, settings, cohort_hash(gathered), wanted.n_folds)
     part = parts_of_patients(units, wanted.n_folds)
     write_table(_parts_table(units, part), out / "folds.csv")
@@ -152,6 +153,16 @@ def _train_anomaly(
     seconds = round(time.monotonic() - started)
     write_json({"seconds": seconds, "n_cells": len(controls), "networks": card}, out / "metrics.json")
     return bundle
+
+
+def _domains(gathered: Gathered) -> dict[str, NDArray[np.str_]]:
+    """Return ``factor -> (n_cells,)`` how each stored cell was acquired; "" where it is not known."""
+    factors = sorted({factor for bag in gathered.cohort for factor in bag.acquisition})
+    found = {factor: np.full(len(gathered.values), "", dtype=object) for factor in factors}
+    for bag, rows in zip(gathered.cohort, gathered.rows, strict=True):
+        for factor in factors:
+            found[factor][rows] = bag.acquisition.get(factor, "")
+    return {factor: values.astype(np.str_) for factor, values in found.items()}
 
 
 def _claim(out: Path, settings: RunSettings, cells: str, n_folds: int) -> None:

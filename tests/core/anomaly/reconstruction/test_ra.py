@@ -107,7 +107,7 @@ def test_each_step_changes_encoder_and_decoder_by_their_own_loss(batch: Callable
     net = RaNet(SMALL).train()
     training, one = RaTraining(net, SMALL), batch(4, 3, 16)
     before = [p.detach().clone() for p in net.parameters()]
-    loss, _ = training.encoder_loss(one.x, one.normal(4, 3), one.normal)
+    loss, *_ = training.encoder_loss(one.x, one.normal(4, 3), one.normal)
     loss.backward()
     assert all(p.grad is not None and bool(p.grad.abs().sum() > 0) for p in net.encoder.parameters())
     training.step(one, 0)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal, TypeVar
+from typing import Any, ClassVar, Literal, TypeVar
 
 from pydantic import Field
 
@@ -18,6 +18,9 @@ CODE = "code"
 
 class NetworkSettings(Settings):
     """Input, size and schedule of a network that is trained on control cells alone."""
+
+    coarsest_counts: ClassVar[bool] = False
+    """Whether the last of the widths is that of 4 x 4 pixels, and not of the step to them."""
 
     size_px: int = Field(32, ge=8, le=256)
     """Side of the input in pixels, 4 times a power of 2; crops are resampled to it."""
@@ -50,6 +53,17 @@ class NetworkSettings(Settings):
     perceptual: str = "pyramid"
     """Network whose features compare pictures: 'pyramid' (fixed random filters), 'encoder' (of the model that
     the score is added to), or a safetensors file of VGG19 or SqueezeNet 1.1."""
+
+    domains: tuple[str, ...] = ()
+    """How cells were acquired ('stain', 'scanner' ...): parts of the code that learn to tell it (MADDR)."""
+    domain_dim: int = Field(10, ge=1, le=1000)
+    """Numbers of the code of each of these."""
+    domain_weight: float = Field(0.1, ge=0)
+    """Weight of telling them apart."""
+    center_weight: float = Field(0.1, ge=0)
+    """Weight of drawing the rest of the codes together; counts only with domains."""
+    mixup: bool = False
+    """Mix pairs of cells while training with domains."""
 
     @property
     def channels(self) -> int:
@@ -91,9 +105,10 @@ def network_settings(name: str, presets: Mapping[str, Kind], changes: Mapping[st
         )
     start = presets[preset]
     known = type(start).parse(start.model_dump(mode="json") | values)
-    if known.size_px != 4 * 2 ** len(known.widths):
+    side = 4 * 2 ** (len(known.widths) - known.coarsest_counts)
+    if known.size_px != side:
         raise SettingsError(
             f"model.networks: '{name}' has {len(known.widths)} widths and inputs of {known.size_px} pixels; "
-            f"with so many widths size_px must be {4 * 2 ** len(known.widths)}."
+            f"with so many widths size_px must be {side}."
         )
     return known

@@ -5,14 +5,18 @@ from __future__ import annotations
 import hashlib
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from napari_amil.core.anomaly.reconstruction.cell_images import augmented
+from napari_amil.core.anomaly.reconstruction.maddr import DomainConstraint
 from napari_amil.core.anomaly.reconstruction.network_settings import NetworkSettings
 from napari_amil.core.base.checkpoint import (
     flatten_optimiser,
@@ -56,11 +60,14 @@ class Batch:
         ``(n,)`` rows among the control cells.
     generator
         Source of all randomness, on the CPU.
+    mixed
+        Rows of the cells that were mixed into these, and the share of these; None if none were.
     """
 
     x: Tensor
     rows: Tensor
     generator: torch.Generator
+    mixed: tuple[Tensor, float] | None = None
 
     def normal(self, *shape: int) -> Tensor:
         """Return standard normal numbers on the device of the cells."""
@@ -76,21 +83,51 @@ class NetworkTraining(nn.Module, ABC):
         Settings of the network.
     """
 
+    encoder_optimiser: ClassVar[str] = "net"
+    """Name of the optimiser that trains the encoder."""
+
     def __init__(self, settings: NetworkSettings) -> None:
         super().__init__()
         self.settings = settings
         self.optimisers: dict[str, torch.optim.Optimizer] = {}
+        self.domains: DomainConstraint | None = None
 
     @abstractmethod
     def step(self, batch: Batch, number: int) -> dict[str, Tensor]:
         """Take optimiser step ``number`` (from 0) and return losses by name; ``loss`` is the main one."""
 
+    @abstractmethod
+    def latent(self, x: Tensor) -> Tensor:
+        """Return the codes ``(n, k)`` or ``(n, k, h, w)`` of pictures 0 to 1."""
+
+    def constrain(self, labels: Mapping[str, NDArray[np.int64]], x: Tensor) -> None:
+        """Let parts of the code tell the domains of the cells; ``x`` are some of them."""
+        self.eval()
+        with torch.no_grad():
+            code_dim = self.latent(x).shape[1]
+        self.domains = DomainConstraint(labels, self.settings, code_dim)
+        self.optimisers["heads"] = torch.optim.Adam(self.domains.parameters(), self.settings.learning_rate)
+
+    def constraint(self, z: Tensor, batch: Batch) -> Tensor:
+        """Return the loss of the domains; 0 without them."""
+        if self.domains is None:
+            return z.new_zeros(())
+        found: Tensor = self.domains(z, batch.rows, batch.mixed)
+        return found
+
+    def constraint_parts(self, constraint: Tensor) -> dict[str, Tensor]:
+        """Return the loss of the domains as one to report; nothing without them."""
+        return {} if self.domains is None else {"domains": constraint.detach()}
+
     def descend(self, name: str, loss: Tensor) -> None:
-        """Take one step of an optimiser."""
-        optimiser = self.optimisers[name]
-        optimiser.zero_grad(set_to_none=True)
+        """Take one step of an optimiser; that of the encoder takes the heads of the domains along."""
+        along = ["heads"] if name == self.encoder_optimiser and self.domains is not None else []
+        chosen = [self.optimisers[one] for one in (name, *along)]
+        for optimiser in chosen:
+            optimiser.zero_grad(set_to_none=True)
         loss.backward()
-        optimiser.step()
+        for optimiser in chosen:
+            optimiser.step()
 
     def tensors(self) -> dict[str, Tensor]:
         """Return weights and moments for a checkpoint."""
@@ -180,7 +217,10 @@ def _epoch(
     sums: dict[str, float] = {}
     for number, rows in enumerate(order.split(settings.batch_size)):
         x = augmented(images[rows].to(device).float() / 255.0, settings, generator)
-        losses = training.step(Batch(x, rows, generator), epoch * per_epoch + number)
+        batch = Batch(x, rows, generator)
+        if settings.mixup and training.domains is not None:
+            batch = _mixed(batch)
+        losses = training.step(batch, epoch * per_epoch + number)
         for key, value in losses.items():
             sums[key] = sums.get(key, 0.0) + float(value) / per_epoch
         yield Step("training", number + 1, per_epoch, f"{name}, epoch {epoch + 1} of {n_epochs}")
@@ -188,6 +228,14 @@ def _epoch(
         raise AmilError(f"The training loss of '{name}' is no longer finite; lower its learning rate.")
     loss = sums.pop("loss")
     yield EpochReport(epoch, n_epochs, loss, metrics={f"{name}_{key}": value for key, value in sums.items()})
+
+
+def _mixed(batch: Batch) -> Batch:
+    """Return a batch of which each picture is a mean of two, with a share from 0 to 1 (Beta(1, 1))."""
+    share = float(torch.rand(1, generator=batch.generator))
+    other = torch.randperm(len(batch.x), generator=batch.generator)
+    x = share * batch.x + (1 - share) * batch.x[other.to(batch.x.device)]
+    return Batch(x, batch.rows, batch.generator, (batch.rows[other], share))
 
 
 def _seed_of(seed: int, epoch: int) -> int:

@@ -144,6 +144,7 @@ class RaTraining(NetworkTraining):
     """
 
     settings: RaSettings
+    encoder_optimiser = "encoder"
 
     def __init__(self, net: RaNet, settings: RaSettings) -> None:
         super().__init__(settings)
@@ -165,18 +166,27 @@ class RaTraining(NetworkTraining):
         noise = batch.normal(len(batch.x), self.settings.latent_dim)
         frozen(self.net.encoder, yes=False)
         frozen(self.net.decoder, yes=True)
-        loss, parts = self.encoder_loss(batch.x, noise, batch.normal)
-        self.descend("encoder", loss)
+        loss, mu, parts = self.encoder_loss(batch.x, noise, batch.normal)
+        constraint = self.constraint(mu, batch)
+        self.descend("encoder", loss + constraint)
         frozen(self.net.encoder, yes=True)
         frozen(self.net.decoder, yes=False)
         decoder_loss = self.decoder_loss(batch.x, noise, batch.normal)
         self.descend("decoder", decoder_loss)
+        parts |= self.constraint_parts(constraint)
         return {"loss": loss.detach(), "decoder": decoder_loss.detach(), **parts}
+
+    def latent(self, x: Tensor) -> Tensor:
+        """Return the means of the codes ``(n, k)``."""
+        return self.net.encode(x)[0]
 
     def encoder_loss(
         self, x: Tensor, noise: Tensor, normal: Callable[..., Tensor]
-    ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Return ``L_E`` and its parts; x' is encoded once for both terms that need it."""
+    ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+        """Return ``L_E``, the means of the codes of x, and parts of the loss.
+
+        x' is encoded once for both terms that need it.
+        """
         known, net, s = self.settings, self.net, 1.0 / self.settings.n_values
         mu, logvar, features = net.encode(x)
         redrawn = net.decode(_drawn(mu, logvar, normal))
@@ -193,7 +203,7 @@ class RaTraining(NetworkTraining):
             if y is redrawn:
                 embedding = embedding_loss(features, own_features)
         loss = loss + known.embedding_weight * embedding
-        return loss, {"reconstruction": (s * rec).detach(), "embedding": embedding.detach()}
+        return loss, mu, {"reconstruction": (s * rec).detach(), "embedding": embedding.detach()}
 
     def decoder_loss(self, x: Tensor, noise: Tensor, normal: Callable[..., Tensor]) -> Tensor:
         """Return ``L_D``."""

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from napari_amil.core.anomaly.reconstruction.cell_images import CellImages, resampled
+from napari_amil.core.anomaly.reconstruction.maddr import domain_labels
 from napari_amil.core.anomaly.reconstruction.network_settings import NetworkSettings, network_settings
 from napari_amil.core.anomaly.reconstruction.network_training import (
     NetworkTraining,
@@ -118,7 +119,7 @@ class ReconstructionScorer(CellScorer):
         AmilError
             If there are fewer than 20 cells with an outline, or the loss is no longer finite.
         """
-        images = self._images(controls)
+        images, rows = self._images(controls)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self.net = self.build().to(memory_format=torch.channels_last)
@@ -126,21 +127,30 @@ class ReconstructionScorer(CellScorer):
         self.to(device)
         if len(images):
             self.prepare(images)
+        if self.network.domains and len(images):
+            domains = {factor: values[rows] for factor, values in controls.domains.items()}
+            labels = yield from domain_labels(domains, self.network.domains)
+            if labels:
+                with torch.random.fork_rng(devices=[]):
+                    torch.manual_seed(seed)
+                    training.cpu().constrain(labels, images[:2].float() / 255.0)
         training.to(device)
         yield from train_network(self.name, training, images, seed, self.files)
         self.eval()
         for parameter in self.parameters():
             parameter.requires_grad_(False)
 
-    def _images(self, controls: CellInputs) -> Tensor:
-        """Return the whole control cells with an outline as ``(n, c, size, size)`` uint8."""
+    def _images(self, controls: CellInputs) -> tuple[Tensor, NDArray[np.int64]]:
+        """Return the whole control cells with an outline as ``(n, c, size, size)`` uint8, and their rows."""
         assert controls.pixels is not None
-        parts = []
-        for part in torch.from_numpy(controls.pixels[controls.whole]).split(1024):
+        whole, known = np.flatnonzero(controls.whole), [np.empty(0, dtype=bool)]
+        size = self.network.size_px
+        parts = [torch.empty(0, self.network.channels, size, size).byte()]
+        for part in torch.from_numpy(controls.pixels[whole]).split(1024):
             cells = CellImages.from_pixels(part, self.network)
             parts.append((255 * cells.x[cells.known]).round().byte())
-        size = self.network.size_px
-        return torch.cat([torch.empty(0, self.network.channels, size, size).byte(), *parts])
+            known.append(cells.known.numpy())
+        return torch.cat(parts), whole[np.concatenate(known)]
 
     def score(self, cells: CellInputs) -> Floats:
         """Return the score of each cell ``(n_cells,)``; NaN for a cell without an outline."""
