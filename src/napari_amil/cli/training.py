@@ -93,7 +93,7 @@ def train_anomaly(
     model: Annotated[
         str,
         typer.Option(
-            help="Networks with commas between: ra, dpa, memae, ganomaly, fanogan; ra-code is a published form."
+            help="Networks with commas between: ra, dpa, memae, ganomaly, fanogan; ra-code is published."
         ),
     ],
     bundle: BundleFile = None,
