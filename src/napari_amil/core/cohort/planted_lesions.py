@@ -80,7 +80,7 @@ class _Cell:
         return self.darkness + share * (darkness - self.darkness)
 
     def point(self, rng: np.random.Generator, low: float, high: float) -> Floats:
-        """Return a random pixel inside whose depth lies in a range, or nearest to it, relative to the centre."""
+        """Return a random pixel inside, of a depth in a range or nearest to it, relative to the centre."""
         beyond = np.maximum(low - self.depth, self.depth - high).clip(0)
         rows = np.argwhere(self.mask & (beyond <= beyond[self.mask].min()))
         y, x = rows[rng.integers(len(rows))]
