@@ -153,11 +153,9 @@ def said(event: Event) -> None:
 def areas(score: NDArray[Any], types: NDArray[np.str_]) -> dict[str, float]:
     """Return the area under the ROC curve of each kind against normal cells; unknown scores are left out."""
     found = {}
-    for kind in (*KNOWN_KINDS, *LEFT_OUT_KINDS):
+    for kind in sorted({*KNOWN_KINDS, *LEFT_OUT_KINDS} & set(types)):
         rows = np.isin(types, [kind, NORMAL]) & np.isfinite(score)
         found[kind] = float(roc_auc_score(types[rows] == kind, score[rows]))
-    for name, kinds in (("known", KNOWN_KINDS), ("left out", LEFT_OUT_KINDS)):
-        found[name] = float(np.mean([found[kind] for kind in kinds]))
     return found
 
 
@@ -261,11 +259,17 @@ def baselines(given: argparse.Namespace, cells: BenchmarkCells) -> dict[str, dic
 
 def table(rows: dict[str, dict[str, Any]]) -> str:
     """Return the table in Markdown."""
-    kinds = [*KNOWN_KINDS, *LEFT_OUT_KINDS]
+    kinds = [
+        kind for kind in (*KNOWN_KINDS, *LEFT_OUT_KINDS) if all(kind in r["areas"] for r in rows.values())
+    ]
     head = ["score", "known", "left out", *kinds, "points", "pixels", "false area", "s to train", "ms a cell"]
     lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
     for name, row in rows.items():
-        numbers = [f"{row['areas'][key]:.3f}" for key in ("known", "left out", *kinds)]
+        means = [
+            np.nanmean([row["areas"][k] for k in kinds if k in part])
+            for part in (KNOWN_KINDS, LEFT_OUT_KINDS)
+        ]
+        numbers = [f"{value:.3f}" for value in (*means, *(row["areas"][kind] for kind in kinds))]
         numbers += [
             f"{row[key]:.2f}" if key in row else "" for key in ("pointing", "pixel_area", "false_area")
         ]

@@ -42,7 +42,7 @@ LADDER: tuple[frozenset[str], ...] = (
 INNER_LADDERS: dict[str, tuple[frozenset[str], ...]] = {
     "core.pipeline": (
         frozenset({"annotated", "arrays", "recalibrate", "detect"}),
-        frozenset({"evidence", "export", "held_out", "run_folder"}),
+        frozenset({"evidence", "export", "held_out", "redraw", "run_folder"}),
         frozenset({"anomaly_networks", "score", "train", "train_detector"}),
         frozenset({"diagnosis", "estimate", "score_folder"}),
         frozenset({"evaluate"}),

@@ -51,6 +51,10 @@ def report(
     bags: Bags = None,
     samples: Annotated[bool, typer.Option(help="Write a page for every sample too.")] = True,
     pdf: Annotated[bool, typer.Option("--pdf", help="Write every page as a PDF too.")] = False,
+    bundle: Annotated[
+        Path | None,
+        typer.Option(help="Model that redraws cells: samples show their strangest cells beside their twins."),
+    ] = None,
     style: EventStyle = Style.bar,
 ) -> None:
     """Write self-contained HTML pages: the cohort, and every sample with pictures and plain words."""
@@ -58,7 +62,12 @@ def report(
     project = pipeline.read_project(scored)
     chosen = pipeline.choose_bags(project, bags or []).bags["bag"].tolist() if samples else []
     found = pipeline.find_exploration(project, scored)
-    work = pipeline.write_reports(project, pipeline.make_folder(out), chosen, found=found, pdf=pdf)
+    twins = None
+    if bundle is not None:
+        recipe = pipeline.Recipe.from_bundle(pipeline.load_bundle(bundle), None, pipeline.pick_device("auto"))
+        twins = talk.follow(pipeline.twin_sheets(project, chosen, recipe))
+    folder = pipeline.make_folder(out)
+    work = pipeline.write_reports(project, folder, chosen, found=found, pdf=pdf, twins=twins)
     written = [str(path) for path in talk.follow(work)]
     talk.result(f"{written[0]} and the pages of {len(chosen)} samples", files=written)
     talk.finish(out)

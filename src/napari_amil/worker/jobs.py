@@ -11,6 +11,7 @@ JOBS: Jobs = {
     messages.Score: smears.score,
     messages.FindNearest: smears.find_nearest,
     messages.DeleteCells: smears.delete_cells,
+    messages.RedrawCells: smears.redraw,
     messages.Info: smears.info,
     messages.ScoreCohort: cohorts.score_cohort,
     messages.LayOutMap: cohorts.lay_out,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from napari_amil.core import pipeline
@@ -17,6 +19,8 @@ from napari_amil.worker.protocol.messages import (
     Info,
     ModelCard,
     NearestCells,
+    RedrawCells,
+    RedrawnCells,
     Score,
     Scored,
 )
@@ -81,6 +85,27 @@ def delete_cells(request: DeleteCells) -> Work[DeletionCurves]:
     recipe = load_recipe(request.bundle, RunSettings(), request.device)
     found = yield from pipeline.delete_from_field(load_arrays(request.evidence), recipe)
     return DeletionCurves(**found)
+
+
+def redraw(request: RedrawCells) -> Work[RedrawnCells]:
+    """Redraw the cells of the image as control cells."""
+    recipe = load_recipe(request.bundle, request.settings, request.device)
+    cells = load_cells(request.cells)
+    yield Step("redraw", 0, len(cells), "Redrawing cells")
+    with open_input(request.image) as field:
+        found = yield from pipeline.redraw_cells(field, cells, recipe, request.network)
+    arrays: dict[str, Any] = {
+        "cell_id": cells.cell_id,
+        "cell": found.cell,
+        "twin": found.drawn.twin,
+        "heat": found.drawn.heat,
+        "field": found.field,
+    }
+    arrays |= {} if found.drawn.memory is None else {"memory": found.drawn.memory}
+    target = request.out / "redrawn.npz"
+    np.savez(target, allow_pickle=False, **arrays)
+    networks = pipeline.redrawing_scores(recipe.bundle.need_scorer().anomaly)
+    return RedrawnCells(pictures=target, network=found.network, networks=tuple(networks))
 
 
 def info(request: Info) -> Work[ModelCard]:

@@ -84,6 +84,7 @@ if TYPE_CHECKING:
     from napari_amil.core.pipeline.evidence import delete_from_field, field_evidence, nearest_cells
     from napari_amil.core.pipeline.export import FORMATS, choose_bags, export_project
     from napari_amil.core.pipeline.recalibrate import calibrate
+    from napari_amil.core.pipeline.redraw import redraw_cells, redrawing_scores, twin_sheets
     from napari_amil.core.pipeline.run_folder import in_run_folder
     from napari_amil.core.pipeline.score import Scored, measured_field, score_bag, score_source
     from napari_amil.core.pipeline.score_folder import project_of, score_cohort
@@ -217,6 +218,8 @@ __all__ = [
     "read_project",
     "read_rows",
     "recipe_for",
+    "redraw_cells",
+    "redrawing_scores",
     "save_bundle",
     "save_figure",
     "score_bag",
@@ -235,6 +238,7 @@ __all__ = [
     "train_run",
     "train_scorer",
     "training_images",
+    "twin_sheets",
     "unseen",
     "unsupported_reason",
     "with_outlines",

@@ -18,7 +18,7 @@ from napari_amil.core.base.columns import (
     scores_for,
 )
 from napari_amil.core.base.events import Event
-from napari_amil.core.base.types import ANOMALOUS_Q, UNSEEN
+from napari_amil.core.base.types import ANOMALOUS_Q, UNSEEN, Image
 from napari_amil.core.evaluation.score_figures import draw_distributions
 from napari_amil.core.exchange.project import Project
 from napari_amil.core.report.overlay import draw_overlay, figure_uri, picture_uri
@@ -34,8 +34,10 @@ _COLOURS = (
 )
 
 
-def sample_page(project: Project, bag: str, fields: Fields) -> Generator[Event, None, Page]:
-    """Return the page of one sample."""
+def sample_page(
+    project: Project, bag: str, fields: Fields, twins: tuple[Image, str] | None = None
+) -> Generator[Event, None, Page]:
+    """Return the page of one sample; ``twins`` show its strangest cells redrawn, with a caption."""
     row = project.bags[project.bags["bag"] == bag].iloc[0]
     own = project.of_bags([bag])
     sentences = bag_sentences(row.to_dict(), project.classes, project.control)
@@ -55,6 +57,7 @@ def sample_page(project: Project, bag: str, fields: Fields) -> Generator[Event, 
     sections = [
         Section("How probable each known class is", shares=likely),
         Section("The most unusual cells", unusual, table=table, rows="cells"),
+        Section("Redrawn as control cells", [Picture(picture_uri(twins[0]), twins[1])] if twins else []),
         Section("Where they lie", drawn, side_by_side=len(drawn) > 1),
         Section("How the scores are distributed", _distributions(project, bag)),
     ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
@@ -17,6 +17,7 @@ from napari_amil.core.base.locks import locked
 from napari_amil.core.base.names import file_name, relative_files
 from napari_amil.core.base.optional import optional
 from napari_amil.core.base.outputs import make_folder, write_text
+from napari_amil.core.base.types import Image
 from napari_amil.core.exchange.project import Project
 from napari_amil.core.report.page import Origin, render_page
 from napari_amil.core.report.pages import cohort_page, sample_page
@@ -31,6 +32,7 @@ def write_reports(
     *,
     found: Exploration | None = None,
     pdf: bool = False,
+    twins: Mapping[str, tuple[Image, str]] | None = None,
 ) -> Generator[Event, None, list[Path]]:
     """Write ``cohort.html`` and, in ``samples``, one page for each of ``bags``; return the files.
 
@@ -40,6 +42,8 @@ def write_reports(
         What was found in the project (`find_exploration`): then the page of the cohort shows the clusters.
     pdf
         Write each page as a PDF beside it, too.
+    twins
+        ``sample -> picture, caption`` of its strangest cells redrawn as control cells.
 
     Raises
     ------
@@ -56,7 +60,7 @@ def write_reports(
     with locked(make_folder(out)), replacing_together(out, last=("cohort.html",)) as stage:
         for number, bag in enumerate(map(str, bags)):
             yield Step("report", number, len(bags) + 1, bag)
-            page = yield from sample_page(project, bag, fields)
+            page = yield from sample_page(project, bag, fields, (twins or {}).get(bag))
             page = replace(page, home="../cohort.html")
             written += _write(render_page(page, origin), stage / "samples" / names[bag], printer)
         yield Step("report", len(bags), len(bags) + 1, "The cohort")

@@ -21,6 +21,7 @@ from napari_amil.plugin.layers.walk import NEXT_KEY, PREVIOUS_KEY, Order, walk_o
 from napari_amil.plugin.reasons.charts import SignedBars
 from napari_amil.plugin.reasons.neighbour_rows import LikeCells, PictureRow, heading
 from napari_amil.plugin.reasons.thumbnail import Thumbnail
+from napari_amil.plugin.reasons.twin_view import TwinView
 from napari_amil.plugin.window.follow import hear
 from napari_amil.plugin.window.panel import Panel
 from napari_amil.plugin.window.theme import sized, wrapped
@@ -83,6 +84,7 @@ class CellCard(Panel):
         self.figures = wrapped()
         self.controls = PictureRow(theme)
         self.likes = LikeCells(self._viewer, self._worker)
+        self.twin = TwinView(self._viewer, self._worker)
         self._lay_out()
         self.before.clicked.connect(self.previous)
         self.after.clicked.connect(self.next)
@@ -108,7 +110,15 @@ class CellCard(Panel):
         top.addLayout(column, 0, 1)
         top.setColumnStretch(1, 1)
         layout.addLayout(top)
-        for widget in (self.words, self.voices_heading, self.voices, self.controls, self.likes, self.figures):
+        for widget in (
+            self.words,
+            self.voices_heading,
+            self.voices,
+            self.twin,
+            self.controls,
+            self.likes,
+            self.figures,
+        ):
             layout.addWidget(widget)
         layout.addStretch(1)
 
@@ -152,7 +162,7 @@ class CellCard(Panel):
         self.refresh()
 
     def _on_theme_changed(self, _: object) -> None:
-        for widget in (self.picture, self.voices, self.controls, self.likes):
+        for widget in (self.picture, self.voices, self.controls, self.likes, self.twin):
             widget.set_theme(self._viewer.theme)
 
     def showEvent(self, event: QShowEvent | None) -> None:  # noqa: N802
@@ -191,6 +201,7 @@ class CellCard(Panel):
         self._show_voices({})
         self.controls.show_controls("", [])
         self.likes.look_at(None)
+        self.twin.look_at(None, -1)
 
     def _show_cell(self, layer: Shapes, row: int) -> None:
         assert self.key is not None
@@ -204,6 +215,7 @@ class CellCard(Panel):
         near = evidence.controls(self.key.cell_id) if evidence is not None and is_scored else []
         self.controls.show_controls("Most alike among control cells", near)
         self.likes.look_at(self.key if is_scored else None)
+        self.twin.look_at(layer if is_scored else None, self.key.cell_id)
 
     def _show_voices(self, voices: dict[str, float]) -> None:
         self.voices.show_values(voices)

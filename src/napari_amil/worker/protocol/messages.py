@@ -122,6 +122,30 @@ class DeleteCells(Request):
     device: str = "auto"
 
 
+class RedrawnCells(Reply):
+    """File with ``cell_id``, pictures ``cell``, ``twin``, ``heat`` of each cell; ``field`` is heat in place.
+
+    ``memory`` is there where the ``network`` has one; ``networks`` are all that the model has.
+    """
+
+    pictures: Path
+    network: str
+    networks: tuple[str, ...]
+
+
+class RedrawCells(Request):
+    """Redraw the ``cells`` (file of `Cells.arrays`) as control cells; ``network`` None for the first."""
+
+    reply = RedrawnCells
+    image: Path
+    cells: Path
+    out: Path
+    network: str | None = None
+    settings: RunSettings = RunSettings()
+    bundle: str | None = None
+    device: str = "auto"
+
+
 class CohortScored(Reply):
     """The scored folder and its size."""
 
