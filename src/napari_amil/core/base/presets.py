@@ -53,6 +53,7 @@ _PUBLISHED_TRAINING: dict[str, Any] = {
     "sic_decay": 0.95,
     "cell_epochs": 0,
     "hypersphere_weight": 0.0,
+    "topology_weight": 0.0,
     "refit_every": 5,
     "balance_classes": False,
     "bag_balance": 0.0,

@@ -259,6 +259,8 @@ class TrainingSettings(Settings):
     """Largest step size of these epochs."""
     hypersphere_weight: float = Field(3.0, ge=0)
     """How strongly control cells are drawn together in the latent space; 0 as published."""
+    topology_weight: float = Field(0.0, ge=0)
+    """How strongly cells that look alike are kept near each other in the latent space (TR-MIL); 0 = not."""
     refit_every: int = Field(5, ge=1)
     """Epochs between two fits of the control Gaussian."""
     balance_classes: bool = True

@@ -121,6 +121,7 @@ ROWS: dict[str, Change] = {
     "encoder roi": Change(values={"model.encoder": "roi"}),
     "one scale": Change(values={"model.scales": 1}),
     "no hypersphere": Change(values={"training.hypersphere_weight": 0.0}),
+    "topological regulariser": Change(values={"training.topology_weight": 1.0}),
     "roundness 0": Change(values={"model.roundness": 0.0}),
     "one orientation": Change(values={"model.orientations": 1}),
     "constant step size": Change(values={"training.schedule": "constant"}),

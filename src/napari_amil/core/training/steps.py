@@ -18,6 +18,7 @@ from napari_amil.core.base.settings import TrainingSettings
 from napari_amil.core.mil.batch import BagArrays, segment_of
 from napari_amil.core.mil.loss import amil_loss, bag_loss, control_share, hypersphere_loss, sic_loss
 from napari_amil.core.mil.model import AmilModel, AmilOutput, embed_all
+from napari_amil.core.mil.topology import bags_topological_loss, topological_loss
 from napari_amil.core.training.state import ScorerTraining
 
 _CHUNK = 256  # cells augmented and embedded at once
@@ -99,6 +100,9 @@ def encoder_step(
             control = (labels == bags.control_label)[segment_of(lengths)].to(z)
             closeness = hypersphere_loss(model.learned(z), control, share, model.columns)
             loss = loss + beta * settings.training.hypersphere_weight * closeness
+        if settings.training.topology_weight:
+            apart = bags_topological_loss(instances.pixels, model.learned(z), lengths)
+            loss = loss + settings.training.topology_weight * apart
         return loss, bag_loss(output, labels, settings.training.loss).detach()
 
     loss, of_bags = state.descend(losses)
@@ -226,6 +230,8 @@ def cell_step(state: ScorerTraining, bags: BagArrays, cells: LabelledCells, chos
         if settings.training.hypersphere_weight:
             closeness = hypersphere_loss(z, targets[:, cells.control], cells.share, model.columns)
             loss = loss + settings.training.hypersphere_weight * closeness
+        if settings.training.topology_weight:
+            loss = loss + settings.training.topology_weight * topological_loss(instances.pixels, z)
         return (loss,)
 
     return state.descend(losses)[0]

@@ -7,26 +7,31 @@ tables travel through files, named by their paths. ``bundle`` is the file of a m
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, ClassVar, Literal
-
-from pydantic import BaseModel, ConfigDict
+from typing import Any, Literal
 
 from napari_amil.core.base.settings import RunSettings, VerdictSettings
 from napari_amil.core.base.types import BagScore
-
-
-class _Message(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, ser_json_inf_nan="constants")
-
-
-class Reply(_Message):
-    """The result of a job."""
-
-
-class Request(_Message):
-    """What the worker is asked for: a job called like the class, whose result is a ``reply``."""
-
-    reply: ClassVar[type[Reply]]
+from napari_amil.worker.protocol.annotation_messages import (
+    AnnotatedImage as AnnotatedImage,
+)
+from napari_amil.worker.protocol.annotation_messages import (
+    AnnotatedRead as AnnotatedRead,
+)
+from napari_amil.worker.protocol.annotation_messages import (
+    AnnotatedWritten as AnnotatedWritten,
+)
+from napari_amil.worker.protocol.annotation_messages import (
+    CorrectedImage as CorrectedImage,
+)
+from napari_amil.worker.protocol.annotation_messages import (
+    ReadAnnotated as ReadAnnotated,
+)
+from napari_amil.worker.protocol.annotation_messages import (
+    WriteAnnotated as WriteAnnotated,
+)
+from napari_amil.worker.protocol.base import Message
+from napari_amil.worker.protocol.base import Reply as Reply
+from napari_amil.worker.protocol.base import Request as Request
 
 
 class ModelCard(Reply):
@@ -280,7 +285,7 @@ class ReadCohort(Request):
     control: str | None = None
 
 
-class Problem(_Message):
+class Problem(Message):
     """One thing that makes results wrong (error) or weak (warning), or that is fine."""
 
     severity: Literal["error", "warning", ""]
@@ -348,7 +353,7 @@ class Arranged(Reply):
     cohort: Path
 
 
-class PlacedImage(_Message):
+class PlacedImage(Message):
     """Where an image goes in a folder cohort."""
 
     path: Path
@@ -362,54 +367,6 @@ class Arrange(Request):
 
     reply = Arranged
     images: tuple[PlacedImage, ...]
-    target: Path
-
-
-class AnnotatedImage(_Message):
-    """What a detector would learn from one image."""
-
-    image: str
-    patient: str
-    part: str
-    n_cells: int
-    complete: bool
-
-
-class AnnotatedRead(Reply):
-    """A row for each annotated image."""
-
-    images: tuple[AnnotatedImage, ...]
-
-
-class ReadAnnotated(Request):
-    """List the annotated images in ``place``, of which a ``share`` (0-1) is held out."""
-
-    reply = AnnotatedRead
-    place: Path
-    share: float
-    seed: int = 0
-
-
-class AnnotatedWritten(Reply):
-    """The annotated folder that was written."""
-
-    annotated: Path
-
-
-class CorrectedImage(_Message):
-    """An open image and its cells, as files."""
-
-    name: str
-    patient: str
-    image: Path
-    cells: Path
-
-
-class WriteAnnotated(Request):
-    """Write open images and their cells as an annotated folder ``target``."""
-
-    reply = AnnotatedWritten
-    images: tuple[CorrectedImage, ...]
     target: Path
 
 
