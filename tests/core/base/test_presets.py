@@ -54,6 +54,14 @@ def test_the_published_numbers_are_those_of_code_and_papers() -> None:
     assert (attmil.training.loss, attmil.training.amsgrad) == ("bce_softmax", True)
 
 
+def test_the_published_mixture_is_that_of_its_paper() -> None:
+    published = preset("lympho-published")
+    model, training = published.model, published.training
+    assert (model.clinical, model.clinical_hidden, model.pooling, model.sic) == ("moe", (2,), "mean", False)
+    assert (training.optimiser, training.learning_rate, training.weight_decay) == ("adam", 1e-4, 5e-4)
+    assert (training.schedule, training.expert_loss, published.crop.size_px) == ("steps", 0.0, 224)
+
+
 def test_the_first_row_of_table_1_is_the_code_with_attention_alone() -> None:
     row = preset("amil-code").changed({"model": {"pooling": "attention", "sic": False}, "preset": "abmil"})
     assert row == preset("abmil")

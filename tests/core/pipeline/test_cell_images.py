@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -12,9 +14,10 @@ from napari_amil.core.base.events import drain
 from napari_amil.core.base.presets import preset
 from napari_amil.core.base.settings import RunSettings
 from napari_amil.core.cohort.cell_image_synth import CellImageCohortSettings, writing_cell_image_cohort
+from napari_amil.core.cohort.folds import assign_folds
 from napari_amil.core.cohort.layouts.registry import read_cohort
 from napari_amil.core.instances.extract import Recipe
-from napari_amil.core.instances.sources import Source, cohort_source
+from napari_amil.core.instances.sources import Source, cohort_source, sources_by_fold
 from napari_amil.core.model.bundle import Bundle, load_bundle, save_bundle
 from napari_amil.core.pipeline.score import score_source
 from napari_amil.core.pipeline.train import train_scorer
@@ -62,6 +65,43 @@ def test_images_are_scored_as_single_cells(source: Source, bundle: Bundle, tmp_p
     assert "morph_pallor_area" not in scored.cells
     of_bag = scored.cells.groupby("bag")["contribution_1"].sum()
     assert of_bag.nunique() == len(scored.bags)
+
+
+def test_a_mixture_says_how_much_the_pictures_count(source: Source, tmp_path: Path) -> None:
+    settings = small("lympho-moe").changed({"training": {"calibration_folds": 2}})
+    trained = drain(train_scorer(source, Recipe.for_training(Bundle(RunSettings()), settings, CPU)))
+    save_bundle(trained, tmp_path / "bundle.safetensors")
+    recipe = Recipe.from_bundle(load_bundle(tmp_path / "bundle.safetensors"), None, CPU)
+    before = drain(score_source(source, Recipe.from_bundle(trained, None, CPU))).bags
+    bags = drain(score_source(source, recipe)).bags
+    pd.testing.assert_frame_equal(bags, before)
+    assert bags["image_weight"].between(0, 1, inclusive="neither").all()
+    assert {"clinical_AGE", "clinical_GENDER", "clinical_LYMPH_COUNT"} <= set(bags)
+    assert bags["clinical_LYMPH_COUNT"].nunique() > 4
+    scorer = recipe.bundle.need_scorer()
+    assert 0.0 < scorer.threshold < 1.0
+    codes = scorer.clinical
+    assert codes is not None
+    counts = [bag.clinical["LYMPH_COUNT"] for bag in source.cohort if "LYMPH_COUNT" in bag.clinical]
+    (count,) = [number for number in codes.numbers if number.name == "LYMPH_COUNT"]
+    assert count.mean == pytest.approx(np.mean(np.array(counts, dtype=float)))
+
+
+def test_test_bags_have_no_part_in_what_is_fitted(source: Source) -> None:
+    """Other values and images of the test fold change neither z-scores nor threshold nor the model."""
+    settings = small("lympho-moe").changed({"training": {"calibration_folds": 2}})
+    recipe = Recipe.for_training(Bundle(RunSettings()), settings, CPU)
+    folds = Source(assign_folds(source.cohort, 4, 0), source.files)
+    train, test = sources_by_fold(folds, 0)
+    wild = {bag.bag: replace(bag, clinical={"LYMPH_COUNT": 1e6}) for bag in test.cohort}
+    bags = tuple(wild.get(bag.bag, bag) for bag in folds.cohort)
+    other = sources_by_fold(replace(folds, cohort=replace(folds.cohort, bags=bags)), 0)[0]
+    scorers = [drain(train_scorer(part, recipe)).need_scorer() for part in (train, other)]
+    first, second = (scorer.model.state_dict() for scorer in scorers)
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    assert scorers[0].clinical == scorers[1].clinical
+    assert scorers[0].threshold == scorers[1].threshold
+    assert not {bag.bag for bag in train.cohort} & set(wild)
 
 
 def test_a_bag_scored_alone_has_the_scores_it_has_among_others(source: Source, bundle: Bundle) -> None:

@@ -26,6 +26,7 @@ FLAG_COLUMNS = ("touches_border", "overlaps")
 ANOMALY = "anomaly_<model>"
 CONTRIBUTION = "contribution_<class>"
 PROBABILITY = "probability_<class>"
+CLINICAL = "clinical_<name>"
 MORPH, MORPH_Z = "morph_<name>", "morph_<name>_z"
 _LEAST = 0.001
 """A table shows a number closer to zero than this as ``< 0.001``, never as 8.4e-05."""

@@ -24,6 +24,8 @@ _PUBLISHED_MODEL: dict[str, Any] = {
     "pool_bias": True,
     "bag_heads": 1,
     "bag_head": [10],
+    "clinical": "none",
+    "clinical_hidden": [],
     "sic": True,
     "sic_head": [32],
     "dropout": 0.0,
@@ -46,6 +48,7 @@ _PUBLISHED_TRAINING: dict[str, Any] = {
     "amsgrad": False,
     "max_gradient": None,
     "loss": "ce",
+    "expert_loss": 0.0,
     "bags_per_step": 1,
     "early_stop": "cumulative",
     "stop_loss": 3e-4,
@@ -67,6 +70,31 @@ _PUBLISHED_TRAINING: dict[str, Any] = {
 _CODE = RunSettings().changed({"model": _PUBLISHED_MODEL, "training": _PUBLISHED_TRAINING})
 
 _WHITE = RunSettings().changed({"model": {"cells": "white"}, "crop": {"outside_margin": None}})
+
+_LYMPHO_PUBLISHED = _CODE.changed(
+    {
+        "crop": {"size_px": 224, "outside_margin": None},
+        "model": {
+            "cells": "white",
+            "encoder": "crop",
+            "latent_dim": 512,
+            "width": 64,
+            "scales": 1,
+            "pooling": "mean",
+            "bag_head": [],
+            "sic": False,
+            "clinical": "moe",
+            "clinical_hidden": [2],
+        },
+        "training": {
+            "max_epochs": 1400,  # 200,000 steps of one of 142 patients
+            "learning_rate": 1e-4,
+            "weight_decay": 5e-4,
+            "schedule": "steps",
+            "early_stop": "none",
+        },
+    }
+)
 
 _PRESETS = {
     "recommended": RunSettings(),
@@ -108,7 +136,12 @@ _PRESETS = {
     # Ilse et al. 2018 on the network of AMIL: the row "Att" of its table 1
     "abmil": _CODE.changed({"model": {"pooling": "attention", "sic": False}}),
     # images of single white cells
+    "lympho-moe": _WHITE.changed({"model": {"clinical": "moe"}}),
+    "lympho-concat": _WHITE.changed({"model": {"clinical": "concat"}}),
     "lympho-images": _WHITE,
+    # Sahasrabudhe et al. 2021, with the crop encoder in place of their narrow ResNet
+    "lympho-published": _LYMPHO_PUBLISHED,
+    "lympho-clinical": _WHITE.changed({"model": {"clinical": "alone"}}),
 }
 
 PRESETS = tuple(_PRESETS)

@@ -62,6 +62,26 @@ BAGS = (
     ),
     Column("n_cells", "Cells", "Number of scored cells.", "bags", low=0),
     Column("patient", "Patient", "Whose sample it is.", "bags", kind="text"),
+    Column(
+        "image_weight",
+        "Weight of the images",
+        "How much the pictures count for this patient beside the clinical values; 1 is all.",
+        "bags",
+        low=0,
+        high=1,
+        is_score=True,
+        computed="the weight of the image expert in the mixture",
+    ),
+    Column(
+        "clinical_<name>",
+        "<name> speaks for disease",
+        "What the value of <name> adds to the clinical case for disease; below zero it speaks against it.",
+        "bags",
+        decimals=3,
+        is_score=True,
+        diverging=True,
+        computed="part of the log-odds of the clinical expert; with its constant they add up to them exactly",
+    ),
     Column("probability_<class>", "<class>", "How probable the model holds <class>.", "bags", low=0, high=1),
 )
 

@@ -157,8 +157,8 @@ class ModelSettings(Settings):
     """Width of the hidden layer of the attention network."""
     gated_attention: bool = True
     """Multiply the tanh branch by a sigmoid gate (Ilse et al. 2018, eq. 9)."""
-    pooling: Literal["attention", "anomaly", "both"] = "both"
-    """Which scores weigh the cells: attention alone, anomaly alone, or both through a 1x1 convolution."""
+    pooling: Literal["attention", "anomaly", "both", "mean"] = "both"
+    """Which scores weigh the cells: attention, anomaly, both through a 1x1 convolution, or all alike."""
     distance_transform: Literal["softmax", "raw", "standardize", "minmax"] = "standardize"
     """How the distance d_n enters the pooling; 'softmax' is the published code, 'raw' the paper."""
     pool_bias: bool = True
@@ -167,6 +167,10 @@ class ModelSettings(Settings):
     """Attentions, poolings and classifiers of the bag, whose logits are averaged; 1 as published."""
     bag_head: tuple[int, ...] = (8,)
     """Widths of linear layers between the bag vector and the logits (no nonlinearity, as published)."""
+    clinical: Literal["none", "concat", "moe", "alone"] = "none"
+    """How clinical values join: not, added to the logits, as a second expert, or without the images."""
+    clinical_hidden: tuple[int, ...] = ()
+    """Widths of layers with ReLU in the clinical expert; none is logistic regression."""
     sic: bool = True
     """Train a single-instance classifier on every cell with the label of its bag."""
     sic_head: tuple[int, ...] = ()
@@ -229,8 +233,8 @@ class TrainingSettings(Settings):
     """Epochs over bags; the one with the lowest loss on held-out patients is kept."""
     learning_rate: float = Field(3e-3, gt=0, lt=1)
     """Largest step size of the optimiser while it learns from bags."""
-    schedule: Literal["cosine", "constant"] = "cosine"
-    """How the step size changes: a short rise and half a cosine, or not at all (as published)."""
+    schedule: Literal["cosine", "constant", "steps"] = "cosine"
+    """How the step size changes: half a cosine after a rise, not at all, or in four steps to a tenth."""
     weight_decay: float = Field(1e-4, ge=0, lt=1)
     """Pull of the weights towards zero."""
     optimiser: Literal["adamw", "adam"] = "adamw"
@@ -241,6 +245,8 @@ class TrainingSettings(Settings):
     """Longer gradients are shortened to this length; empty = never, as published."""
     loss: Literal["ce", "bce_softmax"] = "ce"
     """Cross-entropy, or binary cross-entropy of every class's probability, as attMIL has it."""
+    expert_loss: float = Field(1.0, ge=0)
+    """Weight of the loss of each expert by itself beside that of their mixture; 0 as published."""
     bags_per_step: int = Field(16, ge=1, le=256)
     """Bags in one optimiser step."""
     early_stop: Literal["none", "cumulative", "consecutive"] = "none"

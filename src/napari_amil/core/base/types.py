@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from napari_amil.core.base.columns import BOX_COLUMNS, PROBABILITY, column_name
+from napari_amil.core.base.columns import BOX_COLUMNS, CLINICAL, PROBABILITY, column_name
 from napari_amil.core.base.errors import CohortError
 
 Floats = NDArray[np.float64]
@@ -218,10 +218,17 @@ class BagScore:
     """Why its images look foreign to the model, in a sentence; empty where they do not."""
     class_set: tuple[str, ...] = ()
     """Classes that hold the true one in nine of ten new patients; none where that is not known."""
+    image_weight: float = float("nan")
+    """Weight of the images in the mixture with clinical values, 0 to 1; NaN without a mixture."""
+    clinical: dict[str, float] = field(default_factory=dict)
+    """What each clinical value speaks for the disease; with several diseases for the predicted class."""
 
     def row(self) -> dict[str, Any]:
         """Return the row of the bag table."""
         columns = {column_name(PROBABILITY, name): value for name, value in self.probability.items()}
+        clinical = {column_name(CLINICAL, name): value for name, value in self.clinical.items()}
+        if self.clinical:
+            clinical = {"image_weight": self.image_weight} | clinical
         return {
             "bag": self.bag,
             "predicted": self.predicted,
@@ -233,6 +240,7 @@ class BagScore:
             "novelty_p": self.novelty_p,
             "verdict": self.verdict,
             "caveat": self.caveat,
+            **clinical,
         }
 
 

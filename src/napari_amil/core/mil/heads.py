@@ -45,7 +45,7 @@ class Attention(nn.Module):
         return segment_softmax(self.w(hidden)[:, 0], segment, n_bags)  # a_n (n_cells,)
 
 
-Pooling = Literal["attention", "anomaly", "both"]
+Pooling = Literal["attention", "anomaly", "both", "mean"]
 Transform = Literal["softmax", "raw", "standardize", "minmax"]
 
 STANDARD_RANGE = (-3.0, 10.0)
@@ -55,7 +55,8 @@ STANDARD_RANGE = (-3.0, 10.0)
 class ScorePooling(nn.Module):
     """A 1x1 convolution of the scores: ``p_n = w_A a_n + w_D T(d_n) + b`` (eq. 5).
 
-    ``pooling="attention"`` is ABMIL, ``p_n = a_n``, without parameters. ``T`` is
+    ``pooling="attention"`` is ABMIL, ``p_n = a_n``, and ``"mean"`` is ``p_n = 1 / N``, both without
+    parameters. ``T`` is
 
     * ``raw``: ``d_n`` (the paper); ``softmax``: softmax over the bag (the published code);
       ``minmax``: 0 to 1 within the bag, 0 where all distances are equal;
@@ -84,7 +85,8 @@ class ScorePooling(nn.Module):
         self.transform = transform
         n_channels = 2 if pooling == "both" else 1
         self.bias = bias
-        self.convolution = None if pooling == "attention" else nn.Linear(n_channels, 1, bias=bias)
+        weighed = pooling not in ("attention", "mean")
+        self.convolution = nn.Linear(n_channels, 1, bias=bias) if weighed else None
         if self.convolution is not None and transform == "standardize":
             nn.init.ones_(self.convolution.weight)
             if bias:
@@ -114,6 +116,8 @@ class ScorePooling(nn.Module):
         lengths
             ``(n_bags,)`` sizes of the bags.
         """
+        if self.pooling == "mean":
+            return 1.0 / lengths[segment_of(lengths)].to(a)
         if self.convolution is None:
             return a
         if d is None:

@@ -44,7 +44,14 @@ def class_loss(logits: Tensor, targets: Tensor, kind: Loss = "ce") -> Tensor:
         return F.binary_cross_entropy(logits.float().softmax(dim=1), targets.float())
 
 
-def amil_loss(output: AmilOutput, labels: Tensor, lengths: Tensor, beta: float, kind: Loss = "ce") -> Tensor:
+def amil_loss(
+    output: AmilOutput,
+    labels: Tensor,
+    lengths: Tensor,
+    beta: float,
+    kind: Loss = "ce",
+    experts: float = 0.0,
+) -> Tensor:
     """Return ``(1 - beta) L_MIL + beta mean_n L_SIC`` (Kazeminia et al. 2022, section 2.4).
 
     Without a single-instance classifier the loss is ``L_MIL``.
@@ -55,16 +62,26 @@ def amil_loss(output: AmilOutput, labels: Tensor, lengths: Tensor, beta: float, 
         ``(n_bags,)`` class of each bag; it is also the target of each of its cells.
     beta
         Weight of the single-instance loss.
+    experts
+        Weight of the loss of each expert of a mixture by itself.
     """
-    mil = bag_loss(output, labels, kind)
+    mil = bag_loss(output, labels, kind, experts)
     if output.sic_logits is None:
         return mil
     return (1 - beta) * mil + beta * sic_loss(output.sic_logits, labels[segment_of(lengths)], kind)
 
 
-def bag_loss(output: AmilOutput, labels: Tensor, kind: Loss = "ce") -> Tensor:
-    """Return the mean loss of the bags ``(n_bags,)`` over the heads, each of which learns by itself."""
-    return torch.stack([class_loss(logits, labels, kind) for logits in output.head_logits]).mean()
+def bag_loss(output: AmilOutput, labels: Tensor, kind: Loss = "ce", experts: float = 0.0) -> Tensor:
+    """Return the mean loss of the bags ``(n_bags,)`` over the heads, each of which learns by itself.
+
+    In a mixture each expert learns by itself as well, with the weight ``experts``.
+    """
+    loss = torch.stack([class_loss(logits, labels, kind) for logits in output.head_logits]).mean()
+    alone = None if output.fusion is None else output.fusion.expert_logits
+    if alone is None or not experts:
+        return loss
+    of_values, of_images = alone[0], torch.stack([class_loss(s, labels, kind) for s in alone[1:]]).mean()
+    return loss + experts * (class_loss(of_values, labels, kind) + of_images)
 
 
 def sic_loss(sic_logits: Tensor, targets: Tensor, kind: Loss = "ce") -> Tensor:

@@ -17,6 +17,9 @@ from napari_amil.core.encoders.base import Encoder
 from napari_amil.core.encoders.measurements import MeasurementEncoder
 from napari_amil.core.encoders.registry import build_encoder
 from napari_amil.core.mil.batch import RaggedBatch, check_lengths
+from napari_amil.core.mil.clinical import ClinicalCodes
+from napari_amil.core.mil.covariates import Covariates
+from napari_amil.core.mil.fusion import ClinicalFusion, FusionOutput
 from napari_amil.core.mil.heads import BagHead, HeadOutput, SicHead
 from napari_amil.core.mil.instances import Instances
 
@@ -49,7 +52,7 @@ _IN_CACHE, _ON_DEVICE = 32, 256  # cells embedded at once; on a processor their 
 class AmilOutput:
     """What the model says about a batch; cells are in the row order of the batch.
 
-    ``logits[b] = bias + sum of contribution[n] over the cells n of bag b``, exactly.
+    ``image_logits[b] = bias + sum of contribution[n] over the cells n of bag b``, exactly.
     """
 
     latent: Tensor
@@ -68,6 +71,10 @@ class AmilOutput:
     """``p_n W z_n (n_cells, n_classes)``"""
     bias: Tensor
     """``(n_classes,)``"""
+    image_logits: Tensor
+    """``(n_bags, n_classes)`` of the images alone; ``logits`` where no clinical values join them."""
+    fusion: FusionOutput | None = None
+    """What the clinical values add; None without them."""
 
 
 class AmilModel(nn.Module):
@@ -88,13 +95,20 @@ class AmilModel(nn.Module):
         Channels of an instance: 3 for crops, those of the detector for feature maps.
     n_measurements
         Measurements of a cell; not needed where the settings use none.
+    clinical
+        Columns of the clinical values; not needed where the settings use none.
     """
 
     reference_factor: Tensor
     reference_shift: Tensor
 
     def __init__(
-        self, settings: ModelSettings, n_classes: int, in_channels: int = 3, n_measurements: int = 0
+        self,
+        settings: ModelSettings,
+        n_classes: int,
+        in_channels: int = 3,
+        n_measurements: int = 0,
+        clinical: ClinicalCodes | None = None,
     ) -> None:
         super().__init__()
         self.memo: EmbeddingMemo | None = None
@@ -114,6 +128,7 @@ class AmilModel(nn.Module):
         self.register_buffer("reference_shift", torch.zeros(self.embedding_dim))
         self.heads = nn.ModuleList(BagHead(settings, n_classes) for _ in range(settings.bag_heads))
         self.sic_head = SicHead(self.columns, settings.sic_head, n_classes) if settings.sic else None
+        self.fusion = _fusion(settings, clinical, n_classes)
 
     def learned(self, z: Tensor) -> Tensor:
         """Return the part of embeddings ``(n, k)`` that is learned: all but the measurements themselves.
@@ -154,9 +169,17 @@ class AmilModel(nn.Module):
         for head in self.heads:
             cast(BagHead, head).pooling.set_control_distances(center, scale)
 
+    @torch.no_grad()
+    def scale_logits(self, factor: float) -> None:
+        """Multiply the logits of the images, and with them all contributions, by a factor."""
+        for head in self.heads:
+            last = cast(nn.Linear, cast(BagHead, head).classifier.layers[-1])
+            last.weight.mul_(factor)
+            last.bias.mul_(factor)
+
     def forward(self, batch: RaggedBatch, distances: Tensor | None = None) -> AmilOutput:
         """Return the output for a batch of instances; ``distances (n_cells,)`` enter the pooling."""
-        return self.aggregate(self.embed(batch.instances), batch.lengths, distances)
+        return self.aggregate(self.embed(batch.instances), batch.lengths, distances, batch.covariates)
 
     @property
     def measurement_encoders(self) -> list[MeasurementEncoder]:
@@ -186,8 +209,16 @@ class AmilModel(nn.Module):
         """Return the encoders whose embeddings together are ``z_n``, in that order."""
         return [self.encoder, *([] if self.measurement_encoder is None else [self.measurement_encoder])]
 
-    def aggregate(self, z: Tensor, lengths: Tensor, distances: Tensor | None = None) -> AmilOutput:
+    def aggregate(
+        self,
+        z: Tensor,
+        lengths: Tensor,
+        distances: Tensor | None = None,
+        covariates: Covariates | None = None,
+    ) -> AmilOutput:
         """Return the output for embeddings ``z (n_cells, k)`` of bags of ``lengths (n_bags,)`` cells.
+
+        Without ``covariates`` every clinical value counts as unknown.
 
         Raises
         ------
@@ -201,13 +232,41 @@ class AmilModel(nn.Module):
         def mean(name: str) -> Tensor:
             return torch.stack([getattr(head, name) for head in heads]).mean(dim=0)
 
+        image_logits, head_logits = mean("logits"), torch.stack([head.logits for head in heads])
+        fused: FusionOutput | None = None
+        if self.fusion is not None:
+            values = self.fusion.codes.encode(covariates, len(lengths)).to(z)
+            fused = self.fusion(image_logits, head_logits, values)
         return AmilOutput(
             z,
-            mean("logits"),
-            torch.stack([head.logits for head in heads]),
+            image_logits if fused is None else fused.logits,
+            head_logits if fused is None else fused.head_logits,
             None if self.sic_head is None else self.sic_head(learned),
-            *(mean(name) for name in ("attention", "pool_weight", "contribution", "bias")),
+            mean("attention"),
+            mean("pool_weight"),
+            mean("contribution"),
+            mean("bias"),
+            image_logits,
+            fused,
         )
+
+
+def _fusion(settings: ModelSettings, codes: ClinicalCodes | None, n_classes: int) -> ClinicalFusion | None:
+    """Return the fusion with clinical values that the settings want, None where they want none.
+
+    Raises
+    ------
+    AmilError
+        If the settings want clinical values and there are none.
+    """
+    if settings.clinical == "none":
+        return None
+    if codes is None or not codes.width:
+        raise AmilError(
+            f"The setting model.clinical is '{settings.clinical}', but the bags have no clinical values that "
+            "differ; add a table with them, or choose 'none'."
+        )
+    return ClinicalFusion(settings, codes, n_classes)
 
 
 @torch.no_grad()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast, get_args
@@ -20,6 +21,7 @@ from napari_amil.core.base.settings import RunSettings
 from napari_amil.core.base.tensorfile import write_tensors
 from napari_amil.core.detection.network import Backbone, build_detector
 from napari_amil.core.mil.class_calibration import ClassCalibration
+from napari_amil.core.mil.clinical import ClinicalCodes
 from napari_amil.core.mil.model import AmilModel
 from napari_amil.core.model import format_2
 from napari_amil.core.model.card import FORMAT, FORMAT_VERSION, OLDER_VERSION, read_header, starter_path
@@ -102,6 +104,10 @@ def save_bundle(bundle: Bundle, path: Path) -> None:
         tensors |= {} if classes is None else _prefixed("classes/", classes.state_dict())
         header |= {"classes": list(scorer.classes), "in_channels": scorer.in_channels}
         header |= {"n_measurements": scorer.n_measurements, "measurements": list(measured)}
+        if scorer.clinical is not None:
+            header["clinical"] = scorer.clinical.record()
+        if not math.isnan(scorer.threshold):
+            header["threshold"] = scorer.threshold
     metadata = {"format": FORMAT, "format_version": str(FORMAT_VERSION), "bundle": json.dumps(header)}
     write_tensors(tensors, metadata, path)
 
@@ -165,7 +171,8 @@ def _load_scorer(header: dict[str, Any], settings: RunSettings, tensors: dict[st
             f"The bundle names the class '{repeated[0]}' twice, so that its scores are ambiguous."
         )
     sizes = header["in_channels"], header["n_measurements"]
-    model = AmilModel(settings.model, len(classes), *sizes)
+    codes = ClinicalCodes.from_record(header["clinical"]) if "clinical" in header else None
+    model = AmilModel(settings.model, len(classes), *sizes, codes)
     unmoved = {name: v for name, v in model.state_dict().items() if name.startswith("reference_")}
     model.load_state_dict(unmoved | _unprefixed("model/", tensors))
     names = _usable(header, settings)
@@ -176,7 +183,8 @@ def _load_scorer(header: dict[str, Any], settings: RunSettings, tensors: dict[st
     sample = ControlSample.from_state(controls) if controls else None
     calibrated = _unprefixed("classes/", tensors)
     calibration = ClassCalibration.from_state(calibrated) if calibrated else None
-    return Scorer(model.eval(), anomaly, classes, *sizes, sample, calibration)
+    threshold, control = header.get("threshold", math.nan), settings.control
+    return Scorer(model.eval(), anomaly, classes, *sizes, sample, calibration, threshold, control)
 
 
 def _usable(header: dict[str, Any], settings: RunSettings) -> dict[str, Any]:

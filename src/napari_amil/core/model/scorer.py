@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from napari_amil.core.anomaly.control_sample import ControlSample
 from napari_amil.core.anomaly.model import AnomalyModel
 from napari_amil.core.mil.class_calibration import ClassCalibration
+from napari_amil.core.mil.clinical import ClinicalCodes
 from napari_amil.core.mil.model import AmilModel
 
 
@@ -26,6 +28,11 @@ class Scorer:
         Channels of the input of the encoder.
     n_measurements
         Number of measurements that the model embeds; 0 if none.
+    threshold
+        Probability of the class that is not the control from which on a bag is taken for it, chosen on
+        bags of the training that the networks had not seen; NaN where there was no such choice.
+    control
+        Name of the control class.
     controls
         Control cells of the training; None in older bundles.
     class_calibration
@@ -40,3 +47,15 @@ class Scorer:
     n_measurements: int = 0
     controls: ControlSample | None = None
     class_calibration: ClassCalibration | None = None
+    threshold: float = math.nan
+    control: str = ""
+
+    @property
+    def control_label(self) -> int:
+        """Number of the control class; the first where its name is not known (older bundles)."""
+        return self.classes.index(self.control) if self.control in self.classes else 0
+
+    @property
+    def clinical(self) -> ClinicalCodes | None:
+        """Columns of the clinical values that the model reads; None where it reads none."""
+        return None if self.model.fusion is None else self.model.fusion.codes

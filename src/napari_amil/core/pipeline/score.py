@@ -36,6 +36,7 @@ from napari_amil.core.instances.field_blocks import PreparedField
 from napari_amil.core.instances.gather import Gathered, gather
 from napari_amil.core.instances.sources import Source
 from napari_amil.core.mil.class_calibration import class_probability
+from napari_amil.core.mil.covariates import Covariates
 from napari_amil.core.mil.instances import measurements_of
 from napari_amil.core.mil.model import AmilOutput, embed_all
 from napari_amil.core.model.scorer import Scorer
@@ -118,6 +119,7 @@ def score_bag(
     known: NDArray[Any],
     recipe: Recipe,
     notes: Sequence[tuple[float, float]] = (),
+    covariates: Covariates | None = None,
 ) -> tuple[CellScores, BagScore]:
     """Score the cells of one bag together.
 
@@ -134,6 +136,8 @@ def score_bag(
         ``(n_cells,)`` from `measured_field`, images in the order of ``cells``.
     notes
         `field_note` of the images. Where they look foreign to the model, the verdict is to abstain.
+    covariates
+        Clinical values of this one bag; without them each counts as unknown.
 
     Raises
     ------
@@ -151,7 +155,8 @@ def score_bag(
     distance = scorer.anomaly.pooling_distance(z)
     lengths = torch.tensor([len(z)])
     with torch.inference_mode():
-        output = scorer.model.aggregate(*(x.to(recipe.device) for x in (z.mean(dim=1), lengths, distance)))
+        placed = z.mean(dim=1).to(recipe.device), lengths.to(recipe.device), distance.to(recipe.device)
+        output = scorer.model.aggregate(*placed, covariates)
     _check_finite(bag, "logit", output.logits)
     given = {name: known[name][member] for name in scorer.anomaly.pixel_channels}
     given[LATENT] = distance.double().numpy()
@@ -189,7 +194,9 @@ def score_source(source: Source, recipe: Recipe) -> Generator[Event, None, Score
         seen = gathered.values[rows]
         try:
             notes = [gathered.notes[image] for image in bag.cells]
-            scores, bag_score = score_bag(bag.bag, bag.cells, seen, recipe, notes)
+            scores, bag_score = score_bag(
+                bag.bag, bag.cells, seen, recipe, notes, Covariates.from_bags([bag])
+            )
         except AmilError as error:
             yield Failed(bag.bag, str(error))
             continue
@@ -255,6 +262,8 @@ def _bag_score(bag: str, output: AmilOutput, scores: pd.DataFrame, scorer: Score
     classes, calibration = scorer.classes, scorer.class_calibration
     probability = class_probability(logits.numpy(), calibration)
     inside = None if calibration is None else calibration.class_sets(probability[None])[0]
+    explained = logits if output.fusion is None else _explained(output)
+    of_cells = output.contribution.cpu().double().sum(dim=0)
     return BagScore(
         bag=bag,
         predicted=classes[int(logits.argmax())],
@@ -263,6 +272,27 @@ def _bag_score(bag: str, output: AmilOutput, scores: pd.DataFrame, scorer: Score
         n_cells=len(scores),
         anomaly_p95=float(np.percentile(scores["anomaly"], 95)),
         anomalous_fraction=float((scores["anomaly_q"] < ANOMALOUS_Q).mean()),
-        logit=dict(zip(classes, logits.tolist(), strict=True)),
-        bias=dict(zip(classes, output.bias.cpu().tolist(), strict=True)),
+        logit=dict(zip(classes, explained.tolist(), strict=True)),
+        bias=dict(zip(classes, (explained - of_cells).tolist(), strict=True)),
+        **_clinical_part(output, scorer, int(logits.argmax())),
     )
+
+
+def _explained(output: AmilOutput) -> torch.Tensor:
+    """Return the logits ``(n_classes,)`` of cells and bias: those of the image expert of a mixture."""
+    assert output.fusion is not None
+    shown = output.logits if output.fusion.kind == "concat" else output.image_logits
+    return shown[0].cpu().double()
+
+
+def _clinical_part(output: AmilOutput, scorer: Scorer, predicted: int) -> dict[str, Any]:
+    """Return the weight of the images, and what each clinical value speaks for the disease."""
+    fused, codes = output.fusion, scorer.clinical
+    if fused is None or codes is None:
+        return {}
+    control = scorer.control_label
+    ill = 1 - control if len(scorer.classes) == 2 else predicted
+    others = [number for number in range(len(scorer.classes)) if number != ill]
+    speaks = (fused.clinical[0, :, ill] - fused.clinical[0, :, others].mean(dim=1)).tolist()
+    weight = float(fused.image_weight[0]) if fused.kind == "moe" else math.nan
+    return {"image_weight": weight, "clinical": dict(zip(codes.names, speaks, strict=True))}

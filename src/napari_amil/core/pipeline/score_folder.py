@@ -192,7 +192,7 @@ def bag_record(bag: Bag, source: Source) -> list[Any]:
         for name, found in bag.cells.items()
     ]
     types = [[name, known.tolist()] for name, known in bag.cell_type.items()]
-    return [bag.bag, bag.patient, bag.label, files, cells, types]
+    return [bag.bag, bag.patient, bag.label, files, cells, types, *([bag.clinical] if bag.clinical else [])]
 
 
 def _portions(units: list[_Unit]) -> Iterator[list[_Unit]]:

@@ -61,7 +61,16 @@ def train_scorer(
     controls = control_sample(gathered, bags, fitted.model, recipe.device, recipe.settings.training.seed)
     focus = focus_of(controls)
     sizes = sizes_of(bags.instances)
-    scorer = Scorer(fitted.model.cpu(), anomaly, bags.classes, *sizes, controls, crossed.classes)
+    scorer = Scorer(
+        fitted.model.cpu(),
+        anomaly,
+        bags.classes,
+        *sizes,
+        controls,
+        crossed.classes,
+        crossed.threshold,
+        bags.control,
+    )
     # all but the detector's entry of the old card describes another scorer
     card = {name: entry for name, entry in recipe.bundle.card.items() if name == "detector"}
     bundle = replace(recipe.bundle, settings=recipe.settings, scorer=scorer, card=card)

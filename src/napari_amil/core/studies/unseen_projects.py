@@ -68,7 +68,8 @@ def _embeddings(
     """Return the mean learned embedding ``(n_cells, k)`` of stored cells."""
     assert trial.encoder is not None
     instances = opened.seen_by(trial.settings).instances
-    model = AmilModel(trial.settings.model, n_classes, *sizes_of(instances))
+    settings = trial.settings.model.model_copy(update={"clinical": "none"})
+    model = AmilModel(settings, n_classes, *sizes_of(instances))
     model.load_state_dict(model.state_dict() | read_checkpoint(trial.encoder)[0])
     each, which = np.unique(rows, return_inverse=True)
     latents = model.learned(embed_all(model, instances[each], torch.device("cpu")).mean(dim=1))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Generator
 from dataclasses import dataclass, field, replace
 
@@ -27,6 +28,7 @@ from napari_amil.core.base.types import Floats
 from napari_amil.core.mil.batch import BagArrays
 from napari_amil.core.mil.class_calibration import ClassCalibration
 from napari_amil.core.mil.model import AmilModel, embed_all
+from napari_amil.core.training.fusion_fit import best_threshold, fit_to_held_out
 from napari_amil.core.training.loop import FittedModel, fit_model
 from napari_amil.core.training.units import split_units
 
@@ -44,10 +46,13 @@ class CrossFitted:
         Anomaly of cells and novelty of bags.
     classes
         Calibration of class probabilities; None where no network was trained without some patients.
+    threshold
+        Probability of the disease from which on a left-out bag was best taken for it; NaN where unknown.
     """
 
     anomaly: AnomalyModel
     classes: ClassCalibration | None = None
+    threshold: float = math.nan
 
 
 def fit_anomaly(
@@ -95,24 +100,35 @@ def fit_anomaly(
     yield from empty_boxes(controls)
     yield from whole.calibrate(controls, held_out)
     whole.n_networks = n_networks if n_networks > 1 else 0
-    return CrossFitted(whole, left_out.class_calibration())
+    return CrossFitted(whole, *left_out.calibrated(fitted.model))
 
 
 @dataclass(eq=False)
 class _LeftOutBags:
-    """Bags as models see them that were fitted without their patients: novelty, logits, class, patient."""
+    """Bags as models see them that were fitted without their patients: novelty, logits of images, patient."""
 
     novelty: list[Tensor] = field(default_factory=list)
     logits: list[Tensor] = field(default_factory=list)
-    labels: list[NDArray[np.int64]] = field(default_factory=list)
+    bags: list[BagArrays] = field(default_factory=list)
     patients: list[str] = field(default_factory=list)
 
-    def class_calibration(self) -> ClassCalibration | None:
-        """Return the calibration of class probabilities; None where no network gave logits."""
+    def calibrated(self, model: AmilModel) -> tuple[ClassCalibration | None, float]:
+        """Fit the fusion of a model to these bags; return calibration of its probabilities, and threshold.
+
+        None and NaN where no network gave logits.
+        """
         if not self.logits:
-            return None
+            return None, math.nan
         logits = torch.cat(self.logits).double().cpu().numpy()
-        return ClassCalibration.fit(logits, np.concatenate(self.labels), self.patients)
+        labels = np.concatenate([bags.labels for bags in self.bags])
+        if model.fusion is not None:
+            logits = fit_to_held_out(model, logits, labels, [bags.covariates for bags in self.bags])
+        calibration = ClassCalibration.fit(logits, labels, self.patients)
+        control, n_classes = self.bags[0].control_label, logits.shape[1]
+        if n_classes != 2:
+            return calibration, math.nan
+        probability = calibration.probability(logits)[:, 1 - control]
+        return calibration, best_threshold(labels != control, probability)
 
 
 def _hold_out(
@@ -156,16 +172,17 @@ def _hold_out(
             left_out.patients += others.patients
             if model is not None:
                 left_out.logits.append(_logits(model, embedded, device))
-                left_out.labels.append(others.labels)
+                left_out.bags.append(others)
     yield Step("calibration", n_parts, n_parts, "")
     return held_out_scores(scores, len(control)), left_out
 
 
 @torch.inference_mode()
 def _logits(model: AmilModel, bags: EmbeddedBags, device: torch.device) -> Tensor:
-    """Return the logits ``(n_bags, n_classes)`` of embedded bags."""
+    """Return the logits ``(n_bags, n_classes)`` of the images of embedded bags."""
     z, distances, lengths = bags
-    return model.aggregate(z.mean(dim=1).to(device), lengths.to(device), distances.to(device)).logits.cpu()
+    placed = z.mean(dim=1).to(device), lengths.to(device), distances.to(device)
+    return model.aggregate(*placed).image_logits.cpu()
 
 
 def fit_anomaly_to_seen_cells(

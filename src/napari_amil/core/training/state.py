@@ -24,14 +24,17 @@ from napari_amil.core.base.checkpoint import (
 )
 from napari_amil.core.base.errors import BundleError
 from napari_amil.core.base.events import ControlDistances, EpochReport
-from napari_amil.core.base.settings import RunSettings, TrainingSettings
+from napari_amil.core.base.settings import ModelSettings, RunSettings, TrainingSettings
 from napari_amil.core.mil.batch import BagArrays
+from napari_amil.core.mil.clinical import ClinicalCodes
 from napari_amil.core.mil.instances import Instances, sizes_of
 from napari_amil.core.mil.model import AmilModel, EmbeddingMemo, embed_all
 from napari_amil.core.training.augment import augment
 from napari_amil.core.training.engine import Engine, FabricEngine, Losses, start_fabric
 
 _N_BINS = 30
+LEARNING_RATE_STEPS = (0.12, 0.24, 0.48, 0.72)
+"""Shares of a training at which ``schedule: steps`` divides the step size by ten (Sahasrabudhe et al.)."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -48,6 +51,12 @@ class TrainedEncoder:
 
     weights: Mapping[str, Tensor]
     memo: EmbeddingMemo = dataclasses.field(default_factory=EmbeddingMemo)
+
+
+def new_model(bags: BagArrays, settings: ModelSettings) -> AmilModel:
+    """Return a model with new weights for such bags, whose clinical values give means and spreads."""
+    codes = ClinicalCodes.fit(bags.covariates)
+    return AmilModel(settings, len(bags.classes), *sizes_of(bags.instances), codes)
 
 
 class ScorerTraining:
@@ -71,7 +80,7 @@ class ScorerTraining:
         fabric = start_fabric(training, device)
         self.device = device if fabric is None else fabric.device
         self.fingerprint = bags.fingerprint()
-        self.model = AmilModel(settings.model, len(bags.classes), *sizes_of(bags.instances)).to(self.device)
+        self.model = new_model(bags, settings.model).to(self.device)
         for encoder in self.model.measurement_encoders:
             controls = bags.cells(bags.control_cells()[0]).measurements
             encoder.fit(cast(Tensor, controls).to(self.device))
@@ -167,6 +176,8 @@ class ScorerTraining:
     def set_learning_rate(self, peak: float, done: float) -> None:
         """Set the step size when ``done`` (0 to 1) of a phase is over: a short rise, then half a cosine."""
         factor = 1.0
+        if self.settings.training.schedule == "steps":
+            factor = 0.1 ** sum(done >= step for step in LEARNING_RATE_STEPS)
         if self.settings.training.schedule == "cosine":
             rise = min(1.0, 0.05 + done / 0.1)
             factor = rise * max(0.02, 0.5 * (1 + math.cos(math.pi * done)))

@@ -94,8 +94,9 @@ def encoder_step(
     def losses() -> tuple[Tensor, Tensor]:
         z = state.embed(instances)  # (n_cells, k)
         d = state.gaussian.distance(z)  # (n_cells,), without a gradient
-        output = model.aggregate(z, lengths, d)
-        loss = amil_loss(output, labels, lengths, beta, settings.training.loss)
+        output = model.aggregate(z, lengths, d, batch.covariates)
+        kind, experts = settings.training.loss, settings.training.expert_loss
+        loss = amil_loss(output, labels, lengths, beta, kind, experts)
         if settings.training.hypersphere_weight:
             control = (labels == bags.control_label)[segment_of(lengths)].to(z)
             closeness = hypersphere_loss(model.learned(z), control, share, model.columns)
@@ -117,8 +118,10 @@ def pooling_step(state: ScorerTraining, bags: BagArrays, views: CellViews, chose
     labels = torch.from_numpy(part.labels).to(device)
 
     def losses() -> tuple[Tensor]:
-        output = state.model.aggregate(z.to(device), part.lengths.to(device), d.to(device))
-        return (bag_loss(output, labels, state.settings.training.loss),)
+        bags_of_step = z.to(device), part.lengths.to(device), d.to(device), part.covariates
+        output = state.model.aggregate(*bags_of_step)
+        training = state.settings.training
+        return (bag_loss(output, labels, training.loss, training.expert_loss),)
 
     return state.descend(losses)[0]
 
@@ -163,7 +166,7 @@ def _aggregate(model: AmilModel, z: Tensor, d: Tensor, bags: BagArrays, device: 
     """Return the output for embeddings and distances in the order of the rows of all bags."""
     training = model.training
     model.eval()
-    output = model.aggregate(z.to(device), bags.lengths.to(device), d.to(device))
+    output = model.aggregate(z.to(device), bags.lengths.to(device), d.to(device), bags.covariates)
     model.train(training)
     return output
 
