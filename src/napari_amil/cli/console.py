@@ -86,6 +86,15 @@ Classes = Annotated[
         "--class", help="Name of the objects that are cells, in COCO and VOC; several may be given."
     ),
 ]
+Jobs = Annotated[
+    int | None,
+    typer.Option(
+        "--jobs",
+        min=1,
+        help="Processes that work on images at the same time, one thread each; results are the same for any "
+        "number. Without it one process uses all threads.",
+    ),
+]
 SettingsFile = Annotated[Path | None, typer.Option("--settings", help="YAML file with settings (run.yaml).")]
 
 

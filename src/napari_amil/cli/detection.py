@@ -17,6 +17,7 @@ from napari_amil.cli.console import (
     DeviceName,
     DryRun,
     EventStyle,
+    Jobs,
     Kind,
     Out,
     Seed,
@@ -69,6 +70,7 @@ def detect(
     settings_file: SettingsFile = None,
     format_: Annotated[Format, typer.Option("--format", help="Format of the cells.")] = Format.csv,
     device: DeviceName = Device.auto,
+    jobs: Jobs = None,
     as_: As = Kind.auto,
     dry_run: DryRun = False,
     style: EventStyle = Style.bar,
@@ -80,6 +82,7 @@ def detect(
     if dry_run:
         return
     recipe = pipeline.Recipe.from_bundle(pipeline.load_bundle(bundle), run, pipeline.pick_device(device))
+    recipe = pipeline.in_processes(recipe, jobs)
     found = talk.follow(pipeline.detect_images(sources, recipe))
     written = pipeline.write_detections(found, pipeline.make_folder(out), format_)
     n_cells = sum(len(cells) for _, cells in found.values())

@@ -17,6 +17,7 @@ from napari_amil.cli.console import (
     DeviceName,
     DryRun,
     EventStyle,
+    Jobs,
     Kind,
     Out,
     SettingsFile,
@@ -46,6 +47,7 @@ def score(
     settings_file: SettingsFile = None,
     replace: Replace = False,
     device: DeviceName = Device.auto,
+    jobs: Jobs = None,
     as_: As = Kind.auto,
     dry_run: DryRun = False,
     style: EventStyle = Style.bar,
@@ -62,6 +64,7 @@ def score(
     if dry_run:
         return
     recipe = pipeline.Recipe.from_bundle(pipeline.load_bundle(bundle), run, pipeline.pick_device(device))
+    recipe = pipeline.in_processes(recipe, jobs)
     if cells is not None:
         source = talk.follow(pipeline.give_cells(source, cells, recipe, tuple(classes or ())))
     work = pipeline.score_cohort(source, recipe, bundle, out, replacing=replace)
@@ -79,6 +82,7 @@ def evaluate(
     replace: Replace = False,
     allow: Allow = None,
     device: DeviceName = Device.auto,
+    jobs: Jobs = None,
     as_: As = Kind.auto,
     dry_run: DryRun = False,
     style: EventStyle = Style.bar,
@@ -97,6 +101,7 @@ def evaluate(
     if hold_out_fold is not None:
         source = pipeline.sources_by_fold(source, hold_out_fold)[1]
     recipe = pipeline.Recipe.from_bundle(pipeline.load_bundle(bundle), None, pipeline.pick_device(device))
+    recipe = pipeline.in_processes(recipe, jobs)
     work = pipeline.evaluate_cohort(
         source, recipe, bundle, out, replacing=replace, allowed=tuple(allow or ())
     )
@@ -116,6 +121,7 @@ def calibrate(
     control: Annotated[str | None, typer.Option(help="Name of the control class.")] = None,
     settings_file: SettingsFile = None,
     device: DeviceName = Device.auto,
+    jobs: Jobs = None,
     style: EventStyle = Style.bar,
 ) -> None:
     """Refer a model to your own control smears, in seconds and without training.
@@ -127,6 +133,7 @@ def calibrate(
     found = talk.follow(pipeline.opening_controls(controls, control or run.control))
     source = pipeline.cohort_source(found)
     recipe = pipeline.Recipe.from_bundle(pipeline.load_bundle(bundle), run, pipeline.pick_device(device))
+    recipe = pipeline.in_processes(recipe, jobs)
     calibrated = talk.follow(pipeline.calibrate(source, recipe))
     target = out / "bundle.safetensors" if out.is_dir() else out
     pipeline.save_bundle(calibrated.bundle, target)

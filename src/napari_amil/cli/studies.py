@@ -24,7 +24,10 @@ from napari_amil.cli.lazy import pipeline
 from napari_amil.core.base.columns import scores_for
 
 Runs = Annotated[int, typer.Option(min=1, help="Trainings of each row and fold, with seeds of their own.")]
-Jobs = Annotated[int, typer.Option(min=1, help="Processes that train at the same time, one thread each.")]
+Jobs = Annotated[
+    int,
+    typer.Option(min=1, help="Processes that find cells, and then train, at the same time; one thread each."),
+]
 TestFold = Annotated[int | None, typer.Option("--hold-out-fold", help="Test on this fold alone.")]
 Inner = Annotated[
     bool, typer.Option("--inner", help="Never touch --hold-out-fold: test within the other folds.")
@@ -68,6 +71,7 @@ def ablate(
     recipe = pipeline.Recipe.for_training(
         pipeline.load_bundle(bundle), reference, pipeline.pick_device(device)
     )
+    recipe = pipeline.in_processes(recipe, jobs if jobs > 1 else None)
     work = pipeline.ablate(source, recipe, pipeline.make_folder(out), settings, protocol)
     done = talk.follow(pipeline.in_run_folder(work, out))
     for _, line in done.table.iterrows():
@@ -103,6 +107,7 @@ def unseen(
     source = pipeline.cohort_source(talk.follow(pipeline.opening_cohort(cohort, run.control)))
     protocol = pipeline.StudyProtocol(runs, hold_out_fold, inner, folds, seed, jobs, tuple(allow or ()))
     recipe = pipeline.Recipe.for_training(pipeline.load_bundle(bundle), run, pipeline.pick_device(device))
+    recipe = pipeline.in_processes(recipe, jobs if jobs > 1 else None)
     work = pipeline.unseen(source, recipe, pipeline.make_folder(out), leave_out, protocol)
     table = talk.follow(pipeline.in_run_folder(work, out))
     for _, line in table.iterrows():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 
 import numpy as np
+import threadpoolctl
 import torch
 
 from napari_amil.core.base.errors import DeviceError
@@ -36,6 +37,12 @@ def seed_everything(seed: int) -> None:
     random.seed(seed)
     np.random.seed(seed % 2**32)  # noqa: NPY002 - libraries below us may use the global state
     torch.manual_seed(seed)
+
+
+def one_thread() -> None:
+    """Compute with one thread from here on: sums do not depend on how many processors there are."""
+    torch.set_num_threads(1)
+    threadpoolctl.threadpool_limits(1)
 
 
 def device_names() -> dict[str, str]:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
-from typing import Generic, Protocol, TypeVar, cast
+from typing import Any, Generic, Protocol, TypeVar, cast
 
 from napari_amil.core.base.errors import AmilError, ImageError
 from napari_amil.core.base.events import Event, Failed, Step
@@ -71,6 +71,50 @@ def messages_of(
         yield Finished(error=error)
     else:
         yield Finished(value)
+
+
+class Ahead(Generic[Item, Value]):
+    """Gives out, portion by portion, what an executor does with many fields in one go.
+
+    So processes go on with later fields while what is done is stored.
+
+    Parameters
+    ----------
+    work
+        As of `map_fields`.
+    items
+        By the name of the image; portions take them in this order.
+    executor
+        Runs the work.
+    """
+
+    def __init__(
+        self,
+        work: Callable[[str, Item], Generator[Event, None, Value]],
+        items: Mapping[str, Item],
+        executor: Executor,
+    ) -> None:
+        checked: Callable[[tuple[str, Item]], Generator[Event, None, Value]] = partial(_checked, work)
+        self._running: Iterator[tuple[int, Any]] = executor.run(checked, list(items.items()))
+        self._ordered: Iterator[tuple[int, Any]] = _in_order(self._running)
+        self._names = iter(items)
+
+    def run(
+        self, work: Callable[[Any], Generator[Any, None, Any]], items: Sequence[Any]
+    ) -> Iterator[tuple[int, Any]]:
+        """Yield the messages of the next fields, which ``items`` names; ``work`` is done already."""
+        for number, (name, _) in enumerate(items):
+            if next(self._names) != name:
+                raise LookupError(f"'{name}' is not the next field")
+            for _, message in self._ordered:
+                yield number, message
+                if isinstance(message, Finished):
+                    break
+
+    def close(self) -> None:
+        """End the work that nobody will ask for."""
+        if isinstance(self._running, Generator):
+            self._running.close()
 
 
 def map_fields(

@@ -92,11 +92,9 @@ def gather(
     """
     refuse_other_cells(source.cohort, recipe.settings)
     cohort = at_level(source.cohort, recipe.settings.bag_level)
-    images = sorted({image for bag in cohort for image in bag.images}, key=list(source.files).index)
     bags, places = list(cohort), _places(cohort)
-    work = partial(_of_image, recipe=recipe, per_cell=per_cell, per_field=per_field)
-    items = {image: (source.files[image], places[image][0]) for image in images}
-    done = yield from map_fields(work, items, "images", recipe.executor)
+    items = _items(source, places)
+    done = yield from map_fields(field_work(recipe, per_cell, per_field), items, "images", recipe.executor)
     rows: dict[str, dict[str, NDArray[np.int64]]] = {bag.bag: {} for bag in bags}
     found: dict[str, dict[str, Cells]] = {bag.bag: {} for bag in bags}
     n_rows = 0
@@ -107,7 +105,7 @@ def gather(
         for bag, own, index in owners:
             rows[bag][image], found[bag][image] = index + n_rows, own
         n_rows += len(cells)
-    yield Step("images", len(images), len(images), "All images read")
+    yield Step("images", len(items), len(items), "All images read")
     kept = [bag.with_cells(found[bag.bag]) for bag in bags if sum(map(len, found[bag.bag].values()))]
     lost = {bag.bag for bag in bags if bag.images != (bag.bag,)} - {bag.bag for bag in kept}
     for name in sorted(lost):
@@ -118,6 +116,26 @@ def gather(
     values = np.concatenate([values for _, values, _ in done.values()])
     notes = {image: note for image, (_, _, note) in done.items()}
     return Gathered(replace(cohort, bags=tuple(kept)), values, bag_rows, notes)
+
+
+FieldItem = tuple[tuple[Path, int], Cells | None]
+"""File and page of a field, and its cells, None where they must be detected."""
+
+
+def field_items(source: Source, recipe: Recipe) -> dict[str, FieldItem]:
+    """Return the fields on which `gather` works, in its order."""
+    return _items(source, _places(at_level(source.cohort, recipe.settings.bag_level)))
+
+
+def field_work(
+    recipe: Recipe, per_cell: PerCell, per_field: PerField | None
+) -> Callable[[str, FieldItem], Generator[Event, None, tuple[Cells, NDArray[Any], Any]]]:
+    """Return what `gather` does with each field."""
+    return partial(_of_image, recipe=recipe, per_cell=per_cell, per_field=per_field)
+
+
+def _items(source: Source, places: dict[str, tuple[Cells | None, Owners]]) -> dict[str, FieldItem]:
+    return {image: (file, places[image][0]) for image, file in source.files.items() if image in places}
 
 
 def without_cut_cells(gathered: Gathered) -> Gathered:
@@ -182,7 +200,7 @@ def _distinct(parts: Sequence[Cells]) -> tuple[Cells, NDArray[np.int64]]:
 
 def _of_image(
     image: str,
-    item: tuple[tuple[Path, int], Cells | None],
+    item: FieldItem,
     recipe: Recipe,
     per_cell: PerCell,
     per_field: PerField | None,

@@ -57,6 +57,7 @@ if TYPE_CHECKING:
     from napari_amil.core.instances.gather import Gathered, gather
     from napari_amil.core.instances.given_cells import give_cells, with_outlines
     from napari_amil.core.instances.leak_guard import guarding, sources_without_copies
+    from napari_amil.core.instances.processes import in_processes
     from napari_amil.core.instances.sources import (
         Source,
         cohort_source,
@@ -188,6 +189,7 @@ __all__ = [
     "give_cells",
     "guarding",
     "guess_control",
+    "in_processes",
     "in_run_folder",
     "labels_of_cells",
     "load_bundle",

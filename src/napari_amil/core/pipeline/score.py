@@ -24,6 +24,7 @@ from napari_amil.core.images.fields import Field
 from napari_amil.core.instances.cell_inputs import cell_inputs
 from napari_amil.core.instances.control_cells import morphology_columns
 from napari_amil.core.instances.drift import field_note, foreign_look, withheld
+from napari_amil.core.instances.executor import Ahead
 from napari_amil.core.instances.extract import (
     Recipe,
     at_scale_of,
@@ -33,7 +34,7 @@ from napari_amil.core.instances.extract import (
     prepare,
 )
 from napari_amil.core.instances.field_blocks import PreparedField
-from napari_amil.core.instances.gather import Gathered, gather
+from napari_amil.core.instances.gather import Gathered, field_items, field_work, gather
 from napari_amil.core.instances.sources import Source
 from napari_amil.core.mil.class_calibration import class_probability
 from napari_amil.core.mil.covariates import Covariates
@@ -178,6 +179,13 @@ def _check_finite(bag: str, name: str, values: torch.Tensor) -> None:
         raise AmilError(
             f"The bag '{bag}' has no scores, since the {name} is not finite; check its images and the bundle."
         )
+
+
+def scoring_ahead(sources: Sequence[Source], recipe: Recipe) -> Ahead[Any, Any]:
+    """Return the executor for scoring these sources one after the other, which sees all their fields."""
+    items = {name: item for source in sources for name, item in field_items(source, recipe).items()}
+    work = field_work(recipe, measured_field, field_note)
+    return Ahead(work, items, recipe.executor)
 
 
 def score_source(source: Source, recipe: Recipe) -> Generator[Event, None, Scored]:

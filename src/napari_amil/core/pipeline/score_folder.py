@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Generator, Iterator
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ from napari_amil.core.exchange.project import Project, read_project, read_projec
 from napari_amil.core.instances.extract import Recipe
 from napari_amil.core.instances.sources import Source
 from napari_amil.core.model.card import starter_path
-from napari_amil.core.pipeline.score import Scored, score_source
+from napari_amil.core.pipeline.score import Scored, score_source, scoring_ahead
 
 WORK = "parts"
 _FIGURES = ("confusion", "curves", "scores", "calibration", "deletion")
@@ -132,18 +133,20 @@ def _score_cohort(
     total = len({image for unit in todo for bag in unit.bags for image in bag.images})
     before = 0
     warned: set[str] = set()
-    for portion in _portions(todo):
-        bags = tuple(bag for unit in portion for bag in unit.bags)
-        part = replace(source, cohort=replace(source.cohort, bags=bags))
-        failed: list[Failed] = []
-        work = _renumbered(collecting(score_source(part, recipe), failed), before, total, warned)
-        try:
-            scored = yield from work
-        except AmilError:  # no bag of this portion is left; a `Failed` has warned why
-            continue
-        finally:
-            before += len({image for bag in bags for image in bag.images})
-        known |= _store(scored, portion, failed, card, folder / WORK)
+    portions = list(_portions(todo))
+    parts = _parts(source, portions)
+    with closing(scoring_ahead(parts, recipe)) as ahead:
+        here = replace(recipe, executor=ahead)
+        for portion, part in zip(portions, parts, strict=True):
+            failed: list[Failed] = []
+            work = _renumbered(collecting(score_source(part, here), failed), before, total, warned)
+            try:
+                scored = yield from work
+            except AmilError:  # no bag of this portion is left; a `Failed` has warned why
+                continue
+            finally:
+                before += len(part.files)
+            known |= _store(scored, portion, failed, card, folder / WORK)
     yield Step("images", total, total, "Writing the tables")
     project = _joined(
         [known[unit.digest] for unit in units if unit.digest in known], card | _candidates(folder)
@@ -151,6 +154,18 @@ def _score_cohort(
     write_project(project, folder, outdated=() if _is_unchanged(folder, project) else OUTDATED)
     shutil.rmtree(folder / WORK, ignore_errors=True)
     return project
+
+
+def _parts(source: Source, portions: list[list[_Unit]]) -> list[Source]:
+    """Return the source of each portion, with its own files alone."""
+    rank = {name: number for number, name in enumerate(source.files)}
+    parts = []
+    for portion in portions:
+        bags = tuple(bag for unit in portion for bag in unit.bags)
+        names = sorted({name for bag in bags for name in bag.images}, key=rank.__getitem__)
+        files = {name: source.files[name] for name in names}
+        parts.append(Source(replace(source.cohort, bags=bags), files))
+    return parts
 
 
 def _card(source: Source, recipe: Recipe, bundle: Path | None) -> dict[str, Any]:
