@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import random
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
-import threadpoolctl
 import torch
 
 from napari_amil.core.base.errors import DeviceError
+
+_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 def pick_device(wanted: str = "auto") -> torch.device:
@@ -42,7 +46,21 @@ def seed_everything(seed: int) -> None:
 def one_thread() -> None:
     """Compute with one thread from here on: sums do not depend on how many processors there are."""
     torch.set_num_threads(1)
-    threadpoolctl.threadpool_limits(1)
+
+
+@contextmanager
+def one_thread_each() -> Iterator[None]:
+    """Let processes that start here compute with one thread each."""
+    before = {name: os.environ.get(name) for name in _THREADS}
+    os.environ.update(dict.fromkeys(_THREADS, "1"))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
 
 
 def device_names() -> dict[str, str]:

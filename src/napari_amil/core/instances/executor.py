@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -104,12 +104,17 @@ class Ahead(Generic[Item, Value]):
     ) -> Iterator[tuple[int, Any]]:
         """Yield the messages of the next fields, which ``items`` names; ``work`` is done already."""
         for number, (name, _) in enumerate(items):
-            if next(self._names) != name:
-                raise LookupError(f"'{name}' is not the next field")
-            for _, message in self._ordered:
+            while next(self._names) != name:  # a portion that was refused asked for none of its fields
+                deque(self._next(), maxlen=0)
+            for message in self._next():
                 yield number, message
-                if isinstance(message, Finished):
-                    break
+
+    def _next(self) -> Iterator[Any]:
+        """Yield the messages of the next field."""
+        for _, message in self._ordered:
+            yield message
+            if isinstance(message, Finished):
+                return
 
     def close(self) -> None:
         """End the work that nobody will ask for."""

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
 from typing import Any
 
-from napari_amil.core.base.device import one_thread
+from napari_amil.core.base.device import one_thread, one_thread_each
 from napari_amil.core.base.errors import AmilError, DeviceError
 from napari_amil.core.instances.executor import (
     Finished,
@@ -145,7 +145,8 @@ class _Crew:
         """Start a process, hand it the work, and return the line to it once it is ready."""
         ours, theirs = _CONTEXT.Pipe()
         process = _CONTEXT.Process(target=_serve, args=(theirs,), daemon=True)
-        process.start()
+        with _STARTING, one_thread_each():
+            process.start()
         self._processes[place] = process
         theirs.close()
         try:
@@ -220,3 +221,4 @@ def _context() -> Any:  # noqa: ANN401
 
 
 _CONTEXT = _context()
+_STARTING = threading.Lock()  # the environment is that of all threads

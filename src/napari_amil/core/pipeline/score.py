@@ -34,7 +34,7 @@ from napari_amil.core.instances.extract import (
     prepare,
 )
 from napari_amil.core.instances.field_blocks import PreparedField
-from napari_amil.core.instances.gather import Gathered, field_items, field_work, gather
+from napari_amil.core.instances.gather import Gathered, PerCell, field_items, field_work, gather
 from napari_amil.core.instances.sources import Source
 from napari_amil.core.mil.class_calibration import class_probability
 from napari_amil.core.mil.covariates import Covariates
@@ -108,10 +108,15 @@ def _gathered(source: Source, recipe: Recipe) -> Generator[Event, None, Gathered
 
     White cells, each alone in its image, are embedded many at a time, which takes a tenth of the time.
     """
+    gathered: Gathered = yield from gather(source, recipe, _per_cell(recipe), field_note)
     if recipe.settings.model.cells == "red":
-        return (yield from gather(source, recipe, measured_field, field_note))
-    gathered: Gathered = yield from gather(source, recipe, measured_instances, field_note)
+        return gathered
     return replace(gathered, values=_known(gathered.values, recipe))
+
+
+def _per_cell(recipe: Recipe) -> PerCell:
+    """Return what is made of the cells of each image by itself."""
+    return measured_field if recipe.settings.model.cells == "red" else measured_instances
 
 
 def score_bag(
@@ -184,7 +189,7 @@ def _check_finite(bag: str, name: str, values: torch.Tensor) -> None:
 def scoring_ahead(sources: Sequence[Source], recipe: Recipe) -> Ahead[Any, Any]:
     """Return the executor for scoring these sources one after the other, which sees all their fields."""
     items = {name: item for source in sources for name, item in field_items(source, recipe).items()}
-    work = field_work(recipe, measured_field, field_note)
+    work = field_work(recipe, _per_cell(recipe), field_note)
     return Ahead(work, items, recipe.executor)
 
 

@@ -9,7 +9,6 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from multiprocessing import active_children, get_context
@@ -18,6 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from napari_amil.core.base.device import one_thread_each
 from napari_amil.core.base.events import EpochReport, Event, Failed, Step, Warned
 from napari_amil.core.instances.executor import (
     SERIAL,
@@ -32,7 +32,6 @@ from napari_amil.core.studies.trials import ENCODER, Group, TrialEvent, Unit, wo
 
 _SHOWN_STAGES = frozenset({"calibration", "embedding"})
 """Stages of a training that are slow and have no epochs."""
-_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 def running(groups: Sequence[Group], n_jobs: int, device: str) -> Generator[Event, None, None]:
@@ -64,7 +63,7 @@ class ProcessExecutor:
         context = get_context("spawn")
         before = set(active_children())
         heard = context.Queue()
-        with _one_thread_each():
+        with one_thread_each():
             pool = ProcessPoolExecutor(self.n_jobs, context, _begin, (heard,))
             waiting: set[Future[None]] = {
                 pool.submit(_work, number, item, work) for number, item in enumerate(items)
@@ -82,21 +81,6 @@ class ProcessExecutor:
             pool.shutdown(wait=False, cancel_futures=True)
             for process in set(active_children()) - before:
                 process.terminate()
-
-
-@contextmanager
-def _one_thread_each() -> Iterator[None]:
-    """Let processes that start here compute with one thread each."""
-    before = {name: os.environ.get(name) for name in _THREADS}
-    os.environ.update(dict.fromkeys(_THREADS, "1"))
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
 
 
 _say: Callable[[tuple[int, Any]], None]
