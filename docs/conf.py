@@ -55,7 +55,7 @@ copybutton_exclude = ".linenos, .gp, .go"
 
 STEPS = [
     *("base", "images", "cohort", "encoders", "detection", "morphology", "mil", "anomaly", "model"),
-    *("training", "evaluation", "exchange", "instances", "studies", "report", "pipeline"),
+    *("training", "cell_types", "evaluation", "exchange", "instances", "studies", "report", "pipeline"),
 ]
 API = Path(__file__).with_name("_api")
 

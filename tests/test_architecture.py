@@ -28,7 +28,7 @@ LADDER: tuple[frozenset[str], ...] = (
     frozenset({"core.anomaly"}),
     frozenset({"core.model"}),
     frozenset({"core.training"}),
-    frozenset({"core.evaluation", "core.exchange"}),
+    frozenset({"core.cell_types", "core.evaluation", "core.exchange"}),
     frozenset({"core.instances"}),
     frozenset({"core.studies"}),
     frozenset({"core.report"}),
@@ -41,7 +41,7 @@ LADDER: tuple[frozenset[str], ...] = (
 
 INNER_LADDERS: dict[str, tuple[frozenset[str], ...]] = {
     "core.pipeline": (
-        frozenset({"annotated", "arrays", "recalibrate", "detect"}),
+        frozenset({"annotated", "arrays", "cell_typing", "recalibrate", "detect"}),
         frozenset({"evidence", "export", "held_out", "redraw", "run_folder"}),
         frozenset({"anomaly_networks", "score", "train", "train_detector"}),
         frozenset({"diagnosis", "estimate", "score_folder"}),

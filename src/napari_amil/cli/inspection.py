@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import importlib.util
 import json
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import typer
 
 from napari_amil.cli.console import BundleFile
 from napari_amil.cli.lazy import pipeline
+from napari_amil.core.base.errors import MissingExtraError
 
 
 class Theme(enum.StrEnum):
@@ -28,6 +30,8 @@ def demo(
     theme: Annotated[Theme, typer.Option(help="Theme of the window.")] = Theme.dark,
 ) -> None:
     """Open the window with a smear whose cells are found, scored and coloured."""
+    if importlib.util.find_spec("napari") is None:
+        raise MissingExtraError("napari", "gui")
     command = [sys.executable, "-P", "-m", "napari_amil.plugin.entry.demo", "--theme", theme]
     command += ["--image", str(image)] if image else []
     command += ["--screenshot", str(screenshot)] if screenshot else []

@@ -131,4 +131,42 @@ def explore(
     talk.finish(out)
 
 
-COMMANDS = {"explore": explore, "export": export, "report": report}
+def classify(
+    scored: ScoredFolder,
+    out: Out,
+    names: Annotated[
+        Path | None,
+        typer.Option(
+            help="Table of named cells: image, cell_type, cell_id or box; cell_type of SCORED if not given."
+        ),
+    ] = None,
+    classifier: Annotated[
+        Path | None, typer.Option(help="types.safetensors of an earlier run, instead of names.")
+    ] = None,
+    style: EventStyle = Style.bar,
+) -> None:
+    """Learn cell types from cells that you named, and give every cell of a scored folder a type.
+
+    Writes types.csv, type_counts.csv (with 95 % intervals), worth_naming.csv (which cells to name next),
+    the confusion matrix of slides left out, and types.safetensors for other folders of the same model.
+    Names never change an anomaly score or a verdict.
+    """
+    talk = Talk(style)
+    project = pipeline.read_project(scored)
+    found = talk.follow(pipeline.classify_project(project, names, classifier))
+    written = [str(path) for path in pipeline.write_typed(found, out)]
+    if found.validation is not None:
+        for line in found.validation.table().to_dict("records"):
+            text = f"{line['cell_type']:20} {line['n_cells']:5} named, recall {line['recall']:.2f}"
+            talk.result(f"{text}, precision {line['precision']:.2f}", **line)
+        score = found.validation.macro_f1
+        text = f"Macro F1 {score:.2f}, each {found.validation.by} predicted without itself"
+        talk.result(text, macro_f1=score)
+    for sentence in found.sentences():
+        talk.result(sentence)
+    n_typed = int((found.cells["type"] != "").sum())
+    talk.result(f"{n_typed} of {len(found.cells)} cells have a type: {written[0]}", files=written)
+    talk.finish(out)
+
+
+COMMANDS = {"classify": classify, "explore": explore, "export": export, "report": report}

@@ -11,6 +11,7 @@ from napari_amil.core.base.settings import ModelSettings, RunSettings, TrainingS
 
 IDLE = {"width", "cells_per_step", "cell_learning_rate", "views"}
 IDLE |= {"devices", "seed", "scales"}
+IDLE |= {f"external_{name}" for name in ("file", "architecture", "size_px", "mean", "std")}
 """Fields that say nothing where the encoder takes feature maps and only bags are trained on."""
 
 

@@ -38,6 +38,7 @@ ENCODER_SPECS: dict[str, EncoderSpec] = {
         EncoderSpec("roi", "roi"),
         EncoderSpec("roi-attmil", "roi"),
         EncoderSpec("measurements", "measurements"),
+        EncoderSpec("external", "crop"),
     )
 }
 """Every encoder by name; `napari_amil.core.encoders.registry` holds their classes."""

@@ -137,6 +137,16 @@ class ModelSettings(Settings):
     """Cells of interest: 'red' in smears; 'white' in images of single cells, stained alike by the nucleus."""
     encoder: EncoderName = "crop"
     """Network that embeds a cell: from its crop, the detector's feature map ('roi'), or its measurements."""
+    external_file: str = ""
+    """Encoder 'external': its file, TorchScript (.pt), ONNX (.onnx) or weights (.safetensors) for timm."""
+    external_architecture: str = ""
+    """Encoder 'external': the timm architecture of a .safetensors file, such as vit_small_patch14_dinov2."""
+    external_size_px: int = Field(224, ge=32, le=1024)
+    """Encoder 'external': side in pixels to which crops are enlarged for it."""
+    external_mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
+    """Encoder 'external': mean of red, green and blue (0 to 1) that it was trained with; ImageNet's here."""
+    external_std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+    """Encoder 'external': standard deviation of red, green and blue that it was trained with."""
     roi_scaling: bool = True
     """Scale the feature maps of every image to -1..1, as the code of AMIL does; attMIL takes them raw."""
     latent_dim: int = Field(16, ge=4, le=2048)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 from torch import Tensor, nn
 
@@ -39,3 +39,7 @@ class Encoder(nn.Module, ABC):
     def train(self, mode: bool = True) -> Self:
         """Switch between training and evaluation; a frozen encoder stays in evaluation."""
         return super().train(mode and not self.spec.frozen)
+
+    def origin(self) -> dict[str, Any]:
+        """Return what the card of a model says about where the encoder comes from; nothing if it is ours."""
+        return {}

@@ -7,6 +7,7 @@ from napari_amil.core.base.errors import AmilError
 from napari_amil.core.base.settings import ModelSettings
 from napari_amil.core.encoders.base import Encoder
 from napari_amil.core.encoders.crop import CropEncoder
+from napari_amil.core.encoders.external import ExternalEncoder
 from napari_amil.core.encoders.measurements import MeasurementEncoder
 from napari_amil.core.encoders.roi import AttMilRoiEncoder, RoiEncoder
 
@@ -20,7 +21,7 @@ def register_encoder(kind: type[Encoder]) -> None:
     ENCODER_SPECS[kind.spec.name] = kind.spec
 
 
-for _kind in (CropEncoder, RoiEncoder, AttMilRoiEncoder, MeasurementEncoder):
+for _kind in (CropEncoder, RoiEncoder, AttMilRoiEncoder, MeasurementEncoder, ExternalEncoder):
     register_encoder(_kind)
 
 

@@ -78,6 +78,7 @@ if TYPE_CHECKING:
     )
     from napari_amil.core.pipeline.anomaly_networks import AddedNetworks, train_anomaly
     from napari_amil.core.pipeline.arrays import array_source
+    from napari_amil.core.pipeline.cell_typing import Typed, classify_project, write_typed
     from napari_amil.core.pipeline.detect import cell_table, detect_images, write_detections
     from napari_amil.core.pipeline.diagnosis import diagnose
     from napari_amil.core.pipeline.estimate import Estimate, estimating
@@ -147,6 +148,7 @@ __all__ = [
     "StudyProtocol",
     "SynthCohortSettings",
     "SynthSettings",
+    "Typed",
     "ablate",
     "ablation_rows",
     "annotated_table",
@@ -161,6 +163,7 @@ __all__ = [
     "checking",
     "choose_bags",
     "class_names",
+    "classify_project",
     "clinical_columns",
     "cohort_source",
     "compare_project",
@@ -250,6 +253,7 @@ __all__ = [
     "write_reports",
     "write_table",
     "write_text",
+    "write_typed",
     "writing_annotated",
     "writing_cell_image_cohort",
     "writing_synthetic_cohort",

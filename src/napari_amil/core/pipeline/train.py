@@ -114,6 +114,7 @@ def _scorer_card(gathered: Gathered, fitted: FittedModel, seconds: float) -> dic
         "covariance_shrinkage": float(fitted.gaussian.shrinkage),
         "epochs": len(fitted.history),
         "best_epoch": fitted.best_epoch + 1,
+        **({"encoder": origin} if (origin := fitted.model.encoder.origin()) else {}),
         **({"stopped": asked} if fitted.stopped else {}),
         "seconds": round(seconds),
     }

@@ -10,7 +10,7 @@ import numpy as np
 from napari_amil.core.anomaly.morphology.statistics import ControlMorphology
 from napari_amil.core.base.columns import MORPH, MORPH_Z, column_name
 
-_WORDS: dict[str, tuple[str, str]] = {
+WORDS: dict[str, tuple[str, str]] = {
     "diameter": ("smaller", "larger"),
     "diameter_px": ("smaller", "larger"),
     "aspect_ratio": ("rounder", "longer"),
@@ -51,7 +51,7 @@ _WORDS: dict[str, tuple[str, str]] = {
     "vacuoles": ("fewer vacuoles", "more vacuoles"),
 }
 """What a low and a high value of each measurement mean, to be followed by ``than``."""
-_DEVIATIONS = {name: column_name(MORPH_Z, name) for name in _WORDS}
+_DEVIATIONS = {name: column_name(MORPH_Z, name) for name in WORDS}
 
 
 def morphology_in_words(
@@ -76,7 +76,7 @@ def morphology_in_words(
     for name in sorted(unusual, key=lambda name: -abs(deviations[name])):
         high = deviations[name] > 0
         share = control.share_exceeded(name, float(row[column_name(MORPH, name)]), high=high)
-        word = _WORDS[name][high]
+        word = WORDS[name][high]
         words.setdefault(word, f"{word} than {_percent(share)} of control cells")
     return list(words.values())[:most]
 
@@ -102,5 +102,5 @@ def deviations_in_words(row: Mapping[str, Any], least: float = 1.96, most: int =
     unusual = [name for name, z in deviations.items() if abs(z) >= least]
     words: dict[str, str] = {}
     for name in sorted(unusual, key=lambda name: -abs(deviations[name])):
-        words.setdefault(_WORDS[name][deviations[name] > 0], f"({deviations[name]:+.1f})")
+        words.setdefault(WORDS[name][deviations[name] > 0], f"({deviations[name]:+.1f})")
     return [f"{word} {size}" for word, size in words.items()][:most]
