@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
 import subprocess
 import sys
 import time
@@ -15,20 +16,27 @@ import numpy as np
 import pandas as pd
 import PIL.Image
 import pytest
+import torch
+from safetensors.torch import load_file
 
 from napari_amil.core.base.errors import AmilError
 from napari_amil.core.base.events import Event, drain
+from napari_amil.core.base.settings import ModelSettings, RunSettings, TrainingSettings
 from napari_amil.core.base.types import Cells
-from napari_amil.core.cohort.synth import SynthSettings, synthetic_smear
+from napari_amil.core.cohort.layouts.registry import read_cohort
+from napari_amil.core.cohort.smear import SynthSettings
+from napari_amil.core.cohort.synth import SynthCohortSettings, synthetic_smear, write_synthetic_cohort
+from napari_amil.core.exchange.geojson import read_geojson, write_geojson
 from napari_amil.core.exchange.project import Project, note_in_card, read_project, write_project
 from napari_amil.core.instances.extract import Recipe
-from napari_amil.core.instances.sources import Source, open_source
+from napari_amil.core.instances.sources import Source, cohort_source, open_source
 from napari_amil.core.model.bundle import Bundle, load_bundle, save_bundle
 from napari_amil.core.pipeline import score_folder
 from napari_amil.core.pipeline.detect import write_detections
 from napari_amil.core.pipeline.export import export_project
 from napari_amil.core.pipeline.score import Scored, score_source
 from napari_amil.core.pipeline.score_folder import score_cohort
+from napari_amil.core.pipeline.training_run import Protocol, train_run
 from napari_amil.core.report.report import write_reports
 
 
@@ -37,11 +45,14 @@ class Killed(BaseException):
 
 
 def killed_at_every_switch(
-    work: Callable[[], object], monkeypatch: pytest.MonkeyPatch, prepare: Callable[[], object]
+    work: Callable[[], object],
+    monkeypatch: pytest.MonkeyPatch,
+    prepare: Callable[[], object],
+    every: int = 1,
 ) -> Iterator[int]:
     """Prepare, kill the work before its 1st, 2nd, ... renaming of a file, and yield after each kill."""
     switch = os.replace
-    for number in range(1000):
+    for number in range(0, 1000, every):
         prepare()
         left = iter(range(number))
 
@@ -231,3 +242,45 @@ def test_a_writer_that_is_killed_leaves_one_model_or_none(
     subprocess.run([sys.executable, "-c", WRITER.replace("while True", "if True"), *places], check=True)
     assert read_project(out).digest == projects["b"].digest
     assert {path.name for path in out.iterdir()} == {"project.json", "cells.npz", "cells.csv", "bags.csv"}
+
+
+def test_a_training_that_was_killed_goes_on_to_the_same_bundle(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    smear = SynthSettings(height=120, width=150, n_cells=7, n_platelets=0)
+    cohort = write_synthetic_cohort(
+        tmp_path / "cohort", SynthCohortSettings(patients=3, samples=1, smear=smear)
+    )
+    settings = RunSettings(
+        model=ModelSettings(latent_dim=4, attention_dim=4, width=4),
+        training=TrainingSettings(cell_epochs=1, max_epochs=1, views=1, calibration_folds=0),
+    )
+    recipe = Recipe(Bundle(settings), settings, torch.device("cpu"))
+    source = cohort_source(read_cohort(cohort, settings.control))
+    out = tmp_path / "run"
+
+    def train(folder: Path = out) -> dict[str, float]:
+        folder.mkdir(exist_ok=True)
+        metrics: dict[str, float] = drain(train_run(source, recipe, folder, Protocol(hold_out_fold=0)))
+        return metrics
+
+    wanted = train(tmp_path / "whole")
+    weights = load_file(tmp_path / "whole" / "bundle.safetensors")
+    n_kills = 0
+    for _ in killed_at_every_switch(train, monkeypatch, lambda: shutil.rmtree(out, True), every=7):
+        n_kills += 1
+        if (out / "bundle.safetensors").exists():
+            assert load_bundle(out / "bundle.safetensors").need_scorer().classes
+        assert train() == pytest.approx(wanted, nan_ok=True)
+        torch.testing.assert_close(load_file(out / "bundle.safetensors"), weights, rtol=0, atol=0)
+    assert n_kills >= 2
+
+
+def test_autosaved_cells_are_the_old_or_the_new_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "kept.geojson"
+
+    def write(y: float) -> None:
+        write_geojson(Cells(np.array([[y, 1, y + 10, 20]], np.float32)), None, path)
+
+    for _ in killed_at_every_switch(lambda: write(31), monkeypatch, lambda: write(17)):
+        assert read_geojson(path).cells.boxes[0, 0] in {17, 31}
