@@ -119,3 +119,9 @@ def test_the_same_figure_gives_the_same_files(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(AmilError, match=r"Cannot write .*rows.png"):
         save_figure(draw_rows(TABLE, "recommended"), tmp_path / "file" / "rows")
+
+
+@pytest.mark.parametrize("name", ["cost $5", "$a$ and $b_1$", r"$\frac{$", "100 %"])
+def test_names_are_shown_as_they_are(tmp_path: Path, name: str) -> None:
+    save_figure(draw_confusions({name: np.eye(2, dtype=int)}, ["control", name]), tmp_path / "confusion")
+    assert (tmp_path / "confusion.svg").read_text().count(f">{name}<") >= 2

@@ -14,6 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.text import Text
 from numpy.typing import NDArray
 from sklearn import metrics
 
@@ -50,18 +51,21 @@ def panels(
 def save_figure(figure: Figure, stem: Path) -> None:
     """Write ``<stem>.png`` and ``<stem>.svg``; the same figure gives the same files.
 
+    Names of classes and samples are shown as they are, a dollar sign too.
+
     Raises
     ------
     AmilError
         If they cannot be written.
     """
-    with replacing(stem.with_name(f"{stem.name}.png")) as partial:
-        figure.savefig(partial, format="png", dpi=DPI, metadata={"Software": None})
-    with (
-        replacing(stem.with_name(f"{stem.name}.svg")) as partial,
-        mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": stem.name}),
-    ):
-        figure.savefig(partial, format="svg", metadata={"Date": None})
+    for text in figure.findobj(Text):
+        text.set_parse_math(False)
+    plain = {"text.parse_math": False, "svg.fonttype": "none", "svg.hashsalt": stem.name}
+    with mpl.rc_context(plain):
+        with replacing(stem.with_name(f"{stem.name}.png")) as partial:
+            figure.savefig(partial, format="png", dpi=DPI, metadata={"Software": None})
+        with replacing(stem.with_name(f"{stem.name}.svg")) as partial:
+            figure.savefig(partial, format="svg", metadata={"Date": None})
 
 
 def draw_rows(table: pd.DataFrame, reference: str) -> Figure:
