@@ -1,6 +1,6 @@
 """Verdicts and flagged cells on control smears of another microscope, before and after `calibrate`.
 
-Usage: python -m benchmarks.foreign_controls DATA [--sets pbc w575] [--controls 10 20] [--judged 12]
+Usage: python -m benchmarks.foreign_controls DATA [--sets pbc w575] [--controls 20 40] [--judged 12]
 
 DATA holds ``other_microscopes``. Images with an odd number are used; choices were made on the even ones.
 Some of them calibrate the model, others are judged: the share of their cells with q < 0.05, how many are
@@ -50,7 +50,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("data", type=Path)
     parser.add_argument("--sets", nargs="+", default=["pbc", "w575"])
-    parser.add_argument("--controls", nargs="+", type=int, default=[10, 20])
+    parser.add_argument("--controls", nargs="+", type=int, default=[20, 40])
     parser.add_argument("--judged", type=int, default=12, help="images that are judged")
     parser.add_argument("--bundle", type=Path)
     parser.add_argument("--json", type=Path)

@@ -32,6 +32,7 @@ def detect(request: Detect) -> Work[Detected]:
     if request.source is not None:
         recipe = yield from pipeline.recipe_for(recipe, request.source, request.source.name)
     with open_input(request.image) as field:
+        yield from pipeline.notes_of(field, "This image")
         candidates = yield from pipeline.detect_in(field, recipe)
     target = request.out / "candidates.npz"
     np.savez(target, allow_pickle=False, **candidates.cells.arrays())
@@ -44,6 +45,7 @@ def score(request: Score) -> Work[Scored]:
     cells = load_cells(request.cells)
     yield Step("score", 0, 2, "Embedding cells")
     with open_input(request.image) as field:
+        yield from pipeline.notes_of(field, "This image")
         prepared = pipeline.prepare(field, recipe)
         known = yield from pipeline.measured_field(prepared, cells, recipe)
         notes = [pipeline.field_note(prepared, cells)]

@@ -60,8 +60,7 @@ def save_figure(figure: Figure, stem: Path) -> None:
     """
     for text in figure.findobj(Text):
         text.set_parse_math(False)
-    plain = {"text.parse_math": False, "svg.fonttype": "none", "svg.hashsalt": stem.name}
-    with mpl.rc_context(plain):
+    with mpl.rc_context({"text.parse_math": False, "svg.fonttype": "none", "svg.hashsalt": stem.name}):
         with replacing(stem.with_name(f"{stem.name}.png")) as partial:
             figure.savefig(partial, format="png", dpi=DPI, metadata={"Software": None})
         with replacing(stem.with_name(f"{stem.name}.svg")) as partial:

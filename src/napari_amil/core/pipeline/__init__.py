@@ -53,7 +53,14 @@ if TYPE_CHECKING:
     from napari_amil.core.images.read import ImageSource, find_images, read_image
     from napari_amil.core.instances.control_cells import morphology_columns, nearest_controls
     from napari_amil.core.instances.drift import differs, drift_sentences, field_note
-    from napari_amil.core.instances.extract import Recipe, detect_field, detect_in, prepare, recipe_for
+    from napari_amil.core.instances.extract import (
+        Recipe,
+        detect_field,
+        detect_in,
+        notes_of,
+        prepare,
+        recipe_for,
+    )
     from napari_amil.core.instances.gather import Gathered, gather
     from napari_amil.core.instances.given_cells import give_cells, with_outlines
     from napari_amil.core.instances.leak_guard import guarding, sources_without_copies
@@ -203,6 +210,7 @@ __all__ = [
     "named_rows",
     "nearest_cells",
     "nearest_controls",
+    "notes_of",
     "open_annotated",
     "open_field",
     "open_source",
