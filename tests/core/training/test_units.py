@@ -86,3 +86,18 @@ def test_a_seed_gives_one_split_and_another_seed_another() -> None:
     units = independent_units(bags)
     splits = [split_units(bags, units, 3, seed).tolist() for seed in (0, 0, 1)]
     assert splits[0] == splits[1] != splits[2]
+
+
+def test_slides_are_the_units_where_patients_share_them() -> None:
+    bags = bag_arrays([[0, 1], [2, 3]], ["a", "b"], [0, 1])
+    images = ["w", "x", "y", "z"]
+    assert independent_units(bags, images, np.array(["s", "s", "t", "t"])).tolist() == ["a", "a", "b", "b"]
+    assert independent_units(bags, images, np.array(["s", "t", "t", "t"])).tolist() == ["s", "t", "t", "t"]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_units_with_most_cells_come_into_different_parts(seed: int) -> None:
+    rows = [[*range(40)], [*range(40, 70)], *[[70 + i] for i in range(6)]]
+    bags = bag_arrays(rows, [f"p{i}" for i in range(8)], [0] * 8)
+    part = split_units(bags, independent_units(bags), 3, seed)
+    assert part[0] != part[40]

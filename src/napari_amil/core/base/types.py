@@ -264,6 +264,8 @@ class Bag:
         ``image -> (n_cells,)`` names, truth for evaluation and never an input.
     acquisition
         How the sample was taken (site, stain, scanner ...), to find confounders; never an input.
+    slides
+        ``image -> slide`` where it is known; cells of one slide are never on both sides of a calibration.
     """
 
     bag: str
@@ -275,6 +277,7 @@ class Bag:
     clinical: dict[str, float | str] = field(default_factory=dict)
     cell_type: dict[str, NDArray[np.str_]] = field(default_factory=dict)
     acquisition: dict[str, str] = field(default_factory=dict)
+    slides: dict[str, str] = field(default_factory=dict)
 
     @property
     def n_cells(self) -> int:

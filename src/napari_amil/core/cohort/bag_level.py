@@ -60,7 +60,9 @@ def _joined(bags: Sequence[Bag]) -> Bag:
             cells[image], rows = _distinct([bag.cells[image] for bag in holders])
         if holders and all(image in bag.cell_type for bag in holders):
             cell_type[image] = np.concatenate([bag.cell_type[image] for bag in holders])[rows]
-    return replace(first, bag=first.patient, images=images, cells=cells, cell_type=cell_type)
+    slides = {image: slide for bag in bags for image, slide in bag.slides.items()}
+    joined = replace(first, bag=first.patient, images=images, slides=slides)
+    return replace(joined, cells=cells, cell_type=cell_type)
 
 
 def _distinct(parts: Sequence[Cells]) -> tuple[Cells, NDArray[np.int64]]:

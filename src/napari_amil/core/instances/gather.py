@@ -68,6 +68,14 @@ class Gathered:
         return names.astype(np.str_)
 
     @property
+    def slides(self) -> NDArray[np.str_] | None:
+        """Slide of each stored cell, ``(n_cells,)``; None where the slide of an image is not known."""
+        known = {image: slide for bag in self.cohort for image, slide in bag.slides.items()}
+        if any(image not in known for bag in self.cohort for image in bag.cells):
+            return None
+        return np.array([known.get(image, "") for image in self.images], dtype=np.str_)
+
+    @property
     def boxes(self) -> NDArray[np.float32]:
         """Box of each stored cell, ``(n_cells, 4)``."""
         boxes = np.full((len(self.values), 4), np.nan, dtype=np.float32)

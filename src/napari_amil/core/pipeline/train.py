@@ -54,7 +54,7 @@ def train_scorer(
     gathered = without_cut_cells(gathered)
     bags = as_arrays(gathered, embed_measurements=recipe.settings.model.measured)
     fitted: FittedModel = yield from fit_model(bags, recipe.settings, recipe.device, checkpoint, stop=stop)
-    units = independent_units(bags, gathered.images)
+    units = independent_units(bags, gathered.images, gathered.slides)
     inputs = cell_inputs(gathered.values)
     crossed: CrossFitted = yield from fit_anomaly(bags, units, fitted, recipe.settings, recipe.device, inputs)
     anomaly = crossed.anomaly

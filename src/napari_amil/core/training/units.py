@@ -1,4 +1,4 @@
-"""Independent units of a cohort (patients or images) and their split into parts."""
+"""Independent units of a cohort (patients, slides or images) and their split into parts."""
 
 from __future__ import annotations
 
@@ -11,17 +11,21 @@ from napari_amil.core.mil.batch import BagArrays
 
 
 def independent_units(
-    bags: BagArrays, images: Sequence[str] | NDArray[np.str_] | None = None
+    bags: BagArrays,
+    images: Sequence[str] | NDArray[np.str_] | None = None,
+    slides: NDArray[np.str_] | None = None,
 ) -> NDArray[np.str_]:
-    """Return the patient of each stored cell; its image where patients share images.
+    """Return the patient of each stored cell; its slide or image where patients share these.
 
-    A patient whose images serve others too is not held out with the patient's own cells alone, so that
-    then images are the independent units.
+    A patient whose slides or images serve others too is not held out with the patient's own cells alone,
+    so that then slides, or images where slides are not known, are the independent units.
 
     Parameters
     ----------
     images
         ``(n_instances,)`` image of each stored cell; None where it is not known.
+    slides
+        ``(n_instances,)`` slide of each stored cell; None where it is not known.
 
     Returns
     -------
@@ -32,9 +36,10 @@ def independent_units(
     for rows, name in zip(bags.rows, bags.patients, strict=True):
         shared = shared or bool(((patient[rows] != "") & (patient[rows] != name)).any())
         patient[rows] = name
-    if images is None:
+    places = images if slides is None else slides
+    if places is None:
         return patient.astype(np.str_)
-    known = np.asarray(images, dtype=np.str_)
+    known = np.asarray(places, dtype=np.str_)
     used = patient != ""
     pairs = set(zip(known[used].tolist(), patient[used].tolist(), strict=True))
     shared = shared or len(pairs) > len({image for image, _ in pairs})
@@ -45,16 +50,19 @@ def split_units(bags: BagArrays, units: NDArray[np.str_], n_parts: int, seed: in
     """Split the units into parts of about equal size, class by class; return the part of each stored cell.
 
     No part holds all units of a class: the only unit of a class, and one of several that lie in one part
-    because they are shared with other classes, are never held out. Their part is -1. Each class begins
-    with the part after the last one of the class before, so that the parts stay of equal size.
+    because they are shared with other classes, are never held out. Their part is -1. Units of many cells
+    are dealt first, so that they come into different parts. Each class begins with the part after the
+    last one of the class before, so that the parts stay of equal size.
     """
     generator = np.random.default_rng(seed)
     part_of: dict[str, int] = {"": -1}
     start = 0
     for label in np.unique(bags.labels):
         rows = [own for own, of_bag in zip(bags.rows, bags.labels, strict=True) if of_bag == label]
-        names = np.unique(units[np.concatenate(rows)])
-        fresh = generator.permutation([name for name in names if name not in part_of])
+        names, n_cells = np.unique(units[np.unique(np.concatenate(rows))], return_counts=True)
+        size = dict(zip(names.tolist(), n_cells.tolist(), strict=True))
+        dealt = generator.permutation([name for name in names if name not in part_of])
+        fresh = sorted(dealt, key=lambda name: -size[str(name)])
         if len(names) == 1:
             part_of.setdefault(str(names[0]), -1)
             continue

@@ -42,6 +42,15 @@ def test_a_cell_list_keeps_order_and_repeated_cells(tmp_path: Path) -> None:
     assert bag.cell_type["img/1.png"].tolist() == ["target"]
 
 
+def test_the_slide_of_an_image_is_read_and_must_be_one(tmp_path: Path) -> None:
+    rows = ["b,p,control,a.png,0,0,9,9,s1", "b,p,control,b.png,0,0,9,9,", "c,q,sick,a.png,0,0,9,9,s1"]
+    path = write_list(tmp_path, *rows, header=f"{HEADER},slide")
+    assert [bag.slides for bag in read_cohort(path)] == [{"a.png": "s1"}, {"a.png": "s1"}]
+    path = write_list(tmp_path, *rows, "c,q,sick,a.png,0,0,9,9,s2", header=f"{HEADER},slide")
+    with pytest.raises(CohortError, match=r"Row 5 of .* gives its image another slide"):
+        read_cohort(path)
+
+
 def test_cell_ids_of_the_file_are_kept(tmp_path: Path) -> None:
     rows = ["b,p,control,a.png,0,0,9,9,7", "b,p,control,a.png,1,1,9,9,", "b,p,control,a.png,0,0,9,9,7"]
     cells = read_cohort(write_list(tmp_path, *rows, header=f"{HEADER},cell_id")).bags[0].cells["a.png"]

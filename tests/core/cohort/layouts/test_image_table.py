@@ -19,9 +19,9 @@ def write(folder: Path, text: str) -> Path:
 def test_bags_have_images_folds_and_acquisition(tmp_path: Path) -> None:
     path = write(
         tmp_path,
-        "bag,patient,label,image,fold,Site,abnormal_share\n"
-        "b1,p1,control,x/1.png,0,east,0.1\nb1,p1,control,x/2.png,0,east,0.2\nb1,p1,control,x/1.png,0,east,0.1\n"
-        "b2,p2,sick,x/3.png,1,,0.3\nb3,p3,NA,x/4.png,,west,0\n",
+        "bag,patient,label,image,fold,Site,slide\n"
+        "b1,p1,control,x/1.png,0,east,s1\nb1,p1,control,x/2.png,0,east,s2\nb1,p1,control,x/1.png,0,east,s1\n"
+        "b2,p2,sick,x/3.png,1,,s3\nb3,p3,NA,x/4.png,,west,\n",
     )
     (tmp_path / "clinical.csv").write_text("patient,AGE\np1,61\n")
     assert layout_of(path) == "image-table"
@@ -37,6 +37,7 @@ def test_bags_have_images_folds_and_acquisition(tmp_path: Path) -> None:
     assert (first.acquisition, first.clinical) == ({"site": "east"}, {"AGE": 61.0})
     assert (second.fold, second.acquisition, second.clinical) == (1, {}, {})
     assert (third.label, third.fold) == (None, None)
+    assert (first.slides, third.slides) == ({"x/1.png": "s1", "x/2.png": "s2"}, {})
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from napari_amil.core.cohort.layouts.listed import (
     numbers,
     read_listed,
     refuse_rows,
+    slides_of,
     whole_numbers,
 )
 
@@ -41,10 +43,10 @@ class CellListLayout:
 
     def read(self, path: Path) -> Listing:
         """Return the bags of a table, and where known their ``fold``, ``cell_id`` and ``cell_type``."""
-        return Listing(path.parent, _bags(_checked(path)))
+        return Listing(path.parent, _bags(*_checked(path)))
 
 
-def _bags(table: pd.DataFrame) -> list[Bag]:
+def _bags(table: pd.DataFrame, slides: Mapping[str, str]) -> list[Bag]:
     """Return the bags of a checked table."""
     boxes = table[BOX_COLUMNS].to_numpy(np.float32)
     ids = table["cell_id"].to_numpy(np.int64, na_value=-1) if "cell_id" in table else None
@@ -60,12 +62,13 @@ def _bags(table: pd.DataFrame) -> list[Bag]:
         cells = {image: Cells(boxes[i], cell_id=_ids(ids, repeated, i)) for image, i in images.items()}
         cell_type = {} if types is None else {image: types[i] for image, i in images.items()}
         bag = listed_bag(name, first, list(images), acquisition)
-        bags.append(replace(bag, cells=cells, cell_type=cell_type))
+        own = {image: slides[image] for image in images if image in slides}
+        bags.append(replace(bag, cells=cells, cell_type=cell_type, slides=own))
     return bags
 
 
-def _checked(path: Path) -> pd.DataFrame:
-    """Return a cell list in which every row is a cell with an area."""
+def _checked(path: Path) -> tuple[pd.DataFrame, dict[str, str]]:
+    """Return a cell list in which every row is a cell with an area, and ``image -> slide``."""
     table = read_listed(path, "cell list", REQUIRED)
     table[BOX_COLUMNS] = numbers(path, table, BOX_COLUMNS)
     wrong = (table.y1 <= table.y0) | (table.x1 <= table.x0)
@@ -76,7 +79,7 @@ def _checked(path: Path) -> pd.DataFrame:
         same_box = table.duplicated([*KEY_COLUMNS, *BOX_COLUMNS])
         clash = table.duplicated(KEY_COLUMNS) & known & ~same_box
         refuse_rows(path, clash, "has the cell_id of another box of this image; give each cell its own")
-    return table
+    return table, slides_of(path, table)
 
 
 def _ids(

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from napari_amil.core.base.tables import header_of
 from napari_amil.core.cohort.clinical import acquisition_columns
 from napari_amil.core.cohort.layouts.layout import Listing
-from napari_amil.core.cohort.layouts.listed import BAG_COLUMNS, listed_bag, read_listed
+from napari_amil.core.cohort.layouts.listed import BAG_COLUMNS, listed_bag, read_listed, slides_of
 
 _BOX_WORDS = {"y0", "x0", "y1", "x1", "y", "x", "ymin", "xmin", "ymax", "xmax"}
 
@@ -32,9 +32,10 @@ class ImageTableLayout:
     def read(self, path: Path) -> Listing:
         """Return the bags of a table, with their ``fold`` and how they were acquired where it says so."""
         table = read_listed(path, "image table", BAG_COLUMNS)
-        acquisition = acquisition_columns(table)
+        acquisition, slides = acquisition_columns(table), slides_of(path, table)
         bags = []
         for name, rows in table.groupby("bag", sort=False):
             images = list(dict.fromkeys(rows["image"]))
-            bags.append(listed_bag(str(name), rows.iloc[0].to_dict(), images, acquisition))
+            bag = listed_bag(str(name), rows.iloc[0].to_dict(), images, acquisition)
+            bags.append(replace(bag, slides={image: slides[image] for image in images if image in slides}))
         return Listing(path.parent, bags)

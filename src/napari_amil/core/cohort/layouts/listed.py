@@ -66,6 +66,22 @@ def listed_bag(
     )
 
 
+def slides_of(path: Path, table: pd.DataFrame) -> dict[str, str]:
+    """Return ``image -> slide`` from the column ``slide``; empty where there is none.
+
+    Raises
+    ------
+    CohortError
+        If an image is said to lie on two slides.
+    """
+    if "slide" not in table:
+        return {}
+    first = table.groupby("image", sort=False)["slide"].transform("first")
+    refuse_rows(path, table["slide"] != first, "gives its image another slide than the rows above")
+    named = table[table["slide"] != ""]
+    return dict(zip(named["image"], named["slide"], strict=True))
+
+
 def numbers(path: Path, table: pd.DataFrame, names: list[str]) -> pd.DataFrame:
     """Return columns as finite numbers."""
     found = table[names].apply(pd.to_numeric, errors="coerce")
