@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import pytest
 from napari_amil.core.base.presets import preset
 from napari_amil.core.base.types import Bag, Cells, Cohort
 from napari_amil.core.cohort.checks import check_cohort
+from napari_amil.core.cohort.layouts.registry import read_cohort
 
 
 @pytest.fixture
@@ -82,6 +84,80 @@ def test_copies_of_an_image_under_two_patients(sound: Cohort) -> None:
     assert only(sound) == (severity, message)
     unfolded = replace(sound, bags=tuple(replace(bag, fold=None) for bag in sound))
     assert only(unfolded)[0] == "warning"
+
+
+def test_an_image_under_two_labels_is_an_error(sound: Cohort) -> None:
+    twice = changed(sound, 1, images=("0.png",), cells={"0.png": sound.bags[1].cells["1.png"]})
+    assert (
+        "error",
+        "Image '0.png' serves bags with the labels 'control' and 'sick'; one image shows one patient.",
+    ) in found(twice)
+    root = Path(sound.root)
+    (root / "1.png").write_bytes((root / "0.png").read_bytes())
+    messages = [message for severity, message in found(sound) if severity == "error"]
+    assert any(m.startswith("'0.png' and '1.png' are copies of one image and serve") for m in messages)
+
+
+def smear(seed: int, tint: float = 0.0) -> np.ndarray:
+    """Return dark discs on a bright ground, ``(240, 320, 3)`` uint8."""
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[:240, :320]
+    image = np.full((240, 320, 3), 230.0)
+    for centre_y, centre_x in rng.uniform((0, 0), (240, 320), (30, 2)):
+        image[np.hypot(y - centre_y, x - centre_x) < 14] = (170, 110, 120)
+    image[..., 0] -= 60 * tint
+    return np.clip(image + rng.normal(0, 3, image.shape), 0, 255).astype(np.uint8)
+
+
+@pytest.mark.parametrize("change", ["mirrored", "cropped", "turned", "saved anew"])
+def test_altered_copies_under_two_patients(sound: Cohort, change: str) -> None:
+    root = Path(sound.root)
+    for i in range(6):
+        PIL.Image.fromarray(smear(i)).save(root / f"{i}.png")
+    assert not [m for _, m in found(sound) if "show the same cells" in m]
+    image = PIL.Image.fromarray(smear(0))
+    if change == "mirrored":
+        image.transpose(PIL.Image.Transpose.FLIP_LEFT_RIGHT).save(root / "3.png")
+    elif change == "cropped":
+        image.crop((21, 13, 293, 217)).save(root / "3.png")
+    elif change == "turned":
+        image.transpose(PIL.Image.Transpose.ROTATE_90).save(root / "3.png")
+    else:
+        image.save(root / "3.jpg", quality=60)
+        PIL.Image.open(root / "3.jpg").save(root / "3.png")
+    (told,) = [(severity, m) for severity, m in found(sound) if "show the same cells" in m]
+    assert told[0] == "error"
+    assert told[1].startswith("'0.png' and '3.png' show the same cells")
+    assert "'p0' and 'p3'" in told[1]
+
+
+def test_fields_of_one_slide_under_several_patients(sound: Cohort) -> None:
+    root, tints = Path(sound.root), np.random.default_rng(0).permutation(8) / 4
+    for i in range(24):  # eight slides of three fields
+        PIL.Image.fromarray(smear(i, tints[i // 3])).save(root / f"{i}.png")
+    bag = sound.bags[0]
+    dealt = [replace(bag, bag=f"b{i}", images=(f"{i}.png",), cells={}, fold=None) for i in range(24)]
+    by_slide = replace(sound, bags=tuple(replace(bag, patient=f"p{i // 3}") for i, bag in enumerate(dealt)))
+    assert not [m for _, m in found(by_slide) if "fields of one slide" in m]
+    mixed = [replace(bag, patient=f"p{i % 8}") for i, bag in enumerate(dealt)]
+    (told,) = [m for _, m in found(replace(sound, bags=tuple(mixed))) if "fields of one slide" in m]
+    assert re.match("1[2-6] of 23 pairs of images", told)
+
+
+def test_a_folder_name_in_two_classes_gets_a_hint(sound: Cohort) -> None:
+    named = [replace(bag, patient=f"{bag.label}/{i // 2}") for i, bag in enumerate(sound.bags)]
+    severity, message = only(replace(sound, bags=tuple(named)))
+    assert severity == "warning"
+    assert message.startswith("The folder(s) '0', '1' and '2' lie in two or more classes")
+
+
+@pytest.mark.realdata
+def test_fields_dealt_by_slide_raise_no_alarm_and_composed_patients_do(chula: Path) -> None:
+    fields = read_cohort(chula / "fields.csv").where(lambda bag: bag.fold == 0)
+    assert not [problem.message for problem in check_cohort(fields) if "leaking" in problem.kind]
+    bags = read_cohort(chula / "bags.csv").where(lambda bag: bag.fold == 0)
+    composed = [problem.message for problem in check_cohort(bags) if "leaking" in problem.kind]
+    assert any("look like fields of one slide" in message for message in composed)
 
 
 def test_small_classes(sound: Cohort) -> None:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from napari_amil.core.base.errors import ImageError, MissingExtraError
-from napari_amil.core.base.events import Events, Step, drain
+from napari_amil.core.base.events import Event, Events, Step, drain
 from napari_amil.core.base.settings import ModelSettings
 from napari_amil.core.base.types import Bag, Cohort, Floats
 from napari_amil.core.cohort.confounding import (
@@ -18,7 +17,16 @@ from napari_amil.core.cohort.confounding import (
     confounded_columns,
     confounded_sizes,
 )
+from napari_amil.core.cohort.copies import pixel_digest
 from napari_amil.core.cohort.folds import patients_of
+from napari_amil.core.cohort.likeness import (
+    COPY,
+    Thumbnail,
+    alike_neighbours,
+    correlation,
+    likely_pairs,
+    thumbnail,
+)
 from napari_amil.core.cohort.problems import Problem, enumerate_names
 from napari_amil.core.images.fields import open_field, sampled_pixels
 from napari_amil.core.images.read import locate
@@ -38,12 +46,13 @@ PartOf = Callable[[Bag], str | None]
 
 @dataclass(frozen=True)
 class _Seen:
-    """Size, colours and pixel hash of one image."""
+    """Size, colours, thumbnail and pixel hash of one image."""
 
     digest: str
     height: int
     width: int
     colours: Floats
+    thumbnail: Thumbnail
 
 
 def fold_of(bag: Bag) -> str | None:
@@ -60,6 +69,7 @@ def check_cohort(cohort: Cohort, embedding_dim: int = EMBEDDING_DIM) -> list[Pro
 def checking(cohort: Cohort, embedding_dim: int = EMBEDDING_DIM) -> Events:
     """Yield a step per image read and return the list of problems, errors first."""
     problems = [*quick_problems(cohort, embedding_dim), *leaking_patients(cohort), *_leaking_names(cohort)]
+    problems += _shared_folder_names(cohort)
     images = list(dict.fromkeys(image for bag in cohort for image in bag.images))
     seen: dict[str, _Seen] = {}
     for done, image in enumerate(images):
@@ -71,6 +81,7 @@ def checking(cohort: Cohort, embedding_dim: int = EMBEDDING_DIM) -> Events:
     yield Step("check", len(images), len(images))
     sizes = {image: (look.height, look.width) for image, look in seen.items()}
     problems += [*_outside(cohort, sizes), *_copies(cohort, seen), *confounded_sizes(cohort, sizes)]
+    problems += [*(yield from _altered_copies(cohort, seen)), *_split_slides(cohort, seen)]
     problems += confounded_colours(cohort, {image: look.colours for image, look in seen.items()})
     return sorted(problems, key=lambda problem: problem.severity)
 
@@ -78,6 +89,7 @@ def checking(cohort: Cohort, embedding_dim: int = EMBEDDING_DIM) -> Events:
 def quick_problems(cohort: Cohort, embedding_dim: int = EMBEDDING_DIM) -> Iterator[Problem]:
     """Yield the problems that show without reading an image, but for those of folds."""
     yield from _labels(cohort)
+    yield from _two_labels(cohort, {image: image for bag in cohort for image in bag.images})
     yield from _bags(cohort, embedding_dim)
     yield from confounded_columns(cohort)
 
@@ -97,10 +109,8 @@ def leaking_patients(cohort: Cohort, part_of: PartOf = fold_of) -> Iterator[Prob
 def _look(root: Path, image: str) -> _Seen:
     """Return size, colours and a hash of the pixels of an image, of a large one by samples."""
     with open_field(*locate(root, image)) as field:
-        height, width = field.shape
         pixels = sampled_pixels(field)
-    digest = hashlib.sha256(pixels.tobytes()).hexdigest()
-    return _Seen(f"{height} {width} {digest}", height, width, colours_of(pixels))
+        return _Seen(pixel_digest(field), *field.shape, colours_of(pixels), thumbnail(pixels))
 
 
 def _labels(cohort: Cohort) -> Iterator[Problem]:
@@ -178,6 +188,7 @@ def _leaking_names(cohort: Cohort) -> Iterator[Problem]:
 def _copies(cohort: Cohort, seen: Mapping[str, _Seen]) -> Iterator[Problem]:
     """Yield images of different names and equal pixels under two patients."""
     digests = {image: look.digest for image, look in seen.items()}
+    yield from _two_labels(cohort, digests)
     names = defaultdict(list)
     for image, digest in digests.items():
         names[digest].append(image)
@@ -192,6 +203,79 @@ def _copies(cohort: Cohort, seen: Mapping[str, _Seen]) -> Iterator[Problem]:
             yield Problem("error", f"{listed}, in different folds; keep one copy.", "leaking-images")
         elif None in folds:
             yield Problem("warning", f"{listed}, which folds may part; keep one copy.", "leaking-images")
+
+
+def _two_labels(cohort: Cohort, key_of: Mapping[str, str]) -> Iterator[Problem]:
+    """Yield images, or images of equal pixels, that serve bags of two labels."""
+    names = defaultdict(set)
+    for image, key in key_of.items():
+        names[key].add(image)
+    by_name = all(image == key for image, key in key_of.items())
+    for key, bags in _users(cohort, key_of).items():
+        labels = sorted({bag.label for bag in bags if bag.label is not None})
+        if len(labels) > 1 and (by_name or len(names[key]) > 1):
+            listed = enumerate_names(sorted(names[key]))
+            what = f"Image {listed} serves" if by_name else f"{listed} are copies of one image and serve"
+            message = f"{what} bags with the labels {enumerate_names(labels)}; one image shows one patient."
+            yield Problem("error", message, "mixed-labels")
+
+
+def _shared_folder_names(cohort: Cohort) -> Iterator[Problem]:
+    """Yield a hint at folders of patients that have the same name in two classes."""
+    classes = defaultdict(set)
+    for bag in cohort:
+        label, slash, name = bag.patient.partition("/")
+        if slash and label == bag.label:
+            classes[name].add(label)
+    shared = [name for name, labels in classes.items() if len(labels) > 1]
+    if shared:
+        yield Problem(
+            "warning",
+            f"The folder(s) {enumerate_names(shared)} lie in two or more classes and are taken for different "
+            "patients; if one is the same person, rename it and give that patient one class.",
+            "mixed-labels",
+        )
+
+
+def _altered_copies(cohort: Cohort, seen: Mapping[str, _Seen]) -> Generator[Event, None, list[Problem]]:
+    """Return images of different patients that are cropped, mirrored, turned or re-encoded copies."""
+    owner = {image: bag for bag in cohort for image in bag.images}
+    patient = {image: bag.patient for image, bag in owner.items()}
+    pairs = likely_pairs({image: look.colours for image, look in seen.items()}, patient)
+    problems = []
+    for done, (first, second) in enumerate(pairs):
+        if done % 50 == 0:
+            yield Step("check", done, len(pairs), "Looking for altered copies")
+        if seen[first].digest == seen[second].digest:
+            continue  # equal pixels are told of by themselves
+        if correlation(seen[first].thumbnail, seen[second].thumbnail) < COPY:
+            continue
+        one, other = owner[first], owner[second]
+        apart = one.label != other.label or (one.fold != other.fold and None not in {one.fold, other.fold})
+        problems.append(
+            Problem(
+                "error" if apart else "warning",
+                f"'{first}' and '{second}' show the same cells (one is cropped, mirrored or saved anew) "
+                f"under the patients '{one.patient}' and '{other.patient}'; keep one of them.",
+                "leaking-images",
+            )
+        )
+    return problems
+
+
+def _split_slides(cohort: Cohort, seen: Mapping[str, _Seen]) -> Iterator[Problem]:
+    """Yield a warning if neighbouring images under different patients look like fields of one slide."""
+    patient = {image: bag.patient for bag in cohort for image in bag.images}
+    alike, n_pairs = alike_neighbours({image: look.colours for image, look in seen.items()}, patient)
+    if alike:
+        first, second = alike[0]
+        yield Problem(
+            "warning",
+            f"{len(alike)} of {n_pairs} pairs of images whose numbers follow each other lie under different "
+            f"patients and look like fields of one slide (colours of background and stain), such as "
+            f"'{first}' and '{second}'; put all fields of a slide under one patient.",
+            "leaking-images",
+        )
 
 
 def _outside(cohort: Cohort, sizes: Mapping[str, tuple[int, int]]) -> Iterator[Problem]:
