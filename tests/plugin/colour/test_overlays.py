@@ -21,7 +21,7 @@ from napari_amil.plugin.colour.overlays import Overlays, overlays_of
 from napari_amil.plugin.colour.scales import scales_of
 from napari_amil.plugin.colour.style_choice import StyleChoice
 from napari_amil.plugin.layers.cell_layer import set_scores, show_scale
-from napari_amil.plugin.layers.colour_scale import CellStyle, ColourScale
+from napari_amil.plugin.layers.colour_scale import CellStyle, ColourScale, default_scale
 from napari_amil.plugin.layers.rows import DOTTED
 from napari_amil.plugin.layers.selection import CellKey, selection_of
 
@@ -304,3 +304,38 @@ def test_overlays_go_with_their_viewer(qtbot: QtBot) -> None:
 
     gc.collect()
     assert key not in overlays_of
+
+
+def test_cells_that_stand_out_have_a_number_and_a_broad_outline_and_the_rest_is_pale(
+    overlays: Overlays, viewer: ViewerModel, scored: Shapes
+) -> None:
+    table = pd.DataFrame({"cell_id": [1, 2, 3, 4, 5], "anomaly": [9.0, 1, 30, 2, 12]})
+    table["anomaly_percentile"] = [99.0, 20, 100, 30, 99.9]
+    table["anomaly_q"] = [0.2, 0.9, 0.01, 0.9, 0.04]
+    set_scores(scored, table)
+    show_scale(scored, default_scale("anomaly_percentile", np.empty(0)))
+    overlays.refresh()
+    (marks,) = named(viewer, "standing out of")
+    assert marks.features["cell_id"].tolist() == [3, 5]
+    assert marks.features["rank"].tolist() == ["1", "2"]
+    np.testing.assert_allclose(marks.data[0], scored.data[2])
+    assert marks.edge_width[0] == pytest.approx(2.2 * scored.edge_width[0])
+    assert scored.edge_color[:, 3] == pytest.approx([0.5, 0.5, 1, 0.5, 1])
+    assert (scored.face_color[[0, 1, 3], 3] == 0).all()
+    scales_of(viewer).set_style(CellStyle(only_standing_out=True))
+    assert scored.edge_color[:, 3] == pytest.approx([0, 0, 1, 0, 1])
+    set_scores(scored, table.assign(anomaly_q=0.5))
+    overlays.refresh()
+    assert named(viewer, "standing out of") == []
+    assert (scored.edge_color[:, 3] == 1).all()
+
+
+def test_marks_that_the_user_deletes_stay_away(
+    overlays: Overlays, viewer: ViewerModel, scored: Shapes
+) -> None:
+    table = pd.DataFrame({"cell_id": [1, 2, 3, 4, 5], "anomaly": [9.0, 1, 30, 2, 12], "anomaly_q": 0.01})
+    set_scores(scored, table)
+    overlays.refresh()
+    viewer.layers.remove(named(viewer, "standing out of")[0])
+    overlays.refresh()
+    assert named(viewer, "standing out of") == []

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from napari_amil.plugin.colour.legend import ticks
+from napari_amil.plugin.colour.legend import scale_ticks, ticks
 from napari_amil.plugin.layers import colour_scale as _colours
 
 
@@ -34,6 +34,20 @@ def test_values_beyond_the_ends_take_the_end_colours() -> None:
 def test_a_percentile_always_runs_from_an_ordinary_cell_to_100() -> None:
     scale = _colours.default_scale("anomaly_percentile", np.array([3.0, 4.0, np.nan]))
     assert (scale.low, scale.high) == (50, 100)
+
+
+def test_equal_steps_of_rarity_have_equal_steps_of_colour() -> None:
+    """A cell more ordinary than one control in ten lies in the lowest fifth of the map."""
+    scale = _colours.default_scale("anomaly_percentile", np.empty(0))
+    place = scale.position(np.array([50.0, 90.0, 99.0, 99.9, 99.99, 100.0, np.nan]))
+    assert place[:1] == pytest.approx(0)
+    assert np.diff(place[1:5]) == pytest.approx([1 / (4 - np.log10(2))] * 3)
+    assert place[1] < 0.2
+    assert place[4:6] == pytest.approx([1, 1])
+    assert np.isnan(place[6])
+    assert scale_ticks(scale) == [50, 90, 99, 99.9, 99.99]
+    plain = _colours.ColourScale("anomaly", 2, 4, "plasma")
+    assert plain.position(np.array([3.0])) == pytest.approx(0.5)
 
 
 def test_a_distance_starts_with_round_ends_around_its_first_cells() -> None:

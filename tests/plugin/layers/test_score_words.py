@@ -24,7 +24,7 @@ def test_a_scored_cell_is_described_in_plain_words() -> None:
         "Cell 7: more unusual than 99.2 % of control cells",
         "Distance from control cells 12.3",
         "Attention 3.2 times an average cell's",
-        "Moved sickle cell by +0.15",
+        "Moved the score of sickle cell by +0.15",
         "93 % certain to be a cell, cut by the border",
     ]
 

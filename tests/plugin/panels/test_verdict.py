@@ -78,7 +78,7 @@ def test_what_the_panel_shows_adds_up_to_the_logits(panel: VerdictPanel, scored:
         assert panel.waterfall._total.value == bag["logit"][name]
         by_hand = scored.features[f"contribution_{name}"].sum() + bag["bias"][name]
         assert shown == pytest.approx(by_hand)
-        assert panel.waterfall._total.name == f"logit of {name}"
+        assert panel.waterfall._total.name == f"score of {name}"
 
 
 def test_verdict_probabilities_and_summary_are_told(panel: VerdictPanel, scored: Shapes) -> None:

@@ -18,7 +18,7 @@ BAG = {
 
 def test_a_class_is_named_with_its_novelty() -> None:
     said = verdict_words(BAG)
-    assert said.headline == "scd_like"
+    assert said.headline == "Sickle-cell-like"
     assert said.reasons == (
         "It fits the known classes: 30 % of samples of known classes lie as far from all of them "
         "(novelty p = 0.3).",
@@ -31,7 +31,7 @@ def test_an_abstention_says_why() -> None:
     assert said.headline == "No verdict"
     assert said.reasons[:2] == (
         "No class reaches a probability of 50 %.",
-        "Of the classes it knows, scd_like is the most probable (46 %).",
+        "Of the classes it knows, sickle-cell-like is the most probable (46 %).",
     )
     few = verdict_words({**BAG, "verdict": ABSTAIN, "n_cells": 3})
     assert few.reasons[0] == "3 cells are too few to judge by; 5 are needed."
@@ -45,7 +45,7 @@ def test_what_was_never_seen_is_called_so() -> None:
 
 def test_an_old_worker_without_a_verdict_names_the_class() -> None:
     old = {name: BAG[name] for name in ("predicted", "probability", "n_cells")}
-    assert verdict_words(old).headline == "scd_like"
+    assert verdict_words(old).headline == "Sickle-cell-like"
 
 
 def test_the_cells_are_summed_up() -> None:
@@ -58,3 +58,14 @@ def test_the_cells_are_summed_up() -> None:
         "2 cut by the border of the image have no score.",
         "1 were left out by hand.",
     ]
+
+
+def test_a_class_has_its_name_and_never_a_code() -> None:
+    bag = {"predicted": "thal_like", "verdict": "thal_like", "probability": {"thal_like": 0.8}, "n_cells": 50}
+    words = verdict_words(bag)
+    assert (words.caption, words.headline) == ("This image looks", "Thalassaemia-like")
+    unlike = verdict_words({**bag, "verdict": "unlike anything seen", "novelty_p": 0.01})
+    assert "thalassaemia-like is the most probable (80 %)" in unlike.reasons[-1]
+    own = {**bag, "predicted": "my_class", "verdict": "my_class", "probability": {"my_class": 1.0}}
+
+    assert verdict_words(own).headline == "my class"

@@ -6,6 +6,8 @@ import math
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from napari_amil.core.base.class_names import display_name
+
 LEAST_ERROR = 0.005
 """A standard error below this is not shown: no number has more than two decimals."""
 
@@ -55,6 +57,8 @@ class Column:
         Fixed ends of its colour scale; None to take them from the first scored image.
     is_probability
         Whether a value is a percentile or a probability, so that the colour bar marks no percentiles of it.
+    has_tail
+        Whether its colour scale has equal steps of rarity: 90, 99 and 99.9 % lie equally far apart.
     logarithmic
         Whether histograms have a logarithmic axis.
     phrase
@@ -83,6 +87,7 @@ class Column:
     diverging: bool = False
     ends: tuple[float, float] | None = None
     is_probability: bool = False
+    has_tail: bool = False
     logarithmic: bool = False
     phrase: str = ""
     uses: tuple[Use, ...] = ()
@@ -117,7 +122,7 @@ class Column:
     def filled(self, part: str) -> Column:
         """Return the column of one class, measurement or model."""
         mark = f"<{self.name.partition('<')[2].partition('>')[0]}>"
-        words = part if mark == "<class>" else part.replace("_", " ")
+        words = display_name(part) if mark == "<class>" else part.replace("_", " ")
         texts = {key: getattr(self, key).replace(mark, words) for key in ("title", "head", "meaning")}
         return replace(self, name=self.name.replace(mark, part), **texts)
 

@@ -33,6 +33,7 @@ CELLS = (
         is_score=True,
         is_probability=True,
         ends=(50, 100),
+        has_tail=True,
         phrase="Percentile among control cells {:.2f}{}",
         computed="counted among held-out control cells",
     ),
@@ -150,6 +151,7 @@ CELLS = (
         shown="menu",
         is_probability=True,
         ends=(50, 100),
+        has_tail=True,
     ),
     Column(
         "anomaly_<model>_percentile_se",

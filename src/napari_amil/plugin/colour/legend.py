@@ -11,6 +11,7 @@ from qtpy.QtCore import QPointF, QRectF, QSize, Qt
 from qtpy.QtGui import QBrush, QColor, QFontMetricsF, QLinearGradient, QPainter, QPaintEvent, QPen, QPolygonF
 from qtpy.QtWidgets import QSizePolicy, QWidget
 
+from napari_amil.core.base.columns import column_of
 from napari_amil.core.base.types import ANOMALOUS_Q
 from napari_amil.plugin.layers.colour_scale import UNSCORED_RGBA, ColourScale, map_colours
 from napari_amil.plugin.window.theme import Palette, mixed, painter_font, palette
@@ -62,6 +63,9 @@ class Marks:
             side = "above" if self.is_above else "below"
             sentences.append(f"Cells {side} {self.threshold:.3g} have q < {ANOMALOUS_Q:g}")
         return sentences
+
+
+_NINES = (0.0, 50.0, 90.0, 99.0, 99.9, 99.99)
 
 
 class ColourBar(QWidget):
@@ -150,7 +154,7 @@ class ColourBar(QWidget):
         metrics = QFontMetricsF(painter.font())
         line = metrics.height()
         painter.setPen(QPen(self._palette.text))
-        for value in ticks(self._scale.low, self._scale.high):
+        for value in scale_ticks(self._scale):
             place = bar.left() + bar.width() * float(self._scale.position(np.array([value]))[0])
             painter.drawLine(QPointF(place, bar.bottom()), QPointF(place, bar.bottom() + 4))
             text = self._tick_text(value)
@@ -216,6 +220,13 @@ class ColourBar(QWidget):
         painter.setBrush(self._palette.text)
         tip = QPointF(place, bar.top() + 3)
         painter.drawPolygon(QPolygonF([tip, tip + QPointF(-6, -10), tip + QPointF(6, -10)]))
+
+
+def scale_ticks(scale: ColourScale) -> list[float]:
+    """Return the values that a colour bar names; with equal steps of rarity those with one more nine."""
+    if not column_of(scale.column).has_tail:
+        return ticks(scale.low, scale.high)
+    return [value for value in _NINES if scale.low <= value <= scale.high]
 
 
 def ticks(low: float, high: float) -> list[float]:

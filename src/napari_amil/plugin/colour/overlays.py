@@ -24,6 +24,7 @@ from napari_amil.plugin.colour.boxes_and_dots import (
 )
 from napari_amil.plugin.colour.heatmap import DEFAULT_REACH, REACH, make_field, update_field
 from napari_amil.plugin.colour.scales import scales_of
+from napari_amil.plugin.colour.standing_out import make_marks, rows_standing_out, update_marks
 from napari_amil.plugin.layers.cell_layer import cell_layers, show_scale
 from napari_amil.plugin.layers.colour_scale import CellStyle
 from napari_amil.plugin.layers.companions import Companions
@@ -60,6 +61,8 @@ class Overlays(QObject):
         self._soon.setSingleShot(True)
         self._soon.setInterval(_SETTLE_MS)
         self._soon.timeout.connect(self.refresh)
+        self._marks = Companions(viewer, make_marks, update_marks, self)
+        self.marks_shown = True
         self._connect(viewer)
 
     def _connect(self, viewer: ViewerModel) -> None:
@@ -67,6 +70,7 @@ class Overlays(QObject):
         self._fields.deleted.connect(self._on_field_deleted)
         for companions in (self._dots, self._outlines):
             companions.deleted.connect(self._on_overview_deleted)
+        self._marks.deleted.connect(self._on_marks_deleted)
         self._scales.styleChanged.connect(self._on_style_changed)
         self._selection.changed.connect(self._on_selection_changed)
         camera = viewer.scene.camera.events
@@ -100,6 +104,11 @@ class Overlays(QObject):
         self._fields.show(coloured if self.field_shown else [])
         self._dots.show(dotted)
         self._outlines.show(dotted)
+        self._marks.show(
+            layer
+            for layer in coloured
+            if self.marks_shown and layer not in dotted and layer.visible and rows_standing_out(layer)
+        )
         for layer in coloured:
             for companions in (self._boxes, self._fields):
                 companion = companions.of(layer)
@@ -189,6 +198,9 @@ class Overlays(QObject):
     def _on_field_deleted(self) -> None:
         self.field_shown = False
         self._soon.start()
+
+    def _on_marks_deleted(self) -> None:
+        self.marks_shown = False
 
     def _on_overview_deleted(self) -> None:
         self.mode = OUTLINES

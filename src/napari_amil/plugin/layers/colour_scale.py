@@ -10,6 +10,7 @@ from napari.utils.colormaps import Colormap, ensure_colormap
 from numpy.typing import NDArray
 
 from napari_amil.core.base.columns import column_of, menu_names
+from napari_amil.core.base.types import ANOMALOUS_Q
 
 UNSCORED_RGBA = (0.32, 0.32, 0.32, 1.0)
 """Colour of the outline of a cell that has no score: a grey that shows on a bright and on a dim field."""
@@ -24,6 +25,12 @@ grey of a cell without a score, so it is not among them)."""
 DIVERGING_MAPS = ("coolwarm", "PiYG")
 """Maps with a neutral middle, for scores that have a sign."""
 
+_UNUSUALNESS = ("anomaly", "anomaly_percentile", "anomaly_q", "anomaly_p")
+"""Scores that say how unusual a cell is, by which two tiers are seen."""
+_MUTED = 0.5
+"""Opacity of the outline of a cell that does not stand out, beside some that do."""
+_RAREST = 1e-4
+"""Percentiles above 99.99 % have one colour: no more control cells are known."""
 _LOWEST_SHADE = 0.08
 """The dark end of a map is hard to tell from black stain and a black canvas; it is left out."""
 
@@ -38,10 +45,13 @@ class CellStyle:
         One of `STYLES`.
     opacity
         Of the inside of a filled cell, and of a smooth field, 0 to 1.
+    only_standing_out
+        Whether cells that do not stand out are hidden, where some do.
     """
 
     kind: str = STYLES[0]
     opacity: float = 0.6
+    only_standing_out: bool = False
 
     def __post_init__(self) -> None:
         if self.kind not in STYLES or not 0 <= self.opacity <= 1:
@@ -76,7 +86,11 @@ class ColourScale:
 
     def position(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return where ``values`` lie on the scale, 0 to 1; NaN stays NaN."""
-        return np.clip((np.asarray(values, float) - self.low) / (self.high - self.low), 0.0, 1.0)
+        numbers = np.asarray(values, float)
+        low, high = self.low, self.high
+        if column_of(self.column).has_tail:
+            numbers, low, high = rarity(numbers), *(float(end) for end in rarity(np.array([low, high])))
+        return np.clip((numbers - low) / (high - low), 0.0, 1.0)
 
     def edge_rgba(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return the colours ``(n, 4)`` of the outlines: opaque, but where boxes stand in for them."""
@@ -109,6 +123,39 @@ class ColourScale:
         else:
             colours[:, 3] = 0.0
         return colours
+
+
+def rarity(percent: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return how rare a percentile is among control cells, in powers of ten: 90 % is 1, 99 % is 2.
+
+    >>> rarity(np.array([0.0, 90.0, 99.0, 99.9, 100.0])).round(6).tolist()
+    [0.0, 1.0, 2.0, 3.0, 4.0]
+    """
+    return -np.log10(np.clip(1 - np.asarray(percent, float) / 100, _RAREST, 1.0))
+
+
+def tiers(
+    scale: ColourScale, q: NDArray[np.float64], edges: NDArray[np.float64], faces: NDArray[np.float64]
+) -> None:
+    """Make the cells that do not stand out (q of 0.05 or more) paler, or hide them; where none does, none.
+
+    Parameters
+    ----------
+    q
+        ``(n,)`` q-values; NaN for a cell without a score, which keeps its colour.
+    edges, faces
+        ``(n, 4)`` RGBA of outlines and insides; changed in place.
+    """
+    stands_out = q < ANOMALOUS_Q
+    if not stands_out.any():
+        return
+    if scale.style.only_standing_out:
+        edges[~stands_out, 3] = faces[~stands_out, 3] = 0.0
+    elif scale.column in _UNUSUALNESS:
+        muted = ~stands_out & np.isfinite(q)
+        edges[muted, 3] *= _MUTED
+        if scale.style.kind == "tinted":
+            faces[muted, 3] = 0.0
 
 
 def map_colours(name: str, place: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -19,7 +19,7 @@ from napari_amil.core.base.columns import BOX_COLUMNS, FLAG_COLUMNS, score_names
 from napari_amil.core.base.settings import DetectionSettings, SelectionSettings
 from napari_amil.core.base.types import CELL_COLUMNS, Cells, polygon_area
 from napari_amil.core.detection.select import Candidates
-from napari_amil.plugin.layers.colour_scale import ColourScale
+from napari_amil.plugin.layers.colour_scale import ColourScale, tiers
 from napari_amil.plugin.layers.fast_shapes import paint
 
 RECORD = "napari_amil"
@@ -269,7 +269,9 @@ def colour_cells(layer: Shapes, record: CellRecord, table: pd.DataFrame) -> None
     if record.scale is None or not layer.nshapes or DOTTED in layer.metadata:
         return
     values = _floats(table, record.scale.column, len(table))
-    paint(layer, record.scale.edge_rgba(values), record.scale.face_rgba(values))
+    edges, faces = record.scale.edge_rgba(values), record.scale.face_rgba(values)
+    tiers(record.scale, _floats(table, "anomaly_q", len(table)), edges, faces)
+    paint(layer, edges, faces)
 
 
 def blank_row(table: pd.DataFrame, record: CellRecord) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from napari_amil.core.base.class_names import display_name
 from napari_amil.core.base.column import Column
 from napari_amil.core.base.column_list import STATUSES
 from napari_amil.core.base.columns import CONTRIBUTION, column_of, menu_names, parts
@@ -96,7 +97,7 @@ def _strongest_voice(row: Mapping[str, Any]) -> list[str]:
     if not voices:
         return []
     name = max(voices, key=lambda key: voices[key])
-    return [f"Moved {name} by {voices[name]:+.2f}"]
+    return [f"Moved the score of {display_name(name)} by {voices[name]:+.2f}"]
 
 
 def _found(row: Mapping[str, Any]) -> list[str]:

@@ -11,6 +11,7 @@ from qtpy.QtCore import Qt, QTimer
 from qtpy.QtGui import QShowEvent
 from qtpy.QtWidgets import QComboBox, QGridLayout, QHBoxLayout, QPushButton, QVBoxLayout
 
+from napari_amil.core.base.class_names import display_name
 from napari_amil.plugin.colour.hover import hover_of
 from napari_amil.plugin.layers.crops import cell_picture
 from napari_amil.plugin.layers.evidence import evidence_of
@@ -209,7 +210,8 @@ class CellCard(Panel):
         self._show_place(values)
         self._show_picture(layer, row)
         self._show_words(layer, values)
-        self._show_voices(contributions(values))
+        voices = contributions(values)
+        self._show_voices({display_name(name): value for name, value in voices.items()})
         evidence = evidence_of(layer)
         is_scored = evidence is not None and np.isfinite(values.get("anomaly", np.nan))
         near = evidence.controls(self.key.cell_id) if evidence is not None and is_scored else []

@@ -14,6 +14,7 @@ from napari.layers import Image, Labels, Layer, Shapes
 from napari.viewer import Viewer
 from qtpy.QtWidgets import QFormLayout, QLabel
 
+from napari_amil.core.base.class_names import display_name
 from napari_amil.core.base.errors import AmilError
 from napari_amil.core.base.settings import RunSettings
 from napari_amil.core.base.types import Cells
@@ -185,8 +186,8 @@ class ScorePanel(ScoringPanel):
             words = verdict_words(bag)
             self.verdict_caption.setText(words.caption)
             self.verdict.setText(words.headline)
-            self.bars.show_probabilities(bag["probability"])
-            why = words.reasons[:1] if words.headline != bag["predicted"] else ()
+            self.bars.show_probabilities({display_name(name): p for name, p in bag["probability"].items()})
+            why = words.reasons[:1] if bag.get("verdict", bag["predicted"]) != bag["predicted"] else ()
             self.verdict_detail.setText(" ".join([*why, *summary(bag, layer.features)[:2], RESEARCH]))
             self.verdict_detail.setToolTip("\n".join(words.reasons))
         elif record is not None and record.scores is not None:

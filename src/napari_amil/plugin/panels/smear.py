@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ from napari.layers import Image, Shapes
 from napari.viewer import Viewer
 from qtpy.QtCore import QTimer, Signal
 from qtpy.QtWidgets import (
+    QCheckBox,
     QFileDialog,
     QGridLayout,
     QHBoxLayout,
@@ -18,7 +20,9 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_amil.core.base.class_names import class_sentence
 from napari_amil.core.base.errors import AmilError
+from napari_amil.plugin.colour.scales import scales_of
 from napari_amil.plugin.layers.cell_layer import cell_layers, need_record
 from napari_amil.plugin.layers.planes import shown_place
 from napari_amil.plugin.layers.rows import record_of
@@ -98,6 +102,8 @@ class SmearPanel(Panel):
         self.verdict = sized(wrapped(), 1.4, bold=True)
         self.detail = wrapped()
         self.share = sized(wrapped(), 1.1, bold=True)
+        self.only = QCheckBox("Show only these")
+        self.only.setToolTip("Hide the outlines of all cells that do not stand out.")
         self.cells = RankedList(self._viewer)
         self.why = wrapped()
         self.steps = [QPushButton(text) for text, _, _ in _STEPS]
@@ -127,7 +133,7 @@ class SmearPanel(Panel):
         choice.addWidget(self.image, 1)
         choice.addWidget(self.open)
         layout.addLayout(choice)
-        for widget in (self.sample, self.job, self.caption, self.verdict, self.detail, self.share):
+        for widget in (self.sample, self.job, self.caption, self.verdict, self.detail, self.share, self.only):
             layout.addWidget(widget)
         layout.addWidget(self.cells, 1)
         layout.addWidget(self.why)
@@ -146,6 +152,7 @@ class SmearPanel(Panel):
         self.job.wanted.connect(self.run)
         self.image.layerChanged.connect(self._later.start)
         self.cells.chosen.connect(self._on_cell_chosen)
+        self.only.toggled.connect(self._on_only_toggled)
         self.selection.currentChanged.connect(self._show_why)
         walk_of(viewer).changed.connect(self._later.start)
         hear(self, viewer.dims.events.current_step, self._on_moved)
@@ -247,8 +254,11 @@ class SmearPanel(Panel):
             words = verdict_words(bag)
             self.caption.setText(words.caption)
             self.verdict.setText(words.headline)
-            reasons = words.reasons[:1] if words.headline != bag["predicted"] else ()
-            self.detail.setText(" ".join([*reasons, "For research only, no diagnosis."]))
+            predicted = str(bag["predicted"])
+            names_class = bag.get("verdict", predicted) == predicted
+            about = class_sentence(predicted) if names_class else words.reasons[0]
+            self.detail.setText(" ".join(filter(None, [about, "For research only, no diagnosis."])))
+            self.verdict.setToolTip(class_sentence(predicted))
             self.detail.setToolTip("\n".join(words.reasons))
         elif is_scored:
             self.detail.setText(_STALE.format(press))
@@ -264,11 +274,13 @@ class SmearPanel(Panel):
 
     def _show_share(self, layer: Shapes | None) -> None:
         if layer is None:
+            self.only.hide()
             return
         table = layer.features.iloc[: layer.nshapes]
         scored = int((table["anomaly"].notna() & ~table["status"].eq("excluded")).sum())
         n = n_standing_out(table)
         share = f" ({per_cent(n / scored)})" if n and scored else ""
+        self.only.setVisible(n > 0)
         text = f"{n:,} of {scored:,} cells stand out{share}" if n else f"None of {scored:,} cells stands out"
         self.share.setText(text if n else f"{text}; the most unusual:")
         self.share.setToolTip(
@@ -290,6 +302,10 @@ class SmearPanel(Panel):
         if words:
             parts.append(f"{'; '.join(words)[:1].upper()}{'; '.join(words)[1:]}.")
         self.why.setText(" ".join(part for part in parts if part))
+
+    def _on_only_toggled(self, is_only: bool) -> None:
+        scales = scales_of(self._viewer)
+        scales.set_style(replace(scales.style, only_standing_out=is_only))
 
     def _on_cell_chosen(self, key: CellKey) -> None:
         walk_of(self._viewer).go_to(key)

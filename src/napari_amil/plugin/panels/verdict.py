@@ -11,6 +11,7 @@ from qtpy.QtCore import QPointF, QTimer
 from qtpy.QtGui import QPolygonF
 from qtpy.QtWidgets import QComboBox, QFormLayout, QLabel
 
+from napari_amil.core.base.class_names import class_sentence, display_name
 from napari_amil.plugin.colour.legend import ProbabilityBars
 from napari_amil.plugin.layers.crops import cell_picture
 from napari_amil.plugin.layers.evidence import evidence_of
@@ -64,7 +65,7 @@ class VerdictPanel(Panel):
         self.reasons = wrapped()
         self.rests = heading("What it rests on")
         self.rests.setToolTip(
-            "The bias and what every cell contributes add up to the logit of a class, exactly."
+            "The start value (bias) and what every cell adds give the score (logit) of a class, exactly."
         )
         self.chosen = QComboBox()
         self.chosen.setAccessibleName("Class whose cells are shown")
@@ -104,7 +105,8 @@ class VerdictPanel(Panel):
         words = verdict_words(bag)
         self.caption.setText(words.caption)
         self.headline.setText(words.headline)
-        self.bars.show_probabilities(bag["probability"])
+        self.headline.setToolTip(class_sentence(str(bag["predicted"])))
+        self.bars.show_probabilities({display_name(name): p for name, p in bag["probability"].items()})
         found = " ".join(summary(bag, layer.features))
         self.reasons.setText("\n".join([*words.reasons, found, RESEARCH]))
         self._show_cases(layer, bag)
@@ -125,12 +127,12 @@ class VerdictPanel(Panel):
                 self.chosen.setCurrentText(wanted)
         case = cases[self.chosen.currentText()]
         self.sums.show_cases(list(cases.values()), case.name)
-        total = WaterfallStep(f"logit of {case.name}", case.logit)
+        total = WaterfallStep(f"score of {case.name}", case.logit)
         self.waterfall.show_steps(self._steps(layer, case), total)
         self.waterfall.mark(self.selection.current)
 
     def _steps(self, layer: Shapes, case: ClassContributions) -> list[WaterfallStep]:
-        steps = [WaterfallStep("bias", case.bias)]
+        steps = [WaterfallStep("start value", case.bias)]
         keys = keys_of(layer, range(layer.nshapes))
         for row, value in case.top:
             picture = cell_picture(self._viewer.layers, layer, row)

@@ -12,6 +12,7 @@ from qtpy.QtCore import QPointF, QRectF, QSize, Qt, Signal
 from qtpy.QtGui import QColor, QFontMetricsF, QMouseEvent, QPainter, QPaintEvent, QPen
 from qtpy.QtWidgets import QSizePolicy, QWidget
 
+from napari_amil.core.base.class_names import display_name
 from napari_amil.core.base.columns import CONTRIBUTION, column_name
 from napari_amil.plugin.reasons.charts import AGAINST, FOR
 from napari_amil.plugin.window.theme import Palette, mixed, palette
@@ -28,7 +29,7 @@ class ClassContributions:
     Parameters
     ----------
     name
-        The class.
+        What the class is called in the window.
     bias
         What no cell contributes.
     top
@@ -61,7 +62,7 @@ def class_contributions(
     first, rest = ranked[:most], ranked[most:]
     known = column[rows]
     return ClassContributions(
-        name,
+        display_name(name),
         float(bag["bias"][name]),
         tuple((int(row), float(column[row])) for row in first),
         float(column[rest].sum()),

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from napari_amil.core.base.class_names import display_name, is_composed
 from napari_amil.core.base.settings import VerdictSettings
 from napari_amil.core.base.types import ABSTAIN, ANOMALOUS_Q, UNSEEN
 from napari_amil.plugin.layers.score_words import per_cent
@@ -37,13 +38,17 @@ def verdict_words(bag: Mapping[str, Any]) -> SampleVerdict:
     predicted = str(bag["predicted"])
     message = str(bag.get("verdict") or predicted)
     probability = float(bag["probability"][predicted])
-    likeliest = f"Of the classes it knows, {predicted} is the most probable ({per_cent(probability)})."
+    name = display_name(predicted)
+    likeliest = f"Of the classes it knows, {name} is the most probable ({per_cent(probability)})."
     novelty = _novelty(float(bag.get("novelty_p", np.nan)))
     if message == UNSEEN:
         return SampleVerdict("This image is", "Unlike anything seen", (*novelty, likeliest))
     if message == ABSTAIN:
         return SampleVerdict("The model abstains", "No verdict", (_why_none(bag), likeliest, *novelty))
-    return SampleVerdict("This image looks most like", message, novelty)
+    if is_composed(message):
+        name = display_name(message)
+        return SampleVerdict("This image looks", f"{name[:1].upper()}{name[1:]}", novelty)
+    return SampleVerdict("This image looks most like", display_name(message), novelty)
 
 
 def _why_none(bag: Mapping[str, Any]) -> str:
