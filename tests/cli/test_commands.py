@@ -213,6 +213,11 @@ def test_detect_keeps_the_settings_of_the_bundle_that_a_file_does_not_change(
     options = ("--bundle", tmp_path / "own.safetensors", "--settings", few, "--out", tmp_path / "o")
     assert run("detect", tmp_path / "a.png", *options).returncode == 0
     assert used[0].settings == own.changed({"selection": {"max_diameter": 9.0}})
+    assert run("detect", tmp_path / "a.png", *options, "--diameter", "62").returncode == 0
+    assert used[1].settings == used[0].settings.changed({"detection": {"cell_diameter_px": 62.0}})
+    refused = run("detect", tmp_path / "a.png", *options, "--diameter", "-3")
+    assert refused.returncode == 2
+    assert "cell_diameter_px" in refused.stderr
 
 
 def test_scores_of_other_images_are_refused_without_replace(tmp_path: Path) -> None:

@@ -96,6 +96,10 @@ Jobs = Annotated[
     ),
 ]
 SettingsFile = Annotated[Path | None, typer.Option("--settings", help="YAML file with settings (run.yaml).")]
+DiameterPx = Annotated[
+    float | None,
+    typer.Option("--diameter", help="Typical diameter of a red cell in pixels; estimated if not given."),
+]
 
 
 class Talk:
@@ -194,10 +198,14 @@ class Talk:
         )
 
 
-def settings_for(bundle: Path | None, settings_file: Path | None = None) -> RunSettings:
-    """Return the settings of a bundle, changed by a file, before torch is imported or a tensor read."""
+def settings_for(
+    bundle: Path | None, settings_file: Path | None = None, diameter_px: float | None = None
+) -> RunSettings:
+    """Return the settings of a bundle, changed by a file and a diameter, before a tensor is read."""
     run = pipeline.bundle_settings(bundle)
-    return pipeline.RunSettings.from_yaml(settings_file, run) if settings_file else run
+    if settings_file:
+        run = pipeline.RunSettings.from_yaml(settings_file, run)
+    return run if diameter_px is None else run.changed({"detection": {"cell_diameter_px": diameter_px}})
 
 
 def one_line(text: str) -> str:

@@ -15,6 +15,7 @@ from napari_amil.cli.console import (
     Classes,
     Device,
     DeviceName,
+    DiameterPx,
     DryRun,
     EventStyle,
     Jobs,
@@ -68,6 +69,7 @@ def detect(
     out: Out,
     bundle: BundleFile = None,
     settings_file: SettingsFile = None,
+    diameter: DiameterPx = None,
     format_: Annotated[Format, typer.Option("--format", help="Format of the cells.")] = Format.csv,
     device: DeviceName = Device.auto,
     jobs: Jobs = None,
@@ -77,7 +79,7 @@ def detect(
 ) -> None:
     """Find the cells of every image."""
     talk = Talk(style)
-    run = settings_for(bundle, settings_file)
+    run = settings_for(bundle, settings_file, diameter)
     sources = talk.follow(pipeline.opening_images(images, as_.value))
     if dry_run:
         return

@@ -15,6 +15,7 @@ from napari_amil.cli.console import (
     CohortPath,
     Device,
     DeviceName,
+    DiameterPx,
     DryRun,
     EventStyle,
     Jobs,
@@ -45,6 +46,7 @@ def score(
     ] = None,
     classes: Classes = None,
     settings_file: SettingsFile = None,
+    diameter: DiameterPx = None,
     replace: Replace = False,
     device: DeviceName = Device.auto,
     jobs: Jobs = None,
@@ -59,7 +61,7 @@ def score(
     COCO, GeoJSON or Pascal VOC.
     """
     talk = Talk(style)
-    run = settings_for(bundle, settings_file)
+    run = settings_for(bundle, settings_file, diameter)
     source = talk.follow(pipeline.opening_source(inputs, run.control, as_.value))
     if dry_run:
         return

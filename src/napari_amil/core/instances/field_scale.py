@@ -36,7 +36,7 @@ def agreed_scale(
     if found is None:
         yield Warned(
             f"The diameter of the cells is uncertain ({before:.0f} px is assumed, but {reason}); set "
-            "'cell_diameter_px', or 'cell_diameter_um' if the file tells its pixel size."
+            "'cell_diameter_px' (--diameter), or 'cell_diameter_um' if the file tells its pixel size."
         )
         return seen
     if same_scale(found.diameter_px, seen.view):
