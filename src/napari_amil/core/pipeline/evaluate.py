@@ -17,6 +17,7 @@ from napari_amil.core.base.errors import BundleError
 from napari_amil.core.base.events import Event, Step, Warned
 from napari_amil.core.base.locks import locked
 from napari_amil.core.base.outputs import make_folder, write_json
+from napari_amil.core.evaluation.binary import binary_metrics, draw_decision_curve
 from napari_amil.core.evaluation.faithfulness import BagCells, deletion, deletion_metrics, draw_deletions
 from napari_amil.core.evaluation.figures import draw_confusions, draw_curves, save_figure
 from napari_amil.core.evaluation.metrics import bag_metrics, cell_metrics
@@ -130,6 +131,9 @@ def evaluate_scored(scored: Scored, classes: Sequence[str]) -> dict[str, float]:
     labels = np.array([list(classes).index(label) for label in bags["label"]])
     probabilities = bags[[column_name(PROBABILITY, name) for name in classes]].to_numpy()
     metrics = bag_metrics(labels, probabilities, classes)
+    if len(classes) == 2 and scored.control in classes:
+        ill = 1 - list(classes).index(scored.control)
+        metrics |= binary_metrics(labels == ill, probabilities[:, ill], scored.threshold)
     if "cell_type" in scored.cells:
         scores = {name: scored.cells[name].to_numpy() for name in scores_for("evaluate", scored.cells)}
         metrics |= cell_metrics(scored.cells["cell_type"].fillna("").to_numpy(), scores)
@@ -148,7 +152,11 @@ def draw_evaluation(scored: Scored, classes: Sequence[str]) -> dict[str, Figure]
     drawn = [name for name in scores if name != "latent_distance" and cells[name].notna().any()]
     called = probabilities.argmax(axis=1) == labels
     null_p = cells.loc[cells["label"] == scored.control, "anomaly_p"].to_numpy(np.float64)
-    return {
+    figures = {}
+    if len(classes) == 2 and scored.control in classes:
+        ill = 1 - list(classes).index(scored.control)
+        figures["decision"] = draw_decision_curve(labels == ill, probabilities[:, ill], classes[ill])
+    return figures | {
         "confusion": draw_confusions({f"{len(bags)} bags": matrix}, classes),
         "curves": draw_curves(labels, probabilities, classes, scored.control),
         "scores": draw_distributions(cells, shown, scored.control, drawn),

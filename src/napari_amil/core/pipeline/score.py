@@ -55,6 +55,8 @@ class Scored:
         Name of the control class.
     in_sample
         Mean distance of the control cells of the training; NaN if not known.
+    threshold
+        Probability of the disease from which on a bag is called ill (`Scorer.threshold`); NaN if not known.
     embeddings
         ``(n_cells, k)`` float32 embedding of each row of ``cells``.
     outlines
@@ -65,6 +67,7 @@ class Scored:
     bags: pd.DataFrame
     control: str = "control"
     in_sample: float = math.nan
+    threshold: float = math.nan
     embeddings: NDArray[np.float32] | None = None
     outlines: tuple[NDArray[np.float32], ...] = ()
 
@@ -225,7 +228,8 @@ def score_source(source: Source, recipe: Recipe) -> Generator[Event, None, Score
     tables = pd.concat(cell_tables, ignore_index=True), pd.DataFrame(bag_rows)
     in_sample = float(scorer.anomaly.calibration.in_sample)
     control = source.cohort.control
-    return Scored(*tables, control, in_sample, np.concatenate(embeddings), tuple(outlines))
+    fixed = in_sample, scorer.threshold
+    return Scored(*tables, control, *fixed, np.concatenate(embeddings), tuple(outlines))
 
 
 def _say_foreign(foreign: list[dict[str, Any]], n_bags: int) -> Generator[Event, None, None]:

@@ -28,7 +28,7 @@ from napari_amil.core.model.card import starter_path
 from napari_amil.core.pipeline.score import Scored, score_source, scoring_ahead
 
 WORK = "parts"
-_FIGURES = ("confusion", "curves", "scores", "calibration", "deletion")
+_FIGURES = ("confusion", "curves", "decision", "scores", "calibration", "deletion")
 OUTDATED = (
     "failures.csv",
     "metrics.json",
