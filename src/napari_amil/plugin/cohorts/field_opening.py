@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,13 +16,14 @@ from napari_amil.core.base.columns import BOX_COLUMNS
 from napari_amil.core.base.errors import AmilError
 from napari_amil.core.base.types import Cells
 from napari_amil.core.detection.select import Candidates
+from napari_amil.plugin.cohorts.cell_canvas import add_canvas, is_of_cell_images
 from napari_amil.plugin.cohorts.scored_folder import file_of, typical_side_px
 from napari_amil.plugin.layers.cell_layer import cell_layers, make_layer, set_scores, show_scale
-from napari_amil.plugin.layers.colour_scale import ColourScale
+from napari_amil.plugin.layers.colour_scale import CellStyle, ColourScale
 from napari_amil.plugin.layers.companions import companions_of
 from napari_amil.plugin.layers.crops import UNREADABLE, source_of_file
 from napari_amil.plugin.layers.rows import DOTTED, CellRecord, record_of
-from napari_amil.plugin.layers.selection import BAG, CellKey, rows_of
+from napari_amil.plugin.layers.selection import BAG, CANVAS, CellKey, rows_of
 
 _SAME_BOX_PX = 2.0
 
@@ -30,7 +33,7 @@ def find_same_cell(viewer: ViewerModel, key: CellKey, box: np.ndarray) -> tuple[
     for layer in cell_layers(viewer.layers):
         for row in rows_of(layer, [key]):
             here = layer.features.iloc[row][BOX_COLUMNS].to_numpy(float)
-            if np.abs(here - box).max() <= _SAME_BOX_PX:
+            if CANVAS in layer.metadata or np.abs(here - box).max() <= _SAME_BOX_PX:
                 return layer, row
     return None
 
@@ -44,6 +47,8 @@ def open_field(
 ) -> Shapes:
     """Open the image of ``cells``, all rows of one image of a scored cohort, and lay the cells on it.
 
+    The rows of a bag of cell images are opened as one canvas (`add_canvas`).
+
     Parameters
     ----------
     outlines
@@ -54,12 +59,13 @@ def open_field(
     AmilError
         If the image cannot be read.
     """
+    if is_of_cell_images(cells) and "bag" in cells:
+        layer = add_canvas(viewer, cells, lambda name: _pixels(images, name))[1]
+        if scale is not None:
+            show_scale(layer, replace(scale, style=CellStyle("outline")))
+        return layer
     name = str(cells["image"].iloc[0])
-    path, page = file_of(images, name)
-    try:
-        pixels = source_of_file(path, page).load()
-    except UNREADABLE as error:
-        raise AmilError(f"The image '{path}' cannot be opened ({error}); check that it is there.") from error
+    pixels = _pixels(images, name)
     image = viewer.add_image(pixels, name=Path(name).name, rgb=True)
     found = Cells.from_table(cells, outlines)
     record = CellRecord(str(image.unique_id), name, (), (pixels.shape[0], pixels.shape[1]))
@@ -72,6 +78,15 @@ def open_field(
         show_scale(layer, scale)
     viewer.add_layer(layer)
     return layer
+
+
+def _pixels(images: Path, name: str) -> NDArray[Any]:
+    """Return the pixels of an image of a cohort."""
+    path, page = file_of(images, name)
+    try:
+        return np.asarray(source_of_file(path, page).load())
+    except UNREADABLE as error:
+        raise AmilError(f"The image '{path}' cannot be opened ({error}); check that it is there.") from error
 
 
 def bring_forward(viewer: ViewerModel, layer: Shapes) -> None:

@@ -24,6 +24,7 @@ from napari_amil.core.base.files import regular_file
 from napari_amil.core.base.types import Cells
 from napari_amil.core.detection.select import Candidates
 from napari_amil.core.exchange.project import Project, read_project
+from napari_amil.plugin.cohorts.cell_canvas import add_canvas, is_of_cell_images
 from napari_amil.plugin.colour.map_colours import with_kinds
 from napari_amil.plugin.layers.cell_layer import make_layer, set_scores, show_scale
 from napari_amil.plugin.layers.colour_scale import CellStyle, ColourScale, default_scale
@@ -140,6 +141,9 @@ class OpenResults(QObject):
     def _add(self, viewer: ViewerModel, image: str, bag: str) -> Shapes:
         """Add an image and the cells of a bag on it."""
         assert self.project is not None
+        of_bag = self.project.cells[self.project.cells["bag"] == bag]
+        if is_of_cell_images(of_bag):
+            return self._add_canvas(viewer, of_bag)
         pixels = read_pixels(*self.project.image_file(image))
         self._remove_shown(viewer)
         background = Image(pixels, rgb=pixels.ndim == 3, name=Path(image).name)
@@ -158,6 +162,19 @@ class OpenResults(QObject):
             viewer.add_layer(added)
             self._shown.append(weakref.ref(added))
         return layer
+
+    def _add_canvas(self, viewer: ViewerModel, cells: pd.DataFrame) -> Shapes:
+        """Add the canvas of a bag of cell images."""
+        project = self.project
+        assert project is not None
+        self._remove_shown(viewer)
+        added = add_canvas(viewer, cells, lambda name: read_pixels(*project.image_file(name)))
+        self._shown += [weakref.ref(layer) for layer in added]
+        names = [name for name in menu_names(cells) if cells[name].notna().any()]
+        if names:
+            scale = default_scale(names[0], project.cells[names[0]].to_numpy(np.float64))
+            show_scale(added[1], replace(scale, style=CellStyle("outline")))
+        return added[1]
 
     def _remove_shown(self, viewer: ViewerModel) -> None:
         shown = [reference() for reference in self._shown]

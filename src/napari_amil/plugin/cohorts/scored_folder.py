@@ -57,10 +57,10 @@ class ScoredFolder:
         """Return the outlines of some rows of ``cells``; nothing where they are not known."""
         return tuple(self.outlines[row] for row in rows) if self.outlines else ()
 
-    def verdict_of(self, bag: str, image: str) -> dict[str, Any] | None:
-        """Return what the model says about a bag; None if unknown or if it has cells of other images."""
+    def verdict_of(self, bag: str, image: str | None) -> dict[str, Any] | None:
+        """Return what the model says about a bag; None if unknown or if it has other images."""
         known = self.bags[self.bags["bag"] == bag] if "bag" in self.bags else self.bags
-        if known.empty or "predicted" not in known or set(self._images_of(bag)) != {image}:
+        if known.empty or "predicted" not in known or (image and set(self._images_of(bag)) != {image}):
             return None
         row = known.iloc[0].to_dict()
         columns = parts(row, PROBABILITY)

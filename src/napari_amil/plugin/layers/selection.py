@@ -25,6 +25,10 @@ BAG = "bag"
 """Key in ``metadata`` of a cell layer that shows the cells of one bag of a cohort: the name of the bag."""
 
 
+CANVAS = "cell_images"
+"""Key in ``metadata`` of a cell layer that shows a bag of cell images on one canvas: ``cell_id -> image``."""
+
+
 class CellKey(NamedTuple):
     """A cell of any image, open or not: the columns ``image``, ``cell_id`` and ``bag`` of every table.
 
@@ -147,7 +151,9 @@ def keys_of(layer: Shapes, rows: Iterable[int]) -> list[CellKey]:
     table = layer.features
     known = [row for row in sorted(rows) if row < len(table)]
     images, ids = table["image"].to_numpy()[known], table["cell_id"].to_numpy()[known]
-    bag = str(layer.metadata.get(BAG, ""))
+    bag, canvas = str(layer.metadata.get(BAG, "")), layer.metadata.get(CANVAS)
+    if canvas is not None:
+        images = [canvas.get(int(number), image) for image, number in zip(images, ids, strict=True)]
     return [CellKey(str(image), int(cell_id), bag) for image, cell_id in zip(images, ids, strict=True)]
 
 
@@ -160,11 +166,12 @@ def keys_of_rows(cells: pd.DataFrame) -> list[CellKey]:
 def rows_of(layer: Shapes, keys: Iterable[CellKey]) -> list[int]:
     """Return in which rows of a cell layer the cells of ``keys`` lie; others are left out."""
     record, bag = record_of(layer), str(layer.metadata.get(BAG, ""))
+    canvas = layer.metadata.get(CANVAS, {})
     wanted = [
         key.cell_id
         for key in keys
         if record is not None
-        and key.image == record.image_name
+        and key.image == canvas.get(key.cell_id, record.image_name)
         and (key.bag == bag or not key.bag or not bag)
     ]
     ids = layer.features["cell_id"].to_numpy()[: layer.nshapes]

@@ -12,6 +12,7 @@ from qtpy.QtWidgets import QHBoxLayout, QLabel, QSlider
 
 from napari_amil.core.base.columns import BOX_COLUMNS, column_of
 from napari_amil.core.base.errors import AmilError
+from napari_amil.plugin.cohorts.cell_canvas import is_of_cell_images
 from napari_amil.plugin.cohorts.cell_table import CellTable, cohort_cells, no_cells, open_cells
 from napari_amil.plugin.cohorts.field_opening import bring_forward, find_same_cell, open_field
 from napari_amil.plugin.cohorts.gallery_filter import GalleryFilter
@@ -311,7 +312,10 @@ class GalleryPanel(Panel):
         bag = None
         if "bag" in cells:
             name = str(cells["bag"].iloc[row])
-            here, bag = here[here["bag"] == name], scored.verdict_of(name, str(image))
+            of_bag = cells[(cells["bag"] == name).to_numpy()]
+            canvas = is_of_cell_images(of_bag)
+            here = of_bag if canvas else here[here["bag"] == name]
+            bag = scored.verdict_of(name, None if canvas else str(image))
         scale = self._scales.current or self.order.scale(self._scales, self._values)
         here = here.drop_duplicates("cell_id")
         layer = open_field(self._viewer, images, here, scored.outlines_of(here.index), scale)

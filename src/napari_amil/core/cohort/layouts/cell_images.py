@@ -114,7 +114,8 @@ def _rows(path: Path) -> dict[str, tuple[str, KnownValues]]:
 def _bag(root: Path, name: str, images: list[str], row: tuple[str, KnownValues] | None) -> Bag:
     """Return one sample."""
     label, values = row or ("", KnownValues({}, {}))
-    cells = {image: cell for image in images if (cell := _whole_image(locate(root, image)[0])) is not None}
+    found = ((image, _whole_image(locate(root, image)[0], n)) for n, image in enumerate(images, 1))
+    cells = {image: cell for image, cell in found if cell is not None}
     return Bag(
         name,
         name,
@@ -126,11 +127,14 @@ def _bag(root: Path, name: str, images: list[str], row: tuple[str, KnownValues] 
     )
 
 
-def _whole_image(path: Path) -> Cells | None:
-    """Return the cell that fills an image, None where its size cannot be read."""
+def _whole_image(path: Path, cell_id: int) -> Cells | None:
+    """Return the cell that fills an image, None where its size cannot be read.
+
+    Its id is its number within the sample, so that no two cells of a sample share one.
+    """
     try:
         with PIL.Image.open(path) as file:
             box = (0, 0, file.height, file.width)
     except (OSError, ValueError, SyntaxError, PIL.Image.DecompressionBombError):
         return None
-    return Cells(np.array([box], dtype=np.float32))
+    return Cells(np.array([box], dtype=np.float32), cell_id=np.array([cell_id]))
