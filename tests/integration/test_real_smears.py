@@ -44,8 +44,8 @@ def test_cells_of_held_out_slides_are_found(chula: Path, starter: Recipe) -> Non
         cells = drain(detect_field(read_image(chula / name), starter)).select(starter.settings.selection)
         total += count_centres(cells, rows[["y", "x"]].to_numpy(np.float64), bool(rows["exhaustive"].all()))
     assert total.n_truth > 900
-    assert total.recall >= 0.985
-    assert total.precision >= 0.95
+    assert total.recall >= 0.975
+    assert total.precision >= 0.96
     assert total.n_doubled <= 0.01 * total.n_truth
 
 
@@ -53,14 +53,16 @@ def test_cells_and_bags_of_held_out_patients_are_scored(chula: Path, starter: Re
     source = sources_by_fold(cohort_source(read_cohort(chula / "bags.csv")), HELD_OUT)[1]
     metrics = evaluate_scored(drain(score_source(source, starter)), starter.bundle.need_scorer().classes)
     assert metrics["n_bags"] == 98
-    assert metrics["cell_auroc_anomaly"] >= 0.88
-    assert metrics["accuracy"] >= 0.70
+    assert metrics["cell_auroc_anomaly"] >= 0.87
+    assert metrics["cell_auroc_anomaly"] > metrics["cell_auroc_latent_distance"]
+    assert metrics["cell_auroc_anomaly"] > metrics["cell_auroc_morph_distance"] - 0.01
+    assert metrics["accuracy"] >= 0.75
     card = starter.bundle.card["results"]["scores"]
     assert metrics["cell_auroc_anomaly"] == pytest.approx(card["cell_auroc_anomaly"], abs=2e-3)
     assert metrics["accuracy"] == pytest.approx(card["accuracy"], abs=0.011)  # one bag of 98
     assert metrics["null_share_q05"] <= 0.05
     assert metrics["null_share_p05"] < 0.1
-    assert metrics["held_out_over_in_sample"] < 1.5
+    assert metrics["held_out_over_in_sample"] < 1.7  # slides differ
 
 
 @pytest.mark.parametrize("disease", ["he", "hs", "thalassemia"])

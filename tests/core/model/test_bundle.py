@@ -186,4 +186,6 @@ def test_the_readme_says_what_the_starter_bundle_reached() -> None:
     found, scores = results["detection"], results["scores"]
     assert f"| {100 * found['recall']:.1f} % of {found['n']:,} |" in readme
     assert f"ROC {scores['cell_auroc_anomaly']:.3f} |" in readme
+    area, low, high = results["whole_fields"]["cell ROC area, anomaly"]
+    assert f"ROC {area:.3f} [{low:.3f}, {high:.3f}] |" in readme
     assert f"| {100 * scores['accuracy']:.1f} % of {scores['n_bags']:.0f} |" in readme
