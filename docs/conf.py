@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import pkgutil
 from pathlib import Path
 
@@ -64,6 +65,8 @@ def _write_api_pages() -> None:
     """Write one page for each name on the ladder, from the lowest step up."""
     package = napari_amil.core
     found = [module.name for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}.")]
+    for module in found:  # before autodoc, which imports them as if for a type checker
+        importlib.import_module(module)
     API.mkdir(exist_ok=True)
     for old in API.glob("*.rst"):
         old.unlink()

@@ -278,15 +278,16 @@ def test_synth_check_train_evaluate_calibrate(tmp_path: Path) -> None:
     results = [line["text"] for line in said if line["event"] == "Result"]
     assert "p < 0.05" in results[0]
     assert str(calibrated) in results[-1]
-    card = json.loads(run("info", calibrated).stdout)
+    card = json.loads(run("info", calibrated, "--json").stdout)
     assert card["calibration"]["n_patients"] == 6
     refused = run("calibrate", tmp_path / "absent", "--out", calibrated)
     assert refused.returncode == 2
 
 
 def test_info_and_doctor_answer() -> None:
-    card = json.loads(run("info").stdout)
+    card = json.loads(run("info", "--json").stdout)
     assert "research" in card["intended_use"]
+    assert run("info").stdout.startswith("Intended use: For research only")
     facts = run("doctor")
     assert facts.returncode == 0, facts.stderr
     assert "synthetic cells" in facts.stdout

@@ -50,6 +50,10 @@ class Model:
         """What the model was trained on, how long and with which results; plain JSON values."""
         return dict(self.bundle.card)
 
+    def describe(self) -> str:
+        """Return the card as a page of text."""
+        return pipeline.card_text(self.bundle.card)
+
     @property
     def settings(self) -> RunSettings:
         """Settings that the model was trained with."""

@@ -20,7 +20,6 @@ app = typer.Typer(
     name="napari-amil",
     help="See which cells of a blood smear are unusual, how sure that is, and why. For research only.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
 )
 for group in (inspection, cohorts, detection, scoring, scored_folder, training, studies):

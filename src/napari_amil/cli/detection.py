@@ -37,6 +37,10 @@ class Format(enum.StrEnum):
     parquet = "parquet"
     geojson = "geojson"
     coco = "coco"
+    labels = "labels"
+    imagej = "imagej"
+    labelme = "labelme"
+    yolo = "yolo"
 
 
 Annotations = Annotated[

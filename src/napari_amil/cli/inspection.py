@@ -43,13 +43,15 @@ def info(
     presets: Annotated[
         bool, typer.Option("--presets", help="Show instead the settings in which presets differ.")
     ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Write the card as JSON, with its hashes.")] = False,
 ) -> None:
     """Show the card of a model: what it was trained on, how long, with which results."""
     if presets:
         typer.echo(pipeline.preset_table())
         return
     header = pipeline.read_card(bundle or pipeline.starter_path())
-    typer.echo(json.dumps(header["card"], indent=2, ensure_ascii=False))
+    card = header["card"]
+    typer.echo(json.dumps(card, indent=2, ensure_ascii=False) if as_json else pipeline.card_text(card))
 
 
 def doctor(bundle: BundleFile = None) -> None:

@@ -26,6 +26,10 @@ class Format(enum.StrEnum):
     geojson = "geojson"
     coco = "coco"
     h5ad = "h5ad"
+    labels = "labels"
+    imagej = "imagej"
+    labelme = "labelme"
+    yolo = "yolo"
 
 
 def export(
@@ -35,7 +39,7 @@ def export(
     bags: Bags = None,
     style: EventStyle = Style.bar,
 ) -> None:
-    """Write scored cells for QuPath (geojson), scanpy (h5ad), COCO tools, or as tables."""
+    """Write scored cells for QuPath (geojson), scanpy (h5ad), ImageJ, LabelMe, YOLO, COCO, or as tables."""
     talk = Talk(style)
     project = pipeline.choose_bags(pipeline.read_project(scored), bags or [])
     work = pipeline.export_project(project, format_, pipeline.make_folder(out))

@@ -26,6 +26,8 @@ def test_anndata_reads_every_number(project: Project, tmp_path: Path) -> None:
     np.testing.assert_allclose(data.obsm["spatial"][0], [35, 20])
     assert json.loads(data.uns["napari_amil"])["control"] == "control"
     assert data.uns["bags"]["patient"].tolist() == ["p1", "007"]
+    assert data.obs["patient"].tolist() == ["p1", "p1", "007", "007"]
+    assert str(data.obs["patient"].dtype) == "category"
 
 
 def test_a_project_comes_back(project: Project, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ EXTRAS = {
     "napari": "gui",
     "onnxruntime": "encoders",
     "pyarrow": "parquet",
+    "roifile": "imagej",
     "timm": "encoders",
     "umap": "umap",
     "weasyprint": "pdf",

@@ -16,6 +16,13 @@ from napari_amil.core.base.tables import header_of
 from napari_amil.core.exchange.annotation import TOO_SMALL, Annotation, left_out_sentence, sum_left_out
 from napari_amil.core.exchange.box_files import SHAPE_COLUMNS, read_boxes, read_shapes, read_voc
 from napari_amil.core.exchange.coco import read_coco
+from napari_amil.core.exchange.field_files import (
+    is_labelme,
+    read_labelme,
+    read_rois,
+    read_yolo,
+    refuse_cellpose,
+)
 from napari_amil.core.exchange.geojson import read_geojson
 from napari_amil.core.exchange.labels import (
     ENDINGS,
@@ -25,22 +32,30 @@ from napari_amil.core.exchange.labels import (
     is_label_image,
     read_label_image,
 )
+from napari_amil.core.images.fields import open_field
 from napari_amil.core.images.read import ImageSource, files_below
 
 _IMAGE_FOLDERS = ("images", "JPEGImages")
 _TABLES = (".csv", ".parquet")
-_BESIDE = (".csv", "_shapes.csv", ".xml", ".geojson", *(e + s for e in ENDINGS for s in SUFFIXES))
+_BESIDE = (
+    *(".csv", "_shapes.csv", ".xml", ".geojson", ".json", "_rois.zip", "_RoiSet.zip", "_seg.npy"),
+    *(e + s for e in ENDINGS for s in SUFFIXES),
+)
 _IN_FOLDERS = {
-    "labels": SUFFIXES,
+    "labels": (*SUFFIXES, ".txt"),
     "masks": SUFFIXES,
     "shapes": (".csv",),
     "annotations": (".xml", ".csv", ".geojson"),
     "Annotations": (".xml",),
     "geojson": (".geojson",),
+    "labelme": (".json",),
+    "imagej": ("_rois.zip", "_RoiSet.zip"),
+    "yolo": (".txt",),
 }
 """Folders beside the images, or beside their folder, and how the name of the image goes on there."""
 _KINDS = (
-    "COCO or GeoJSON (.json, .geojson), a table (.csv, .parquet), Pascal VOC (.xml) or labels (.png, .tif)"
+    "COCO, GeoJSON or LabelMe (.json, .geojson), a table (.csv, .parquet), Pascal VOC (.xml), a RoiSet of "
+    "ImageJ (.zip), labels of YOLO (.txt) or label images (.png, .tif)"
 )
 
 
@@ -84,12 +99,22 @@ def _of_file(
         return read_coco(path, classes)
     if suffix in _TABLES and not _is_shapes(path):
         return read_boxes(path)
-    return {"": _of_one(path, 0, classes)}
+    only = next(iter(images.values())) if len(images) == 1 else None
+    return {"": _of_one(path, 0, classes, only)}
 
 
-def _of_one(path: Path, page: int, classes: Collection[str]) -> Annotation:
-    """Return what a file of one image says."""
+def _of_one(path: Path, page: int, classes: Collection[str], image: ImageSource | None = None) -> Annotation:
+    """Return what a file of one image says; YOLO needs the image itself."""
     suffix = path.suffix.lower()
+    if suffix == ".npy":
+        return refuse_cellpose(path)
+    if suffix in {".zip", ".roi"}:
+        return read_rois(path)
+    if suffix == ".txt" and image is not None:
+        with open_field(image.path, image.page) as field:
+            return read_yolo(path, field.shape)
+    if suffix == ".json" and is_labelme(path):
+        return read_labelme(path)
     if suffix in SUFFIXES:
         labels = read_label_image(path, page)
         height, width = labels.shape
@@ -170,7 +195,9 @@ def _rules(key: str) -> tuple[Callable[[str], bool], ...]:
 
 def _without_ending(stem: str) -> str:
     """Return the name of the image whose label image or shapes are called ``stem``."""
-    ending = next((e for e in ("_cp_masks", *ENDINGS, "_shapes") if stem.endswith(e)), "")
+    ending = next(
+        (e for e in ("_cp_masks", *ENDINGS, "_shapes", "_rois", "_RoiSet", "_seg") if stem.endswith(e)), ""
+    )
     return stem.removesuffix(ending)
 
 
@@ -191,13 +218,14 @@ def _of_folder(
         places = _places(name, source.page)
         beside = [path for place in places for path in _meant(folder / place, by_key, folder, alike)]
         beside = [path for path in dict.fromkeys(beside) if path.resolve() not in own]
+        beside = [path for path in beside if path.suffix.lower() != ".json" or is_labelme(path)]
         rivals = [*([origin[name]] if name in origin else []), *beside]
         try:
             if len(rivals) > 1:
                 listed = " and ".join(f"'{path.name}'" for path in rivals)
                 raise AmilError(f"'{name}' is annotated more than once, in {listed}; keep one of them.")
             if beside:
-                whole[name] = _of_one(beside[0], source.page, classes)
+                whole[name] = _of_one(beside[0], source.page, classes, source)
         except AmilError as error:
             whole.pop(name, None)
             yield Failed(name, str(error))

@@ -18,12 +18,15 @@ from napari_amil.core.base.types import box_outline
 from napari_amil.core.exchange.project import Project
 
 _CARD = "napari_amil"
+OF_BAGS = ("patient", "label", "verdict")
+"""Columns of the table of bags that every cell of the bag gets too, so that scanpy colours by them."""
 _MOST_COMPRESSION = 1100  # deflate reaches 1032
 
 
 def write_h5ad(project: Project, path: Path) -> None:
     """Write the embeddings as ``X``, the table of cells as ``obs`` and the table of bags as ``uns['bags']``.
 
+    Each cell also has the ``patient``, ``label`` and ``verdict`` of its sample in ``obs``.
     ``obsm['spatial']`` holds the centres x, y in pixels, ``uns['napari_amil']`` the card of the
     project as JSON. Outlines have no place in this format: their boxes are kept.
 
@@ -35,7 +38,9 @@ def write_h5ad(project: Project, path: Path) -> None:
         If anndata is not installed.
     """
     anndata = optional("anndata")
-    cells = project.cells
+    own = [name for name in OF_BAGS if name in project.bags and name not in project.cells]
+    by_bag = project.bags.drop_duplicates("bag").set_index("bag")[own]
+    cells = project.cells.join(by_bag, on="bag")
     names = [
         f"{n}:{bag}/{cell}" for n, (bag, cell) in enumerate(zip(cells["bag"], cells["cell_id"], strict=True))
     ]
@@ -70,6 +75,7 @@ def read_h5ad(path: Path) -> Project:
         data = anndata.read_h5ad(path)
         card: dict[str, Any] = json.loads(data.uns[_CARD])
         bags, cells = _plain(data.uns["bags"]), _plain(data.obs)
+        cells = cells.drop(columns=[name for name in OF_BAGS if name in cells and name in bags])
         boxes: NDArray[np.float32] = cells[BOX_COLUMNS].to_numpy(np.float32)
         outlines = tuple(box_outline(box) for box in boxes)
         return Project(cells, bags, np.asarray(data.X, dtype=np.float32), outlines, card)

@@ -77,6 +77,7 @@ if TYPE_CHECKING:
     )
     from napari_amil.core.model.bundle import Bundle, load_bundle, save_bundle
     from napari_amil.core.model.card import bundle_settings, read_card, starter_path
+    from napari_amil.core.model.card_text import card_text
     from napari_amil.core.pipeline.annotated import (
         Corrected,
         annotated_table,
@@ -166,6 +167,7 @@ __all__ = [
     "bag_table",
     "bundle_settings",
     "calibrate",
+    "card_text",
     "cell_table",
     "checking",
     "choose_bags",

@@ -15,6 +15,7 @@ from napari_amil.core.base.names import relative_files
 from napari_amil.core.base.outputs import make_folder
 from napari_amil.core.base.types import Cells
 from napari_amil.core.exchange.coco import write_coco
+from napari_amil.core.exchange.field_files import WRITERS
 from napari_amil.core.exchange.geojson import write_geojson
 from napari_amil.core.exchange.project import refuse_scored_folder
 from napari_amil.core.exchange.tables import write_table
@@ -64,17 +65,22 @@ def cell_table(found: Found) -> pd.DataFrame:
 
 
 def write_detections(found: Found, out: Path, kind: str) -> Path:
-    """Write detected cells as ``csv``, ``parquet``, ``coco`` or ``geojson`` and return the file, or folder.
+    """Write detected cells as ``csv``, ``parquet``, ``coco``, ``geojson`` or one of `WRITERS`; return where.
 
-    GeoJSON holds one image a file, so it goes into a folder.
+    GeoJSON and the formats of `WRITERS` hold one image a file, so they go into a folder.
     """
     if kind == "csv":
         refuse_scored_folder(out)
-    name = {"geojson": "geojson", "coco": "cells.coco.json"}.get(kind, f"cells.{kind}")
+    folders = {name: name for name in ("geojson", *WRITERS)}
+    name = (folders | {"coco": "cells.coco.json"}).get(kind, f"cells.{kind}")
     with locked(make_folder(out)), replacing_together(out) as stage:
         if kind == "geojson":
             for image, file in relative_files(found, ".geojson").items():
                 write_geojson(found[image][1], None, stage / name / file)
+        elif kind in WRITERS:
+            suffix, write = WRITERS[kind]
+            for image, file in relative_files(found, suffix).items():
+                write(found[image][1], None, (image, found[image][0]), stage / name / file)
         elif kind == "coco":
             write_coco(found, stage / name)
         else:

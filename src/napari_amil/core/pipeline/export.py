@@ -15,13 +15,14 @@ from napari_amil.core.base.names import relative_files
 from napari_amil.core.base.outputs import make_folder
 from napari_amil.core.base.types import Cells
 from napari_amil.core.exchange.coco import write_coco
+from napari_amil.core.exchange.field_files import WRITERS
 from napari_amil.core.exchange.geojson import write_geojson
 from napari_amil.core.exchange.h5ad import write_h5ad
 from napari_amil.core.exchange.project import Project, refuse_scored_folder
 from napari_amil.core.exchange.tables import write_table
 from napari_amil.core.images.fields import open_field
 
-FORMATS = ("csv", "parquet", "geojson", "coco", "h5ad")
+FORMATS = ("csv", "parquet", "geojson", "coco", "h5ad", *WRITERS)
 """What `export_project` writes."""
 
 
@@ -49,7 +50,8 @@ def export_project(project: Project, kind: str, out: Path) -> Generator[Event, N
     kind
         One of `FORMATS`. ``csv`` and ``parquet`` give ``cells`` and ``bags``, ``geojson`` one file
         per image for QuPath, ``coco`` one file of all images, whose size is read from the images,
-        ``h5ad`` one file for scanpy.
+        ``h5ad`` one file for scanpy. ``labels`` (label images), ``imagej`` (RoiSets), ``labelme`` and
+        ``yolo`` give a folder of that name with one file per image.
 
     Raises
     ------
@@ -64,6 +66,9 @@ def export_project(project: Project, kind: str, out: Path) -> Generator[Event, N
         if kind == "geojson":
             yield from _geojson(project, stage / "geojson")
             return [out / "geojson"]
+        if kind in WRITERS:
+            yield from _of_fields(project, kind, stage / kind)
+            return [out / kind]
         if kind == "coco":
             yield from _coco(project, stage / "cells.coco.json")
             return [out / "cells.coco.json"]
@@ -87,19 +92,37 @@ def _geojson(project: Project, folder: Path) -> Generator[Event, None, None]:
 
 
 def _coco(project: Project, path: Path) -> Generator[Event, None, None]:
+    shapes = yield from _shapes(project)
     found: dict[str, tuple[tuple[int, int], Cells]] = {}
     scores: dict[str, pd.DataFrame] = {}
-    images = project.cells["image"].unique()
+    for image, shape in shapes.items():
+        cells, scores[image] = project.image_cells(image)
+        found[image] = shape, cells
+    write_coco(found, path, scores)
+
+
+def _of_fields(project: Project, kind: str, folder: Path) -> Generator[Event, None, None]:
+    """Write one file per image, below the folder as the image lies below its own."""
+    shapes = yield from _shapes(project)
+    suffix, write = WRITERS[kind]
+    for image, file in relative_files(shapes, suffix).items():
+        cells, scores = project.image_cells(image)
+        write(cells, scores, (image, shapes[image]), folder / file)
+
+
+def _shapes(project: Project) -> Generator[Event, None, dict[str, tuple[int, int]]]:
+    """Return height and width of every image that can be read."""
+    shapes: dict[str, tuple[int, int]] = {}
+    images = [str(name) for name in project.cells["image"].unique()]
     for number, image in enumerate(images):
         yield Step("export", number, len(images), image)
         try:
             with open_field(*project.image_file(image)) as field:
-                shape = field.shape
+                shapes[image] = field.shape
         except AmilError as error:
             yield Failed(image, str(error))
-            continue
-        cells, scores[image] = project.image_cells(image)
-        found[image] = shape, cells
-    if not found:
-        raise AmilError("COCO needs the size of the images, and none of them could be read; put them back.")
-    write_coco(found, path, scores)
+    if not shapes:
+        raise AmilError(
+            "This format needs the size of the images, and none of them could be read; put them back."
+        )
+    return shapes

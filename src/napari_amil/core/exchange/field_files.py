@@ -1,0 +1,236 @@
+"""Cells of one image as files of other programs: label image, ImageJ RoiSet, LabelMe, YOLO."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import tifffile
+
+from napari_amil.core.base.errors import AmilError
+from napari_amil.core.base.files import decoding, read_json, regular_file, replacing
+from napari_amil.core.base.optional import optional
+from napari_amil.core.base.outputs import write_json
+from napari_amil.core.base.types import Cells
+from napari_amil.core.exchange.annotation import Annotation, FoundObject, NoCellError, refuse_without_cells
+from napari_amil.core.exchange.labels import labels_of_cells
+from napari_amil.core.exchange.polygons import bounds, outline_of, ring
+
+CELL_NAME = "cell"
+"""Class of a cell that has no ``cell_type``."""
+Writer = Callable[[Cells, "pd.DataFrame | None", tuple[str, tuple[int, int]], Path], None]
+"""Writes the cells of an image, with one row of scores per cell or None, its name and shape, to a file."""
+
+
+def write_labels(
+    cells: Cells, scores: pd.DataFrame | None, image: tuple[str, tuple[int, int]], path: Path
+) -> None:
+    """Write a label image of 16 bits, or 32 where an id needs them (`labels_of_cells`)."""
+    labels = labels_of_cells(cells, image[1])
+    small = labels.max(initial=0) <= np.iinfo(np.uint16).max
+    with replacing(path) as partial:
+        tifffile.imwrite(partial, labels.astype(np.uint16) if small else labels, compression="zlib")
+
+
+def write_rois(
+    cells: Cells, scores: pd.DataFrame | None, image: tuple[str, tuple[int, int]], path: Path
+) -> None:
+    """Write a ``RoiSet.zip`` for the ROI Manager of ImageJ: one polygon a cell, called by its id and type.
+
+    Raises
+    ------
+    MissingExtraError
+        If roifile is not installed.
+    """
+    roifile = optional("roifile")
+    names = _names(cells, scores)
+    rois = [
+        roifile.ImagejRoi.frompoints(np.array(ring(outline, box), np.float32), name=f"{number:04}-{name}")
+        for number, name, outline, box in zip(cells.cell_id, names, cells.outlines, cells.boxes, strict=True)
+    ]
+    with replacing(path) as partial:
+        named = partial.with_name(f"{partial.name}.zip")
+        roifile.roiwrite(named, rois, mode="w")
+        named.replace(partial)
+
+
+def read_rois(path: Path) -> Annotation:
+    """Return the cells of a RoiSet.zip or a .roi of ImageJ; lines and points are left out and counted.
+
+    Raises
+    ------
+    AmilError
+        If the file cannot be read, or none of its ROIs is a cell.
+    MissingExtraError
+        If roifile is not installed.
+    """
+    roifile = optional("roifile")
+    with decoding(path, "is no RoiSet of ImageJ", "save it again with More > Save in the ROI Manager"):
+        rois = roifile.roiread(regular_file(path))
+        kinds = roifile.ROI_TYPE
+        no_area = {kinds.POINT, kinds.LINE, kinds.POLYLINE, kinds.FREELINE, kinds.ANGLE, kinds.NOROI}
+
+    def found(roi: Any) -> FoundObject:  # noqa: ANN401
+        if roi.roitype in no_area:
+            raise NoCellError("a line or point")
+        outline = outline_of(np.asarray(roi.coordinates()).tolist())
+        return FoundObject(bounds(outline), outline, record={"name": roi.name})
+
+    return _checked(path, Annotation.from_objects(rois if isinstance(rois, list) else [rois], found))
+
+
+def write_labelme(
+    cells: Cells, scores: pd.DataFrame | None, image: tuple[str, tuple[int, int]], path: Path
+) -> None:
+    """Write a JSON file of LabelMe: one polygon a cell, its id as the group, its type as the label."""
+    name, (height, width) = image
+    shapes: list[dict[str, Any]] = [
+        {
+            "label": label,
+            "points": ring(outline, box),
+            "group_id": int(number),
+            "description": "",
+            "shape_type": "polygon",
+            "flags": {},
+            "mask": None,
+        }
+        for number, label, outline, box in zip(
+            cells.cell_id, _names(cells, scores), cells.outlines, cells.boxes, strict=True
+        )
+    ]
+    size = {"imageHeight": height, "imageWidth": width}
+    picture = {"imagePath": Path(name).name, "imageData": None}
+    write_json({"version": "5.5.0", "flags": {}, "shapes": shapes, **picture, **size}, path)
+
+
+def is_labelme(path: Path) -> bool:
+    """Return whether a JSON file is one of LabelMe."""
+    try:
+        content = read_json(path)
+    except AmilError:
+        return False
+    return isinstance(content, dict) and {"shapes", "imagePath"} <= content.keys()
+
+
+def read_labelme(path: Path) -> Annotation:
+    """Return the polygons, rectangles and circles of a LabelMe file.
+
+    Raises
+    ------
+    AmilError
+        If the file is damaged, or none of its shapes is a cell.
+    """
+    content = read_json(path)
+    with decoding(path, "is no file of LabelMe"):
+        shape = (
+            (int(content["imageHeight"]), int(content["imageWidth"])) if "imageHeight" in content else None
+        )
+        found = Annotation.from_objects(content["shapes"], _labelme_shape)
+    annotation = Annotation(found.cells, shape=shape, left_out=found.left_out, records=found.records)
+    return _checked(path, annotation)
+
+
+def _labelme_shape(shape: dict[str, Any]) -> FoundObject:
+    points, kind = np.asarray(shape["points"], np.float64), shape.get("shape_type", "polygon")
+    record = {"cell_type": shape["label"]} if shape.get("label") not in {None, "", CELL_NAME} else {}
+    number = shape.get("group_id")
+    columns = {"cell_id": float(number)} if isinstance(number, int) else {}
+    if kind == "rectangle":
+        low, high = points[:, ::-1].min(axis=0), points[:, ::-1].max(axis=0)
+        return FoundObject(np.concatenate([low, high]).astype(np.float32), None, columns, record)
+    if kind == "circle":
+        angles = np.linspace(0, 2 * np.pi, 32, endpoint=False)
+        radius = np.linalg.norm(points[1] - points[0])
+        points = points[0] + radius * np.stack([np.cos(angles), np.sin(angles)], axis=1)
+    elif kind != "polygon":
+        raise NoCellError("a line or point")
+    outline = outline_of(points.tolist())
+    return FoundObject(bounds(outline), outline, columns, record)
+
+
+def write_yolo(
+    cells: Cells, scores: pd.DataFrame | None, image: tuple[str, tuple[int, int]], path: Path
+) -> None:
+    """Write a label file of YOLO: one line a cell, class 0 and its polygon in shares of width and height."""
+    height, width = image[1]
+    lines = []
+    for outline, box in zip(cells.outlines, cells.boxes, strict=True):
+        points = np.clip(np.array(ring(outline, box)) / (width, height), 0, 1)
+        lines.append(" ".join(["0", *(f"{value:.6f}" for value in points.ravel())]))
+    with replacing(path) as partial:
+        partial.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+
+
+def read_yolo(path: Path, shape: tuple[int, int]) -> Annotation:
+    """Return the cells of a label file of YOLO, boxes or polygons, of any class.
+
+    Parameters
+    ----------
+    path
+        ``class x y width height [score]``, or ``class x y x y x y ...``, in shares of the image.
+    shape
+        Height and width of the image in pixels.
+
+    Raises
+    ------
+    AmilError
+        If a line is neither, or none is a cell.
+    """
+    height, width = shape
+
+    def found(numbers: list[float]) -> FoundObject:
+        if len(numbers) in {5, 6}:
+            x, y, w, h = np.array(numbers[1:5]) * (width, height, width, height)
+            columns = {"detection_score": numbers[5]} if len(numbers) == 6 else {}
+            return FoundObject(
+                np.array([y - h / 2, x - w / 2, y + h / 2, x + w / 2], np.float32), None, columns
+            )
+        points = np.array(numbers[1:]).reshape(-1, 2) * (width, height)
+        outline = outline_of(points.tolist())
+        return FoundObject(bounds(outline), outline)
+
+    remedy = "each line is 'class x y width height' or 'class x y x y x y ...' in shares of the image"
+    with decoding(path, "is no label file of YOLO", remedy):
+        text = regular_file(path).read_text(encoding="utf-8")
+        rows = [[float(word) for word in line.split()] for line in text.splitlines() if line.strip()]
+        if not all(len(row) in {5, 6} or (len(row) >= 7 and len(row) % 2) for row in rows):
+            raise ValueError("a line has the wrong number of values")
+    return _checked(path, Annotation.from_objects(rows, found))
+
+
+def refuse_cellpose(path: Path) -> Annotation:
+    """Refuse a ``_seg.npy`` of Cellpose, which is a pickle.
+
+    Raises
+    ------
+    AmilError
+        Always; it says how to save the masks so that they can be read.
+    """
+    raise AmilError(
+        f"'{path}' is a pickle, which can run any program and is never opened; in Cellpose choose File > "
+        "Save masks as PNG/tif (or call cellpose.io.save_masks), and give its _cp_masks file."
+    )
+
+
+def _names(cells: Cells, scores: pd.DataFrame | None) -> list[str]:
+    """Return the type of each cell, or ``cell``."""
+    if scores is None or "cell_type" not in scores:
+        return [CELL_NAME] * len(cells)
+    return [text if isinstance(text, str) and text else CELL_NAME for text in scores["cell_type"]]
+
+
+def _checked(path: Path, annotation: Annotation) -> Annotation:
+    refuse_without_cells(str(path), len(annotation.cells), annotation.left_out)
+    return annotation
+
+
+WRITERS: dict[str, tuple[str, Writer]] = {
+    "labels": ("_masks.tif", write_labels),
+    "imagej": ("_rois.zip", write_rois),
+    "labelme": (".json", write_labelme),
+    "yolo": (".txt", write_yolo),
+}
+"""``format -> end of the name of the file of an image, writer``."""
