@@ -44,7 +44,7 @@ def test_cells_of_held_out_slides_are_found(chula: Path, starter: Recipe) -> Non
         cells = drain(detect_field(read_image(chula / name), starter)).select(starter.settings.selection)
         total += count_centres(cells, rows[["y", "x"]].to_numpy(np.float64), bool(rows["exhaustive"].all()))
     assert total.n_truth > 900
-    assert total.recall >= 0.975
+    assert total.recall >= 0.97
     assert total.precision >= 0.96
     assert total.n_doubled <= 0.01 * total.n_truth
 

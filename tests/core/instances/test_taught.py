@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -43,6 +44,13 @@ def test_an_image_under_another_name_and_patient_is_known(tmp_path: Path, card: 
     said: list[Event] = []
     drain(refusing_taught(other, card, ("leaking-images",)), said.append)
     assert [type(event) for event in said] == [Warned]
+
+
+def test_images_of_other_folds_do_not_count(tmp_path: Path, card: dict[str, object]) -> None:
+    both = source(tmp_path / "other", p1=("x.tif", 2), p9=("y.png", 3))
+    tested = replace(both, cohort=both.cohort.where(lambda bag: bag.bag == "p9"))
+    assert len(tested.files) == 2
+    assert overlap(tested, card) == []
 
 
 def test_a_patient_of_the_same_cohort_with_a_new_image_is_known(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -136,4 +136,10 @@ def sources_by_fold(source: Source, held_out_fold: int) -> tuple[Source, Source]
         If a bag has no fold, or one of the two parts would be empty.
     """
     train, test = split(source.cohort, held_out_fold)
-    return replace(source, cohort=train), replace(source, cohort=test)
+    return _part(source, train), _part(source, test)
+
+
+def _part(source: Source, cohort: Cohort) -> Source:
+    """Return some bags of a source with the files of their images alone."""
+    images = {image for bag in cohort for image in bag.images}
+    return Source(cohort, {name: place for name, place in source.files.items() if name in images})

@@ -24,8 +24,7 @@ def taught_entry(source: Source) -> dict[str, list[str]]:
     A patient is hashed with the name of the cohort's folder: no name leaves with the bundle, and a
     patient '1' of another cohort is somebody else.
     """
-    images = {image for bag in source.cohort for image in bag.images}
-    digests = image_digests({name: place for name, place in source.files.items() if name in images})
+    digests = _digests(source)
     patients = set(_patients(source.cohort).values())
     return {"images": sorted(set(digests.values())), "patients": sorted(patients)}
 
@@ -35,10 +34,10 @@ def overlap(source: Source, card: dict[str, Any]) -> list[Problem]:
     known = (card.get("scorer") or {}).get(CARD) or {}
     found = []
     taught = set(known.get("images", ()))
-    digests = image_digests(source.files) if taught else {}
+    digests = _digests(source) if taught else {}
     images = [name for name, digest in digests.items() if digest in taught]
     if images:
-        found.append(_problem(f"{len(images)} of {len(source.files)} images", images, "leaking-images"))
+        found.append(_problem(f"{len(images)} of {len(digests)} images", images, "leaking-images"))
     hashed = _patients(source.cohort)
     taught = set(known.get("patients", ()))
     patients = [name for name, value in hashed.items() if value in taught]
@@ -64,6 +63,12 @@ def refusing_taught(
                 f"the same with --allow {problem.kind}."
             )
         yield Warned(problem.message)
+
+
+def _digests(source: Source) -> dict[str, str]:
+    """Return the digests of the images of the bags; a fold of a source knows the files of all."""
+    images = {image for bag in source.cohort for image in bag.images}
+    return image_digests({name: place for name, place in source.files.items() if name in images})
 
 
 def _problem(counted: str, names: Collection[str], kind: Kind) -> Problem:
