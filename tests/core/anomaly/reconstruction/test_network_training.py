@@ -20,6 +20,7 @@ from napari_amil.core.base.events import EpochReport, Event, Warned, drain
 from napari_amil.core.base.settings import ModelSettings
 
 TINY: dict[str, Any] = {"size_px": 16, "widths": [4, 8], "latent_dim": 3, "batch_size": 16, "epochs": 3}
+TINY |= {"vae_share": 0.0}
 
 
 def trained(cells: CellInputs, files: TrainingFiles, said: list[Event] | None = None, **changes: Any) -> Ra:

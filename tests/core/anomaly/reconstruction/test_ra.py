@@ -115,6 +115,25 @@ def test_each_step_changes_encoder_and_decoder_by_their_own_loss(batch: Callable
     assert all(moved)
 
 
+def test_it_may_begin_as_a_plain_autoencoder(batch: Callable[..., Batch]) -> None:
+    torch.manual_seed(0)
+    settings = SMALL.model_copy(update={"vae_share": 0.5, "steps": 4})
+    net = RaNet(settings).eval()
+    training, one = RaTraining(net, settings), batch(3, 3, 16)
+    again = batch(3, 3, 16)
+    mu, logvar, _ = net.encode(again.x)
+    twin = net.decode(mu + (logvar / 2).exp() * again.normal(3, 3))
+    divergence = 0.5 * (logvar.exp() + mu.square() - 1 - logvar).sum(1).mean()
+    wanted = (0.5 * (again.x - twin).square().sum((1, 2, 3)).mean() + divergence) / (3 * 16 * 16)
+    before = [p.detach().clone() for p in net.parameters()]
+    found = training.step(one, 1)
+    torch.testing.assert_close(found["loss"], wanted.detach())
+    assert all(not torch.equal(p, q) for p, q in zip(net.parameters(), before, strict=True))
+    assert "decoder" not in found
+    assert "decoder" in training.step(one, 2)
+    assert Ra.presets["code"].vae_share == 0  # as published
+
+
 def test_normalisation_learns_in_training_mode_unless_the_published_defect_is_wanted(
     batch: Callable[..., Batch],
 ) -> None:

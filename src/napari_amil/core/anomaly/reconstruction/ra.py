@@ -25,7 +25,7 @@ class RaSettings(NetworkSettings):
     """Weights of the losses of a reversed autoencoder, and how its score is made."""
 
     reconstruction_weight: float = Field(0.5, ge=0)
-    """beta_rec: weight of the squared error of the reconstruction."""
+    """beta_rec: weight of the squared error of the reconstruction, half the inverse variance of a pixel."""
     kl_weight: float = Field(1.0, ge=0)
     """beta_kl: weight of the divergence of the codes of real cells from the prior."""
     negative_weight: float = Field(128.0, ge=0)
@@ -34,6 +34,8 @@ class RaSettings(NetworkSettings):
     """gamma_r: weight of redrawing what was redrawn before, in the loss of the decoder."""
     embedding_weight: float = Field(0.005, ge=0)
     """Weight of the reversed term: cell and twin have like features at every scale of the encoder."""
+    vae_share: float = Field(0.0, ge=0, le=1)
+    """Share of the optimiser steps, the first ones, in which it learns as a plain variational autoencoder."""
     batch_norm: Literal["train", "affine"] = "train"
     """Normalise by the batch while training, or by nothing, as the published program does unawares."""
     equalise: Literal["none", "shared", "each"] = "none"
@@ -163,6 +165,8 @@ class RaTraining(NetworkTraining):
 
     def step(self, batch: Batch, number: int) -> dict[str, Tensor]:
         """Take a step of the encoder, then one of the decoder."""
+        if number < round(self.settings.vae_share * self.settings.steps):
+            return self._plain_step(batch)
         noise = batch.normal(len(batch.x), self.settings.latent_dim)
         frozen(self.net.encoder, yes=False)
         frozen(self.net.decoder, yes=True)
@@ -175,6 +179,20 @@ class RaTraining(NetworkTraining):
         self.descend("decoder", decoder_loss)
         parts |= self.constraint_parts(constraint)
         return {"loss": loss.detach(), "decoder": decoder_loss.detach(), **parts}
+
+    def _plain_step(self, batch: Batch) -> dict[str, Tensor]:
+        """Take a step of both on ``s (b_rec L_r(x, x') + b_kl KL(x))``, as Soft-IntroVAE may begin."""
+        known, s = self.settings, 1.0 / self.settings.n_values
+        frozen(self.net, yes=False)
+        mu, logvar, _ = self.net.encode(batch.x)
+        rec = squared(batch.x, self.net.decode(_drawn(mu, logvar, batch.normal))).mean()
+        loss = s * (known.reconstruction_weight * rec + known.kl_weight * kl(mu, logvar).mean())
+        constraint = self.constraint(mu, batch)
+        self.optimisers["decoder"].zero_grad(set_to_none=True)
+        self.descend("encoder", loss + constraint)
+        self.optimisers["decoder"].step()
+        parts = {"reconstruction": (s * rec).detach(), **self.constraint_parts(constraint)}
+        return {"loss": loss.detach(), **parts}
 
     def latent(self, x: Tensor) -> Tensor:
         """Return the means of the codes ``(n, k)``."""
@@ -238,7 +256,7 @@ class Ra(PerceptualScorer):
 
     name = "ra"
     presets: ClassVar[Mapping[str, RaSettings]] = {
-        CELL: RaSettings(widths=(16, 32, 64), learning_rate=5e-4, steps=3000),
+        CELL: RaSettings(widths=(16, 32, 64), reconstruction_weight=25.0, vae_share=0.7, steps=6000),
         CODE: RaSettings(
             size_px=128,
             grey=True,
