@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import matplotlib as mpl
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 from scipy import ndimage
 
@@ -157,32 +158,45 @@ def twin_sheet(
         return None
     own = project.cells[(project.cells["bag"] == bag) & project.cells[column].notna()]
     top = own.sort_values(column, ascending=False, kind="stable").index[:TWINS]
-    crops, captions = list[Image](), list[str]()
-    for row in top:
-        cell = project.cells.loc[row]
-        field = yield from fields.read(str(cell["image"]))
+    shown: dict[int, tuple[list[Image], list[str]]] = {}
+    for image, part in own.loc[top].groupby("image", sort=False):
+        field = yield from fields.read(str(image))
         if field is None:
             continue
-        place = project.cells.index.get_loc(row)
-        there = np.flatnonzero((project.cells["image"] == cell["image"]).to_numpy())
-        others = tuple(project.outlines[i] for i in there if i != place)
-        cells = Cells(cell[BOX_COLUMNS].to_numpy(np.float32)[None], (project.outlines[place],), others=others)
-        found = yield from redraw_cells(field, cells, recipe, scorer.name)
-        pictures = [found.cell[0], found.drawn.twin[0], heat_picture(found.cell[0], found.drawn.heat[0])]
-        names = [f"cell {cell['cell_id']}", "as a control cell", "difference"]
-        if found.drawn.memory is not None:
-            pictures.append(found.drawn.memory[0])
-            names.append("nearest memory")
-        crops += pictures
-        captions += names
-    if not crops:
+        found = yield from redraw_cells(field, _with_others(project, part), recipe, scorer.name)
+        for number, (row, cell) in enumerate(part.iterrows()):
+            shown[row] = _row_of_pictures(found, number, f"cell {cell['cell_id']}")
+    ordered = [shown[row] for row in top if row in shown]
+    if not ordered:
         return None
-    columns = len(crops) // max(1, sum(name.startswith("cell") for name in captions))
+    columns = len(ordered[0][0])
+    crops = [picture for pictures, _ in ordered for picture in pictures]
+    captions = [name for _, names in ordered for name in names]
     words = (
         f"The cells with the highest '{column}', the network's picture of them as control cells, and where "
         f"they differ (yellow: by {HOTTEST:.0%} of the brightness or more)."
     )
     return contact_sheet(crops, captions, columns, ""), words
+
+
+def _with_others(project: Project, part: pd.DataFrame) -> Cells:
+    """Return some cells of one image, the outlines of its others beside them."""
+    there = np.flatnonzero((project.cells["image"] == part["image"].iloc[0]).to_numpy())
+    chosen = project.cells.index.get_indexer(part.index)
+    outlines = tuple(project.outlines[row] for row in chosen)
+    others = tuple(project.outlines[row] for row in there if row not in set(chosen.tolist()))
+    return Cells(part[BOX_COLUMNS].to_numpy(np.float32), outlines, others=others)
+
+
+def _row_of_pictures(found: RedrawnCells, number: int, name: str) -> tuple[list[Image], list[str]]:
+    """Return the pictures of one cell, and what is written below them."""
+    cell, drawn = found.cell[number], found.drawn
+    pictures = [cell, drawn.twin[number], heat_picture(cell, drawn.heat[number])]
+    names = [name, "as a control cell", "difference"]
+    if drawn.memory is not None:
+        pictures.append(drawn.memory[number])
+        names.append("nearest memory")
+    return pictures, names
 
 
 def twin_sheets(
