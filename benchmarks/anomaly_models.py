@@ -1,15 +1,16 @@
 """Anomaly scores of cells on the held-out slides of Chula RBC-12: kinds found, lesions located, cost.
 
 Usage: python -m benchmarks.anomaly_models CHULA_SLIDES --out FOLDER [--only NAME ...] [--steps N]
-       [--seed 0] [--most 150] [--cell-epochs 20]
+       [--seed 0] [--most 150] [--cell-epochs 20] [--draw NAME ...]
 
 All networks learn from cells of the control bags of folds 0 and 1; the embedding learns from these bags and
 from those of two diseases, so that the kinds of the other two, and macrocytes, are left out. Tested are
-labelled cells of fold 2: the area under the ROC curve of each kind against the normal cells. Lesions are
-planted in normal cells of fold 2 (`planted_lesions`); a score points at a lesion if its hottest pixel lies in
-it; the false area is the share of a healthy cell hotter than the pixel that 5 % of the pixels of healthy
-training cells reach. Seconds are those of the processor, of one thread. What was computed lies in FOLDER and
-is not done again; the table is made of all that lies there.
+labelled whole cells of fold 2: the area under the ROC curve of each kind against the normal cells. Lesions
+are planted in normal cells of fold 2 (`planted_lesions`); a score points at a lesion if its hottest pixel
+lies in it; the false area is the share of a healthy cell hotter than the pixel that 5 % of the pixels of
+healthy training cells reach. Seconds are those of the processor, of one thread. What was computed lies in
+FOLDER and is not done again; the table is made of all that lies there. ``--draw`` writes pictures of a
+network that was trained.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 from sklearn.metrics import roc_auc_score
 
 from napari_amil.core.anomaly.channels import LATENT, MORPH, RECONSTRUCTIONS, SCORERS
@@ -43,6 +45,7 @@ from napari_amil.core.mil.batch import BagArrays
 from napari_amil.core.mil.instances import crops_of, measurements_of, sizes_of
 from napari_amil.core.mil.model import AmilModel, embed_all
 from napari_amil.core.model.bundle import Bundle
+from napari_amil.core.pipeline.redraw import heat_picture
 from napari_amil.core.training.loop import fit_encoder
 
 CPU = torch.device("cpu")
@@ -50,8 +53,10 @@ KNOWN_CLASSES = ("control", "hs_like", "scd_like")
 KNOWN_KINDS = ("spherocyte", "schistocyte", "elliptocyte", "ovalocyte", "teardrop")
 LEFT_OUT_KINDS = ("target", "hypochromia", "microcyte", "stomatocyte", "burr", "macrocyte")
 NORMAL = "normal"
+DRAWN_KINDS = (NORMAL, "spherocyte", "target", "stomatocyte", "hypochromia", "burr")
 _TEST_FOLD = 2
 _N_LESION_CELLS = 120
+_BORDER_PX = 2  # a box nearer to the border of its image holds a cut cell
 _KEY = ["image", "y0", "x0", "y1", "x1"]
 
 
@@ -116,6 +121,11 @@ def measured_cells(folder: Path, out: Path, most: int) -> BenchmarkCells:
         np.save(kept, gathered.values)
         table.to_csv(listed, index=False)
     table = pd.read_csv(listed)
+    sizes = {name: Image.open(folder / name).size for name in table["image"].unique()}
+    width, height = (table["image"].map(lambda name, i=i: sizes[name][i]) for i in (0, 1))
+    first = table[["y0", "x0"]].min(axis=1) < _BORDER_PX
+    cut = first | (table["y1"] > height - _BORDER_PX) | (table["x1"] > width - _BORDER_PX)
+    table = table.assign(cut=cut)
     return BenchmarkCells(table, np.load(kept, mmap_mode=None))
 
 
@@ -210,21 +220,48 @@ def one_network(name: str, given: argparse.Namespace, cells: BenchmarkCells) -> 
     settings = RunSettings().changed({"model": {"networks": {name: changes}}}).model
     controls, test, healthy = split(cells)
     scorer = RECONSTRUCTIONS[name](settings)
-    seconds = timed(scorer, cells.inputs(controls), given.seed)
+    kept = given.out / f"{name}-{given.seed}.pt"
+    if kept.exists():
+        scorer.load_state_dict(torch.load(kept, weights_only=True))
+        known = json.loads((given.out / f"rows-{given.seed}.json").read_text())[name]
+        seconds, steps = known["seconds"], known["steps"]
+    else:
+        seconds, steps = timed(scorer, cells.inputs(controls), given.seed), scorer.network.steps
+        torch.save(scorer.state_dict(), kept)
     types = cells.table["cell_type"].to_numpy(np.str_)[test]
-    torch.save(scorer.state_dict(), given.out / f"{name}-{given.seed}.pt")
     perceptual = scorer.source if isinstance(scorer, PerceptualScorer) else "none"
     weights = sum(weight.numel() for weight in scorer.net.parameters())
     row = {"seconds": seconds, "perceptual": perceptual, "weights": weights}
-    row |= {"steps": scorer.network.steps, "size_px": scorer.network.size_px}
+    row |= {"steps": steps, "size_px": scorer.network.size_px}
     row |= judged(scorer, cells.inputs(test), types)
     return row | localisation(scorer, cells.inputs(healthy), cells.inputs(controls[:300]))
+
+
+def draw(name: str, given: argparse.Namespace, cells: BenchmarkCells) -> None:
+    """Write cells of some kinds of the test, their twins and the differences as ``<name>.png``."""
+    scorer = RECONSTRUCTIONS[name](RunSettings().model)
+    scorer.load_state_dict(torch.load(given.out / f"{name}-{given.seed}.pt", weights_only=True))
+    table, lines = cells.table, []
+    crops = crops_of(cells.values)
+    assert crops is not None
+    inside = ~table["cut"].to_numpy() & (crops[:, 3] > 0).any(axis=(1, 2))
+    for kind in DRAWN_KINDS:
+        rows = np.flatnonzero((table["fold"] == _TEST_FOLD) & (table["cell_type"] == kind) & inside)[:4]
+        drawn = scorer.redraw(cells.inputs(rows))
+        colours = np.moveaxis(crops[rows, :3], 1, 3)
+        heats = [heat_picture(cell, heat) for cell, heat in zip(colours, drawn.heat, strict=True)]
+        parts = [colours, drawn.twin, np.stack(heats)]
+        parts += [] if drawn.memory is None else [drawn.memory]
+        lines.append(np.concatenate([part[i] for i in range(len(rows)) for part in parts], axis=1))
+    widest = max(line.shape[1] for line in lines)
+    padded = [np.pad(x, ((0, 0), (0, widest - x.shape[1]), (0, 0)), constant_values=255) for x in lines]
+    Image.fromarray(np.concatenate(padded)).save(given.out / f"{name}.png")
 
 
 def split(cells: BenchmarkCells) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
     """Return rows of control cells, of the test, and of healthy cells of the test for lesions."""
     table = cells.table
-    test = np.flatnonzero(table["fold"] == _TEST_FOLD)
+    test = np.flatnonzero((table["fold"] == _TEST_FOLD) & ~table["cut"])
     healthy = test[table["cell_type"].to_numpy()[test] == NORMAL]
     crops = crops_of(cells.values)
     assert crops is not None
@@ -290,11 +327,14 @@ def main() -> None:
     parser.add_argument("--steps", type=int)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--most", type=int, default=150)
+    parser.add_argument("--draw", nargs="*", default=[])
     parser.add_argument("--cell-epochs", type=int, default=20)
     given = parser.parse_args()
     given.out.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(1)
     cells = measured_cells(given.folder, given.out, given.most)
+    for name in given.draw:
+        draw(name, given, cells)
     kept = given.out / f"rows-{given.seed}.json"
     for name in given.only:
         found = baselines(given, cells) if name == "baselines" else {name: one_network(name, given, cells)}
