@@ -5,7 +5,7 @@ Usage: python -m benchmarks.anomaly_models CHULA_SLIDES --out FOLDER [--only NAM
 
 All networks learn from cells of the control bags of folds 0 and 1; the embedding learns from these bags and
 from those of two diseases, so that the kinds of the other two, and macrocytes, are left out. Tested are
-labelled whole cells of fold 2: the area under the ROC curve of each kind against the normal cells. Lesions
+labelled cells of fold 2: the area under the ROC curve of each kind against the normal cells. Lesions
 are planted in normal cells of fold 2 (`planted_lesions`); a score points at a lesion if its hottest pixel
 lies in it; the false area is the share of a healthy cell hotter than the pixel that 5 % of the pixels of
 healthy training cells reach. Seconds are those of the processor, of one thread. What was computed lies in
@@ -261,7 +261,7 @@ def draw(name: str, given: argparse.Namespace, cells: BenchmarkCells) -> None:
 def split(cells: BenchmarkCells) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
     """Return rows of control cells, of the test, and of healthy cells of the test for lesions."""
     table = cells.table
-    test = np.flatnonzero((table["fold"] == _TEST_FOLD) & ~table["cut"])
+    test = np.flatnonzero(table["fold"] == _TEST_FOLD)
     healthy = test[table["cell_type"].to_numpy()[test] == NORMAL]
     crops = crops_of(cells.values)
     assert crops is not None
