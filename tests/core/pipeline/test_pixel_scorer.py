@@ -83,7 +83,7 @@ def test_a_scorer_of_pixels_passes_the_whole_path(settings: RunSettings, tmp_pat
     loaded = load_bundle(tmp_path / "bundle.safetensors")
     assert loaded.need_scorer().anomaly.joined == ("latent_distance", "morph_distance", "area")
     assert loaded.need_scorer().anomaly.joint is not None
-    assert loaded.need_scorer().anomaly.joint.weights.tolist() == [0.25, 0.5, 0.25]
+    assert loaded.need_scorer().anomaly.joint.weights.tolist() == [0.125, 0.75, 0.125]
     recipes = [Recipe.from_bundle(one, None, CPU) for one in (bundle, loaded)]
     before, scored = (drain(score_source(source, recipe)) for recipe in recipes)
     pd.testing.assert_frame_equal(scored.cells[COLUMNS], before.cells[COLUMNS])
