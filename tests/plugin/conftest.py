@@ -184,7 +184,7 @@ def scored_project(tmp_path: Path, field: np.ndarray, cells: Cells) -> Path:
     bags["label"] = ["control", "ill", None]
     bags["verdict"] = ["control", "ill", "unlike anything seen"]
     bags = bags.assign(predicted=["control", "ill", "ill"], novelty_p=[0.9, 0.4, 0.01], n_cells=[4, 4, 4])
-    bags = bags.assign(anomalous_fraction=[0.0, 0.1, 0.3], anomaly_p95=[2.0, 9.0, 10.0])
+    bags = bags.assign(share_q05=[0.0, 0.1, 0.3], anomaly_p95=[2.0, 9.0, 10.0])
     embeddings = np.stack([np.arange(15), np.arange(15) % 2, np.zeros(15)], axis=1).astype(np.float32)
     card = {"control": "control", "classes": ["control", "ill"], "images": files, "done": {}}
     project = Project(pd.concat(tables, ignore_index=True), bags, embeddings, cells.outlines * 3, card)

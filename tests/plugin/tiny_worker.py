@@ -112,7 +112,7 @@ def score(request: Score) -> Job:
         probability=dict(zip(CLASSES, (0.21, 0.72, 0.07), strict=True)),
         n_cells=len(cells),
         anomaly_p95=float(np.percentile(anomaly, 95)),
-        anomalous_fraction=0.12,
+        share_q05=0.12,
         logit={name: float(table[f"contribution_{name}"].sum()) + bias[name] for name in CLASSES},
         bias=bias,
         novelty_p=0.4,

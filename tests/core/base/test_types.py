@@ -172,4 +172,4 @@ def test_the_row_of_a_bag_has_one_probability_per_class() -> None:
     row = score.row()
     wanted = {"bag": "b1", "predicted": "x", "probability_control": 0.2, "probability_x": 0.8, "n_cells": 9}
     assert wanted.items() <= row.items()
-    assert (row["anomaly_p95"], row["anomalous_fraction"]) == (3.5, 0.25)
+    assert (row["anomaly_p95"], row["share_q05"]) == (3.5, 0.25)

@@ -6,7 +6,14 @@ import numpy as np
 import pytest
 from matplotlib.lines import Line2D
 
-from napari_amil.core.evaluation.reliability import draw_reliability, null_metrics, reliability_bins
+from napari_amil.core.evaluation.metrics import share_metrics
+from napari_amil.core.evaluation.reliability import (
+    calibration_error,
+    draw_reliability,
+    null_metrics,
+    reliability_bins,
+    risk_coverage,
+)
 
 
 def test_uniform_p_values_pass() -> None:
@@ -52,9 +59,32 @@ def test_few_bags_are_one_bin() -> None:
 def test_the_figure_shows_every_known_p_value() -> None:
     p = np.array([0.2, np.nan, 0.6])
     figure = draw_reliability(np.array([True, False]), np.array([0.7, 0.6]), p)
-    curve = figure.axes[1].lines[-1]
+    curve = figure.axes[2].lines[-1]
     assert isinstance(curve, Line2D)
     steps = np.column_stack(curve.get_data())
     assert [0.2, 0.5] in steps.tolist()
     assert [0.6, 1.0] in steps.tolist()
-    assert figure.axes[1].get_title() == "2 cells of control bags"
+    assert figure.axes[2].get_title() == "2 cells of control bags"
+
+
+def test_the_calibration_error_is_the_mean_gap_of_the_bins() -> None:
+    correct = np.array([True, True, True, False, True, False])
+    probability = np.array([0.95, 0.95, 0.95, 0.95, 0.55, 0.55])
+    assert calibration_error(correct, probability) == pytest.approx((4 * 0.2 + 2 * 0.05) / 6)
+    assert np.isnan(calibration_error(correct[:0], probability[:0]))
+
+
+def test_the_risk_counts_the_most_certain_first() -> None:
+    coverage, risk = risk_coverage(np.array([False, True, True, False]), np.array([0.5, 0.9, 0.8, 0.7]))
+    np.testing.assert_allclose(coverage, [0.25, 0.5, 0.75, 1.0])
+    np.testing.assert_allclose(risk, [0.0, 0.0, 1 / 3, 0.5])
+
+
+def test_shares_are_compared_where_both_are_known() -> None:
+    true = np.array([0.1, 0.5, 0.9, np.nan])
+    found = share_metrics(true, true + 0.1, true - 0.05, np.array([0.2, 0.45, 1.0, 1.0]))
+    assert found["share_n"] == 3
+    assert found["share_r"] == pytest.approx(1.0)
+    assert found["share_mae"] == pytest.approx(0.1)
+    assert found["share_coverage"] == pytest.approx(2 / 3)
+    assert np.isnan(share_metrics(true[3:], true[3:], true[3:], true[3:])["share_mae"])

@@ -42,7 +42,7 @@ def _test(*, typed: bool = True) -> UnseenTest:
 def test_verdicts_of_bags() -> None:
     bags = _test().bag_table(VerdictSettings(min_cells=1, min_probability=0.6)).set_index("bag")
     assert bags["verdict"].to_dict() == {"c": "control", "k": "known", "u": UNSEEN, "v": ABSTAIN}
-    assert bags["anomalous_fraction"].to_dict() == {"c": 0.0, "k": 0.5, "u": 0.5, "v": 0.0}
+    assert bags["share_q05"].to_dict() == {"c": 0.0, "k": 0.5, "u": 0.5, "v": 0.0}
     assert bags.loc["v", "probability_known"] == 0.55
 
 

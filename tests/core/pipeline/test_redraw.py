@@ -107,9 +107,7 @@ def test_a_report_shows_the_strangest_cells_beside_their_twins(
     cells = cells.assign(anomaly_q=0.5, anomaly_percentile=50.0, anomaly_memae=np.arange(n)[::-1] + 1.0)
     bags = pd.DataFrame(
         [{"bag": "b", "patient": "p", "label": "control", "predicted": "control", "verdict": "control"}]
-    ).assign(
-        n_cells=n, probability_control=1.0, novelty_p=0.5, caveat="", anomaly_p95=1.0, anomalous_fraction=0.0
-    )
+    ).assign(n_cells=n, probability_control=1.0, novelty_p=0.5, caveat="", anomaly_p95=1.0, share_q05=0.0)
     card = {"images": {"field.png": [str(file), 0]}, "classes": ["control", "ill"], "control": "control"}
     project = Project(cells, bags, np.zeros((n, 4), np.float32), smear.cells.outlines, card)
     sheets = drain(twin_sheets(project, ["b"], drawing))

@@ -20,7 +20,7 @@ BAG = {
     "probability_control": 0.2,
     "probability_ill": 0.8,
     "n_cells": 32,
-    "anomalous_fraction": 0.25,
+    "share_q05": 0.25,
     "novelty_p": 0.031,
 }
 ORIGIN = Origin("starter", {"name": "s", "scorer": {"epochs": 3}}, "control: control\n", {"numpy": "2"})

@@ -58,7 +58,7 @@ def project(tmp_path: Path) -> Project:
     bags["label"] = ["control"] * 3 + ["strange", "strange", None]
     bags["verdict"] = ["control"] * 3 + [UNSEEN] * 3
     bags = bags.assign(predicted="control", probability_control=0.7, probability_ill=0.3, n_cells=30)
-    bags = bags.assign(anomaly_p95=3.0, anomalous_fraction=[0.0] * 3 + [1 / 3] * 3, novelty_p=0.5)
+    bags = bags.assign(anomaly_p95=3.0, share_q05=[0.0] * 3 + [1 / 3] * 3, novelty_p=0.5)
     z = rng.normal(size=(180, 5)).astype(np.float32)
     z[odd] = 15 + 0.3 * z[odd]
     z[odd & (n % 30 < 5), 0] -= 30  # of two kinds that lie far apart
@@ -147,14 +147,14 @@ def test_groups_are_compared_patient_by_patient(project: Project, found: Explora
         "patient,group\n" + "".join(f"p{i},{'after' if i < 3 else 'before'}\n" for i in range(6))
     )
     table = compare_project(project, found, groups, tmp_path / "x").set_index("statistic")
-    assert table.loc["anomalous_fraction", "difference"] == pytest.approx(1 / 3)
-    assert table.loc["anomalous_fraction", "cliffs_delta"] == 1
-    assert table.loc["anomalous_fraction", "p"] == pytest.approx(0.1)  # 2 of the 20 ways to deal 3 of 6
+    assert table.loc["share_q05", "difference"] == pytest.approx(1 / 3)
+    assert table.loc["share_q05", "cliffs_delta"] == 1
+    assert table.loc["share_q05", "p"] == pytest.approx(0.1)  # 2 of the 20 ways to deal 3 of 6
     assert len(load_table(tmp_path / "x" / "groups-patients.csv")) == 6
     lines = groups.read_text().splitlines()
     groups.write_text("\n".join([lines[0], *reversed(lines[1:])]))  # what is named first is the first group
     turned = compare_project(project, found, groups, tmp_path / "x").set_index("statistic")
-    assert turned.loc["anomalous_fraction", ["first", "cliffs_delta"]].tolist() == ["before", -1]
+    assert turned.loc["share_q05", ["first", "cliffs_delta"]].tolist() == ["before", -1]
     groups.write_text("person,group\np0,a\n")
     with pytest.raises(AmilError, match="needs a column 'patient' or 'bag'"):
         compare_project(project, found, groups, tmp_path)

@@ -95,7 +95,7 @@ def test_groups_have_means_and_lead_to_their_samples(full: CohortPanel) -> None:
     full.group.setCurrentText("By patient")
     assert column(full, "patient") == ["p", "q"]
     assert column(full, "n_bags") == ["1", "2"]
-    assert column(full, "anomalous_fraction") == ["0", "0.2"]
+    assert column(full, "share_q05") == ["0", "0.2"]
     assert column(full, "novel") == ["0", "0.5"]
     full.view.clicked.emit(full.rows.index(1, 0))
     assert full.group.currentIndex() == 0

@@ -9,7 +9,7 @@ BAG = {
     "predicted": "scd_like",
     "probability": {"control": 0.52, "scd_like": 0.46},
     "n_cells": 40,
-    "anomalous_fraction": 0.1,
+    "share_q05": 0.1,
     "novelty_p": 0.3,
     "verdict": "scd_like",
     "verdict_settings": {"novelty": 0.05, "min_probability": 0.5, "min_cells": 5},
@@ -46,6 +46,21 @@ def test_what_was_never_seen_is_called_so() -> None:
 def test_an_old_worker_without_a_verdict_names_the_class() -> None:
     old = {name: BAG[name] for name in ("predicted", "probability", "n_cells")}
     assert verdict_words(old).headline == "Sickle-cell-like"
+
+
+def test_the_share_and_what_stands_out_are_both_explained() -> None:
+    shares = {"abnormal_share": 0.95, "abnormal_share_low": 0.6, "abnormal_share_high": 1.0}
+    table = pd.DataFrame({"status": ["scored"]})
+    sets = {"class_set": ("hs_like", "scd_like")}
+    lines = summary({**BAG, **shares, **sets, "sample_p": 0.004, "share_q05": 0.0}, table)
+    assert lines[1].startswith("For nine in ten new patients the class is among such a set: ")
+    assert lines[1].endswith(": spherocytosis-like or sickle-cell-like.")
+    assert lines[2] == "About 95 % of its cells are abnormal (90 % interval 60 % to 100 %)."
+    assert lines[3] == "Of control samples, 0.4 % score this high on average (sample p = 0.004)."
+    assert lines[4].startswith("Only 0 % of the cells stand out one by one (q < 0.05); both can be true.")
+    assert not any("both can be true" in line for line in summary({**BAG, **shares, "share_q05": 0.5}, table))
+    nothing = {**BAG, "abnormal_share": float("nan"), "sample_p": float("nan")}
+    assert "is not known" in summary(nothing, table)[1]
 
 
 def test_the_cells_are_summed_up() -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from napari_amil.core.anomaly.calibration import Calibration, q_value
@@ -27,6 +28,7 @@ from napari_amil.core.anomaly.morphology.channel import MorphDistance
 from napari_amil.core.anomaly.morphology.statistics import ControlMorphology
 from napari_amil.core.anomaly.novelty import BagNovelty, EmbeddedBags
 from napari_amil.core.anomaly.scorer import CellInputs, CellScorer
+from napari_amil.core.anomaly.share import AbnormalShare, abnormal_share
 from napari_amil.core.base.errors import AmilError, BundleError
 from napari_amil.core.base.events import Event, Warned
 from napari_amil.core.base.settings import ModelSettings, RunSettings
@@ -215,15 +217,20 @@ class AnomalyModel:
                 found |= self._ranks(column, values)
         return found
 
+    def abnormal_share(self, anomaly: NDArray[Any]) -> AbnormalShare:
+        """Return the share of abnormal cells of one sample from their anomaly; NaN where it is not known."""
+        return abnormal_share(anomaly, self.calibration.effects)
+
     def _ranks(self, column: str, values: Floats) -> dict[str, Floats]:
         """Return percentile, its standard error, p- and q-value of a score."""
         calibration = self.calibrations[column]
         p = calibration.p_value(values)
+        least = abnormal_share(values, calibration.effects).low
         return {
             f"{column}_percentile": calibration.percentile(values),
             f"{column}_percentile_se": calibration.percentile_error(values),
             f"{column}_p": p,
-            f"{column}_q": q_value(p),
+            f"{column}_q": q_value(p, 1.0 if np.isnan(least) else 1.0 - least),
         }
 
     def calibrate(

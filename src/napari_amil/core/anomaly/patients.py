@@ -64,7 +64,7 @@ class PatientEffects:
 
         That is so with a single patient, and where no patient has two cells.
         """
-        x = _log(scores)
+        x = log_scores(scores)
         _, code, n = np.unique(patients, return_inverse=True, return_counts=True)
         n_cells, n_patients = len(x), len(n)
         if n_patients < 2 or n_patients == n_cells:
@@ -83,7 +83,7 @@ class PatientEffects:
     def survival(self, scores: NDArray[Any]) -> Floats:
         """Return how probable a score this large or larger is in a new patient, ``(n,)``."""
         x, log_p = self._table
-        return np.exp(np.interp(_log(scores), x, log_p, left=0.0, right=-np.inf))
+        return np.exp(np.interp(log_scores(scores), x, log_p, left=0.0, right=-np.inf))
 
     @cached_property
     def _table(self) -> tuple[Floats, Floats]:
@@ -98,7 +98,7 @@ class PatientEffects:
         return x, np.log(np.maximum(p, np.finfo(np.float64).tiny))
 
 
-def _log(scores: NDArray[Any]) -> Floats:
+def log_scores(scores: NDArray[Any]) -> Floats:
     """Return logarithms, of 0 a very small number; NaN stays NaN."""
     return np.log(np.maximum(scores, np.finfo(np.float64).tiny))
 

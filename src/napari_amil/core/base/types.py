@@ -206,7 +206,7 @@ class BagScore:
     probability: dict[str, float]
     n_cells: int
     anomaly_p95: float
-    anomalous_fraction: float
+    share_q05: float
     logit: dict[str, float]
     bias: dict[str, float]
     """The part of each logit that no cell contributes; with the contributions it is the logit."""
@@ -216,6 +216,13 @@ class BagScore:
     """A class, ``unlike anything seen`` or ``abstain``."""
     caveat: str = ""
     """Why its images look foreign to the model, in a sentence; empty where they do not."""
+    abnormal_share: float = float("nan")
+    """Share of cells that are not from the control population, and the ends of its 90 % interval; NaN if
+    not known."""
+    abnormal_share_low: float = float("nan")
+    abnormal_share_high: float = float("nan")
+    sample_p: float = float("nan")
+    """How probable a mean score this high or higher is in a new control sample; NaN if not known."""
     class_set: tuple[str, ...] = ()
     """Classes that hold the true one in nine of ten new patients; none where that is not known."""
     image_weight: float = float("nan")
@@ -236,7 +243,11 @@ class BagScore:
             **columns,
             "n_cells": self.n_cells,
             "anomaly_p95": self.anomaly_p95,
-            "anomalous_fraction": self.anomalous_fraction,
+            "abnormal_share": self.abnormal_share,
+            "abnormal_share_low": self.abnormal_share_low,
+            "abnormal_share_high": self.abnormal_share_high,
+            "sample_p": self.sample_p,
+            "share_q05": self.share_q05,
             "novelty_p": self.novelty_p,
             "verdict": self.verdict,
             "caveat": self.caveat,

@@ -87,6 +87,26 @@ def cell_metrics(cell_type: NDArray[Any], scores: Mapping[str, NDArray[Any]]) ->
     return areas
 
 
+def share_metrics(
+    true: NDArray[Any], estimate: NDArray[Any], low: NDArray[Any], high: NDArray[Any]
+) -> dict[str, float]:
+    """Return how well the estimated share of abnormal cells of bags agrees with the known one.
+
+    ``share_n`` bags, ``share_r`` (Pearson), ``share_mae`` (mean absolute error) and ``share_coverage``, the
+    share of bags whose interval holds the known share. Bags without an estimate are left out.
+    """
+    known = np.isfinite(np.asarray(true, np.float64)) & np.isfinite(np.asarray(estimate, np.float64))
+    true, estimate = np.asarray(true)[known], np.asarray(estimate)[known]
+    inside = (np.asarray(low)[known] <= true) & (true <= np.asarray(high)[known])
+    varies = len(true) > 1 and np.ptp(true) > 0 and np.ptp(estimate) > 0
+    return {
+        "share_n": float(len(true)),
+        "share_r": float(np.corrcoef(true, estimate)[0, 1]) if varies else math.nan,
+        "share_mae": _mean([float(error) for error in np.abs(true - estimate)]),
+        "share_coverage": _mean([float(one) for one in inside]),
+    }
+
+
 def area_under_roc(positive: NDArray[np.bool_], score: NDArray[np.float64]) -> float:
     """Return the area under the ROC curve, NaN without both kinds or where a score is unknown."""
     return _areas(positive, score)[0]

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from scipy import stats
 from scipy.stats import binomtest
 
+from napari_amil.core.base.types import Floats
 from napari_amil.core.evaluation.figures import COLOURS, panels
 
 _N_DRAWS = 200
@@ -63,7 +64,7 @@ _LINE: dict[str, Any] = {"color": "#BBBBBB", "linewidth": 0.8, "linestyle": "--"
 def draw_reliability(
     correct: NDArray[np.bool_], probability: NDArray[np.float64], null_p: NDArray[np.float64]
 ) -> Figure:
-    """Return how often bags are called rightly, and how p-values of control cells are distributed.
+    """Return how often bags are called rightly, the risk when doubtful ones are not, and control p-values.
 
     Parameters
     ----------
@@ -73,8 +74,9 @@ def draw_reliability(
     null_p
         ``(n_cells,)`` p-values of the cells of control bags; NaN is left out.
     """
-    figure, ((bags, cells),) = panels(1, 2, (8.6, 4.0))
+    figure, ((bags, risk, cells),) = panels(1, 3, (12.6, 4.0))
     _draw_bins(bags, correct, probability)
+    _draw_risk(risk, *risk_coverage(correct, probability))
     _draw_null(cells, null_p[np.isfinite(null_p)])
     return figure
 
@@ -91,6 +93,35 @@ def reliability_bins(
             mean = float(probability[part].mean()), float(correct[part].mean())
             rows.append((*mean, float(found.low), float(found.high)))
     return rows
+
+
+def calibration_error(correct: NDArray[np.bool_], probability: NDArray[np.float64]) -> float:
+    """Return the expected calibration error over ten bins of equal width (Guo et al. 2017); NaN of none.
+
+    It is the mean over bags of the difference between the mean probability of a bin and its share of
+    right calls.
+    """
+    if not len(correct):
+        return math.nan
+    bins = np.minimum((np.asarray(probability) * 10).astype(int), 9)
+    gap = np.bincount(bins, np.asarray(probability) - correct, minlength=10)
+    return float(np.abs(gap).sum() / len(correct))
+
+
+def risk_coverage(correct: NDArray[np.bool_], probability: NDArray[np.float64]) -> tuple[Floats, Floats]:
+    """Return coverage and risk ``(n_bags,)`` when the most certain 1, 2, ... bags are called.
+
+    The risk is the share of wrong calls among them.
+    """
+    order = np.argsort(-np.asarray(probability), kind="stable")
+    called = np.arange(1, len(order) + 1)
+    return called / max(len(order), 1), np.cumsum(~np.asarray(correct)[order]) / called
+
+
+def _draw_risk(ax: Axes, coverage: Floats, risk: Floats) -> None:
+    ax.plot(coverage, risk, color=COLOURS[0], linewidth=1.6, drawstyle="steps-post")
+    ax.set(xlim=(0, 1), ylim=(0, 1), title="When doubtful bags are left out")
+    ax.set(xlabel="Share of the bags that are called", ylabel="Share of them called wrongly")
 
 
 def _draw_bins(ax: Axes, correct: NDArray[np.bool_], probability: NDArray[np.float64]) -> None:

@@ -63,7 +63,7 @@ class UnseenTest:
         columns |= {
             column_name(PROBABILITY, n): p for n, p in zip(self.known, found.probabilities.T, strict=True)
         }
-        columns |= {"novelty": found.bags["novelty"], "novelty_p": novelty_p, "anomalous_fraction": share}
+        columns |= {"novelty": found.bags["novelty"], "novelty_p": novelty_p, "share_q05": share}
         return pd.DataFrame(columns)
 
     def cell_table(self) -> pd.DataFrame:

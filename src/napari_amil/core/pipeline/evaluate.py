@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Generator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ import numpy as np
 import pandas as pd
 import torch
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 from sklearn.metrics import confusion_matrix
 
 from napari_amil.core.base.columns import PLACE_COLUMNS, PROBABILITY, column_name, column_of, scores_for
@@ -17,11 +19,12 @@ from napari_amil.core.base.errors import BundleError
 from napari_amil.core.base.events import Event, Step, Warned
 from napari_amil.core.base.locks import locked
 from napari_amil.core.base.outputs import make_folder, write_json
+from napari_amil.core.base.types import CLASS_SEPARATOR, Floats
 from napari_amil.core.evaluation.binary import binary_metrics, draw_decision_curve
 from napari_amil.core.evaluation.faithfulness import BagCells, deletion, deletion_metrics, draw_deletions
 from napari_amil.core.evaluation.figures import draw_confusions, draw_curves, save_figure
-from napari_amil.core.evaluation.metrics import bag_metrics, cell_metrics
-from napari_amil.core.evaluation.reliability import draw_reliability, null_metrics
+from napari_amil.core.evaluation.metrics import NORMAL, bag_metrics, cell_metrics, share_metrics
+from napari_amil.core.evaluation.reliability import calibration_error, draw_reliability, null_metrics
 from napari_amil.core.evaluation.score_figures import draw_distributions
 from napari_amil.core.exchange.project import writing_project
 from napari_amil.core.exchange.tables import write_table
@@ -31,6 +34,7 @@ from napari_amil.core.instances.taught import refusing_taught
 from napari_amil.core.pipeline.score import Scored, score_source
 from napari_amil.core.pipeline.score_folder import OUTDATED, project_of, refuse_other_images
 
+_TYPED = 0.9  # share of typed cells from which the share of abnormal ones counts as known
 _OTHER_ORDERS = {"contribution": "Contribution", "random": "At random"}
 
 
@@ -137,7 +141,36 @@ def evaluate_scored(scored: Scored, classes: Sequence[str]) -> dict[str, float]:
     if "cell_type" in scored.cells:
         scores = {name: scored.cells[name].to_numpy() for name in scores_for("evaluate", scored.cells)}
         metrics |= cell_metrics(scored.cells["cell_type"].fillna("").to_numpy(), scores)
+        metrics |= _shares(scored)
+    metrics |= _certainty(bags, labels, probabilities, classes)
     return metrics | _under_the_null(scored)
+
+
+def _certainty(
+    bags: pd.DataFrame, labels: NDArray[np.int64], probabilities: Floats, classes: Sequence[str]
+) -> dict[str, float]:
+    """Return the calibration error, and size and coverage of the class sets (NaN where there are none)."""
+    found = {"ece": calibration_error(probabilities.argmax(axis=1) == labels, probabilities.max(axis=1))}
+    sets = [str(one).split(CLASS_SEPARATOR) if one else [] for one in bags["class_set"].fillna("")]
+    if not all(sets):
+        return found | {"class_set_coverage": math.nan, "class_set_size": math.nan}
+    held = [classes[label] in names for label, names in zip(labels, sets, strict=True)]
+    return found | {
+        "class_set_coverage": float(np.mean(held)),
+        "class_set_size": float(np.mean([len(names) for names in sets])),
+    }
+
+
+def _shares(scored: Scored) -> dict[str, float]:
+    """Return `share_metrics` of the bags of whose scored cells at least nine in ten have a known type."""
+    cells = scored.cells[scored.cells["status"] == "scored"]
+    types = cells["cell_type"].fillna("")
+    typed = (types != "").groupby(cells["bag"]).mean()
+    ill = (types[types != ""] != NORMAL).groupby(cells["bag"]).mean()
+    bags = scored.bags.set_index("bag")
+    bags = bags.loc[bags.index.isin(typed.index[typed >= _TYPED])]
+    names = ("abnormal_share", "abnormal_share_low", "abnormal_share_high")
+    return share_metrics(ill.reindex(bags.index).to_numpy(), *(bags[name].to_numpy() for name in names))
 
 
 def draw_evaluation(scored: Scored, classes: Sequence[str]) -> dict[str, Figure]:

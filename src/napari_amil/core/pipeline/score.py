@@ -278,6 +278,7 @@ def _bag_score(bag: str, output: AmilOutput, scores: pd.DataFrame, scorer: Score
     logits = output.logits[0].cpu().double()
     classes, calibration = scorer.classes, scorer.class_calibration
     probability = class_probability(logits.numpy(), calibration)
+    share = scorer.anomaly.abnormal_share(scores["anomaly"].to_numpy())
     inside = None if calibration is None else calibration.class_sets(probability[None])[0]
     explained = logits if output.fusion is None else _explained(output)
     of_cells = output.contribution.cpu().double().sum(dim=0)
@@ -288,7 +289,11 @@ def _bag_score(bag: str, output: AmilOutput, scores: pd.DataFrame, scorer: Score
         class_set=() if inside is None else tuple(itertools.compress(classes, inside)),
         n_cells=len(scores),
         anomaly_p95=float(np.percentile(scores["anomaly"], 95)),
-        anomalous_fraction=float((scores["anomaly_q"] < ANOMALOUS_Q).mean()),
+        abnormal_share=share.share,
+        abnormal_share_low=share.low,
+        abnormal_share_high=share.high,
+        sample_p=share.p,
+        share_q05=float((scores["anomaly_q"] < ANOMALOUS_Q).mean()),
         logit=dict(zip(classes, explained.tolist(), strict=True)),
         bias=dict(zip(classes, (explained - of_cells).tolist(), strict=True)),
         **_clinical_part(output, scorer, int(logits.argmax())),

@@ -223,9 +223,7 @@ def compare_project(project: Project, found: Exploration | None, groups: Path, o
     of = project.cells["bag"] if key == "bag" else patient
     group = of.map(dict(zip(table[key].astype(str), table["group"].astype(str), strict=True)))
     values = {
-        "anomalous_fraction": (project.cells["anomaly_q"] < ANOMALOUS_Q).where(
-            project.cells["anomaly"].notna()
-        ),
+        "share_q05": (project.cells["anomaly_q"] < ANOMALOUS_Q).where(project.cells["anomaly"].notna()),
         "anomaly": project.cells["anomaly"],
     }
     if found is not None:

@@ -16,7 +16,7 @@ from napari_amil.plugin.layers.selection import keys_of_rows
 from napari_amil.plugin.window.theme import PAGE_MARGINS, sized
 
 _MOST_CELLS = 500
-_COLUMNS = ("bag", "novelty_p", "verdict", "anomalous_fraction", "patient", "label", "n_cells")
+_COLUMNS = ("bag", "novelty_p", "verdict", "abnormal_share", "share_q05", "patient", "label", "n_cells")
 
 
 class NoveltyPage(QWidget):
@@ -50,7 +50,7 @@ class NoveltyPage(QWidget):
             return
         bags = project.bags
         kept = [name for name in _COLUMNS if name in bags]
-        by = "novelty_p" if "novelty_p" in bags else "anomalous_fraction"
+        by = "novelty_p" if "novelty_p" in bags else "share_q05"
         self.model.show(bags.sort_values(by, kind="stable", ascending=by == "novelty_p")[kept])
         self.view.sortByColumn(-1, Qt.SortOrder.AscendingOrder)
         self.view.resizeColumnsToContents()

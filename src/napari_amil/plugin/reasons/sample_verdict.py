@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from napari_amil.core.base.class_names import display_name, is_composed
+from napari_amil.core.base.sample_words import class_set_sentence, share_sentences
 from napari_amil.core.base.settings import VerdictSettings
 from napari_amil.core.base.types import ABSTAIN, ANOMALOUS_Q, UNSEEN
 from napari_amil.plugin.layers.score_words import per_cent
@@ -78,7 +79,8 @@ def summary(bag: Mapping[str, Any], table: pd.DataFrame) -> list[str]:
     """
     n_cells = int(bag["n_cells"])
     lines = [f"Judged from {n_cells:,} cell{'' if n_cells == 1 else 's'}."]
-    fraction = float(bag.get("anomalous_fraction", np.nan))
+    lines += [line for line in (class_set_sentence(bag), *share_sentences(bag)) if line]
+    fraction = float(bag.get("share_q05", np.nan))
     if np.isfinite(fraction):
         n_unusual = round(fraction * n_cells)
         share, are = per_cent(fraction), "is" if n_unusual == 1 else "are"
