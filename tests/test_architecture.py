@@ -41,11 +41,12 @@ LADDER: tuple[frozenset[str], ...] = (
 
 INNER_LADDERS: dict[str, tuple[frozenset[str], ...]] = {
     "core.pipeline": (
+        frozenset({"kept_detections"}),
         frozenset({"annotated", "arrays", "cell_typing", "recalibrate", "detect"}),
         frozenset({"evidence", "export", "held_out", "redraw", "run_folder"}),
         frozenset({"anomaly_networks", "score", "train", "train_detector"}),
         frozenset({"diagnosis", "estimate", "score_folder"}),
-        frozenset({"evaluate"}),
+        frozenset({"evaluate", "shards"}),
         frozenset({"training_run"}),
     ),
     "plugin": (

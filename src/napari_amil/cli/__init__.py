@@ -10,7 +10,7 @@ import typer
 
 from napari_amil import __version__
 from napari_amil.cli import cohorts, detection, inspection, scored_folder, scoring, studies, training
-from napari_amil.cli.console import UNEXPECTED, UNUSABLE, one_line
+from napari_amil.cli.console import UNEXPECTED, UNUSABLE, Talk, one_line
 from napari_amil.core.base.errors import AmilError
 
 DEBUG = "NAPARI_AMIL_DEBUG"
@@ -71,5 +71,7 @@ def main() -> None:
 
 def _end(message: str, code: int) -> None:
     """Write a message as one line and leave with an exit code."""
+    if Talk.latest is not None:
+        Talk.latest.end("failed", message)
     sys.stderr.write(f"{one_line(message)}\n")
     sys.exit(code)

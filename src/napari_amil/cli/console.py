@@ -8,9 +8,9 @@ import math
 import signal
 import sys
 from collections.abc import Generator, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import typer
 from rich.console import Console
@@ -27,6 +27,10 @@ UNUSABLE = 2
 """Exit code when nothing could be done."""
 UNEXPECTED = 3
 """Exit code of an error that the program does not know."""
+
+INTERRUPTED = 130
+"""Exit code when Ctrl-C ended the work, as shells count it."""
+STOPPED = "Stopped. What is done is kept where the command can go on: give it again."
 
 
 class Style(enum.StrEnum):
@@ -95,6 +99,10 @@ Jobs = Annotated[
         "number. Without it one process uses all threads.",
     ),
 ]
+DaskAddress = Annotated[
+    str | None,
+    typer.Option("--dask", help="Address of a Dask scheduler that works on the images, or 'local'."),
+]
 SettingsFile = Annotated[Path | None, typer.Option("--settings", help="YAML file with settings (run.yaml).")]
 DiameterPx = Annotated[
     float | None,
@@ -111,7 +119,11 @@ class Talk:
         Bar or JSON lines.
     """
 
+    latest: ClassVar[Talk | None] = None
+    """Of the command that runs; None before its arguments are read."""
+
     def __init__(self, style: Style) -> None:
+        Talk.latest = self
         self.style = style
         self.failures: list[events.Failed] = []
         self._errors = Console(stderr=True, soft_wrap=True, highlight=False)
@@ -127,11 +139,20 @@ class Talk:
         self._task: Any = None
 
     def follow(self, work: Generator[events.Event, None, Any]) -> Any:  # noqa: ANN401
-        """Run the work to its end and return its result."""
+        """Run the work to its end and return its result; Ctrl-C closes it and leaves with a sentence."""
+        try:
+            with closing(work), nullcontext() if self.style is Style.jsonl else self._bar:
+                return events.drain(work, self._on_event)
+        except KeyboardInterrupt:
+            self._errors.print(STOPPED)
+            self.end("cancelled", STOPPED)
+            raise typer.Exit(INTERRUPTED) from None
+
+    def end(self, outcome: Literal["failed", "cancelled"], reason: str) -> None:
+        """Say in the JSON stream why the command ends early."""
         if self.style is Style.jsonl:
-            return events.drain(work, self._on_event)
-        with self._bar:
-            return events.drain(work, self._on_event)
+            sys.stdout.write(json.dumps(events.to_dict(events.Ended(outcome, one_line(reason)))) + "\n")
+            sys.stdout.flush()
 
     @contextmanager
     def stopping(self, file: Path) -> Iterator[None]:

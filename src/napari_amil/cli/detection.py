@@ -13,6 +13,7 @@ from napari_amil.cli.console import (
     As,
     BundleFile,
     Classes,
+    DaskAddress,
     Device,
     DeviceName,
     DiameterPx,
@@ -77,6 +78,7 @@ def detect(
     format_: Annotated[Format, typer.Option("--format", help="Format of the cells.")] = Format.csv,
     device: DeviceName = Device.auto,
     jobs: Jobs = None,
+    dask: DaskAddress = None,
     as_: As = Kind.auto,
     dry_run: DryRun = False,
     style: EventStyle = Style.bar,
@@ -88,9 +90,11 @@ def detect(
     if dry_run:
         return
     recipe = pipeline.Recipe.from_bundle(pipeline.load_bundle(bundle), run, pipeline.pick_device(device))
-    recipe = pipeline.in_processes(recipe, jobs)
-    found = talk.follow(pipeline.detect_images(sources, recipe))
-    written = pipeline.write_detections(found, pipeline.make_folder(out), format_)
+    recipe = pipeline.on_cluster(pipeline.in_processes(recipe, jobs), dask)
+    kept = pipeline.KeptDetections.beside(pipeline.make_folder(out), recipe, bundle)
+    found = talk.follow(pipeline.detect_images(sources, recipe, kept))
+    written = pipeline.write_detections(found, out, format_)
+    kept.drop()
     n_cells = sum(len(cells) for _, cells in found.values())
     talk.result(f"{n_cells} cells in {len(found)} images: {written}", n_cells=n_cells, cells=str(written))
     talk.finish(out)

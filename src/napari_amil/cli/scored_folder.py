@@ -173,4 +173,20 @@ def classify(
     talk.finish(out)
 
 
-COMMANDS = {"classify": classify, "explore": explore, "export": export, "report": report}
+def merge(
+    scored: Annotated[
+        Path, typer.Argument(help="Folder into which all shards were scored.", show_default=False)
+    ],
+    style: EventStyle = Style.bar,
+) -> None:
+    """Put the shards of 'score --shard' together: the files are those of one run."""
+    talk = Talk(style)
+    project = talk.follow(pipeline.merge_shards(scored))
+    text = (
+        f"{len(project.cells)} cells of {len(project.bags)} bags are scored: {scored}/cells.csv and bags.csv"
+    )
+    talk.result(text, cells=str(scored / "cells.csv"), bags=str(scored / "bags.csv"))
+    talk.finish(scored)
+
+
+COMMANDS = {"merge": merge, "classify": classify, "explore": explore, "export": export, "report": report}

@@ -13,6 +13,7 @@ from napari_amil.cli.console import (
     BundleFile,
     Classes,
     CohortPath,
+    DaskAddress,
     Device,
     DeviceName,
     DiameterPx,
@@ -26,10 +27,18 @@ from napari_amil.cli.console import (
     Talk,
     settings_for,
 )
-from napari_amil.cli.lazy import pipeline
+from napari_amil.cli.lazy import events, pipeline
 
 Replace = Annotated[bool, typer.Option("--replace", help="Replace the scores of other images in OUT.")]
 HoldOut = Annotated[int | None, typer.Option("--hold-out-fold", help="Use only the bags of this fold.")]
+
+
+Shard = Annotated[
+    str | None,
+    typer.Option(
+        "--shard", help="Score only this part of the bags, as in 2/8; 'merge' puts all parts together."
+    ),
+]
 
 
 def score(
@@ -50,6 +59,8 @@ def score(
     replace: Replace = False,
     device: DeviceName = Device.auto,
     jobs: Jobs = None,
+    dask: DaskAddress = None,
+    shard: Shard = None,
     as_: As = Kind.auto,
     dry_run: DryRun = False,
     style: EventStyle = Style.bar,
@@ -61,19 +72,34 @@ def score(
     COCO, GeoJSON or Pascal VOC.
     """
     talk = Talk(style)
+    part = pipeline.Shard.parse(shard or "1/1")
     run = settings_for(bundle, settings_file, diameter)
     source = talk.follow(pipeline.opening_source(inputs, run.control, as_.value))
     if dry_run:
         return
     recipe = pipeline.Recipe.from_bundle(pipeline.load_bundle(bundle), run, pipeline.pick_device(device))
-    recipe = pipeline.in_processes(recipe, jobs)
+    recipe = pipeline.on_cluster(pipeline.in_processes(recipe, jobs), dask)
     if cells is not None:
         source = talk.follow(pipeline.give_cells(source, cells, recipe, tuple(classes or ())))
+    if shard is not None:
+        _score_shard(talk, pipeline.score_shard(source, recipe, bundle, out, part), out, part)
+        return
     work = pipeline.score_cohort(source, recipe, bundle, out, replacing=replace)
     scored = talk.follow(work)
     text = f"{len(scored.cells)} cells of {len(scored.bags)} bags are scored: {out}/cells.csv and bags.csv"
     talk.result(text, cells=str(out / "cells.csv"), bags=str(out / "bags.csv"))
     talk.finish(out)
+
+
+def _score_shard(talk: Talk, work: events.Events, out: Path, part: pipeline.Shard) -> None:
+    """Score a part of the bags, and say how to go on."""
+    n_bags = talk.follow(work)
+    text = (
+        f"{n_bags} bags of shard {part.number} of {part.total} are scored; when all shards are, give "
+        f"'napari-amil merge {out}'"
+    )
+    talk.result(text, n_bags=n_bags, shard=part.number, of=part.total)
+    talk.finish(part.folder(out))
 
 
 def evaluate(
@@ -85,6 +111,7 @@ def evaluate(
     allow: Allow = None,
     device: DeviceName = Device.auto,
     jobs: Jobs = None,
+    dask: DaskAddress = None,
     as_: As = Kind.auto,
     dry_run: DryRun = False,
     style: EventStyle = Style.bar,
@@ -103,7 +130,7 @@ def evaluate(
     if hold_out_fold is not None:
         source = pipeline.sources_by_fold(source, hold_out_fold)[1]
     recipe = pipeline.Recipe.from_bundle(pipeline.load_bundle(bundle), None, pipeline.pick_device(device))
-    recipe = pipeline.in_processes(recipe, jobs)
+    recipe = pipeline.on_cluster(pipeline.in_processes(recipe, jobs), dask)
     work = pipeline.evaluate_cohort(
         source, recipe, bundle, out, replacing=replace, allowed=tuple(allow or ())
     )
@@ -124,6 +151,7 @@ def calibrate(
     settings_file: SettingsFile = None,
     device: DeviceName = Device.auto,
     jobs: Jobs = None,
+    dask: DaskAddress = None,
     style: EventStyle = Style.bar,
 ) -> None:
     """Refer a model to your own control smears, in seconds and without training.
@@ -135,7 +163,7 @@ def calibrate(
     found = talk.follow(pipeline.opening_controls(controls, control or run.control))
     source = pipeline.cohort_source(found)
     recipe = pipeline.Recipe.from_bundle(pipeline.load_bundle(bundle), run, pipeline.pick_device(device))
-    recipe = pipeline.in_processes(recipe, jobs)
+    recipe = pipeline.on_cluster(pipeline.in_processes(recipe, jobs), dask)
     calibrated = talk.follow(pipeline.calibrate(source, recipe))
     target = out / "bundle.safetensors" if out.is_dir() else out
     pipeline.save_bundle(calibrated.bundle, target)

@@ -10,6 +10,7 @@ from napari_amil.core.base.errors import MissingExtraError
 EXTRAS = {
     "anndata": "h5ad",
     "h5py": "h5ad",
+    "distributed": "cluster",
     "lightning_fabric": "fabric",
     "napari": "gui",
     "onnxruntime": "encoders",

@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from napari_amil.core.images.fields import Field, as_field, open_field
     from napari_amil.core.images.read import ImageSource, find_images, read_image
     from napari_amil.core.instances.control_cells import morphology_columns, nearest_controls
+    from napari_amil.core.instances.dask_cluster import on_cluster
     from napari_amil.core.instances.drift import differs, drift_sentences, field_note
     from napari_amil.core.instances.extract import (
         Recipe,
@@ -93,11 +94,13 @@ if TYPE_CHECKING:
     from napari_amil.core.pipeline.evaluate import evaluate_cohort
     from napari_amil.core.pipeline.evidence import delete_from_field, field_evidence, nearest_cells
     from napari_amil.core.pipeline.export import FORMATS, choose_bags, export_project
+    from napari_amil.core.pipeline.kept_detections import KeptDetections
     from napari_amil.core.pipeline.recalibrate import calibrate
     from napari_amil.core.pipeline.redraw import redraw_cells, redrawing_scores, twin_sheets
     from napari_amil.core.pipeline.run_folder import in_run_folder
     from napari_amil.core.pipeline.score import Scored, measured_field, score_bag, score_source
     from napari_amil.core.pipeline.score_folder import project_of, score_cohort
+    from napari_amil.core.pipeline.shards import Shard, merge_shards, score_shard
     from napari_amil.core.pipeline.train import train_scorer
     from napari_amil.core.pipeline.train_detector import (
         detector_run,
@@ -145,6 +148,7 @@ __all__ = [
     "Field",
     "Gathered",
     "ImageSource",
+    "KeptDetections",
     "Placed",
     "Problem",
     "Project",
@@ -152,6 +156,7 @@ __all__ = [
     "Recipe",
     "RunSettings",
     "Scored",
+    "Shard",
     "Source",
     "StudyProtocol",
     "SynthCohortSettings",
@@ -207,12 +212,14 @@ __all__ = [
     "load_bundle",
     "make_folder",
     "measured_field",
+    "merge_shards",
     "morphology_columns",
     "name_cluster",
     "named_rows",
     "nearest_cells",
     "nearest_controls",
     "notes_of",
+    "on_cluster",
     "open_annotated",
     "open_field",
     "open_source",
@@ -239,6 +246,7 @@ __all__ = [
     "save_figure",
     "score_bag",
     "score_cohort",
+    "score_shard",
     "score_source",
     "seed_everything",
     "select",

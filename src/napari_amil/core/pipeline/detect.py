@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from napari_amil.core.base.events import Event, Step
+from napari_amil.core.base.events import Event, Step, Warned
 from napari_amil.core.base.files import replacing_together
 from napari_amil.core.base.locks import locked
 from napari_amil.core.base.names import relative_files
@@ -23,35 +23,49 @@ from napari_amil.core.images.fields import is_large, open_field
 from napari_amil.core.images.read import ImageSource
 from napari_amil.core.instances.executor import map_fields
 from napari_amil.core.instances.extract import Recipe, detect_in, notes_of, recipe_for, without_steps
+from napari_amil.core.pipeline.kept_detections import Detection, KeptDetections
 
 Found = dict[str, tuple[tuple[int, int], Cells]]
 """``image name -> ((height, width), cells)``"""
 
 
-def detect_images(sources: Sequence[ImageSource], recipe: Recipe) -> Generator[Event, None, Found]:
+def detect_images(
+    sources: Sequence[ImageSource], recipe: Recipe, kept: KeptDetections | None = None
+) -> Generator[Event, None, Found]:
     """Find the cells of every image; one bad image gives a `Failed`.
 
     Large images are read tile by tile, and yield a `Step` for each tile.
+
+    Parameters
+    ----------
+    kept
+        Where what is found in each image is kept at once, and taken over from if the work was stopped.
     """
     recipe.bundle.need_detector()
-    by_name = {source.name: source for source in sources}
-    found: Found = yield from map_fields(
-        partial(_cells_of_image, recipe=recipe), by_name, "images", recipe.executor
-    )
+    known = {source.name: before for source in sources if kept and (before := kept.read(source))}
+    if known:
+        yield Warned(f"{len(known)} of {len(sources)} images were searched before and are taken over.")
+    todo = {source.name: source for source in sources if source.name not in known}
+    work = partial(_cells_of_image, recipe=recipe, kept=kept)
+    known |= yield from map_fields(work, todo, "images", recipe.executor)
+    found = {source.name: known[source.name] for source in sources if source.name in known}
     yield Step("images", len(sources), len(sources), "All images done")
     return found
 
 
 def _cells_of_image(
-    name: str, source: ImageSource, recipe: Recipe
-) -> Generator[Event, None, tuple[tuple[int, int], Cells]]:
+    name: str, source: ImageSource, recipe: Recipe, kept: KeptDetections | None
+) -> Generator[Event, None, Detection]:
     """Return the size of an image and its cells."""
     here = yield from recipe_for(recipe, source.path, name)
     with open_field(source.path, source.page) as field:
         yield from notes_of(field, name)
         work = detect_in(field, here)
         candidates = yield from without_steps(work, name, but_keep=is_large(field.shape))
-        return field.shape, candidates.select(recipe.settings.selection)
+        found = field.shape, candidates.select(recipe.settings.selection)
+    if kept is not None:
+        kept.write(source, found)
+    return found
 
 
 def cell_table(found: Found) -> pd.DataFrame:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -42,7 +42,7 @@ _IMAGES_A_PORTION = 2
 
 
 @dataclass(frozen=True)
-class _Unit:
+class Unit:
     """Bags that are scored in one go, and what their scores depend on."""
 
     bags: tuple[Bag, ...]
@@ -56,7 +56,7 @@ class _Unit:
 
 def project_of(scored: Scored, source: Source, recipe: Recipe, bundle: Path | None) -> Project:
     """Return the project of a cohort that was scored with the bundle in the file ``bundle``."""
-    card = _card(source, recipe, bundle)
+    card = card_of(source, recipe, bundle)
     assert scored.embeddings is not None
     return Project(scored.cells, scored.bags, scored.embeddings, scored.outlines, card)
 
@@ -121,9 +121,30 @@ def _score_cohort(
     source: Source, recipe: Recipe, bundle: Path | None, folder: Path
 ) -> Generator[Event, None, Project]:
     """Score as `score_cohort` does, in a folder that this process holds."""
-    card = _card(source, recipe, bundle)
-    known = _stored_units(folder, card)
-    units = _units(source, recipe, card)
+    card = card_of(source, recipe, bundle)
+    units = units_of(source, recipe, card)
+    known = yield from scoring_units(units, source, recipe, card, folder)
+    return write_joined([unit.digest for unit in units], known, card, folder)
+
+
+def write_joined(
+    digests: Sequence[str], known: dict[str, Project], card: dict[str, Any], folder: Path
+) -> Project:
+    """Write the project of all units that are known, in the order of ``digests``, and drop the portions."""
+    project = _joined([known[digest] for digest in digests if digest in known], card | _candidates(folder))
+    write_project(project, folder, outdated=() if _is_unchanged(folder, project) else OUTDATED)
+    shutil.rmtree(folder / WORK, ignore_errors=True)
+    return project
+
+
+def scoring_units(
+    units: list[Unit], source: Source, recipe: Recipe, card: dict[str, Any], folder: Path
+) -> Generator[Event, None, dict[str, Project]]:
+    """Score those units that ``folder`` does not hold, and return the projects of all by their digests.
+
+    Each portion is stored as soon as it is done.
+    """
+    known = stored_units(folder, card)
     todo = [unit for unit in units if unit.digest not in known]
     if known and len(todo) < len(units):
         yield Warned(f"{len(units) - len(todo)} of {len(units)} were scored before and are taken over.")
@@ -148,15 +169,10 @@ def _score_cohort(
                 before += len(part.files)
             known |= _store(scored, portion, failed, card, folder / WORK)
     yield Step("images", total, total, "Writing the tables")
-    project = _joined(
-        [known[unit.digest] for unit in units if unit.digest in known], card | _candidates(folder)
-    )
-    write_project(project, folder, outdated=() if _is_unchanged(folder, project) else OUTDATED)
-    shutil.rmtree(folder / WORK, ignore_errors=True)
-    return project
+    return known
 
 
-def _parts(source: Source, portions: list[list[_Unit]]) -> list[Source]:
+def _parts(source: Source, portions: list[list[Unit]]) -> list[Source]:
     """Return the source of each portion, with its own files alone."""
     rank = {name: number for number, name in enumerate(source.files)}
     parts = []
@@ -168,7 +184,7 @@ def _parts(source: Source, portions: list[list[_Unit]]) -> list[Source]:
     return parts
 
 
-def _card(source: Source, recipe: Recipe, bundle: Path | None) -> dict[str, Any]:
+def card_of(source: Source, recipe: Recipe, bundle: Path | None) -> dict[str, Any]:
     """Return what the scores of a cohort come from."""
     path = bundle or starter_path()
     model = {"file": "starter" if bundle is None else str(path.resolve()), "sha256": file_sha256(path)}
@@ -186,13 +202,13 @@ def _card(source: Source, recipe: Recipe, bundle: Path | None) -> dict[str, Any]
     }
 
 
-def _units(source: Source, recipe: Recipe, card: dict[str, Any]) -> list[_Unit]:
+def units_of(source: Source, recipe: Recipe, card: dict[str, Any]) -> list[Unit]:
     """Return the bags one by one; all together where the settings join or part them."""
     bags = source.cohort.bags
     groups = [(bag,) for bag in bags] if recipe.settings.bag_level == "sample" else [bags]
     made_by = [card["bundle"]["sha256"], card["settings"], card["versions"]]
     records = [[made_by, [bag_record(bag, source) for bag in group]] for group in groups]
-    return [_Unit(group, json_sha256(record)[:32]) for group, record in zip(groups, records, strict=True)]
+    return [Unit(group, json_sha256(record)[:32]) for group, record in zip(groups, records, strict=True)]
 
 
 def bag_record(bag: Bag, source: Source) -> list[Any]:
@@ -210,7 +226,7 @@ def bag_record(bag: Bag, source: Source) -> list[Any]:
     return [bag.bag, bag.patient, bag.label, files, cells, types, *([bag.clinical] if bag.clinical else [])]
 
 
-def _portions(units: list[_Unit]) -> Iterator[list[_Unit]]:
+def _portions(units: list[Unit]) -> Iterator[list[Unit]]:
     """Yield units that share no image with those of other portions, a few images at a time."""
     named = dict.fromkeys(name for unit in units for bag in unit.bags for name in bag.images)
     images = {name: number for number, name in enumerate(named)}
@@ -218,10 +234,10 @@ def _portions(units: list[_Unit]) -> Iterator[list[_Unit]]:
     size = len(units) + len(images)
     rows, columns = np.array(pairs, dtype=np.int64).reshape(-1, 2).T
     linked = coo_array((np.ones(len(rows)), (rows, columns)), shape=(size, size))
-    groups: dict[int, list[_Unit]] = {}
+    groups: dict[int, list[Unit]] = {}
     for unit, group in zip(units, connected_components(linked, directed=False)[1], strict=False):
         groups.setdefault(int(group), []).append(unit)
-    portion: list[_Unit] = []
+    portion: list[Unit] = []
     for group in groups.values():
         portion += group
         if sum(len(bag.images) for unit in portion for bag in unit.bags) >= _IMAGES_A_PORTION:
@@ -250,7 +266,7 @@ def _renumbered(
 
 
 def _store(
-    scored: Scored, portion: list[_Unit], failed: list[Failed], card: dict[str, Any], work: Path
+    scored: Scored, portion: list[Unit], failed: list[Failed], card: dict[str, Any], work: Path
 ) -> dict[str, Project]:
     """Write what was scored, and return the project of every unit."""
     assert scored.embeddings is not None
@@ -265,7 +281,7 @@ def _store(
     return _units_of(whole)
 
 
-def _stored_units(folder: Path, card: dict[str, Any]) -> dict[str, Project]:
+def stored_units(folder: Path, card: dict[str, Any]) -> dict[str, Project]:
     """Return what the folder holds by the digests of its units; what is damaged is missing."""
     found: dict[str, Project] = {}
     parts = sorted((folder / WORK).iterdir()) if (folder / WORK).is_dir() else []

@@ -1,0 +1,134 @@
+"""Executor of the machines of a Dask cluster; a worker that dies loses one item."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Generator, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+from napari_amil.core.base.device import one_thread, one_thread_each
+from napari_amil.core.base.errors import AmilError, DeviceError
+from napari_amil.core.base.optional import optional
+from napari_amil.core.instances.executor import (
+    Finished,
+    Item,
+    Message,
+    SerialExecutor,
+    Value,
+    messages_of,
+)
+from napari_amil.core.instances.extract import Recipe
+
+LOCAL = "local"
+"""Address that stands for a cluster of the processes of this machine."""
+_AHEAD = 4  # items for each thread of the cluster that may be done before anybody asks for them
+
+
+def on_cluster(recipe: Recipe, address: str | None) -> Recipe:
+    """Return a recipe whose work on fields is done by a Dask cluster, one thread a field.
+
+    None leaves the recipe as it is.
+
+    Raises
+    ------
+    DeviceError
+        If the recipe computes on a graphics card of this machine.
+    """
+    if address is None:
+        return recipe
+    if recipe.device.type != "cpu":
+        raise DeviceError(
+            f"A cluster computes on processors, not on the device '{recipe.device.type}'; add --device cpu."
+        )
+    one_thread()
+    return replace(recipe, executor=DaskCluster(address))
+
+
+@dataclass(frozen=True)
+class DaskCluster:
+    """Runs items on the cluster whose scheduler has this address; ``local`` starts one here."""
+
+    address: str
+
+    def __reduce__(self) -> tuple[type[SerialExecutor], tuple[()]]:
+        return SerialExecutor, ()
+
+    def run(
+        self, work: Callable[[Item], Generator[Message, None, Value]], items: Sequence[Item]
+    ) -> Iterator[tuple[int, Message | Finished[Value]]]:
+        """Yield the messages of each item when it is done, in whatever order.
+
+        Raises
+        ------
+        MissingExtraError
+            If ``distributed`` is not installed.
+        AmilError
+            If there is no cluster at the address.
+        """
+        if not items:
+            return
+        with _client(self.address) as client:
+            yield from _results(client, work, list(items))
+
+
+def _client(address: str) -> Any:  # noqa: ANN401 - of an optional package
+    """Return a client of the cluster."""
+    distributed = optional("distributed")
+    if address == LOCAL:
+        with one_thread_each():
+            return distributed.Client(n_workers=os.cpu_count(), threads_per_worker=1, dashboard_address=None)
+    try:
+        return distributed.Client(address, timeout="20s")
+    except (OSError, TimeoutError, ValueError) as error:
+        raise AmilError(
+            f"No Dask scheduler answers at '{address}'; start one with 'dask scheduler' and give its address."
+        ) from error
+
+
+def _results(client: Any, work: Any, items: list[Any]) -> Iterator[tuple[int, Any]]:  # noqa: ANN401
+    """Yield what comes back; a few items a thread are under way, so that memory stays bounded."""
+    distributed = optional("distributed")
+    shared = client.scatter(partial(_in_one_thread, work), broadcast=True)
+    room = max(_AHEAD * sum(client.nthreads().values()), 1)
+    todo = iter(enumerate(items))
+    numbers: dict[Any, int] = {}
+
+    def submit() -> Iterator[Any]:
+        for number, item in todo:
+            future = client.submit(_call, shared, item, pure=False, retries=0)
+            numbers[future.key] = number
+            yield future
+            if len(numbers) >= room:
+                return
+
+    waiting = distributed.as_completed(list(submit()))
+    for future in waiting:
+        number = numbers.pop(future.key)
+        for message in _said(future):
+            yield number, message
+        future.release()
+        for following in submit():
+            waiting.add(following)
+
+
+def _said(future: Any) -> list[Any]:  # noqa: ANN401
+    """Return the messages of an item, or that its worker died."""
+    if future.status == "finished":
+        return list(future.result())
+    lost = AmilError(
+        f"The worker that worked on it was lost ({type(future.exception()).__name__}); give the command "
+        "again, with more memory for each worker if it happens again."
+    )
+    return [Finished(error=lost)]
+
+
+def _call(work: Callable[[Any], list[Any]], item: Any) -> list[Any]:  # noqa: ANN401
+    return work(item)
+
+
+def _in_one_thread(work: Any, item: Any) -> list[Any]:  # noqa: ANN401
+    """Return all messages of the work on an item."""
+    one_thread()
+    return list(messages_of(work, item))
