@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import gc
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,6 +20,7 @@ from qtpy.QtCore import QSettings
 from vispy.gloo import gl
 
 from napari_amil.plugin.colour.scales import scales_of
+from napari_amil.plugin.entry.demo import missing_packages, some_display
 from napari_amil.plugin.layers import care as _care
 from napari_amil.plugin.layers.cell_layer import cell_layers
 from napari_amil.plugin.layers.selection import CellKey, keys_of, selection_of
@@ -111,6 +115,28 @@ def test_the_way_from_a_field_to_corrected_cells_and_back(
     correct.save_to(saved)
     left = _rows(layer)
     _reopened(field, saved, left)
+
+
+STEPS = ("menu", "one press", "tabs", "hover", "click", "every panel")
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="Xvfb is a matter of Linux")
+def test_a_newcomer_finds_the_way_with_a_real_mouse(tmp_path: Path) -> None:
+    """From napari's menu to a pinned cell, in a real window under a virtual display; nothing is raised."""
+    if missing_packages():
+        pytest.skip("what a window needs is missing here")
+    environment = {**os.environ, "NAPARI_CONFIG": str(tmp_path / "s.yaml"), "XDG_CONFIG_HOME": str(tmp_path)}
+    for name in ("QT_QPA_PLATFORM", "DISPLAY", "WAYLAND_DISPLAY"):
+        environment.pop(name, None)
+    with some_display(1400, 800):
+        environment |= {"DISPLAY": os.environ["DISPLAY"], "QT_QPA_PLATFORM": "xcb"}
+        command = [sys.executable, str(Path(__file__).with_name("newcomer.py"))]
+        done = subprocess.run(
+            command, capture_output=True, text=True, env=environment, check=False, timeout=300
+        )
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert tuple(done.stdout.split("\n"))[: len(STEPS)] == STEPS
+    assert "Traceback" not in done.stderr
 
 
 def _command(name: str) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import subprocess
@@ -11,6 +12,7 @@ import pytest
 from skimage.io import imread
 
 from napari_amil.core.base.errors import AmilError
+from napari_amil.core.cohort import samples
 from napari_amil.plugin.entry import demo
 from napari_amil.plugin.entry import demo as _display
 from napari_amil.plugin.entry import menus as _samples
@@ -105,9 +107,13 @@ def test_the_made_up_smear_opens_as_one_rgb_layer() -> None:
     assert pixels.shape[2] == 3
 
 
-def test_the_real_smear_is_the_local_copy_if_there_is_one(chula: Path) -> None:
-    ((pixels, _, _),) = _samples.real_smear()
+def test_the_real_smear_is_the_publishers_file_and_comes_with_its_licence() -> None:
+    ((pixels, attributes, _),) = _samples.real_smear()
     assert pixels.shape == (480, 640, 3)
+    assert attributes["name"] == "Chula 4.jpg"
+    folder = Path(samples.__file__).parent / "sample"
+    assert hashlib.sha256((folder / "chula-4.jpg").read_bytes()).hexdigest() == samples.REAL_SHA256
+    assert "MIT License" in (folder / "LICENSE.txt").read_text(encoding="utf-8")
 
 
 def test_an_image_that_cannot_be_opened_is_refused(tmp_path: Path) -> None:

@@ -31,6 +31,11 @@ def synthetic_field() -> SyntheticSmear:
     return synthetic_smear(_SEED)
 
 
+def shipped_field() -> Image:
+    """Return the real field that comes with the program: `REAL_FILE` of the publishers (MIT licence)."""
+    return read_image(Path(__file__).parent / "sample" / f"chula-{REAL_FILE}")
+
+
 def real_field() -> Image:
     """Return a real field: the local copy if there is one, else the publishers' file.
 

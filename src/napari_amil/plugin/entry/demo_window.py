@@ -141,9 +141,9 @@ def run(image: Path | None, picture: Path | None, theme: str, size: tuple[int, i
 
 
 def open_field(viewer: napari.Viewer, image: Path | None) -> None:
-    """Add the field to the viewer: the user's own, else the made-up smear."""
+    """Add the field to the viewer: the user's own, else the real smear that comes with the program."""
     if image is None:
-        for pixels, attributes, _ in _samples.synthetic_smear():
+        for pixels, attributes, _ in _samples.real_smear():
             viewer.add_image(pixels, **attributes)
         return
     readers: Any = (OSError, ValueError, TypeError, RuntimeError, SyntaxError, LookupError)

@@ -56,5 +56,5 @@ def synthetic_smear() -> list[LayerData]:
 
 
 def real_smear() -> list[LayerData]:
-    """Return a real field as an image layer: the local copy, else the publishers' file."""
-    return [(samples.real_field(), {"name": f"Chula {samples.REAL_FILE}", "rgb": True}, "image")]
+    """Return the real field that comes with the program as an image layer."""
+    return [(samples.shipped_field(), {"name": f"Chula {samples.REAL_FILE}", "rgb": True}, "image")]

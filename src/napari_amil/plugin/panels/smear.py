@@ -94,7 +94,7 @@ class SmearPanel(Panel):
         self.open = QPushButton("Open …")
         self.open.setToolTip("Open an image of a blood smear: PNG, JPEG, TIFF.")
         self.sample = QPushButton("Try a sample smear")
-        self.sample.setToolTip("Open the blood smear that comes with the plugin.")
+        self.sample.setToolTip("Open the real smear that comes with the plugin (Chula RBC-12, MIT licence).")
         self.job = JobBar(
             "Find and score", "Find every cell, compare it with control cells, and judge the sample."
         )
@@ -340,7 +340,7 @@ class SmearPanel(Panel):
             )
 
     def _on_sample(self) -> None:
-        self._viewer.open_sample("napari-amil", "synthetic_smear")
+        self._viewer.open_sample("napari-amil", "real_smear")
 
 
 def _is_own_work(layer: Shapes) -> bool:

@@ -11,6 +11,7 @@ from napari.layers import Shapes
 from qtpy.QtCore import QObject, QTimer, Signal
 from qtpy.QtWidgets import QHBoxLayout, QLabel, QVBoxLayout, QWidget
 
+from napari_amil.core.base.class_names import display_name
 from napari_amil.plugin.layers.cell_layer import cell_layers
 from napari_amil.plugin.layers.crops import cell_picture
 from napari_amil.plugin.layers.evidence import ControlCell, evidence_of
@@ -166,7 +167,7 @@ class LikeCells(QWidget):
             self.rows.append(row)
             self._layout.addWidget(row)
         for row, (name, near) in zip(self.rows, groups.items(), strict=False):
-            row.show_cells(f"Most alike in images called {name}", self._viewer, near)
+            row.show_cells(f"Most alike in images called {display_name(name)}", self._viewer, near)
         self.shown.emit()
 
 

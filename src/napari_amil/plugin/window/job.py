@@ -117,7 +117,7 @@ class JobBar(QWidget):
         self.button.setText("Cancel")
         self.bar.setRange(0, 0)
         self.bar.show()
-        self.doing.setText("Starting …")
+        self.doing.setText("Starting …" if task.is_warm else "Loading the networks (once per session) …")
         self.doing.show()
         self.say("")
 

@@ -53,6 +53,11 @@ class Task(QObject):
         self.number, self.request = number, request
         self._worker = worker
 
+    @property
+    def is_warm(self) -> bool:
+        """Tell whether the process that does the job has said that it is ready."""
+        return self._worker.is_ready
+
     def cancel(self) -> None:
         """Stop the job by ending the process that does it; the next one starts at once."""
         self._worker.cancel(self)
