@@ -19,6 +19,7 @@ from napari_amil.core.base.lazy_names import lazy_names
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from napari_amil.api.cell_typing import classify
     from napari_amil.api.detection import Detections, detect
     from napari_amil.api.models import Model, load_model
     from napari_amil.api.progress import AmilWarning
@@ -41,6 +42,7 @@ __all__ = [
     "Training",
     "__version__",
     "calibrate",
+    "classify",
     "detect",
     "evaluate",
     "load_model",

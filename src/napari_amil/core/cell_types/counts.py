@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.stats import binomtest
+from scipy.stats import norm
 
 NO_TYPE = "no type"
 """Row of the cells that are like no named type."""
+_Z = float(norm.ppf(0.975))
 
 
 def type_counts(bags: Sequence[str], names: NDArray[np.str_], types: Sequence[str]) -> pd.DataFrame:
@@ -31,6 +33,14 @@ def type_counts(bags: Sequence[str], names: NDArray[np.str_], types: Sequence[st
         counted = own["cell_type"].value_counts()
         for name in (*types, NO_TYPE):
             n = int(counted.get(name, 0))
-            interval = binomtest(n, len(own)).proportion_ci(method="wilson")
-            rows.append((bag, name, n, n / len(own), interval.low, interval.high))
+            rows.append((bag, name, n, n / len(own), *_wilson(n, len(own))))
     return pd.DataFrame(rows, columns=["bag", "cell_type", "n_cells", "share", "low", "high"])
+
+
+def _wilson(n: int, total: int) -> tuple[float, float]:
+    """Return Wilson's 95 % interval of a share (Wilson 1927)."""
+    share = n / total
+    center = share + _Z**2 / (2 * total)
+    half = _Z * math.sqrt(share * (1 - share) / total + _Z**2 / (4 * total**2))
+    scale = 1 + _Z**2 / total
+    return max(0.0, (center - half) / scale), min(1.0, (center + half) / scale)
