@@ -140,7 +140,7 @@ class AmilModel(nn.Module):
 
     def referred(self, z: Tensor) -> Tensor:
         """Return embeddings ``(n, k)`` on the scale of the control cells of the training."""
-        return z * self.reference_factor + self.reference_shift
+        return z * self.reference_factor.to(z.device) + self.reference_shift.to(z.device)
 
     def refer_to(self, here: Tensor, known: Tensor) -> None:
         """Move what the classifiers see, so that control cells ``here`` have the moments of ``known`` ones.

@@ -159,7 +159,7 @@ def _renewed(
     held_out = yield from cross_fit_channels(controls, part, settings, recipe.device, kept)
     yield from empty_boxes(controls)
     yield from anomaly.calibrate(controls, held_out)
-    model = copy.deepcopy(scorer.model)
+    model = copy.deepcopy(scorer.model).cpu()  # where the embeddings are
     distances = torch.from_numpy(held_out[LATENT])
     model.set_control_distances(float(distances.mean()), max(float(distances.std(correction=0)), 1e-6))
     anomaly.keep_novelty(scorer.anomaly, latents)
