@@ -97,10 +97,11 @@ def lines(patients: int, tests: int, carriers: tuple[Carrier, ...], seed: int) -
         with tempfile.TemporaryDirectory() as scratch:
             train = drawn(Path(scratch, "train"), patients, 0, carrier, seed=seed)
             test = drawn(Path(scratch, "test"), tests, patients, carrier, seed=seed)
-            other = drawn(Path(scratch, "other"), tests, patients, carrier, seed=seed, tint=OTHER_STAIN)
             recipe = Recipe.for_training(Bundle(RunSettings()), small("lympho-moe"), CPU)
             seen = {"": in_memory(test, recipe)}
-            seen |= {"stain": in_memory(other, recipe)} if carrier == "both" else {}
+            if carrier == "both":
+                other = drawn(Path(scratch, "other"), tests, patients, carrier, seed=seed, tint=OTHER_STAIN)
+                seen["stain"] = in_memory(other, recipe)
             changes = []
             for name in PRESETS:
                 began = time.process_time()

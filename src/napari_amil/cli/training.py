@@ -26,6 +26,18 @@ from napari_amil.cli.console import (
 )
 from napari_amil.cli.lazy import pipeline
 
+_WORTH_AN_ESTIMATE = 500  # cells in images of their own, which take a minute or more
+
+
+def _say_how_long(talk: Talk, source: pipeline.Source, recipe: pipeline.Recipe, n_trainings: int) -> None:
+    """Say what a training on many images of single cells will take."""
+    cohort = source.cohort
+    if cohort.layout != "cell-images" or sum(bag.n_cells for bag in cohort) < _WORTH_AN_ESTIMATE:
+        return
+    taken = talk.follow(pipeline.estimating(source, recipe, n_trainings))
+    text = f"This will take about {taken.seconds / 60:.0f} minutes and {taken.gigabytes:.1f} GB."
+    talk.result(text, seconds=taken.seconds, gigabytes=taken.gigabytes)
+
 
 def train(
     cohort: CohortPath,
@@ -75,6 +87,7 @@ def train(
     device_ = pipeline.pick_device(device)
     recipe = pipeline.Recipe.for_training(pipeline.load_bundle(bundle), run, device_)
     protocol = pipeline.Protocol(hold_out_fold, folds, tuple(allow or ()), runs)
+    _say_how_long(talk, source, recipe, (folds or 1) * runs + protocol.is_repeated)
     work = pipeline.train_run(source, recipe, pipeline.make_folder(out), protocol)
     with talk.stopping(out / pipeline.STOP_FILE):
         metrics = talk.follow(work)

@@ -19,6 +19,7 @@ from napari_amil.core.cohort.layouts.registry import read_cohort
 from napari_amil.core.instances.extract import Recipe
 from napari_amil.core.instances.sources import Source, cohort_source, sources_by_fold
 from napari_amil.core.model.bundle import Bundle, load_bundle, save_bundle
+from napari_amil.core.pipeline.estimate import estimating
 from napari_amil.core.pipeline.score import score_source
 from napari_amil.core.pipeline.train import train_scorer
 
@@ -102,6 +103,14 @@ def test_test_bags_have_no_part_in_what_is_fitted(source: Source) -> None:
     assert scorers[0].clinical == scorers[1].clinical
     assert scorers[0].threshold == scorers[1].threshold
     assert not {bag.bag for bag in train.cohort} & set(wild)
+
+
+def test_a_mixture_is_estimated_from_a_few_patients(source: Source) -> None:
+    recipe = Recipe.for_training(Bundle(RunSettings()), small("lympho-moe"), CPU)
+    found = drain(estimating(source, recipe, 3))
+    assert found.n_cells == sum(bag.n_cells for bag in source.cohort)
+    assert 12 <= found.n_measured < found.n_cells
+    assert found.seconds > 0
 
 
 def test_a_bag_scored_alone_has_the_scores_it_has_among_others(source: Source, bundle: Bundle) -> None:

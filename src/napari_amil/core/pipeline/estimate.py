@@ -19,6 +19,7 @@ from napari_amil.core.pipeline.train import as_arrays
 from napari_amil.core.training.loop import fit_model
 
 _IMAGES_PER_CLASS = 2
+_BAGS_PER_CLASS = 2  # so that clinical values differ
 _EPOCHS = 2  # of each kind; the first is slower than all others
 _COPIES = 2.0  # cells are held as they were read, and once more as tensors
 
@@ -74,11 +75,14 @@ def estimating(source: Source, recipe: Recipe, n_trainings: int) -> Generator[Ev
 def _part(source: Source) -> Source:
     """Return a few bags of every class."""
     n_images: Counter[str | None] = Counter()
+    n_bags: Counter[str | None] = Counter()
     chosen = []
     for bag in source.cohort:
-        if n_images[bag.label] < _IMAGES_PER_CLASS and bag.images:
+        few = n_images[bag.label] < _IMAGES_PER_CLASS
+        if bag.images and (few or (bag.clinical and n_bags[bag.label] < _BAGS_PER_CLASS)):
             chosen.append(bag)
             n_images[bag.label] += len(bag.images)
+            n_bags[bag.label] += 1
     names = {image for bag in chosen for image in bag.images}
     files = {name: place for name, place in source.files.items() if name in names}
     return Source(replace(source.cohort, bags=tuple(chosen)), files)

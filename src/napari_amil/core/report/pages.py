@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from napari_amil.core.anomaly.morphology.words import deviations_in_words
+from napari_amil.core.base.clinical_words import clinical_words
 from napari_amil.core.base.columns import (
     PROBABILITY,
     column_of,
@@ -41,7 +42,7 @@ def sample_page(
     row = project.bags[project.bags["bag"] == bag].iloc[0]
     own = project.of_bags([bag])
     sentences = bag_sentences(row.to_dict(), project.classes, project.control)
-    sentences += _whose(row, bag)
+    sentences += [*clinical_words(row.to_dict()), *_whose(row, bag)]
     top = most_unusual(own.cells, _N_CELLS)
     unusual = []
     sheet = yield from cell_sheet(own, fields, top, "", distance_caption)

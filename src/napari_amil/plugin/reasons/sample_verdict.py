@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from napari_amil.core.base.class_names import display_name, is_composed
+from napari_amil.core.base.clinical_words import clinical_words
 from napari_amil.core.base.sample_words import class_set_sentence, share_sentences
 from napari_amil.core.base.settings import VerdictSettings
 from napari_amil.core.base.types import ABSTAIN, ANOMALOUS_Q, UNSEEN
@@ -79,6 +80,7 @@ def summary(bag: Mapping[str, Any], table: pd.DataFrame) -> list[str]:
     """
     n_cells = int(bag["n_cells"])
     lines = [f"Judged from {n_cells:,} cell{'' if n_cells == 1 else 's'}."]
+    lines += clinical_words(bag)
     lines += [line for line in (class_set_sentence(bag), *share_sentences(bag)) if line]
     fraction = float(bag.get("share_q05", np.nan))
     if np.isfinite(fraction):

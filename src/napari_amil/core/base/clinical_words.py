@@ -1,0 +1,41 @@
+"""What clinical values say about a sample, in sentences."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from napari_amil.core.base.columns import CLINICAL, parts
+
+_LEAST = 0.05
+"""Contribution to the log-odds below which a value counts as silent."""
+_MOST = 4
+
+
+def clinical_words(bag: Mapping[str, Any]) -> list[str]:
+    """Return how much the pictures count for a sample, and what its clinical values speak for.
+
+    Parameters
+    ----------
+    bag
+        A row of the table of bags; nothing is said of one without clinical columns.
+
+    >>> clinical_words({"image_weight": 0.25, "clinical_AGE": -0.5, "clinical_COUNT": 2.0})
+    ['The pictures count for 25 % here, the clinical values for 75 %.', 'COUNT speaks for disease (+2.00); \
+AGE speaks against disease (-0.50).']
+    """
+    said = {name: float(bag[column]) for name, column in parts(bag, CLINICAL).items()}
+    if not said:
+        return []
+    sentences = []
+    weight = float(bag.get("image_weight", math.nan))
+    if math.isfinite(weight):
+        share = f"{100 * weight:.0f} % here, the clinical values for {100 * (1 - weight):.0f} %"
+        sentences.append(f"The pictures count for {share}.")
+    loud = sorted((name for name in said if abs(said[name]) >= _LEAST), key=lambda name: -abs(said[name]))
+    words = [
+        f"{name} speaks {'for disease' if said[name] > 0 else 'against disease'} ({said[name]:+.2f})"
+        for name in loud[:_MOST]
+    ]
+    return [*sentences, f"{'; '.join(words)}." if words else "The clinical values speak for neither side."]
