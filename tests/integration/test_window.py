@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 
 import napari
@@ -20,7 +21,6 @@ from qtpy.QtCore import QSettings
 from vispy.gloo import gl
 
 from napari_amil.plugin.colour.scales import scales_of
-from napari_amil.plugin.entry.demo import missing_packages, some_display
 from napari_amil.plugin.layers import care as _care
 from napari_amil.plugin.layers.cell_layer import cell_layers
 from napari_amil.plugin.layers.selection import CellKey, keys_of, selection_of
@@ -123,12 +123,13 @@ STEPS = ("menu", "one press", "tabs", "hover", "click", "every panel")
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="Xvfb is a matter of Linux")
 def test_a_newcomer_finds_the_way_with_a_real_mouse(tmp_path: Path) -> None:
     """From napari's menu to a pinned cell, in a real window under a virtual display; nothing is raised."""
-    if missing_packages():
+    demo = import_module("napari_amil.plugin.entry.demo")  # last, since what it names is loaded when seen
+    if demo.missing_packages():
         pytest.skip("what a window needs is missing here")
     environment = {**os.environ, "NAPARI_CONFIG": str(tmp_path / "s.yaml"), "XDG_CONFIG_HOME": str(tmp_path)}
     for name in ("QT_QPA_PLATFORM", "DISPLAY", "WAYLAND_DISPLAY"):
         environment.pop(name, None)
-    with some_display(1400, 800):
+    with demo.some_display(1400, 800):
         environment |= {"DISPLAY": os.environ["DISPLAY"], "QT_QPA_PLATFORM": "xcb"}
         command = [sys.executable, str(Path(__file__).with_name("newcomer.py"))]
         done = subprocess.run(
