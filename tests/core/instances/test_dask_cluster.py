@@ -1,0 +1,46 @@
+"""A Dask cluster does all work and says what fails in it; it needs the extra ``cluster``."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("distributed", reason="the extra 'cluster' is not installed")
+
+PROGRAM = """
+import os
+from napari_amil.core.base.errors import AmilError
+from napari_amil.core.instances.dask_cluster import DaskCluster
+from napari_amil.core.instances.executor import Finished
+
+def work(item):
+    if item == 1:
+        raise AmilError("one is refused")
+    yield "said"
+    return item / 2
+
+if __name__ == "__main__":
+    os.cpu_count = lambda: 1
+    said = list(DaskCluster("local").run(work, [0, 1, 2]))
+    for number in range(3):
+        own = [message for n, message in said if n == number]
+        print(number, [m for m in own if m == "said"], own[-1].value, own[-1].error)
+    try:
+        list(DaskCluster("nonsense://1").run(work, [1]))
+    except AmilError as error:
+        print(error)
+"""
+
+
+def test_a_local_cluster_does_all_work(tmp_path: Path) -> None:
+    program = tmp_path / "program.py"
+    program.write_text(PROGRAM, encoding="utf-8")
+    done = subprocess.run([sys.executable, program], capture_output=True, text=True, timeout=240, check=False)
+    lines = done.stdout.splitlines()
+    assert lines[:3] == ["0 ['said'] 0.0 None", "1 [] None one is refused", "2 ['said'] 1.0 None"], (
+        done.stderr
+    )
+    assert "start one with 'dask scheduler'" in lines[3]
