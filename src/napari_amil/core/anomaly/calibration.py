@@ -20,7 +20,6 @@ _PATIENTS_TO_COUNT = 3
 """Patients whose cells are enough to count; rarer scores are judged by the model of how patients differ.
 Chosen on the control cells of folds 0 and 1, some of whose images calibrated the others."""
 _ROUNDING = 1e-9
-_LEAST_CONTROL = 0.1  # share of control cells that no sample is thought to fall below
 
 
 class Calibration(nn.Module):
@@ -159,19 +158,12 @@ class Calibration(nn.Module):
         return np.full(len(self), 1.0 / len(self)) if self.effects is None else self.effects.weight
 
 
-def q_value(p: NDArray[Any], control_share: float = 1.0) -> Floats:
-    """Return Benjamini-Hochberg q-values of the p-values of one sample; NaN stays NaN.
-
-    Parameters
-    ----------
-    control_share
-        Largest share of control cells that the sample may have. The q-values are multiplied by it, since
-        only control cells give false discoveries (Benjamini & Hochberg 2000); at least 0.1.
-    """
+def q_value(p: NDArray[Any]) -> Floats:
+    """Return Benjamini-Hochberg q-values of the p-values of one sample; NaN stays NaN."""
     q = np.full(np.shape(p), np.nan)
     known = ~np.isnan(p)
     if known.any():
-        q[known] = max(control_share, _LEAST_CONTROL) * false_discovery_control(np.asarray(p)[known])
+        q[known] = false_discovery_control(np.asarray(p)[known])
     return q
 
 

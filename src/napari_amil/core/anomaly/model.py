@@ -225,12 +225,11 @@ class AnomalyModel:
         """Return percentile, its standard error, p- and q-value of a score."""
         calibration = self.calibrations[column]
         p = calibration.p_value(values)
-        least = abnormal_share(values, calibration.effects).low
         return {
             f"{column}_percentile": calibration.percentile(values),
             f"{column}_percentile_se": calibration.percentile_error(values),
             f"{column}_p": p,
-            f"{column}_q": q_value(p, 1.0 if np.isnan(least) else 1.0 - least),
+            f"{column}_q": q_value(p),
         }
 
     def calibrate(
