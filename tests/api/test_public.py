@@ -82,6 +82,8 @@ def test_results_in_a_folder_hold_the_images_of_arrays(field: np.ndarray, tmp_pa
     assert again.images == ["Ada"]
     assert any(isinstance(event, Step) for event in seen)
     np.testing.assert_array_equal(again.cells["anomaly"], written.cells["anomaly"])
+    with pytest.raises(amil.AmilError, match=r"holds the scores of 1 images that are not given now, 'Ada'"):
+        amil.score({"Bob": field}, out=tmp_path / "out")
     del written
     colours = again.draw(by="anomaly_percentile").axes[1].get_ylabel()
     assert colours == "Unusualness in %"

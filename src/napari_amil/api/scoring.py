@@ -45,6 +45,7 @@ def score(
         if not given.
     out
         Folder to write the results into, for `load_results` and the window; a run that was stopped goes on.
+        One that holds scores of other images is refused.
     settings
         Settings that differ, such as ``{"selection": {"min_score": 0.7}}``.
     progress
@@ -88,7 +89,7 @@ def _scored(
         scored = finished.run(pipeline.score_source(source, recipe), progress)
         project = pipeline.project_of(scored, source, recipe, file)
     else:
-        project = finished.run(pipeline.score_cohort(source, recipe, file, out, replacing=True), progress)
+        project = finished.run(pipeline.score_cohort(source, recipe, file, out), progress)
     finished.warn()
     return Results(project, finished.failures())
 

@@ -11,7 +11,7 @@ import tifffile
 from numpy.typing import NDArray
 
 from napari_amil.core.base.errors import AmilError
-from napari_amil.core.base.files import replacing
+from napari_amil.core.base.files import json_sha256, replacing
 from napari_amil.core.base.outputs import make_folder
 from napari_amil.core.base.types import Bag, Cells, Cohort
 from napari_amil.core.exchange.annotation import Annotation
@@ -58,7 +58,7 @@ def array_source(
         for name, image in own.items():
             field = as_field(image)
             height, width = field.shape
-            path = make_folder(folder) / f"{len(files) + 1:04}.tif"
+            path = make_folder(folder) / f"{json_sha256(name)[:16]}.tif"
             with replacing(path) as partial:
                 tifffile.imwrite(partial, field.window(slice(0, height), slice(0, width)), photometric="rgb")
             files[name] = path, 0
