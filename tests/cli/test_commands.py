@@ -204,7 +204,7 @@ def test_detect_keeps_the_settings_of_the_bundle_that_a_file_does_not_change(
     PIL.Image.fromarray(synthetic_smear(5).image).save(tmp_path / "a.png")
     used: list[Recipe] = []
 
-    def noting(_: object, recipe: Recipe) -> Generator[Event, None, dict[str, object]]:
+    def noting(_: object, recipe: Recipe, *__: object) -> Generator[Event, None, dict[str, object]]:
         used.append(recipe)
         yield from ()
         return {}

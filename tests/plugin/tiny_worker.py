@@ -117,6 +117,11 @@ def score(request: Score) -> Job:
         bias=bias,
         novelty_p=0.4,
         verdict="thalassemia",
+        abnormal_share=0.3,
+        abnormal_share_low=0.1,
+        abnormal_share_high=0.5,
+        sample_p=0.02,
+        class_set=("thalassemia",),
     )
     return Scored(
         scores=request.out / "scores.csv",

@@ -63,11 +63,11 @@ def test_a_column_that_is_not_registered_has_its_name() -> None:
 @pytest.mark.parametrize(
     ("name", "family", "title"),
     [
-        ("contribution_iron_poor", "contribution_<class>", "Speaks for iron_poor"),
+        ("contribution_iron_poor", "contribution_<class>", "Speaks for iron poor"),
         ("morph_aspect_ratio_z", "morph_<name>_z", "Shape: aspect ratio (control deviations)"),
         ("morph_aspect_ratio", "morph_<name>", "Shape: aspect ratio"),
         ("anomaly_memae", "anomaly_<model>", "Distance by memae"),
-        ("probability_iron_poor", "probability_<class>", "iron_poor"),
+        ("probability_iron_poor", "probability_<class>", "iron poor"),
     ],
 )
 def test_a_name_of_a_family_has_its_words(name: str, family: str, title: str) -> None:

@@ -126,4 +126,4 @@ def test_the_images_are_sent_as_they_lie_in_the_tree(
     assert sent.count('"healthy", "anna"') == 2
     assert panel.train.isVisibleTo(panel)
     panel.use()
-    assert "Open the Train panel first: Plugins, AMIL blood smears, Train a model." in panel.job.notice.text()
+    assert "Open the panel first: Plugins, AMIL blood smears, Train a model." in panel.job.notice.text()

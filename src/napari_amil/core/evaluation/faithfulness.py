@@ -37,11 +37,14 @@ class BagCells:
     scores
         ``name -> (n_cells,)``, larger for more important. The contribution to the predicted class need
         not be among them.
+    temperature
+        By which the logits are divided before they become probabilities.
     """
 
     z: Tensor
     distance: Tensor
     scores: Mapping[str, NDArray[np.floating]]
+    temperature: float = 1.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,7 +109,7 @@ def deleting(
             parts.append(_logits(model, z, d, order, removed))
             done += 1
         logits = torch.stack(parts)  # (ways, steps, classes)
-        probability[name] = logits.softmax(dim=2)[..., predicted].mean(dim=0).numpy()
+        probability[name] = (logits / bag.temperature).softmax(dim=2)[..., predicted].mean(dim=0).numpy()
         logit[name] = logits[..., predicted].mean(dim=0).numpy()
     return Deletion(predicted, probability, logit)
 

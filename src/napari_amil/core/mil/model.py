@@ -124,8 +124,8 @@ class AmilModel(nn.Module):
             else None
         )
         self.embedding_dim = settings.embedding_dim + named * n_measurements
-        self.register_buffer("reference_factor", torch.ones(self.embedding_dim))
-        self.register_buffer("reference_shift", torch.zeros(self.embedding_dim))
+        self.register_buffer("reference_factor", torch.ones(sum(self.columns)))
+        self.register_buffer("reference_shift", torch.zeros(sum(self.columns)))
         self.heads = nn.ModuleList(BagHead(settings, n_classes) for _ in range(settings.bag_heads))
         self.sic_head = SicHead(self.columns, settings.sic_head, n_classes) if settings.sic else None
         self.fusion = _fusion(settings, clinical, n_classes)
@@ -133,14 +133,11 @@ class AmilModel(nn.Module):
     def learned(self, z: Tensor) -> Tensor:
         """Return the part of embeddings ``(n, k)`` that is learned: all but the measurements themselves.
 
-        Attention, classifiers and losses see it, referred to the control cells of the training
+        Attention, classifiers and losses see it, on the scale of the control cells of the training
         (`refer_to`); the control Gaussian sees the whole, as it is.
         """
-        return self.referred(z)[:, : sum(self.columns)]
-
-    def referred(self, z: Tensor) -> Tensor:
-        """Return embeddings ``(n, k)`` on the scale of the control cells of the training."""
-        return z * self.reference_factor.to(z.device) + self.reference_shift.to(z.device)
+        part = z[:, : sum(self.columns)]
+        return part * self.reference_factor.to(z.device) + self.reference_shift.to(z.device)
 
     def refer_to(self, here: Tensor, known: Tensor) -> None:
         """Move what the classifiers see, so that control cells ``here`` have the moments of ``known`` ones.
@@ -152,12 +149,12 @@ class AmilModel(nn.Module):
         here
             ``(n, k)`` embeddings of control cells of another microscope.
         known
-            ``(m, k)`` embeddings of the control cells that the classifiers know, after `referred`.
+            ``(m, n_columns)`` `learned` part of the control cells that the classifiers know.
         """
-        spread = here.std(dim=0, correction=0).clamp_min(1e-6)
-        factor = known.std(dim=0, correction=0) / spread
+        part = here[:, : known.shape[1]]
+        factor = known.std(dim=0, correction=0) / part.std(dim=0, correction=0).clamp_min(1e-6)
         self.reference_factor.copy_(factor)
-        self.reference_shift.copy_(known.mean(dim=0) - here.mean(dim=0) * factor)
+        self.reference_shift.copy_(known.mean(dim=0) - part.mean(dim=0) * factor)
 
     @property
     def needs_control_distances(self) -> bool:

@@ -59,3 +59,8 @@ class Scorer:
     def clinical(self) -> ClinicalCodes | None:
         """Columns of the clinical values that the model reads; None where it reads none."""
         return None if self.model.fusion is None else self.model.fusion.codes
+
+    @property
+    def temperature(self) -> float:
+        """By which logits are divided before they become probabilities; 1 without a calibration."""
+        return 1.0 if self.class_calibration is None else float(self.class_calibration.temperature)

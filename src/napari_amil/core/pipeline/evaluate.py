@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Collection, Generator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -149,11 +148,11 @@ def evaluate_scored(scored: Scored, classes: Sequence[str]) -> dict[str, float]:
 def _certainty(
     bags: pd.DataFrame, labels: NDArray[np.int64], probabilities: Floats, classes: Sequence[str]
 ) -> dict[str, float]:
-    """Return the calibration error, and size and coverage of the class sets (NaN where there are none)."""
+    """Return the calibration error and, where there are class sets, their size and coverage."""
     found = {"ece": calibration_error(probabilities.argmax(axis=1) == labels, probabilities.max(axis=1))}
     sets = [str(one).split(CLASS_SEPARATOR) if one else [] for one in bags["class_set"].fillna("")]
     if not all(sets):
-        return found | {"class_set_coverage": math.nan, "class_set_size": math.nan}
+        return found
     held = [classes[label] in names for label, names in zip(labels, sets, strict=True)]
     return found | {
         "class_set_coverage": float(np.mean(held)),
@@ -210,7 +209,7 @@ def delete_cells(scored: Scored, recipe: Recipe) -> Generator[Event, None, Delet
         z = torch.from_numpy(np.asarray(scored.embeddings)[rows[whole]])
         scores = {name: inside.loc[whole, name].to_numpy(copy=True) for name in deleted}
         distance = torch.from_numpy(inside.loc[whole, "latent_distance"].to_numpy(np.float32, copy=True))
-        cells = BagCells(z, distance, scores)
+        cells = BagCells(z, distance, scores, scorer.temperature)
         found = deletion(scorer.model, cells, recipe.device, recipe.settings.training.seed)
         predicted = scorer.classes[found.predicted]
         lines.append({"bag": bag, "predicted": predicted, **found.areas()})

@@ -182,7 +182,8 @@ def delete_from_field(arrays: Arrays, recipe: Recipe) -> Generator[Event, None, 
     scorer = recipe.bundle.need_scorer()
     distance = torch.from_numpy(np.asarray(arrays["latent_distance"], np.float32))
     scores = {name: np.asarray(arrays[name]) for name in scores_for("delete", arrays)}
-    cells = BagCells(torch.from_numpy(np.asarray(arrays["z"])), distance, scores)
+    z = torch.from_numpy(np.asarray(arrays["z"]))
+    cells = BagCells(z, distance, scores, scorer.temperature)
     found = yield from deleting(scorer.model, cells, recipe.device, recipe.settings.training.seed)
     return {
         "predicted": scorer.classes[found.predicted],

@@ -165,7 +165,7 @@ def _renewed(
     anomaly.keep_novelty(scorer.anomaly, latents)
     renewed = replace(scorer, model=model, anomaly=anomaly)
     z = latents.mean(dim=1).float()
-    known = None if scorer.controls is None else scorer.model.referred(scorer.controls.z)
+    known = None if scorer.controls is None else scorer.model.learned(scorer.controls.z)
     control = scorer.classes.index(recipe.bundle.settings.control)
     calls = called_control(renewed, HeldOutCells(z, distances.float(), units, part), known, control)
     if known is not None:

@@ -25,8 +25,6 @@ grey of a cell without a score, so it is not among them)."""
 DIVERGING_MAPS = ("coolwarm", "PiYG")
 """Maps with a neutral middle, for scores that have a sign."""
 
-_UNUSUALNESS = ("anomaly", "anomaly_percentile", "anomaly_q", "anomaly_p")
-"""Scores that say how unusual a cell is, by which two tiers are seen."""
 _MUTED = 0.5
 """Opacity of the outline of a cell that does not stand out, beside some that do."""
 _RAREST = 1e-4
@@ -151,7 +149,7 @@ def tiers(
         return
     if scale.style.only_standing_out:
         edges[~stands_out, 3] = faces[~stands_out, 3] = 0.0
-    elif scale.column in _UNUSUALNESS:
+    elif scale.column.split("_")[0] == "anomaly":
         muted = ~stands_out & np.isfinite(q)
         edges[muted, 3] *= _MUTED
         if scale.style.kind == "tinted":

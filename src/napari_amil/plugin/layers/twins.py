@@ -12,6 +12,7 @@ from napari.layers import Image, Shapes
 from napari.utils.colormaps import Colormap
 from numpy.typing import NDArray
 
+from napari_amil.core.base.columns import ANOMALY, parts
 from napari_amil.core.base.types import Cells
 from napari_amil.plugin.layers.cell_layer import cells_of, image_transform, need_record
 from napari_amil.plugin.layers.colour_scale import map_colours
@@ -99,10 +100,7 @@ def keep_twins(layer: Shapes, twins: Twins) -> None:
 
 def has_network(columns: Iterable[str]) -> bool:
     """Tell whether cells with these columns were scored by a network that can redraw them."""
-    ends = "_percentile"
-    return any(
-        name.startswith("anomaly_") and name.endswith(ends) and name != f"anomaly{ends}" for name in columns
-    )
+    return bool(parts(columns, f"{ANOMALY}_percentile"))
 
 
 def show_heat(viewer: ViewerModel, layer: Shapes, twins: Twins) -> Image:

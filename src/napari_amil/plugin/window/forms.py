@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import types
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -98,6 +99,8 @@ def make_editor(name: str, info: FieldInfo, blank: str) -> Editor:
         return Editor(line, line.text, line.setText, line.textChanged)
     if get_origin(kind) is tuple:
         return _list_editor()
+    if get_origin(kind) is dict:
+        return _json_editor()
     raise TypeError(f"No editor knows the type of the setting '{name}': {info.annotation}.")
 
 
@@ -170,6 +173,23 @@ def _list_editor() -> Editor:
 
     def write(values: tuple[Any, ...]) -> None:
         line.setText(", ".join(f"{value:g}" if isinstance(value, float) else str(value) for value in values))
+
+    return Editor(line, read, write, line.textChanged)
+
+
+def _json_editor() -> Editor:
+    """Return an editor for settings by name, written as JSON; a text that is none is kept for the check."""
+    line = QLineEdit()
+    line.setPlaceholderText('{"ra": {"steps": 2000}}')
+
+    def read() -> Any:  # noqa: ANN401
+        try:
+            return json.loads(line.text() or "{}")
+        except ValueError:
+            return line.text()
+
+    def write(values: dict[str, Any]) -> None:
+        line.setText(json.dumps(values) if values else "")
 
     return Editor(line, read, write, line.textChanged)
 
