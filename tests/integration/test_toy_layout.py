@@ -93,4 +93,4 @@ def test_a_toy_layout_is_previewed_and_checked(toy: Path, tmp_path: Path) -> Non
     assert (preview.notes, preview.unsupported) == (("a toy",), "")
     assert len(pd.read_csv(preview.bags)) == 9
     checked = drain(check(CheckCohort(cohort=toy, control="control", settings=TINY)))
-    assert {problem.severity for problem in checked.problems} == {"warning"}
+    assert {problem.severity for problem in checked.problems} == {"warning"}, checked.problems

@@ -72,7 +72,7 @@ def score(
     COCO, GeoJSON or Pascal VOC.
     """
     talk = Talk(style)
-    part = pipeline.Shard.parse(shard or "1/1")
+    part = None if shard is None else pipeline.Shard.parse(shard)
     run = settings_for(bundle, settings_file, diameter)
     source = talk.follow(pipeline.opening_source(inputs, run.control, as_.value))
     if dry_run:
@@ -81,7 +81,7 @@ def score(
     recipe = pipeline.on_cluster(pipeline.in_processes(recipe, jobs), dask)
     if cells is not None:
         source = talk.follow(pipeline.give_cells(source, cells, recipe, tuple(classes or ())))
-    if shard is not None:
+    if part is not None:
         _score_shard(talk, pipeline.score_shard(source, recipe, bundle, out, part), out, part)
         return
     work = pipeline.score_cohort(source, recipe, bundle, out, replacing=replace)

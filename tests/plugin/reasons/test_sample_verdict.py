@@ -53,11 +53,11 @@ def test_the_share_and_what_stands_out_are_both_explained() -> None:
     table = pd.DataFrame({"status": ["scored"]})
     sets = {"class_set": ("hs_like", "scd_like")}
     lines = summary({**BAG, **shares, **sets, "sample_p": 0.004, "share_q05": 0.0}, table)
-    assert lines[1].startswith("For nine in ten new patients the class is among such a set: ")
-    assert lines[1].endswith(": spherocytosis-like or sickle-cell-like.")
-    assert lines[2] == "About 95 % of its cells are abnormal (90 % interval 60 % to 100 %)."
-    assert lines[3] == "Of control samples, 0.4 % score this high on average (sample p = 0.004)."
-    assert lines[4].startswith("Only 0 % of the cells stand out one by one (q < 0.05); both can be true.")
+    assert lines[1] == "About 95 % of its cells are abnormal (90 % interval 60 % to 100 %)."
+    assert lines[2] == "Of control samples, 0.4 % score this high on average (sample p = 0.004)."
+    assert lines[3].startswith("Only 0 % of the cells stand out one by one (q < 0.05); both can be true.")
+    assert lines[4].startswith("For nine in ten new patients the class is among such a set: ")
+    assert lines[4].endswith(": spherocytosis-like or sickle-cell-like.")
     assert not any("both can be true" in line for line in summary({**BAG, **shares, "share_q05": 0.5}, table))
     nothing = {**BAG, "abnormal_share": float("nan"), "sample_p": float("nan")}
     assert "is not known" in summary(nothing, table)[1]

@@ -24,7 +24,7 @@ the area, half of them mirrored, saved again, reach at least 0.82; 300 pairs of 
 MOST_PAIRS = 2000
 """Pairs of images that are compared, those most alike in colour first; each takes some milliseconds."""
 _BLOCK_PX, _USUAL_SIDE_PX = 8, 800
-_FEWEST_BLOCKS = 64  # of a part that is looked for; less is alike by chance
+_FEWEST_BLOCKS, _FEWEST_OF_CELLS = 220, 48  # of the part that is looked for: lone cells are alike by chance
 _COLOUR_RADIUS = 0.06  # colours of a crop lie as near to those of its original
 _NEIGHBOURS = 12
 _GAP = 3  # numbers of neighbours differ by so much at most
@@ -50,7 +50,8 @@ def correlation(first: Thumbnail, second: Thumbnail) -> float:
     small, large = sorted((first, second), key=np.size)
     height, width = small.shape
     middle = small[height // 4 : height - height // 4, width // 4 : width - width // 4]
-    if middle.size < _FEWEST_BLOCKS or middle.std() == 0 or large.std() == 0:
+    of_cells = middle < (float(middle.min()) + float(middle.max())) / 2
+    if middle.size < _FEWEST_BLOCKS or of_cells.sum() < _FEWEST_OF_CELLS or large.std() == 0:
         return 0.0
     turned = [np.rot90(side, k) for k in range(4) for side in (middle, middle[:, ::-1])]
     fitting = [part for part in turned if (np.array(part.shape) <= large.shape).all()]

@@ -81,7 +81,7 @@ def summary(bag: Mapping[str, Any], table: pd.DataFrame) -> list[str]:
     n_cells = int(bag["n_cells"])
     lines = [f"Judged from {n_cells:,} cell{'' if n_cells == 1 else 's'}."]
     lines += clinical_words(bag)
-    lines += [line for line in (class_set_sentence(bag), *share_sentences(bag)) if line]
+    lines += [line for line in (*share_sentences(bag), class_set_sentence(bag)) if line]
     fraction = float(bag.get("share_q05", np.nan))
     if np.isfinite(fraction):
         n_unusual = round(fraction * n_cells)
