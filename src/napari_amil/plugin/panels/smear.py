@@ -22,6 +22,7 @@ from qtpy.QtWidgets import (
 
 from napari_amil.core.base.class_names import class_sentence
 from napari_amil.core.base.errors import AmilError
+from napari_amil.core.base.sample_words import share_sentences
 from napari_amil.plugin.colour.scales import scales_of
 from napari_amil.plugin.layers.cell_layer import cell_layers, need_record
 from napari_amil.plugin.layers.planes import shown_place
@@ -257,7 +258,8 @@ class SmearPanel(Panel):
             predicted = str(bag["predicted"])
             names_class = bag.get("verdict", predicted) == predicted
             about = class_sentence(predicted) if names_class else words.reasons[0]
-            self.detail.setText(" ".join(filter(None, [about, "For research only, no diagnosis."])))
+            said = [about, *share_sentences(bag)[:1], "For research only, no diagnosis."]
+            self.detail.setText(" ".join(filter(None, said)))
             self.verdict.setToolTip(class_sentence(predicted))
             self.detail.setToolTip("\n".join(words.reasons))
         elif is_scored:
