@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -71,8 +72,9 @@ def test_a_second_call_trains_nothing(
 
 
 def test_the_row_without_a_network_equals_scikit_learn(
-    source: Source, recipe: Recipe, first: tuple[Ablation, list[Event]], folder: Path
+    source: Source, recipe: Recipe, first: tuple[Ablation, list[Event]], folder: Path, tmp_path: Path
 ) -> None:
+    folder = Path(shutil.copytree(folder, tmp_path / "copy"))  # other tests read its table
     rows = dict.fromkeys(("recommended", BASELINE), recipe.settings)
     said: list[Event] = []
     found = drain(ablate(source, recipe, folder, rows, StudyProtocol(runs=1)), said.append)
