@@ -47,7 +47,7 @@ class Model:
 
     @property
     def card(self) -> dict[str, Any]:
-        """What the model was trained on, how long and with which results; plain JSON values."""
+        """Training data, duration and results of the model; plain JSON values."""
         return dict(self.bundle.card)
 
     def describe(self) -> str:

@@ -24,7 +24,7 @@ class AmilWarning(UserWarning):
 
 @dataclass
 class Finished:
-    """What became of the inputs of some work beside its result.
+    """Failed inputs and warnings of some work, beside its result.
 
     Parameters
     ----------

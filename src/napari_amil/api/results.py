@@ -56,7 +56,7 @@ class Results:
 
     @property
     def card(self) -> dict[str, Any]:
-        """What the scores come from: model, settings, images, versions; plain JSON values."""
+        """Origin of the scores: model, settings, images, versions; plain JSON values."""
         return dict(self.project.card)
 
     @property

@@ -114,7 +114,7 @@ def _labels(cells: Labels | Place | None, samples: Samples) -> Mapping[str, NDAr
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """How good the scores of a labelled cohort are.
+    """Quality of the scores of a labelled cohort.
 
     Parameters
     ----------

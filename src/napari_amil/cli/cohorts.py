@@ -59,7 +59,7 @@ class Drawn(StrEnum):
 
 
 class Carrier(StrEnum):
-    """What tells malignant from reactive in a synthetic cohort of white cells."""
+    """Effects that tell malignant from reactive in a synthetic cohort of white cells."""
 
     of_images = "images"
     of_count = "count"

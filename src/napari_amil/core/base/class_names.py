@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 
 class ClassName(NamedTuple):
-    """What a class is called in the window, and what it is."""
+    """Display names of classes, and a sentence about each."""
 
     name: str
     sentence: str

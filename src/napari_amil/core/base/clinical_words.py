@@ -1,4 +1,4 @@
-"""What clinical values say about a sample, in sentences."""
+"""Sentences about the clinical values of a sample."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which cells are worth naming next: those the classifier is unsure of, unlike each other."""
+"""Choice of the cells worth naming next: those the classifier is unsure of, unlike each other."""
 
 from __future__ import annotations
 

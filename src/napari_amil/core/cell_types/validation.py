@@ -20,7 +20,7 @@ _MOST_FOLDS = 5
 
 @dataclass(frozen=True, eq=False)
 class Validation:
-    """How well types are told on slides that the classifier did not see.
+    """Quality of the types on slides that the classifier did not see.
 
     Parameters
     ----------

@@ -23,7 +23,7 @@ from napari_amil.core.base.types import Floats, Image
 TABLE = "clinical_data.csv"
 """Name of the table that lies beside the folders."""
 Carrier = Literal["images", "count", "both", "neither"]
-"""What tells malignant from reactive: the cells, the lymphocyte count, one or the other, or nothing."""
+"""Carrier of the difference between malignant and reactive: cells, lymphocyte count, either, or nothing."""
 
 _NUCLEUS = np.array([1.05, 1.45, 0.75])  # optical density in red, green, blue
 _CYTOPLASM = np.array([0.34, 0.30, 0.16])

@@ -20,7 +20,7 @@ class NetworkSettings(Settings):
     """Input, size and schedule of a network that is trained on control cells alone."""
 
     coarsest_counts: ClassVar[bool] = False
-    """Whether the last of the widths is that of 4 x 4 pixels, and not of the step to them."""
+    """True if the last of the widths is that of 4 x 4 pixels, not of the step to them."""
 
     size_px: int = Field(32, ge=8, le=256)
     """Side of the input in pixels, 4 times a power of 2; crops are resampled to it."""

@@ -31,7 +31,7 @@ _AT_ONCE = 64  # cells in one pass; bounds the memory
 
 @dataclass(frozen=True, eq=False)
 class Judged:
-    """What a network says about some cells.
+    """Output of a network for some cells.
 
     Parameters
     ----------
