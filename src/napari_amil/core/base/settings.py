@@ -168,7 +168,7 @@ class ModelSettings(Settings):
     gated_attention: bool = True
     """Multiply the tanh branch by a sigmoid gate (Ilse et al. 2018, eq. 9)."""
     pooling: Literal["attention", "anomaly", "both", "mean"] = "both"
-    """Which scores weigh the cells: attention, anomaly, both through a 1x1 convolution, or all alike."""
+    """Scores that weigh the cells: attention, anomaly, both through a 1x1 convolution, or all alike."""
     distance_transform: Literal["softmax", "raw", "standardize", "minmax"] = "standardize"
     """How the distance d_n enters the pooling; 'softmax' is the published code, 'raw' the paper."""
     pool_bias: bool = True
@@ -178,7 +178,7 @@ class ModelSettings(Settings):
     bag_head: tuple[int, ...] = (8,)
     """Widths of linear layers between the bag vector and the logits (no nonlinearity, as published)."""
     clinical: Literal["none", "concat", "moe", "alone"] = "none"
-    """How clinical values join: not, added to the logits, as a second expert, or without the images."""
+    """Use of clinical values: none, added to the logits, as a second expert, or without the images."""
     clinical_hidden: tuple[int, ...] = ()
     """Widths of layers with ReLU in the clinical expert; none is logistic regression."""
     sic: bool = True
@@ -244,7 +244,7 @@ class TrainingSettings(Settings):
     learning_rate: float = Field(3e-3, gt=0, lt=1)
     """Largest step size of the optimiser while it learns from bags."""
     schedule: Literal["cosine", "constant", "steps"] = "cosine"
-    """How the step size changes: half a cosine after a rise, not at all, or in four steps to a tenth."""
+    """Course of the step size: half a cosine after a rise, constant, or four steps to a tenth."""
     weight_decay: float = Field(1e-4, ge=0, lt=1)
     """Pull of the weights towards zero."""
     optimiser: Literal["adamw", "adam"] = "adamw"
@@ -276,7 +276,7 @@ class TrainingSettings(Settings):
     hypersphere_weight: float = Field(3.0, ge=0)
     """How strongly control cells are drawn together in the latent space; 0 as published."""
     topology_weight: float = Field(0.0, ge=0)
-    """How strongly cells that look alike are kept near each other in the latent space (TR-MIL); 0 = not."""
+    """Weight of the loss that keeps cells alike near each other in the latent space (TR-MIL); 0 = none."""
     refit_every: int = Field(5, ge=1)
     """Epochs between two fits of the control Gaussian."""
     balance_classes: bool = True

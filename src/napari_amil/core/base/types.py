@@ -222,13 +222,13 @@ class BagScore:
     abnormal_share_low: float = float("nan")
     abnormal_share_high: float = float("nan")
     sample_p: float = float("nan")
-    """How probable a mean score this high or higher is in a new control sample; NaN if not known."""
+    """Probability of a mean score this high or higher in a new control sample; NaN if not known."""
     class_set: tuple[str, ...] = ()
     """Classes that hold the true one in nine of ten new patients; none where that is not known."""
     image_weight: float = float("nan")
     """Weight of the images in the mixture with clinical values, 0 to 1; NaN without a mixture."""
     clinical: dict[str, float] = field(default_factory=dict)
-    """What each clinical value speaks for the disease; with several diseases for the predicted class."""
+    """Contribution of each clinical value to the disease, or to the predicted class of several."""
 
     def row(self) -> dict[str, Any]:
         """Return the row of the bag table."""

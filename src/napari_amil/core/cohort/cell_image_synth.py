@@ -41,7 +41,7 @@ class CellImageCohortSettings(Settings):
     size_px: int = Field(96, ge=32, le=512)
     """Side of an image in pixels."""
     carrier: Carrier = "both"
-    """What carries the label: images, count, both (each in half of the malignant patients), or neither."""
+    """Carrier of the label: images, count, both (each in half of the malignant patients), or neither."""
     abnormal: float = Field(0.6, ge=0, le=1)
     """Share of the cells of a malignant patient that look malignant, where the images carry the label."""
     missing: float = Field(0.05, ge=0, le=1)

@@ -55,7 +55,7 @@ class _Cell:
     radius_px: float
 
     @classmethod
-    def of(cls, pixels: NDArray[np.uint8]) -> _Cell:
+    def from_pixels(cls, pixels: NDArray[np.uint8]) -> _Cell:
         mask = pixels[3] > 0
         inside = ndimage.distance_transform_edt(mask)
         outside = ndimage.distance_transform_edt(~mask)
@@ -177,7 +177,7 @@ def plant_lesions(pixels: NDArray[np.uint8], name: str, seed: int = 0) -> Plante
     lesion = np.zeros(pixels[:, 0].shape, dtype=bool)
     planted = (pixels[:, 3] > 0).sum(axis=(1, 2)) >= _FEWEST_PIXELS
     for row in np.flatnonzero(planted):
-        cell = _Cell.of(pixels[row])
+        cell = _Cell.from_pixels(pixels[row])
         darkness, mask = LESIONS[name](cell, np.random.default_rng([seed, int(row)]))
         found[row, :3] = np.clip(255 * (1.0 - darkness), 0, 255).round()
         found[row, 3] = 255 * mask

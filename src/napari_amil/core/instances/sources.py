@@ -39,7 +39,7 @@ class Source:
 
 
 Kind = Literal["auto", "cohort", "images"]
-"""What inputs are taken for: one cohort, loose images, or whichever they are laid out as."""
+"""Kind of the inputs: one cohort, loose images, or whichever they are laid out as."""
 
 
 def open_source(inputs: Sequence[Path], control: str, kind: Kind = "auto") -> Source:

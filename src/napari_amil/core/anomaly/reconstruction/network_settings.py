@@ -55,7 +55,7 @@ class NetworkSettings(Settings):
     the score is added to), or a safetensors file of VGG19 or SqueezeNet 1.1."""
 
     domains: tuple[str, ...] = ()
-    """How cells were acquired ('stain', 'scanner' ...): parts of the code that learn to tell it (MADDR)."""
+    """Acquisition columns ('stain', 'scanner' ...), each with a part of the code that learns it (MADDR)."""
     domain_dim: int = Field(10, ge=1, le=1000)
     """Numbers of the code of each of these."""
     domain_weight: float = Field(0.1, ge=0)
