@@ -26,18 +26,20 @@ from napari_amil.core.base.types import Cells
 from napari_amil.core.cohort.layouts.registry import read_cohort
 from napari_amil.core.cohort.smear import SynthSettings
 from napari_amil.core.cohort.synth import SynthCohortSettings, synthetic_smear, write_synthetic_cohort
+from napari_amil.core.evaluation.clusters import ClusterSettings
 from napari_amil.core.exchange.geojson import read_geojson, write_geojson
 from napari_amil.core.exchange.project import Project, note_in_card, read_project, write_project
 from napari_amil.core.instances.extract import Recipe
 from napari_amil.core.instances.sources import Source, cohort_source, open_source
 from napari_amil.core.model.bundle import Bundle, load_bundle, save_bundle
-from napari_amil.core.pipeline import score_folder
+from napari_amil.core.pipeline import evaluate, score_folder
 from napari_amil.core.pipeline.detect import write_detections
 from napari_amil.core.pipeline.export import export_project
 from napari_amil.core.pipeline.score import Scored, score_source
 from napari_amil.core.pipeline.score_folder import score_cohort
 from napari_amil.core.pipeline.training_run import Protocol, train_run
 from napari_amil.core.report.report import write_reports
+from napari_amil.core.studies.explore import explore_project, read_exploration
 
 
 class Killed(BaseException):
@@ -179,6 +181,61 @@ def test_exports_and_reports_are_of_one_model_or_none(
         texts = [path.read_text() for path in (tmp_path / "out").rglob("*") if path.is_file()]
         assert all(("model-a" in text) != ("model-b" in text) for text in texts)
         assert len({"model-a" in text for text in texts}) <= 1, number
+
+
+def test_an_evaluation_is_of_one_model_or_none(
+    models: Models, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(evaluate, "score_source", score_folder.score_source)
+    draw, drawn = evaluate.draw_evaluation, "confusion"  # one figure of four, since each takes a second
+    monkeypatch.setattr(evaluate, "draw_evaluation", lambda *of: {drawn: draw(*of)[drawn]})
+    bags = tuple(replace(bag, label="control") for bag in models.source.cohort.bags)
+    source = replace(models.source, cohort=replace(models.source.cohort, bags=bags))
+
+    def write(model: str, out: Path = tmp_path / "out") -> str:
+        drain(evaluate.evaluate_cohort(source, models.recipes[model], models.files[model], out))
+        return (out / "metrics.json").read_text()
+
+    wanted = {name: write(name, tmp_path / name) for name in ("a", "b")}
+    assert wanted["a"] != wanted["b"]
+    n_kills = 0
+    for number in killed_at_every_switch(lambda: write("b"), monkeypatch, lambda: write("a"), every=4):
+        n_kills += 1
+        found = models_in(tmp_path / "out")
+        metrics = tmp_path / "out" / "metrics.json"
+        if metrics.exists():
+            found |= {name for name, text in wanted.items() if text == metrics.read_text()}
+        assert len(found) <= 1, number
+    assert write("b") == wanted["b"]
+    assert n_kills >= 3
+
+
+def test_clusters_are_of_one_exploration_or_none(
+    models: Models, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two settings find clusters of other sizes; a folder that can be read holds those of one of them."""
+    rng, project = np.random.default_rng(0), models.score("a", tmp_path / "scored")
+    n = 60
+    cells = project.cells.iloc[np.arange(n) % len(project.cells)].reset_index(drop=True)
+    cells = cells.assign(cell_id=np.arange(n), anomaly_q=0.01, anomaly_percentile=100.0, y0=np.arange(n) * 1.0)
+    z = rng.normal(size=(n, 4)).astype(np.float32) + 30 * (np.arange(n) % 3)[:, None].astype(np.float32)
+    outlines = tuple(project.outlines[i % len(project.outlines)] for i in range(n))
+    write_project(Project(cells, project.bags, z, outlines, project.card), tmp_path / "many")
+    many, out = read_project(tmp_path / "many"), tmp_path / "found"
+
+    def write(min_cells: int, out: Path = out) -> int:
+        settings = ClusterSettings(min_cells=min_cells)
+        return len(drain(explore_project(many, settings, out, pictures=False)).table)
+
+    sizes = {write(5, tmp_path / "few"), write(50, tmp_path / "most")}
+    assert len(sizes) == 2
+    for _ in killed_at_every_switch(lambda: write(50), monkeypatch, lambda: write(5)):
+        try:
+            found = read_exploration(many, out)
+        except AmilError:
+            continue
+        assert len(found.table) == len(found.clusters.numbers)
+        assert len(found.table) in sizes
 
 
 @pytest.mark.parametrize("kind", ["csv", "geojson", "coco"])
