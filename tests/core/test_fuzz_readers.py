@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,20 +19,32 @@ from fuzzing import fuzz
 from pycocotools.mask import encode
 
 from napari_amil.core.base.checkpoint import read_checkpoint, write_checkpoint
+from napari_amil.core.base.events import drain
 from napari_amil.core.base.settings import RunSettings
 from napari_amil.core.base.tensorfile import write_tensors
 from napari_amil.core.base.types import Bag, Cells, box_outline
 from napari_amil.core.cohort.clinical import add_clinical
 from napari_amil.core.cohort.layouts.registry import read_cohort
 from napari_amil.core.evaluation.ablation import read_rows
+from napari_amil.core.evaluation.clusters import ClusterSettings
 from napari_amil.core.exchange.box_files import read_boxes, read_shapes, read_voc
 from napari_amil.core.exchange.cell_files import read_cells, write_cell_table
 from napari_amil.core.exchange.coco import read_coco, write_coco
+from napari_amil.core.exchange.field_files import (
+    read_labelme,
+    read_rois,
+    read_yolo,
+    write_labelme,
+    write_rois,
+    write_yolo,
+)
 from napari_amil.core.exchange.geojson import read_geojson, write_geojson
+from napari_amil.core.exchange.h5ad import read_h5ad, write_h5ad
 from napari_amil.core.exchange.labels import cells_of_labels, read_label_image
 from napari_amil.core.exchange.project import Project, read_project, write_project
 from napari_amil.core.model.bundle import load_bundle
 from napari_amil.core.model.card import read_card
+from napari_amil.core.studies.explore import explore_project, read_exploration
 
 CASES = 180
 """Cases of each kind; with the images about 3,000 together."""
@@ -152,15 +165,60 @@ def checkpoints(folder: Path) -> None:
     write_checkpoint(folder / "a.safetensors", {"a": torch.zeros(3)}, {"epoch": 3, "losses": [0.5]})
 
 
-def projects(folder: Path) -> None:
-    cells = CELLS.table().assign(bag="b", image="a.png", anomaly=1.0)
+def project(repeats: int = 1) -> Project:
+    table = CELLS.table().assign(bag="b", image="a.png", anomaly=1.0)
+    cells = pd.concat([table] * repeats, ignore_index=True)
+    cells = cells.assign(cell_id=range(1, len(cells) + 1), y0=cells["y0"] + 0.1 * np.arange(len(cells)))
     bags = pd.DataFrame({"bag": ["b"], "patient": ["p"]})
     card: dict[str, Any] = {
         "control": "control",
         "classes": ["control", "ill"],
         "images": {"a.png": ["x", 0]},
     }
-    write_project(Project(cells, bags, np.zeros((3, 2), np.float32), CELLS.outlines, card), folder / "scored")
+    z = np.random.default_rng(0).normal(size=(len(cells), 2)).astype(np.float32)
+    return Project(cells, bags, z, CELLS.outlines * repeats, card)
+
+
+def projects(folder: Path) -> None:
+    write_project(project(), folder / "scored")
+
+
+def annotated_data(folder: Path) -> None:
+    write_h5ad(project(), folder / "a.h5ad")
+
+
+def explorations(folder: Path) -> None:
+    many = project(10)
+    scores = {"anomaly_q": 0.01, "anomaly_percentile": 100.0, "novelty_p": 0.5}
+    many = replace(
+        many,
+        cells=many.cells.assign(**scores),
+        bags=many.bags.assign(novelty_p=0.5, label="ill", verdict="ill"),
+    )
+    write_project(many, folder / "scored")
+    settings = ClusterSettings(min_cells=5)
+    drain(explore_project(read_project(folder / "scored"), settings, folder / "scored" / "x", pictures=False))
+
+
+def read_clusters(path: Path) -> None:
+    read_exploration(read_project(path), path / "x")
+
+
+def roi_sets(folder: Path) -> None:
+    write_rois(CELLS, None, ("a.png", (40, 70)), folder / "RoiSet.zip")
+
+
+def labelme_files(folder: Path) -> None:
+    write_labelme(CELLS, None, ("a.png", (40, 70)), folder / "a.json")
+
+
+def yolo_files(folder: Path) -> None:
+    write_yolo(CELLS, None, ("a.png", (40, 70)), folder / "a.txt")
+    (folder / "b.txt").write_text("0 0.5 0.5 0.25 0.25 0.9\n1 0.2 0.2 0.1 0.1 0.4\n")
+
+
+def read_yolo_file(path: Path) -> None:
+    read_yolo(path, (40, 70))
 
 
 KINDS: dict[str, tuple[Callable[[Path], object], Callable[[Path], object]]] = {
@@ -176,6 +234,11 @@ KINDS: dict[str, tuple[Callable[[Path], object], Callable[[Path], object]]] = {
     "bundles": (bundles, read_bundle),
     "checkpoints": (checkpoints, read_checkpoint),
     "scored folders": (projects, read_project),
+    "explorations": (explorations, read_clusters),
+    "ROI sets": (roi_sets, read_rois),
+    "LabelMe": (labelme_files, read_labelme),
+    "YOLO": (yolo_files, read_yolo_file),
+    "h5ad": (annotated_data, read_h5ad),
 }
 
 

@@ -217,7 +217,9 @@ def test_clusters_are_of_one_exploration_or_none(
     rng, project = np.random.default_rng(0), models.score("a", tmp_path / "scored")
     n = 60
     cells = project.cells.iloc[np.arange(n) % len(project.cells)].reset_index(drop=True)
-    cells = cells.assign(cell_id=np.arange(n), anomaly_q=0.01, anomaly_percentile=100.0, y0=np.arange(n) * 1.0)
+    cells = cells.assign(
+        cell_id=np.arange(n), anomaly_q=0.01, anomaly_percentile=100.0, y0=np.arange(n) * 1.0
+    )
     z = rng.normal(size=(n, 4)).astype(np.float32) + 30 * (np.arange(n) % 3)[:, None].astype(np.float32)
     outlines = tuple(project.outlines[i % len(project.outlines)] for i in range(n))
     write_project(Project(cells, project.bags, z, outlines, project.card), tmp_path / "many")

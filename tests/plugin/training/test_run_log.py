@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+from fuzzing import fuzz
 
 from napari_amil.core.base.events import (
     ControlDistances,
@@ -130,3 +131,15 @@ def test_before_two_epochs_nothing_is_promised(tmp_path: Path) -> None:
 )
 def test_times_are_said_as_people_say_them(seconds: float, words: str) -> None:
     assert duration(seconds) == words
+
+
+def test_damaged_logs_are_read_as_far_as_they_go(tmp_path: Path) -> None:
+    valid = tmp_path / "run"
+    valid.mkdir()
+    report = EpochReport(1, 4, 0.5, metrics={"accuracy": 0.7})
+    log_of(valid, (1.0, TrainingBegan("a", 1, 2)), (2.0, report), (3.0, Warned("odd")), (4.0, Ended()))
+
+    def read(folder: Path) -> None:
+        RunLog(folder).poll_all()
+
+    assert fuzz(read, {"log": valid}, tmp_path, 180)["read"] == 180
