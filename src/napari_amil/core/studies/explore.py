@@ -14,7 +14,7 @@ from PIL import Image as PillowImage
 from napari_amil.core.base.columns import KEY_COLUMNS, PLACE_COLUMNS
 from napari_amil.core.base.errors import AmilError
 from napari_amil.core.base.events import Event, Step
-from napari_amil.core.base.files import read_json, replacing, replacing_together
+from napari_amil.core.base.files import decoding, read_json, replacing, replacing_together
 from napari_amil.core.base.outputs import make_folder, write_json
 from napari_amil.core.base.types import ANOMALOUS_Q, Image
 from napari_amil.core.evaluation.clusters import (
@@ -136,17 +136,21 @@ def read_exploration(project: Project, folder: Path) -> Exploration:
     """
     if not (folder / "cells.csv").exists():
         raise AmilError(f"'{folder}' holds no clusters; find them first.")
-    cells = load_table(folder / "cells.csv")
     origin = read_json(folder / _ORIGIN)
-    known = cells[KEY_COLUMNS].astype({"bag": str, "image": str})
-    own = project.cells[KEY_COLUMNS].astype({"bag": str, "image": str})
     made_from = origin.get("scores") if isinstance(origin, dict) else None
-    if made_from != project.digest or not np.array_equal(known.to_numpy(object), own.to_numpy(object)):
-        raise AmilError(f"The clusters in '{folder}' are of other cells; find them again.")
-    place = cells[["map_x", "map_y"]].to_numpy(np.float64)
-    clusters = Clusters(
-        cells["cluster"].to_numpy(np.int64), place, cells["centre_distance"].to_numpy(np.float64)
-    )
+    with decoding(folder / "cells.csv", "holds damaged clusters", "find them again"):
+        cells = load_table(folder / "cells.csv")
+        known, own = (
+            table[KEY_COLUMNS].astype({"bag": str, "image": str}).to_numpy(object)
+            for table in (cells, project.cells)
+        )
+        if made_from != project.digest or not np.array_equal(known, own):
+            raise AmilError(f"The clusters in '{folder}' are of other cells; find them again.")
+        clusters = Clusters(
+            cells["cluster"].to_numpy(np.int64),
+            cells[["map_x", "map_y"]].to_numpy(np.float64),
+            cells["centre_distance"].to_numpy(np.float64),
+        )
     return Exploration(load_table(folder / "clusters.csv"), load_table(folder / "patients.csv"), clusters)
 
 
