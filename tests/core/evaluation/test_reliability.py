@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from matplotlib.lines import Line2D
 
+from napari_amil.core.base.types import ABSTAIN, UNSEEN
 from napari_amil.core.evaluation.metrics import share_metrics
 from napari_amil.core.evaluation.reliability import (
     calibration_error,
@@ -13,6 +14,7 @@ from napari_amil.core.evaluation.reliability import (
     null_metrics,
     reliability_bins,
     risk_coverage,
+    verdict_metrics,
 )
 
 
@@ -88,3 +90,15 @@ def test_shares_are_compared_where_both_are_known() -> None:
     assert found["share_mae"] == pytest.approx(0.1)
     assert found["share_coverage"] == pytest.approx(2 / 3)
     assert np.isnan(share_metrics(true[3:], true[3:], true[3:], true[3:])["share_mae"])
+
+
+def test_verdicts_are_counted_by_kind() -> None:
+    said = ["control", "ill", "ill", ABSTAIN, UNSEEN, "control"]
+    true = ["control", "ill", "control", "control", "ill", "ill"]
+    assert verdict_metrics(said, true, "control") == {
+        "verdict_named": 4,
+        "verdict_abstain": 1,
+        "verdict_unseen": 1,
+        "verdict_right": 2,
+        "verdict_control": 1,
+    }

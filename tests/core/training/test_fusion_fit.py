@@ -17,7 +17,7 @@ from napari_amil.core.mil.clinical import ClinicalCodes
 from napari_amil.core.mil.covariates import Covariates
 from napari_amil.core.mil.heads import BagHead
 from napari_amil.core.mil.model import AmilModel
-from napari_amil.core.training.fusion_fit import best_threshold, fit_to_held_out
+from napari_amil.core.training.fusion_fit import best_share, best_threshold, fit_to_held_out
 
 N = 120
 LABELS = np.arange(N) % 2
@@ -100,3 +100,14 @@ def test_the_threshold_has_the_best_balanced_accuracy() -> None:
     assert best_threshold(ill, np.array([0.1, 0.2, 0.6, 0.7, 0.9])) == pytest.approx(0.65)
     assert best_threshold(ill, np.array([0.1, 0.2, 0.4, 0.45, 0.9])) == pytest.approx(0.425)
     assert np.isnan(best_threshold(ill[:3], np.array([0.1, 0.2, 0.6])))
+
+
+def test_the_share_of_the_profile_is_that_with_which_held_out_bags_are_most_likely() -> None:
+    generator = np.random.default_rng(0)
+    true = np.eye(2)[LABELS] + 0.0
+    noise = generator.normal(size=(N, 2))
+    weights = np.full(N, 1 / N)
+    assert best_share(noise, 2 * true + 0.5 * generator.normal(size=(N, 2)), LABELS, weights) > 0.9
+    assert best_share(2 * true + 0.5 * generator.normal(size=(N, 2)), noise, LABELS, weights) < 0.1
+    one, other = (2 * true + generator.normal(size=(N, 2)) for _ in range(2))
+    assert best_share(one, other, LABELS, weights) == pytest.approx(0.5, abs=0.15)

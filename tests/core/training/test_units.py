@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from napari_amil.core.mil.batch import BagArrays
-from napari_amil.core.training.units import independent_units, split_units
+from napari_amil.core.training.units import groups_of_units, independent_units, split_units
 
 
 def bag_arrays(rows: list[list[int]], patients: list[str], labels: list[int]) -> BagArrays:
@@ -101,3 +101,21 @@ def test_the_units_with_most_cells_come_into_different_parts(seed: int) -> None:
     bags = bag_arrays(rows, [f"p{i}" for i in range(8)], [0] * 8)
     part = split_units(bags, independent_units(bags), 3, seed)
     assert part[0] != part[40]
+
+
+def test_units_that_share_a_bag_are_left_out_together() -> None:
+    bags = bag_arrays([[0, 1], [1, 2], [3], [4, 5]], ["a", "b", "c", "d"], [0, 1, 0, 1])
+    units = np.array(["x", "y", "z", "u", "v", "w"])
+    assert groups_of_units(bags, units).tolist() == ["x", "x", "x", "u", "v", "v"]
+
+
+def test_units_stay_apart_where_a_class_would_be_in_one_group() -> None:
+    bags = bag_arrays([[0, 1], [1, 2], [2, 3], [4]], ["a", "b", "c", "d"], [0, 1, 1, 0])
+    units = np.array(["x", "y", "z", "u", "v"])
+    assert groups_of_units(bags, units).tolist() == units.tolist()
+
+
+def test_a_cell_of_no_bag_is_in_no_group() -> None:
+    bags = bag_arrays([[0], [1], [2], [4]], ["a", "b", "c", "d"], [0, 1, 0, 1])
+    units = np.array(["a", "b", "c", "", "d"])
+    assert groups_of_units(bags, units).tolist() == units.tolist()

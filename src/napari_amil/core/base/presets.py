@@ -24,6 +24,7 @@ _PUBLISHED_MODEL: dict[str, Any] = {
     "pool_bias": True,
     "bag_heads": 1,
     "bag_head": [10],
+    "bag_profile": False,
     "clinical": "none",
     "clinical_hidden": [],
     "sic": True,

@@ -177,6 +177,8 @@ class ModelSettings(Settings):
     """Attentions, poolings and classifiers of the bag, whose logits are averaged; 1 as published."""
     bag_head: tuple[int, ...] = (8,)
     """Widths of linear layers between the bag vector and the logits (no nonlinearity, as published)."""
+    bag_profile: bool = True
+    """Let the distribution of the named measurements join the logits of a bag; only where these are used."""
     clinical: Literal["none", "concat", "moe", "alone"] = "none"
     """Use of clinical values: none, added to the logits, as a second expert, or without the images."""
     clinical_hidden: tuple[int, ...] = ()

@@ -39,12 +39,15 @@ class BagCells:
         not be among them.
     temperature
         By which the logits are divided before they become probabilities.
+    measurements
+        ``(n_cells, m)``, for a model that judges their distribution (`BagProfile`).
     """
 
     z: Tensor
     distance: Tensor
     scores: Mapping[str, NDArray[np.floating]]
     temperature: float = 1.0
+    measurements: Tensor | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,10 +93,10 @@ def deleting(
     model: AmilModel, bag: BagCells, device: torch.device, seed: int = 0
 ) -> Generator[Event, None, Deletion]:
     """As `deletion`, with a step for every order in which cells are removed."""
-    z, d = bag.z.to(device), bag.distance.to(device)
+    z, d, measured = bag.z.to(device), bag.distance.to(device), bag.measurements
     n_cells = len(z)
     with torch.inference_mode():
-        whole = model.aggregate(z, torch.tensor([n_cells], device=device), d)
+        whole = model.aggregate(z, torch.tensor([n_cells], device=device), d, None, measured)
     predicted = int(whole.logits[0].argmax())
     scores = {**bag.scores, OF_CONTRIBUTION: whole.contribution[:, predicted].cpu().numpy()}
     orders = {name: [np.argsort(-np.asarray(score), kind="stable")] for name, score in scores.items()}
@@ -106,7 +109,7 @@ def deleting(
         parts = []
         for order in ways:
             yield Step("deletion", done, total, "Removing cells and judging the rest")
-            parts.append(_logits(model, z, d, order, removed))
+            parts.append(_logits(model, (z, d, measured), order, removed))
             done += 1
         logits = torch.stack(parts)  # (ways, steps, classes)
         probability[name] = (logits / bag.temperature).softmax(dim=2)[..., predicted].mean(dim=0).numpy()
@@ -116,12 +119,17 @@ def deleting(
 
 @torch.inference_mode()
 def _logits(
-    model: AmilModel, z: Tensor, d: Tensor, order: NDArray[np.int64], removed: NDArray[np.int64]
+    model: AmilModel,
+    cells: tuple[Tensor, Tensor, Tensor | None],
+    order: NDArray[np.int64],
+    removed: NDArray[np.int64],
 ) -> Tensor:
     """Return the logits ``(n_steps, n_classes)`` of what is left when the first of ``order`` are removed."""
+    z, d, measured = cells
     rows = torch.from_numpy(np.concatenate([order[n:] for n in removed])).to(z.device)
     lengths = torch.from_numpy(len(order) - removed).to(z.device)
-    return model.aggregate(z[rows], lengths, d[rows]).logits.cpu().double()
+    left = None if measured is None else measured[rows.to(measured.device)]
+    return model.aggregate(z[rows], lengths, d[rows], None, left).logits.cpu().double()
 
 
 def deletion_metrics(table: pd.DataFrame, control: str) -> dict[str, float]:

@@ -99,7 +99,9 @@ def predict(
     AmilError
         If a logit is not finite.
     """
-    output, distance = score_bags(fitted.model, fitted.gaussian, bags, device)
+    output, distance = score_bags(
+        fitted.model, fitted.gaussian, bags, device, None if inputs is None else inputs.measurements
+    )
     if not bool(output.logits.isfinite().all()):
         raise AmilError("A logit is not finite, so no class can be named; lower the learning rate.")
     lengths = bags.lengths.numpy()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 from scipy import stats
 from scipy.stats import binomtest
 
-from napari_amil.core.base.types import Floats
+from napari_amil.core.base.types import ABSTAIN, UNSEEN, Floats
 from napari_amil.core.evaluation.figures import COLOURS, panels
 
 _N_DRAWS = 200
@@ -106,6 +107,30 @@ def calibration_error(correct: NDArray[np.bool_], probability: NDArray[np.float6
     bins = np.minimum((np.asarray(probability) * 10).astype(int), 9)
     gap = np.bincount(bins, np.asarray(probability) - correct, minlength=10)
     return float(np.abs(gap).sum() / len(correct))
+
+
+def verdict_metrics(verdicts: Sequence[str], labels: Sequence[str], control: str) -> dict[str, float]:
+    """Return how many bags are given a class, and how many of these their own.
+
+    Parameters
+    ----------
+    verdicts, labels
+        ``(n_bags,)`` verdict and true class.
+    control
+        Name of the control class.
+
+    Returns
+    -------
+    dict
+        ``verdict_named``, ``verdict_abstain`` and ``verdict_unseen``: number of bags that are given a class,
+        on which the model abstains, and that are unlike anything seen; ``verdict_right``: of those named
+        how many rightly; ``verdict_control``: control bags that are called control.
+    """
+    said, true = np.asarray(verdicts, dtype=object), np.asarray(labels, dtype=object)
+    abstained, unseen, right = said == ABSTAIN, said == UNSEEN, said == true
+    counted = {"named": ~(abstained | unseen), "abstain": abstained, "unseen": unseen, "right": right}
+    counted["control"] = right & (true == control)
+    return {f"verdict_{name}": float(which.sum()) for name, which in counted.items()}
 
 
 def risk_coverage(correct: NDArray[np.bool_], probability: NDArray[np.float64]) -> tuple[Floats, Floats]:

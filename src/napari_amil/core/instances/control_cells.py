@@ -13,11 +13,12 @@ from torch import Tensor
 from napari_amil.core.anomaly.control_sample import ControlSample, balanced_rows
 from napari_amil.core.anomaly.morphology.statistics import ControlMorphology, whole_cells
 from napari_amil.core.base.columns import BOX_COLUMNS, MORPH, MORPH_Z, column_name
+from napari_amil.core.base.settings import CellKind
 from napari_amil.core.instances.gather import Gathered
 from napari_amil.core.mil.batch import BagArrays
 from napari_amil.core.mil.instances import Instances, measurements_of
 from napari_amil.core.mil.model import AmilModel, embed_all
-from napari_amil.core.morphology.names import names_by_number
+from napari_amil.core.morphology.names import MEASUREMENTS, names_by_number
 
 
 def morphology_columns(measurements: NDArray[Any], control: ControlMorphology | None) -> pd.DataFrame:
@@ -37,6 +38,12 @@ def morphology_columns(measurements: NDArray[Any], control: ControlMorphology | 
         columns |= {column_name(MORPH, name): values[:, number], column_name(MORPH_Z, name): z[:, number]}
     columns["morph_distance"] = np.full(len(values), np.nan) if control is None else control.distance(values)
     return pd.DataFrame(columns)
+
+
+def measurements_in(table: pd.DataFrame, kind: CellKind) -> NDArray[np.float32]:
+    """Return the measurements ``(n_cells, n_measurements)`` of a table with ``morph_<name>`` columns."""
+    columns = [column_name(MORPH, name) for name in MEASUREMENTS[kind]]
+    return table[columns].to_numpy(np.float32, copy=True)
 
 
 def control_sample(

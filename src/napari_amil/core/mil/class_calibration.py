@@ -65,8 +65,7 @@ class ClassCalibration(nn.Module):
         Every patient counts alike, however many bags are known.
         """
         logits = np.asarray(logits, dtype=np.float64)
-        _, code, n = np.unique(np.asarray(patients), return_inverse=True, return_counts=True)
-        weights = 1.0 / (len(n) * n[code])
+        weights = weight_by_patient(patients)
         rows = np.arange(len(labels))
 
         def loss(log_temperature: float) -> float:
@@ -76,7 +75,7 @@ class ClassCalibration(nn.Module):
         found = minimize_scalar(loss, bounds=(-most, most), method="bounded")
         temperature = float(np.exp(found.x))
         scores = 1.0 - softmax(logits / temperature, axis=1)[rows, labels]
-        return cls(temperature, scores, weights, len(n))
+        return cls(temperature, scores, weights, len(set(patients)))
 
     @classmethod
     def from_state(cls, state: Mapping[str, Tensor]) -> ClassCalibration:
@@ -101,6 +100,12 @@ class ClassCalibration(nn.Module):
         n = int(self.n_patients)
         inside = (1.0 + n * farther) / (n + 1.0) > 1.0 - coverage
         return inside | (probability >= probability.max(axis=1, keepdims=True))
+
+
+def weight_by_patient(patients: Sequence[str]) -> Floats:
+    """Return how much each bag counts ``(n_bags,)`` so that every patient does alike; sums to 1."""
+    _, code, n = np.unique(np.asarray(patients), return_inverse=True, return_counts=True)
+    return np.asarray(1.0 / (len(n) * n[code]))
 
 
 def class_probability(logits: NDArray[Any], calibration: ClassCalibration | None) -> Floats:

@@ -22,6 +22,7 @@ from napari_amil.core.mil.covariates import Covariates
 from napari_amil.core.mil.fusion import ClinicalFusion, FusionOutput
 from napari_amil.core.mil.heads import BagHead, HeadOutput, SicHead
 from napari_amil.core.mil.instances import Instances
+from napari_amil.core.mil.profile import BagProfile
 
 
 class EmbeddingMemo:
@@ -128,6 +129,8 @@ class AmilModel(nn.Module):
         self.register_buffer("reference_shift", torch.zeros(sum(self.columns)))
         self.heads = nn.ModuleList(BagHead(settings, n_classes) for _ in range(settings.bag_heads))
         self.sic_head = SicHead(self.columns, settings.sic_head, n_classes) if settings.sic else None
+        told = settings.bag_profile and settings.measured
+        self.profile = BagProfile(n_classes, n_measurements) if told else None
         self.fusion = _fusion(settings, clinical, n_classes)
 
     def learned(self, z: Tensor) -> Tensor:
@@ -173,6 +176,8 @@ class AmilModel(nn.Module):
             last = cast(nn.Linear, cast(BagHead, head).classifier.layers[-1])
             last.weight.mul_(factor)
             last.bias.mul_(factor)
+        if self.profile is not None:
+            self.profile.scale(factor)
 
     def forward(self, batch: RaggedBatch, distances: Tensor | None = None) -> AmilOutput:
         """Return the output for a batch of instances; ``distances (n_cells,)`` enter the pooling."""
@@ -212,10 +217,12 @@ class AmilModel(nn.Module):
         lengths: Tensor,
         distances: Tensor | None = None,
         covariates: Covariates | None = None,
+        measurements: Tensor | None = None,
     ) -> AmilOutput:
         """Return the output for embeddings ``z (n_cells, k)`` of bags of ``lengths (n_bags,)`` cells.
 
-        Without ``covariates`` every clinical value counts as unknown.
+        Without ``covariates`` every clinical value counts as unknown; without the ``measurements``
+        ``(n_cells, m)`` the network speaks alone, as it does while it learns.
 
         Raises
         ------
@@ -230,6 +237,12 @@ class AmilModel(nn.Module):
             return torch.stack([getattr(head, name) for head in heads]).mean(dim=0)
 
         image_logits, head_logits = mean("logits"), torch.stack([head.logits for head in heads])
+        contribution, bias = mean("contribution"), mean("bias")
+        if self.profile is not None and measurements is not None:
+            added, told = self.profile(measurements.to(z.device), lengths)
+            w = self.profile.share
+            image_logits, head_logits = image_logits.lerp(told, w), head_logits.lerp(told, w)
+            contribution, bias = contribution.lerp(added, w), bias.lerp(self.profile.bias, w)
         fused: FusionOutput | None = None
         if self.fusion is not None:
             values = self.fusion.codes.encode(covariates, len(lengths)).to(z)
@@ -241,8 +254,8 @@ class AmilModel(nn.Module):
             None if self.sic_head is None else self.sic_head(learned),
             mean("attention"),
             mean("pool_weight"),
-            mean("contribution"),
-            mean("bias"),
+            contribution,
+            bias,
             image_logits,
             fused,
         )

@@ -173,7 +173,8 @@ def _load_scorer(header: dict[str, Any], settings: RunSettings, tensors: dict[st
     sizes = header["in_channels"], header["n_measurements"]
     codes = ClinicalCodes.from_record(header["clinical"]) if "clinical" in header else None
     model = AmilModel(settings.model, len(classes), *sizes, codes)
-    unmoved = {name: v for name, v in model.state_dict().items() if name.startswith("reference_")}
+    later = ("reference_", "profile.")  # which older bundles do not have
+    unmoved = {name: v for name, v in model.state_dict().items() if name.startswith(later)}
     model.load_state_dict(unmoved | _unprefixed("model/", tensors))
     names = _usable(header, settings)
     anomaly = AnomalyModel.from_state(_unprefixed("anomaly/", tensors), names, settings.model)

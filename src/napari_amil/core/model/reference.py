@@ -33,12 +33,15 @@ class HeldOutCells:
         ``(n_cells,)`` patient, or image.
     part
         ``(n_cells,)`` number of the part of the patients with which a cell is left out.
+    measurements
+        ``(n_cells, m)``, for a model that judges their distribution; None where they are not known.
     """
 
     z: Tensor
     distances: Tensor
     units: NDArray[Any]
     part: NDArray[np.int64]
+    measurements: NDArray[Any] | None = None
 
 
 def called_control(
@@ -47,7 +50,8 @@ def called_control(
     """Return the share of control samples that are called control when they are left out, and their number.
 
     Each part of the patients is left out in turn: the classifiers are referred to the others
-    (`AmilModel.refer_to`) and classify the cells of each patient of the part as a sample.
+    (`AmilModel.refer_to`, `BagProfile.set_controls`) and classify the cells of each patient of the part
+    as a sample.
 
     Parameters
     ----------
@@ -68,11 +72,15 @@ def called_control(
         inside = cells.part == number
         if known is not None:
             model.refer_to(cells.z[torch.from_numpy(~inside)], known)
+        if model.profile is not None and cells.measurements is not None:
+            model.profile.set_controls(cells.measurements[~inside], cells.units[~inside])
         for unit in np.unique(cells.units[inside & judged]):
             rows = torch.from_numpy((cells.units == unit) & judged)
             with torch.inference_mode():
                 n_cells = torch.tensor([int(rows.sum())])
-                output = model.aggregate(cells.z[rows], n_cells, cells.distances[rows])
+                measured = None if cells.measurements is None else cells.measurements[rows.numpy()]
+                told = None if measured is None else torch.from_numpy(measured)
+                output = model.aggregate(cells.z[rows], n_cells, cells.distances[rows], None, told)
             calls.append(int(output.logits.argmax()) == control)
     share = float(np.mean(calls)) if calls else float("nan")
     return {"called_control": share, "held_out_samples": float(len(calls))}

@@ -23,10 +23,16 @@ from napari_amil.core.evaluation.binary import binary_metrics, draw_decision_cur
 from napari_amil.core.evaluation.faithfulness import BagCells, deletion, deletion_metrics, draw_deletions
 from napari_amil.core.evaluation.figures import draw_confusions, draw_curves, save_figure
 from napari_amil.core.evaluation.metrics import NORMAL, bag_metrics, cell_metrics, share_metrics
-from napari_amil.core.evaluation.reliability import calibration_error, draw_reliability, null_metrics
+from napari_amil.core.evaluation.reliability import (
+    calibration_error,
+    draw_reliability,
+    null_metrics,
+    verdict_metrics,
+)
 from napari_amil.core.evaluation.score_figures import draw_distributions
 from napari_amil.core.exchange.project import writing_project
 from napari_amil.core.exchange.tables import write_table
+from napari_amil.core.instances.control_cells import measurements_in
 from napari_amil.core.instances.extract import Recipe
 from napari_amil.core.instances.sources import Source
 from napari_amil.core.instances.taught import refusing_taught
@@ -142,6 +148,7 @@ def evaluate_scored(scored: Scored, classes: Sequence[str]) -> dict[str, float]:
         metrics |= cell_metrics(scored.cells["cell_type"].fillna("").to_numpy(), scores)
         metrics |= _shares(scored)
     metrics |= _certainty(bags, labels, probabilities, classes)
+    metrics |= verdict_metrics(bags["verdict"].tolist(), bags["label"].tolist(), scored.control)
     return metrics | _under_the_null(scored)
 
 
@@ -209,7 +216,8 @@ def delete_cells(scored: Scored, recipe: Recipe) -> Generator[Event, None, Delet
         z = torch.from_numpy(np.asarray(scored.embeddings)[rows[whole]])
         scores = {name: inside.loc[whole, name].to_numpy(copy=True) for name in deleted}
         distance = torch.from_numpy(inside.loc[whole, "latent_distance"].to_numpy(np.float32, copy=True))
-        cells = BagCells(z, distance, scores, scorer.temperature)
+        measured = torch.from_numpy(measurements_in(inside[whole], recipe.settings.model.cells))
+        cells = BagCells(z, distance, scores, scorer.temperature, measured)
         found = deletion(scorer.model, cells, recipe.device, recipe.settings.training.seed)
         predicted = scorer.classes[found.predicted]
         lines.append({"bag": bag, "predicted": predicted, **found.areas()})

@@ -18,6 +18,7 @@ from napari_amil.core.base.columns import scores_for
 from napari_amil.core.base.errors import AmilError
 from napari_amil.core.base.events import Event
 from napari_amil.core.evaluation.faithfulness import SHARES, BagCells, deleting
+from napari_amil.core.instances.control_cells import measurements_in
 from napari_amil.core.instances.extract import Recipe
 from napari_amil.core.model.scorer import Scorer
 
@@ -48,11 +49,12 @@ def field_evidence(
 
     Returns
     -------
-    ``cell_id (n,)``, embeddings ``z (n, k)``, ``words (n, 6)``, the scores ``anomaly``, ``latent_distance``,
-    ``attention`` and ``pool_weight (n,)``, rows ``control (n, c)`` of ``control_picture (m, size, size, 3)``
-    and ``control_image (m,)`` with ``control_distance (n, c)``, ``control_level (3, 2)`` (per cents of
-    held-out control cells that are less anomalous, and the distance from which on), and ``model ()``. The
-    ``n`` cells are those with scores; ``c`` and ``m`` are 0 where the bundle has no control cells.
+    ``cell_id (n,)``, embeddings ``z (n, k)``, ``measurements (n, m)``, ``words (n, 6)``, the scores
+    ``anomaly``, ``latent_distance``, ``attention`` and ``pool_weight (n,)``, rows ``control (n, c)`` of
+    ``control_picture (m, size, size, 3)`` and ``control_image (m,)`` with ``control_distance (n, c)``,
+    ``control_level (3, 2)`` (per cents of held-out control cells that are less anomalous, and the distance
+    from which on), and ``model ()``. The ``n`` cells are those with scores; ``c`` and ``m`` are 0 where
+    the bundle has no control cells.
     """
     scorer = recipe.bundle.need_scorer()
     scored = (table["status"] == "scored").to_numpy()
@@ -60,6 +62,7 @@ def field_evidence(
     return {
         "cell_id": table["cell_id"].to_numpy(np.int64),
         "z": z,
+        "measurements": measurements_in(table, recipe.settings.model.cells),
         "words": _words(table, scorer),
         **{
             name: table[name].to_numpy(np.float64, copy=True)
@@ -183,7 +186,8 @@ def delete_from_field(arrays: Arrays, recipe: Recipe) -> Generator[Event, None, 
     distance = torch.from_numpy(np.asarray(arrays["latent_distance"], np.float32))
     scores = {name: np.asarray(arrays[name]) for name in scores_for("delete", arrays)}
     z = torch.from_numpy(np.asarray(arrays["z"]))
-    cells = BagCells(z, distance, scores, scorer.temperature)
+    measured = torch.from_numpy(np.asarray(arrays["measurements"]))
+    cells = BagCells(z, distance, scores, scorer.temperature, measured)
     found = yield from deleting(scorer.model, cells, recipe.device, recipe.settings.training.seed)
     return {
         "predicted": scorer.classes[found.predicted],

@@ -167,9 +167,12 @@ def _renewed(
     z = latents.mean(dim=1).float()
     known = None if scorer.controls is None else scorer.model.learned(scorer.controls.z)
     control = scorer.classes.index(recipe.bundle.settings.control)
-    calls = called_control(renewed, HeldOutCells(z, distances.float(), units, part), known, control)
+    left_out = HeldOutCells(z, distances.float(), units, part, controls.measurements)
+    calls = called_control(renewed, left_out, known, control)
     if known is not None:
         model.refer_to(z, known)
+    if model.profile is not None and controls.measurements is not None:
+        model.profile.set_controls(controls.measurements[controls.whole], units[controls.whole])
     return renewed, calls
 
 

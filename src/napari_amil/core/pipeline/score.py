@@ -165,7 +165,8 @@ def score_bag(
     lengths = torch.tensor([len(z)])
     with torch.inference_mode():
         placed = z.mean(dim=1).to(recipe.device), lengths.to(recipe.device), distance.to(recipe.device)
-        output = scorer.model.aggregate(*placed, covariates)
+        measured = torch.from_numpy(known["measurements"][member])
+        output = scorer.model.aggregate(*placed, covariates, measured)
     _check_finite(bag, "logit", output.logits)
     given = {name: known[name][member] for name in scorer.anomaly.pixel_channels}
     given[LATENT] = distance.double().numpy()

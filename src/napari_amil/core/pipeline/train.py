@@ -131,4 +131,5 @@ def _calibration_card(crossed: CrossFitted) -> dict[str, Any]:
         "patient_spread": None if effects is None else round(effects.spread, 4),
         "held_out_over_in_sample": round(calibration.center / float(calibration.in_sample), 4),
         "temperature": None if classes is None else round(float(classes.temperature), 4),
+        "left_out": {name: round(value, 4) for name, value in crossed.left_out.items()},
     }

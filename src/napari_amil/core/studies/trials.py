@@ -21,6 +21,7 @@ from napari_amil.core.mil.batch import BagArrays
 from napari_amil.core.studies.cells import StudyCells, open_cells
 from napari_amil.core.training.cross_fitting import CrossFitted, fit_anomaly, fit_anomaly_to_seen_cells
 from napari_amil.core.training.loop import FittedModel, fit_encoder, fit_model
+from napari_amil.core.training.profile_fit import fit_profile
 from napari_amil.core.training.state import TrainedEncoder
 from napari_amil.core.training.units import independent_units
 
@@ -173,6 +174,7 @@ def _predicted(
     """Fit the anomaly model around a trained network and return the predictions for the test bags."""
     device = next(fitted.model.parameters()).device
     if trial.unseen is None:
+        fit_profile(fitted.model, train, cells.inputs.measurements, independent_units(train, cells.images))
         work = fit_anomaly_to_seen_cells(train, fitted, trial.settings, device, cells.inputs)
         crossed = CrossFitted((yield from work))
     else:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -26,11 +26,12 @@ from napari_amil.core.base.events import EpochReport, Event, Result, Step, trans
 from napari_amil.core.base.settings import RunSettings
 from napari_amil.core.base.types import Floats
 from napari_amil.core.mil.batch import BagArrays
-from napari_amil.core.mil.class_calibration import ClassCalibration
+from napari_amil.core.mil.class_calibration import ClassCalibration, weight_by_patient
 from napari_amil.core.mil.model import AmilModel, embed_all
-from napari_amil.core.training.fusion_fit import best_threshold, fit_to_held_out
+from napari_amil.core.training.fusion_fit import best_share, best_threshold, fit_to_held_out
 from napari_amil.core.training.loop import FittedModel, fit_model
-from napari_amil.core.training.units import split_units
+from napari_amil.core.training.profile_fit import fit_profile
+from napari_amil.core.training.units import groups_of_units, split_units
 
 _PARTS = 5  # parts that are held out where no network is trained without them
 _FEWEST_CELLS = 5  # of a bag that keeps cells in training; with fewer it represents nothing
@@ -48,11 +49,14 @@ class CrossFitted:
         Calibration of class probabilities; None where no network was trained without some patients.
     threshold
         Probability of the disease from which on a left-out bag was best taken for it; NaN where unknown.
+    left_out
+        Number of left-out bags, and the share of them that network, profile and both call rightly.
     """
 
     anomaly: AnomalyModel
     classes: ClassCalibration | None = None
     threshold: float = math.nan
+    left_out: Mapping[str, float] = field(default_factory=dict)
 
 
 def fit_anomaly(
@@ -68,8 +72,10 @@ def fit_anomaly(
     With ``training.calibration_folds`` of 2 or more a network is trained without each part, and what it
     has not seen stands for what the final network will not have seen (cross-conformal prediction, Vovk
     2015, with one network in place of several at the end); its logits of the bags that it has not seen
-    calibrate the class probabilities. Otherwise only the channels and the classes are fitted anew, and
-    since the encoder has seen the cells, p-values come out smaller than they should.
+    calibrate the class probabilities. Units that share bags are left out together where there are several
+    such groups: a bag of which a part is left out may have lost what its label stands for. Otherwise only
+    the channels and the classes are fitted anew, and since the encoder has seen the cells, p-values come
+    out smaller than they should.
 
     Parameters
     ----------
@@ -81,7 +87,8 @@ def fit_anomaly(
         What the channels read of the stored cells beside their embedding; None where nothing is known.
     """
     control = bags.control_cells()[0]
-    cells = _EmbeddedCells.by(fitted.model, bags, inputs or CellInputs(), device)
+    cells = _EmbeddedCells(inputs or CellInputs(), units).seen_by(fitted.model, bags, device)
+    fit_profile(fitted.model, bags, cells.inputs.measurements, units)
     controls, n_units = cells.at(control), len(np.unique(units[control]))
     if n_units > 1:
         controls = replace(controls, patients=units[control])
@@ -91,9 +98,11 @@ def fit_anomaly(
         yield from whole.calibrate(controls)
         return CrossFitted(whole)
     cells.fit_novelty(whole, bags)
-    n_networks = 0 if fitted.stopped else min(settings.training.calibration_folds, n_units)
-    n_parts = n_networks if n_networks > 1 else min(_PARTS, n_units)
-    part = split_units(bags, units, n_parts, settings.training.seed)
+    groups = groups_of_units(bags, units)
+    n_groups = len(np.unique(groups[control]))
+    n_networks = 0 if fitted.stopped else min(settings.training.calibration_folds, n_groups)
+    n_parts = n_networks if n_networks > 1 else min(_PARTS, n_groups)
+    part = split_units(bags, groups, n_parts, settings.training.seed)
     held_out, left_out = yield from _hold_out(cells, bags, part, settings, device, n_networks > 1)
     if left_out.patients:
         whole.calibrate_novelty(torch.cat(left_out.novelty), left_out.patients)
@@ -105,30 +114,44 @@ def fit_anomaly(
 
 @dataclass(eq=False)
 class _LeftOutBags:
-    """Bags as models see them that were fitted without their patients: novelty, logits of images, patient."""
+    """Bags as models see them that were fitted without their patients: novelty, logits, patient."""
 
     novelty: list[Tensor] = field(default_factory=list)
     logits: list[Tensor] = field(default_factory=list)
+    profiles: list[Tensor] = field(default_factory=list)
     bags: list[BagArrays] = field(default_factory=list)
     patients: list[str] = field(default_factory=list)
 
-    def calibrated(self, model: AmilModel) -> tuple[ClassCalibration | None, float]:
-        """Fit the fusion of a model to these bags; return calibration of its probabilities, and threshold.
+    def calibrated(self, model: AmilModel) -> tuple[ClassCalibration | None, float, dict[str, float]]:
+        """Fit profile share and fusion of a model to these bags; return calibration, threshold and calls.
 
-        None and NaN where no network gave logits.
+        None, NaN and nothing where no network gave logits.
         """
         if not self.logits:
-            return None, math.nan
+            return None, math.nan, {}
         logits = torch.cat(self.logits).double().cpu().numpy()
         labels = np.concatenate([bags.labels for bags in self.bags])
+        calls = {"bags": float(len(labels)), "right_network": _right(logits, labels)}
+        if model.profile is not None and self.profiles:
+            profile = torch.cat(self.profiles).double().cpu().numpy()
+            share = best_share(logits, profile, labels, weight_by_patient(self.patients))
+            model.profile.share.fill_(share)
+            logits = (1.0 - share) * logits + share * profile
+            calls |= {"right_profile": _right(profile, labels), "profile_share": share}
         if model.fusion is not None:
             logits = fit_to_held_out(model, logits, labels, [bags.covariates for bags in self.bags])
+        calls["right"] = _right(logits, labels)
         calibration = ClassCalibration.fit(logits, labels, self.patients)
         control, n_classes = self.bags[0].control_label, logits.shape[1]
         if n_classes != 2:
-            return calibration, math.nan
+            return calibration, math.nan, calls
         probability = calibration.probability(logits)[:, 1 - control]
-        return calibration, best_threshold(labels != control, probability)
+        return calibration, best_threshold(labels != control, probability), calls
+
+
+def _right(logits: Floats, labels: NDArray[np.int64]) -> float:
+    """Return the share of bags whose largest logit is that of their class."""
+    return float((logits.argmax(axis=1) == labels).mean())
 
 
 def _hold_out(
@@ -159,7 +182,8 @@ def _hold_out(
             name = f"Network {number + 1} of {n_parts}"
             fitted = yield from _as_steps(fit_model(known, settings, device), name)
             model = fitted.model.to(device).eval()
-            cells = _EmbeddedCells.by(model, bags, cells.inputs, device)
+            fit_profile(model, known, cells.inputs.measurements, cells.units)
+            cells = cells.seen_by(model, bags, device)
         work = fit_quietly(cells.at(known.control_cells()[0]), settings, device)
         partial = yield from _as_steps(work, f"Part {number + 1} of {n_parts}")
         cells.fit_novelty(partial, known)
@@ -172,6 +196,7 @@ def _hold_out(
             left_out.patients += others.patients
             if model is not None:
                 left_out.logits.append(_logits(model, embedded, device))
+                left_out.profiles += _profile_logits(model, others, cells.inputs)
                 left_out.bags.append(others)
     yield Step("calibration", n_parts, n_parts, "")
     return held_out_scores(scores, len(control)), left_out
@@ -183,6 +208,14 @@ def _logits(model: AmilModel, bags: EmbeddedBags, device: torch.device) -> Tenso
     z, distances, lengths = bags
     placed = z.mean(dim=1).to(device), lengths.to(device), distances.to(device)
     return model.aggregate(*placed).image_logits.cpu()
+
+
+def _profile_logits(model: AmilModel, bags: BagArrays, inputs: CellInputs) -> list[Tensor]:
+    """Return the logits of the profile of a network, in a list; nothing where it has none."""
+    if model.profile is None or inputs.measurements is None:
+        return []
+    measured = torch.from_numpy(np.asarray(inputs.measurements, np.float32)[np.concatenate(bags.rows)])
+    return [model.profile.cpu()(measured, bags.lengths)[1]]
 
 
 def fit_anomaly_to_seen_cells(
@@ -216,6 +249,8 @@ class _EmbeddedCells:
     ----------
     inputs
         What the channels read beside the embedding, ``(n_instances, ...)``.
+    units
+        ``(n_instances,)`` from `napari_amil.core.training.units.independent_units`.
     latents
         ``(n_used, n_views, k)``
     position
@@ -223,16 +258,14 @@ class _EmbeddedCells:
     """
 
     inputs: CellInputs
-    latents: Tensor
-    position: NDArray[np.int64]
+    units: NDArray[np.str_]
+    latents: Tensor = field(default_factory=lambda: torch.empty(0))
+    position: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, dtype=np.int64))
 
-    @classmethod
-    def by(
-        cls, model: AmilModel, bags: BagArrays, inputs: CellInputs, device: torch.device
-    ) -> _EmbeddedCells:
+    def seen_by(self, model: AmilModel, bags: BagArrays, device: torch.device) -> _EmbeddedCells:
         """Return the cells as a network embeds them."""
         used, position = bags.used()
-        return cls(inputs, embed_all(model, bags.cells(used), device), position)
+        return replace(self, latents=embed_all(model, bags.cells(used), device), position=position)
 
     def at(self, rows: NDArray[np.int64]) -> CellInputs:
         """Return the inputs of stored cells."""

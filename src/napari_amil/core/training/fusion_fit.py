@@ -10,6 +10,8 @@ import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812 - the usual name
 from numpy.typing import NDArray
+from scipy.optimize import minimize
+from scipy.special import log_softmax
 from torch import Tensor
 
 from napari_amil.core.base.types import Floats
@@ -19,6 +21,7 @@ from napari_amil.core.mil.model import AmilModel
 
 RIDGE = 0.5
 """Weight of the sum of squared weights beside the sum of the losses of all bags."""
+_MOST_TIMES = 100.0  # logits are multiplied or divided by at most
 _STEPS = 200  # of L-BFGS; a few dozen suffice
 
 
@@ -57,6 +60,30 @@ def fit_to_held_out(
         model.scale_logits(scale)
     with torch.no_grad():
         return np.asarray(_fused(fitted, scale * logits, values).numpy())
+
+
+def best_share(network: Floats, profile: Floats, labels: NDArray[np.int64], weights: Floats) -> float:
+    """Return the share ``w`` of the profile in ``(1 - w) s + w u`` that makes held-out bags most likely.
+
+    The logits of each are divided by a temperature as well: ``a s + b u`` is fitted, ``w = b / (a + b)``.
+
+    Parameters
+    ----------
+    network, profile
+        ``(n_bags, n_classes)`` logits ``s`` and ``u`` of models that did not see the bag.
+    labels, weights
+        ``(n_bags,)`` classes, and how much each bag counts.
+    """
+    rows = np.arange(len(labels))
+
+    def loss(logs: Floats) -> float:
+        a, b = np.exp(logs)
+        return -float(weights @ log_softmax(a * network + b * profile, axis=1)[rows, labels])
+
+    most = float(np.log(_MOST_TIMES))
+    found = minimize(loss, np.zeros(2), method="L-BFGS-B", bounds=[(-most, most)] * 2)
+    a, b = np.exp(found.x)
+    return float(b / (a + b))
 
 
 def best_threshold(ill: NDArray[np.bool_], probability: Floats) -> float:

@@ -243,7 +243,7 @@ class ScorerTraining:
                 raise BundleError(
                     f"The checkpoint '{path}' was written with other {what}; use those or start a new run."
                 )
-        self.model.load_state_dict(under_prefix("model", tensors))
+        self.model.load_state_dict(self.model.state_dict() | under_prefix("model", tensors))
         self.gaussian.load_state_dict(under_prefix("gaussian", tensors))
         restore_optimiser(self.optimiser, under_prefix("optimiser", tensors))
         self.generator.set_state(tensors["random/generator"])

@@ -127,16 +127,26 @@ def pooling_step(state: ScorerTraining, bags: BagArrays, views: CellViews, chose
 
 
 def score_bags(
-    model: AmilModel, gaussian: LatentGaussian, bags: BagArrays, device: torch.device
+    model: AmilModel,
+    gaussian: LatentGaussian,
+    bags: BagArrays,
+    device: torch.device,
+    measurements: NDArray[np.floating] | None = None,
 ) -> tuple[AmilOutput, Tensor]:
     """Return the output for all bags and the distances ``(n_cells,)``, in evaluation.
 
     Every stored cell is embedded once, in however many bags it is.
+
+    Parameters
+    ----------
+    measurements
+        ``(n_cells, m)`` of the cells, bag after bag; without them the network speaks alone.
     """
     used, position = np.unique(np.concatenate(bags.rows), return_inverse=True)
     z = embed_all(model, bags.cells(used), device)  # (n_used, n_views, k)
     d = gaussian.distance(z)  # (n_used,)
-    return _aggregate(model, z.mean(dim=1)[position], d[position], bags, device), d[position]
+    placed = z.mean(dim=1)[position], d[position], bags, device
+    return _aggregate(model, *placed, _as_tensor(measurements)), d[position]
 
 
 def validate(state: ScorerTraining, bags: BagArrays, views: CellViews | None = None) -> tuple[float, float]:
@@ -162,13 +172,25 @@ def validate(state: ScorerTraining, bags: BagArrays, views: CellViews | None = N
 
 
 @torch.no_grad()
-def _aggregate(model: AmilModel, z: Tensor, d: Tensor, bags: BagArrays, device: torch.device) -> AmilOutput:
+def _aggregate(
+    model: AmilModel,
+    z: Tensor,
+    d: Tensor,
+    bags: BagArrays,
+    device: torch.device,
+    measurements: Tensor | None = None,
+) -> AmilOutput:
     """Return the output for embeddings and distances in the order of the rows of all bags."""
     training = model.training
     model.eval()
-    output = model.aggregate(z.to(device), bags.lengths.to(device), d.to(device), bags.covariates)
+    placed = z.to(device), bags.lengths.to(device), d.to(device), bags.covariates
+    output = model.aggregate(*placed, measurements)
     model.train(training)
     return output
+
+
+def _as_tensor(values: NDArray[np.floating] | None) -> Tensor | None:
+    return None if values is None else torch.from_numpy(np.asarray(values, dtype=np.float32))
 
 
 @dataclass(frozen=True, eq=False)

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import coo_matrix
+from scipy.sparse.csgraph import connected_components
 
 from napari_amil.core.mil.batch import BagArrays
 
@@ -44,6 +46,24 @@ def independent_units(
     pairs = set(zip(known[used].tolist(), patient[used].tolist(), strict=True))
     shared = shared or len(pairs) > len({image for image, _ in pairs})
     return np.where(used, known, "") if shared else patient.astype(np.str_)
+
+
+def groups_of_units(bags: BagArrays, units: NDArray[np.str_]) -> NDArray[np.str_]:
+    """Return the group of the unit of each stored cell: units that share a bag are one group.
+
+    Left out as a group, every bag is left out whole. Where some class has all its bags in one group, so
+    that no model without it would know the class, the groups are the units themselves.
+    """
+    names, number = np.unique(units, return_inverse=True)
+    held = [np.unique(number[own]) for own in bags.rows]
+    first = np.concatenate([np.repeat(own[:1], len(own)) for own in held])
+    edges = np.ones(len(first)), (first, np.concatenate(held))
+    group = connected_components(coo_matrix(edges, shape=(len(names), len(names))), directed=False)[1]
+    own = np.array([group[some[0]] for some in held])
+    if any(len(np.unique(own[bags.labels == label])) < 2 for label in np.unique(bags.labels)):
+        return units
+    first_of = names[np.unique(group, return_index=True)[1]]
+    return np.where(units == "", "", first_of[group[number]])
 
 
 def split_units(bags: BagArrays, units: NDArray[np.str_], n_parts: int, seed: int) -> NDArray[np.int64]:
