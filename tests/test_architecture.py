@@ -80,6 +80,7 @@ DOORS = {
         "core.exchange.geojson",
         "core.exchange.labels",
         "core.exchange.project",
+        "core.images.read",
     },
 }
 """What the rooms above core may touch; the plugin asks the worker process for everything else."""

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import tifffile
 from scipy import ndimage
 from skimage.filters import threshold_otsu
 from skimage.measure import find_contours
@@ -17,6 +16,7 @@ from skimage.measure import find_contours
 from napari_amil.core.base.events import Event, Step
 from napari_amil.core.base.settings import RunSettings, VerdictSettings
 from napari_amil.core.base.types import BagScore, Cells
+from napari_amil.core.images.read import read_image
 from napari_amil.worker.protocol.messages import (
     Arrange,
     Arranged,
@@ -56,7 +56,7 @@ CLASSES = ("control", "thalassemia", "sickle cell")
 
 
 def read(path: Path) -> np.ndarray:
-    pixels = np.load(path) if path.suffix == ".npy" else tifffile.imread(path)
+    pixels = np.load(path) if path.suffix == ".npy" else read_image(path)
     return pixels[..., 1] if pixels.ndim == 3 else pixels
 
 

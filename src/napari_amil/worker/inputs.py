@@ -11,11 +11,12 @@ from typing import TypeVar
 import numpy as np
 
 from napari_amil.core import pipeline
+from napari_amil.core.base.errors import ImageError
 from napari_amil.core.base.events import Event
 from napari_amil.core.base.files import regular_file
 from napari_amil.core.base.settings import RunSettings
 from napari_amil.core.base.types import Cells, Image
-from napari_amil.worker.protocol.messages import Reply
+from napari_amil.worker.protocol.messages import Detect, FieldInput, RedrawCells, Reply, Score
 
 R = TypeVar("R", bound=Reply)
 Work = Generator[Event, None, R]
@@ -40,23 +41,43 @@ def bundle_path(bundle: str | None) -> Path:
     return Path(bundle) if bundle else pipeline.starter_path()
 
 
-def load_image(path: Path) -> Image:
-    """Return an image file, or the array in a .npy file, whole."""
-    return (
-        np.load(regular_file(path), allow_pickle=False)
-        if path.suffix == ".npy"
-        else pipeline.read_image(path)
-    )
+def load_image(field: FieldInput) -> Image:
+    """Return a field whole, ``(h, w, 3)`` uint8."""
+    with open_input(field) as opened:
+        height, width = opened.shape
+        return opened.window(slice(0, height), slice(0, width))
 
 
 @contextmanager
-def open_input(path: Path) -> Iterator[pipeline.Field]:
-    """Open an image file, window by window where it is large, or the array in a .npy file."""
-    if path.suffix == ".npy":
-        yield pipeline.as_field(load_image(path))
-    else:
-        with pipeline.open_field(path) as field:
-            yield field
+def open_input(field: FieldInput) -> Iterator[pipeline.Field]:
+    """Open a page of an image file, window by window where it is large, or the array in a .npy file.
+
+    Both are judged by the same rules.
+
+    Raises
+    ------
+    ImageError
+        If it cannot be used; the sentence has the name of the field, not of the file that carries it.
+    """
+    path = field.image
+    try:
+        if path.suffix == ".npy":
+            yield pipeline.as_field(np.load(regular_file(path), allow_pickle=False))
+        else:
+            with pipeline.open_field(path, field.page) as opened:
+                yield opened
+    except ImageError as error:
+        carrier = "array" if path.suffix == ".npy" else str(path)
+        name = f"'{field.name or field.source or path}'"
+        raise ImageError(str(error).replace(f"'{carrier}'", name)) from error
+
+
+def recipe_of(request: Detect | Score | RedrawCells) -> Work[pipeline.Recipe]:
+    """Return model, settings and device of a request about one field, with the pixel size of its file."""
+    recipe = load_recipe(request.bundle, request.settings, request.device)
+    if request.source is not None:
+        recipe = yield from pipeline.recipe_for(recipe, request.source, request.name or request.source.name)
+    return recipe
 
 
 def load_arrays(path: Path) -> dict[str, np.ndarray]:

@@ -9,7 +9,15 @@ import numpy as np
 from napari_amil.core import pipeline
 from napari_amil.core.base.events import Step
 from napari_amil.core.base.settings import RunSettings
-from napari_amil.worker.inputs import Work, bundle_path, load_arrays, load_cells, load_recipe, open_input
+from napari_amil.worker.inputs import (
+    Work,
+    bundle_path,
+    load_arrays,
+    load_cells,
+    load_recipe,
+    open_input,
+    recipe_of,
+)
 from napari_amil.worker.protocol.messages import (
     DeleteCells,
     DeletionCurves,
@@ -28,10 +36,8 @@ from napari_amil.worker.protocol.messages import (
 
 def detect(request: Detect) -> Work[Detected]:
     """Find the candidates of the image."""
-    recipe = load_recipe(request.bundle, request.settings, request.device)
-    if request.source is not None:
-        recipe = yield from pipeline.recipe_for(recipe, request.source, request.source.name)
-    with open_input(request.image) as field:
+    recipe = yield from recipe_of(request)
+    with open_input(request) as field:
         yield from pipeline.notes_of(field, "This image")
         candidates = yield from pipeline.detect_in(field, recipe)
     target = request.out / "candidates.npz"
@@ -41,25 +47,30 @@ def detect(request: Detect) -> Work[Detected]:
 
 def score(request: Score) -> Work[Scored]:
     """Score the cells of the image as one bag."""
-    recipe = load_recipe(request.bundle, request.settings, request.device)
+    recipe = yield from recipe_of(request)
     cells = load_cells(request.cells)
     yield Step("score", 0, 2, "Embedding cells")
-    with open_input(request.image) as field:
+    with open_input(request) as field:
         yield from pipeline.notes_of(field, "This image")
         prepared = pipeline.prepare(field, recipe)
+        prepared = yield from pipeline.at_scale_of(prepared, cells, recipe, request.agreed_px)
         known = yield from pipeline.measured_field(prepared, cells, recipe)
         notes = [pipeline.field_note(prepared, cells)]
+        focus = pipeline.field_focus(prepared, cells, recipe)
     yield Step("score", 1, 2, "Weighing cells")
     scores, bag = pipeline.score_bag("image", {"image": cells}, known, recipe, notes)
     morphology = recipe.bundle.need_scorer().anomaly.morphology
     table = scores.table.join(pipeline.morphology_columns(known["measurements"], morphology))
     table.insert(0, "cell_id", cells.cell_id)
+    look = pipeline.look_of(notes, focus, recipe.bundle.card, recipe.settings.verdict.max_drift)
     reply = Scored(
         scores=request.out / "scores.csv",
         evidence=request.out / "evidence.npz",
         bag=bag,
         control=recipe.bundle.settings.control,
         verdict_settings=recipe.settings.verdict,
+        look=look.sentence,
+        looks_alike=look.is_alike,
     )
     pipeline.write_table(table, reply.scores)
     evidence = pipeline.field_evidence(table, known["latents"], recipe, _model_name(request.bundle))
@@ -91,11 +102,13 @@ def delete_cells(request: DeleteCells) -> Work[DeletionCurves]:
 
 def redraw(request: RedrawCells) -> Work[RedrawnCells]:
     """Redraw the cells of the image as control cells."""
-    recipe = load_recipe(request.bundle, request.settings, request.device)
+    recipe = yield from recipe_of(request)
     cells = load_cells(request.cells)
     yield Step("redraw", 0, len(cells), "Redrawing cells")
-    with open_input(request.image) as field:
-        found = yield from pipeline.redraw_cells(field, cells, recipe, request.network)
+    with open_input(request) as field:
+        prepared = pipeline.prepare(field, recipe)
+        prepared = yield from pipeline.at_scale_of(prepared, cells, recipe, request.agreed_px)
+        found = yield from pipeline.redraw_cells(prepared, cells, recipe, request.network)
     arrays: dict[str, Any] = {
         "cell_id": cells.cell_id,
         "cell": found.cell,

@@ -107,7 +107,7 @@ def write_annotated(request: WriteAnnotated) -> Work[AnnotatedWritten]:
         pipeline.Corrected(
             each.name,
             each.patient,
-            partial(load_image, each.image),
+            partial(load_image, each),
             load_cells(each.cells),
         )
         for each in request.images

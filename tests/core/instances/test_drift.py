@@ -11,7 +11,7 @@ import torch
 from napari_amil.core.base.events import Event, Warned, drain
 from napari_amil.core.base.types import ABSTAIN
 from napari_amil.core.cohort.smear import synthetic_smear
-from napari_amil.core.instances.drift import field_note, foreign_look, summary_of_fields
+from napari_amil.core.instances.drift import Look, field_note, foreign_look, look_of, summary_of_fields
 from napari_amil.core.instances.extract import Recipe, prepare
 from napari_amil.core.instances.sources import open_source
 from napari_amil.core.model.bundle import load_bundle
@@ -83,3 +83,21 @@ def test_another_microscope_gets_no_class_and_the_known_one_no_caveat(chula: Pat
     assert (bags["caveat"] != "").tolist() == [True, True, False, False]
     said = [event.message for event in events if isinstance(event, Warned)]
     assert sum("2 of 4 samples are like that" in message for message in said) == 1
+
+
+def test_the_look_names_stain_size_and_focus_beside_the_known_images() -> None:
+    card = {"scorer": {"fields": TRAINED["scorer"]["fields"] | {"focus": [0.020, 0.004]}}}
+    alike = look_of([(0.44, 42.0)], 0.018, card, 3.0)
+    assert alike.is_alike
+    assert alike.sentence == (
+        "Looks like the images that the model knows "
+        "(stain 1.1, size of the cells 1.1, sharpness 0.9 times theirs)."
+    )
+    large = look_of([(0.40, 80.0)], 0.018, card, 3.0)
+    assert large.is_alike is False
+    assert "Unlike the images that the model knows: the cells are 2 times as large." in large.sentence
+    assert "Calibrate" in large.sentence
+    blurred = look_of([(0.40, 40.0)], 0.005, card, 3.0)
+    assert "edges are 0.25 times as sharp. Focus anew" in blurred.sentence
+    assert look_of([(0.40, 40.0)], 0.1, card, 3.0).is_alike  # sharper is no harm
+    assert look_of([(0.40, 40.0)], float("nan"), {}, 3.0) == Look()

@@ -59,12 +59,16 @@ def test_a_wrong_scale_is_mended_with_a_note(
     seen, candidates = drain(detect_prepared(wrong, starter), events.append)
     assert 80 < seen.view.diameter_px < 125
     (note,) = messages(events)
-    assert note.startswith("The cells were taken for 240 px in diameter, but ")
-    assert "set 'cell_diameter_px' if that is wrong." in note
+    found_px = seen.view.diameter_px
+    assert note.startswith(f"The cells are taken for {found_px:.0f} px in diameter: 240 px was estimated")
+    assert note.endswith("Give the diameter if that is wrong.")
     cells = candidates.select(starter.settings.selection)
     assert len(cells) >= 0.9 * len(smear.cells)
     again = drain(at_scale_of(wrong, cells, starter))
     assert again.view.diameter_px == pytest.approx(seen.view.diameter_px)
+    told: list[Event] = []
+    known = drain(at_scale_of(wrong, cells, starter, found_px), told.append)
+    assert (known.view.diameter_px, told) == (found_px, [])
 
 
 def test_a_given_diameter_stays_with_a_note(starter: Recipe, large_cells: Image) -> None:

@@ -25,6 +25,14 @@ def is_picture(start: bytes) -> bool:
     return start.startswith(_STARTS) or (start[:4] == b"RIFF" and start[8:12] == b"WEBP")
 
 
+def picture_size(path: Path) -> tuple[int, int]:
+    """Return height and width of a picture from its header."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with PIL.Image.open(path, formats=FORMATS) as file:
+            return file.height, file.width
+
+
 def decode_picture(path: Path) -> Samples:
     """Return the samples of a picture; the EXIF orientation is not applied, as in napari.
 

@@ -19,7 +19,7 @@ from pathlib import Path, PurePath
 from napari_amil.core.base.errors import ImageError
 from napari_amil.core.base.files import special_kind
 from napari_amil.core.base.types import Image
-from napari_amil.core.images.decode import decode_picture, is_picture
+from napari_amil.core.images.decode import decode_picture, is_picture, picture_size
 from napari_amil.core.images.ome_zarr import is_zarr
 from napari_amil.core.images.refusals import UnusableError, reading
 from napari_amil.core.images.samples import Samples, to_rgb
@@ -81,6 +81,26 @@ def n_pages(path: Path) -> int:
             return 1
         with open_tiff(path) as tif:
             return len(tiff_frames(tif))
+
+
+def page_sizes(path: Path) -> tuple[tuple[int, int], ...]:
+    """Return height and width of every field in a file, from its header; nothing is decoded.
+
+    Raises
+    ------
+    ImageError
+        If the file is no readable image.
+    """
+    with reading(path):
+        if is_zarr(path):
+            raise UnusableError("is a Zarr, whose sizes are not in one header; open it by itself.")
+        if not is_tiff(path):
+            return (picture_size(path),)
+        with open_tiff(path) as tif:
+            return tuple(
+                (series.shape[series.axes.index("Y")], series.shape[series.axes.index("X")])
+                for series, _ in tiff_frames(tif)
+            )
 
 
 def locate(root: Path, name: str) -> tuple[Path, int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -20,11 +21,22 @@ _EXPECTED_SHARE = 0.05
 _CLEAR_SHARE = 0.10  # share of p < 0.05 among controls from which on the old p-values mislead
 _CLEAR_FACTOR = 1.5  # on their distances
 _CLEAR_DEVIATION = 2.0  # deviations between the fields of the training
-_LEAST_SPREAD = {"density": 0.15, "diameter_px": 0.10}
+_LEAST_SPREAD = {"density": 0.15, "diameter_px": 0.10, "focus": 0.25}
 """Deviation between fields, as a share of their median, below which few fields are not trusted."""
 _LOOKS = {"diameter_px": "the cells are {} times as large", "density": "the stain is {} times as dense"}
 _MEASURES = {"density": "density", "diameter": "diameter_px", "focus": "focus"}
 """Quantities of fields that are compared, and their names in the card of a bundle."""
+_BESIDE = {"density": "stain", "diameter_px": "size of the cells", "focus": "sharpness"}
+_CALIBRATE = "Calibrate the model on control smears of this microscope before you trust a percentage."
+_FOCUS_ANEW = "Focus anew before you trust a percentage."
+
+
+@dataclass(frozen=True)
+class Look:
+    """A sentence on whether a sample looks like those that a model knows; None where that is not known."""
+
+    sentence: str = ""
+    is_alike: bool | None = None
 
 
 def field_note(prepared: PreparedField, cells: Cells) -> tuple[float, float]:
@@ -63,22 +75,64 @@ def foreign_look(notes: Iterable[tuple[float, float]], card: Mapping[str, Any], 
     limit
         Deviations between the known fields beyond which a sample is foreign; 0 for no limit.
     """
-    known = _known_fields(card)
-    here = summary_of_fields(notes)
-    found = []
-    for key, words in _LOOKS.items():
-        if key not in known:
-            continue
-        centre, spread = known[key]
-        deviations = (here[key][0] - centre) / max(spread, _LEAST_SPREAD[key] * centre)
-        if abs(deviations) > limit > 0:
-            found.append(f"{words.format(f'{here[key][0] / centre:.2g}')} ({deviations:+.1f} deviations)")
+    apart = _apart(summary_of_fields(notes), _known_fields(card))
+    found = [
+        f"{words.format(f'{apart[key][0]:.2g}')} ({apart[key][1]:+.1f} deviations)"
+        for key, words in _LOOKS.items()
+        if _is_odd(apart, key, limit)
+    ]
     if not found:
         return ""
     return (
         f"Compared with the images that the model knows, {' and '.join(found)}, so it names no class. "
         "Calibrate it on control smears of this microscope first."
     )
+
+
+def look_of(
+    notes: Iterable[tuple[float, float]], focus: float, card: Mapping[str, Any], limit: float
+) -> Look:
+    """Return whether a sample looks like the images that its model knows, in stain, size and focus.
+
+    Parameters
+    ----------
+    notes
+        `field_note` of each of its fields.
+    focus
+        Sharpness of its cells (`field_focus`), NaN where that is not known.
+    card, limit
+        As for `foreign_look`; a picture may be sharper than the known ones, not more blurred.
+    """
+    here = summary_of_fields(notes) | ({"focus": [focus, 0.0]} if np.isfinite(focus) else {})
+    apart = _apart(here, _known_fields(card))
+    if not apart:
+        return Look()
+    odd = [
+        words.format(f"{apart[key][0]:.2g}") for key, words in _LOOKS.items() if _is_odd(apart, key, limit)
+    ]
+    is_blurred = "focus" in apart and apart["focus"][1] < -_CLEAR_DEVIATION
+    odd += [f"edges are {apart['focus'][0]:.2g} times as sharp"] if is_blurred else []
+    if odd:
+        remedy = _FOCUS_ANEW if is_blurred and len(odd) == 1 else _CALIBRATE
+        return Look(f"Unlike the images that the model knows: {', '.join(odd)}. {remedy}", is_alike=False)
+    alike = ", ".join(f"{_BESIDE[key]} {factor:.1f}" for key, (factor, _) in apart.items())
+    return Look(f"Looks like the images that the model knows ({alike} times theirs).", is_alike=True)
+
+
+def _is_odd(apart: Mapping[str, tuple[float, float]], key: str, limit: float) -> bool:
+    return key in apart and abs(apart[key][1]) > limit > 0
+
+
+def _apart(
+    here: Mapping[str, list[float]], known: Mapping[str, list[float]]
+) -> dict[str, tuple[float, float]]:
+    """Return the factor on the known fields, and the deviations between these, of each known quantity."""
+    return {
+        key: (value / known[key][0], (value - known[key][0]) / max(known[key][1], least * known[key][0]))
+        for key, least in _LEAST_SPREAD.items()
+        if key in known and key in here
+        for value in here[key][:1]
+    }
 
 
 def withheld(card: Mapping[str, Any]) -> str:

@@ -133,14 +133,24 @@ def detect_prepared(
     return rescaled, candidates
 
 
-def at_scale_of(seen: PreparedField, cells: Cells, recipe: Recipe) -> Generator[Event, None, PreparedField]:
+def at_scale_of(
+    seen: PreparedField, cells: Cells, recipe: Recipe, agreed_px: float | None = None
+) -> Generator[Event, None, PreparedField]:
     """Return a field at the scale of its cells, for cells that were found or listed before.
 
     Their scale was agreed on when they were found: where they speak against the estimated diameter, the
     detector looks for another one, as it did then.
+
+    Parameters
+    ----------
+    agreed_px
+        The diameter that was agreed on, where that is known; the detector is not asked again.
     """
     if recipe.settings.model.cells == "white":
         return at_size_of(seen, cells, recipe.settings)
+    if agreed_px is not None:
+        same = seen.view.diameter_px == agreed_px
+        return seen if same else replace(seen, view=seen.view.at_diameter(agreed_px))
     detector, given = recipe.bundle.detector, recipe.settings.detection.cell_diameter_px
     reason = given_doubt(cells, seen.view, strict=True)
     if not reason or given or detector is None:

@@ -35,16 +35,15 @@ def agreed_scale(
     found = yield from find_diameter(detector, seen.view, device)
     if found is None:
         yield Warned(
-            f"The diameter of the cells is uncertain ({before:.0f} px is assumed, but {reason}); set "
-            "'cell_diameter_px' (--diameter), or 'cell_diameter_um' if the file tells its pixel size."
+            f"The diameter of the cells is uncertain: {before:.0f} px is assumed, but {reason}. Measure one "
+            "cell and give its diameter (--diameter on the command line)."
         )
         return seen
     if same_scale(found.diameter_px, seen.view):
         return seen
     yield Warned(
-        f"The cells were taken for {before:.0f} px in diameter, but {reason}; the detector agrees with "
-        f"{found.diameter_px:.0f} px (confidence {found.confidence:.2f}), which is used; set "
-        "'cell_diameter_px' if that is wrong."
+        f"The cells are taken for {found.diameter_px:.0f} px in diameter: {before:.0f} px was estimated "
+        f"first, but {reason}. Give the diameter if that is wrong."
     )
     return replace(seen, view=seen.view.at_diameter(found.diameter_px))
 
@@ -54,6 +53,6 @@ def warn_of_given_diameter(cells: Cells, view: NetworkInput) -> Iterator[Event]:
     reason = given_doubt(cells, view)
     if reason:
         yield Warned(
-            f"The cell diameter is set to {view.diameter_px:.0f} px, but {reason}; check 'cell_diameter_px', "
-            "or leave it empty to have it estimated."
+            f"The cell diameter is set to {view.diameter_px:.0f} px, but {reason}; check it, or leave it "
+            "empty to have it estimated."
         )

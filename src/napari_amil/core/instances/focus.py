@@ -7,11 +7,14 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from napari_amil.core.anomaly.control_sample import ControlSample
-from napari_amil.core.base.types import Image
+from napari_amil.core.base.types import Cells, Image
+from napari_amil.core.instances.extract import Recipe, instance_blocks
+from napari_amil.core.instances.field_blocks import PreparedField
 
 _SIGMA_PX = 1.0  # of the Laplacian of Gaussian: below it lies the noise of camera and JPEG
 _CENTRAL = 0.75  # of the side of a picture: the whole cell with its edge, few parts of its neighbours
 _GREEN = 1
+_MOST_CELLS = 60
 
 
 def sharpness(pictures: list[Image]) -> NDArray[np.float64]:
@@ -37,6 +40,18 @@ def focus_of(sample: ControlSample | None) -> list[float] | None:
     names, values = np.asarray(sample.images), sharpness(pictures)
     of_images = [np.nanmedian(values[names == name]) for name in np.unique(names)]
     return [float(np.nanmedian(of_images)), float(np.nanstd(of_images))]
+
+
+def field_focus(prepared: PreparedField, cells: Cells, recipe: Recipe) -> float:
+    """Return the median sharpness of some whole cells of a field; NaN where the encoder sees no pictures."""
+    settings = recipe.settings.model
+    whole = np.flatnonzero(~cells.touches_border)
+    if settings.instance != "crop" or settings.cells == "white" or not len(whole):
+        return float("nan")
+    some = cells.take(whole[:: -(-len(whole) // _MOST_CELLS)])
+    blocks = instance_blocks(prepared, some, recipe, measured=False)
+    values = sharpness([np.moveaxis(pixels, 0, 2) for _, block in blocks for pixels in block])
+    return float(np.nanmedian(values)) if np.isfinite(values).any() else float("nan")
 
 
 def _sharpness(picture: Image) -> float:

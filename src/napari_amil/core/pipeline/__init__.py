@@ -53,15 +53,17 @@ if TYPE_CHECKING:
     from napari_amil.core.images.read import ImageSource, find_images, read_image
     from napari_amil.core.instances.control_cells import morphology_columns, nearest_controls
     from napari_amil.core.instances.dask_cluster import on_cluster
-    from napari_amil.core.instances.drift import differs, drift_sentences, field_note
+    from napari_amil.core.instances.drift import differs, drift_sentences, field_note, look_of
     from napari_amil.core.instances.extract import (
         Recipe,
+        at_scale_of,
         detect_field,
         detect_in,
         notes_of,
         prepare,
         recipe_for,
     )
+    from napari_amil.core.instances.focus import field_focus
     from napari_amil.core.instances.gather import Gathered, gather
     from napari_amil.core.instances.given_cells import give_cells, with_outlines
     from napari_amil.core.instances.leak_guard import guarding, sources_without_copies
@@ -169,6 +171,7 @@ __all__ = [
     "array_source",
     "as_field",
     "assign_folds",
+    "at_scale_of",
     "bag_table",
     "bundle_settings",
     "calibrate",
@@ -199,6 +202,7 @@ __all__ = [
     "export_project",
     "failure_table",
     "field_evidence",
+    "field_focus",
     "field_note",
     "find_exploration",
     "find_images",
@@ -210,6 +214,7 @@ __all__ = [
     "in_run_folder",
     "labels_of_cells",
     "load_bundle",
+    "look_of",
     "make_folder",
     "measured_field",
     "merge_shards",

@@ -191,10 +191,11 @@ def start_rescoring(
     arrays: dict[str, Any] = dict(cells.arrays())
     np.savez(folder / "cells.npz", **arrays)
     request = Score(
-        image=plane.write(folder),
+        **plane.input(folder),
         cells=folder / "cells.npz",
         out=folder,
         settings=RunSettings(detection=record.detection),
+        agreed_px=record.agreed_px,
         bundle=bundle,
     )
     return Rescoring(layer, cells), worker.start(request)

@@ -1,7 +1,8 @@
-"""The displayed plane of an image layer, as an array and as a file for the worker."""
+"""The displayed plane of an image layer, as its file or as an array for the worker."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,8 @@ from napari.components import ViewerModel
 from napari.layers import Image
 from numpy.typing import NDArray
 
-from napari_amil.core.base.errors import ImageError
+from napari_amil.core.base.errors import AmilError, ImageError
+from napari_amil.core.images.read import EXTENSIONS, page_sizes
 from napari_amil.plugin.layers.rows import CellRecord
 
 MIN_SIDE_PX = 32
@@ -28,7 +30,7 @@ class Plane:
     Parameters
     ----------
     pixels
-        The samples, not rescaled; a large plane of a lazy layer (dask, Zarr) is lazy.
+        The samples, not rescaled; those of a lazy layer (dask, Zarr) are lazy.
     place
         Index along the leading axes of a stack; ``()`` for a single image.
     layer
@@ -46,39 +48,74 @@ class Plane:
 
     def at(self, place: tuple[int, ...]) -> Plane:
         """Return another plane of the same stack."""
-        stack = self.layer.data[0] if self.layer.multiscale else self.layer.data
-        return Plane(_samples(stack[place], self.layer.name), place, self.layer)
+        return plane_at(self.layer, place)
 
     def record(self) -> CellRecord:
         """Return an empty record for cells on this plane."""
         height, width = self.pixels.shape[:2]
         return CellRecord(str(self.layer.unique_id), self.name, self.place, (height, width))
 
-    def write(self, folder: Path) -> Path:
-        """Write the plane as a file that the worker reads by the same rules as any image file.
+    def input(self, folder: Path) -> dict[str, Any]:
+        """Return the fields of a `FieldInput` of the worker; an array is written into ``folder``.
 
-        RGB with 8 bits goes as it is; grey, alpha and 16 bits are left to the reader of images, and so
-        is a lazy plane, of which no more than a band of rows is ever in memory.
+        Where the layer was opened from a file, the worker reads that file, as the command line does. Only
+        RGB with 8 bits goes as it is, since it can be read in one way alone. The worker judges
+        other arrays by the rules for files.
         """
+        source = source_of(self.layer)
+        found: dict[str, Any] = {"name": self.name, "source": source}
+        page = None if _is_plain(self.pixels) else file_page(self.layer, self.place, self.pixels.shape[:2])
+        if page is not None:
+            return found | {"image": source, "page": page}
+        return found | {"image": self._write(folder)}
+
+    def _write(self, folder: Path) -> Path:
+        """Write the array; of a large lazy plane no more than a band of rows is ever in memory."""
         pixels = self.pixels
-        lazy = not isinstance(pixels, np.ndarray)
-        if not lazy and pixels.dtype == np.uint8 and pixels.ndim == 3 and pixels.shape[2] == 3:
+        if isinstance(pixels, np.ndarray) or math.prod(pixels.shape[:2]) <= LARGE_PX:
             path = folder / "image.npy"
-            np.save(path, np.ascontiguousarray(pixels))
+            np.save(path, np.ascontiguousarray(pixels), allow_pickle=False)
             return path
         path = folder / "image.tif"
         colour: dict[str, Any] = {"photometric": "minisblack"}
         if pixels.ndim == 3:
             alpha = ["unassalpha"] if pixels.shape[2] == 4 else None
             colour = {"photometric": "rgb", "extrasamples": alpha}
-        if lazy:
-            stored = tifffile.memmap(path, shape=pixels.shape, dtype=pixels.dtype, **colour)
-            for row in range(0, pixels.shape[0], _BAND_PX):
-                stored[row : row + _BAND_PX] = np.asarray(pixels[row : row + _BAND_PX])
-            stored.flush()
-            return path
-        tifffile.imwrite(path, np.ascontiguousarray(pixels), **colour)
+        stored = tifffile.memmap(path, shape=pixels.shape, dtype=pixels.dtype, **colour)
+        for row in range(0, pixels.shape[0], _BAND_PX):
+            stored[row : row + _BAND_PX] = np.asarray(pixels[row : row + _BAND_PX])
+        stored.flush()
         return path
+
+
+def source_of(layer: Image) -> Path | None:
+    """Return the file that a layer was opened from."""
+    path = getattr(layer.source, "path", None)
+    return Path(path) if path else None
+
+
+def file_page(layer: Image, place: tuple[int, ...], shape: tuple[int, ...]) -> int | None:
+    """Return which page of its file a plane of a layer is; None where it is not one of an image file."""
+    source = source_of(layer)
+    if source is None or source.suffix.lower() not in EXTENSIONS or not source.is_file():
+        return None
+    try:
+        sizes = page_sizes(source)
+    except AmilError:
+        return 0  # the worker reads it too, and says why it cannot be used
+    lead = stack_of(layer).shape[: len(place)]
+    page = int(np.ravel_multi_index(place, lead)) if place else 0
+    fits = len(sizes) == math.prod(lead) and tuple(sizes[page]) == tuple(shape)
+    return page if fits else None
+
+
+def stack_of(layer: Image) -> Any:  # noqa: ANN401 - an array of any kind
+    """Return the array of a layer, of a pyramid its finest level."""
+    return layer.data[0] if layer.multiscale else layer.data
+
+
+def _is_plain(pixels: Any) -> bool:  # noqa: ANN401
+    return bool(pixels.dtype == np.uint8 and pixels.ndim == 3 and pixels.shape[2] == 3)
 
 
 def image_name(layer: Image, place: tuple[int, ...]) -> str:
@@ -89,15 +126,9 @@ def image_name(layer: Image, place: tuple[int, ...]) -> str:
 
 
 def plane_at(layer: Image, place: tuple[int, ...]) -> Plane:
-    """Return the plane of ``layer`` at an index along its leading axes, shown or not.
-
-    Raises
-    ------
-    ImageError
-        If its values have an unknown meaning.
-    """
-    stack = layer.data[0] if layer.multiscale else layer.data
-    return Plane(_samples(stack[place] if place else stack, layer.name), place, layer)
+    """Return the plane of ``layer`` at an index along its leading axes, shown or not."""
+    stack = stack_of(layer)
+    return Plane(stack[place] if place else stack, place, layer)
 
 
 def shown_plane(viewer: ViewerModel, layer: Image) -> Plane:
@@ -106,21 +137,19 @@ def shown_plane(viewer: ViewerModel, layer: Image) -> Plane:
     Raises
     ------
     ImageError
-        If the plane is too small, is turned away from the viewer, or has values of unknown meaning.
+        If the plane is too small, or is turned away from the viewer.
     """
     if viewer.dims.ndisplay != 2:
         raise ImageError("The view is in 3D; switch to 2D (the button below the layer list) and try again.")
-    stack = layer.data[0] if layer.multiscale else layer.data
     if layer.ndim > 2 and tuple(viewer.dims.displayed) != (viewer.dims.ndim - 2, viewer.dims.ndim - 1):
         raise ImageError(
             "The axes of the view are rolled; show the last two axes of the image and try again."
         )
-    place = shown_place(viewer, layer)
-    pixels = stack[place] if place else stack
-    if min(pixels.shape[:2]) < MIN_SIDE_PX:
-        size = f"{pixels.shape[1]} x {pixels.shape[0]}"
-        raise ImageError(f"The image '{layer.name}' is only {size} pixels; choose a whole field.")
-    return Plane(_samples(pixels, layer.name), place, layer)
+    plane = plane_at(layer, shown_place(viewer, layer))
+    height, width = plane.pixels.shape[:2]
+    if min(height, width) < MIN_SIDE_PX:
+        raise ImageError(f"The image '{layer.name}' is only {width} x {height} pixels; choose a whole field.")
+    return plane
 
 
 def shown_place(viewer: ViewerModel, layer: Image) -> tuple[int, ...]:
@@ -128,32 +157,7 @@ def shown_place(viewer: ViewerModel, layer: Image) -> tuple[int, ...]:
     n_lead = layer.ndim - 2
     if not n_lead:
         return ()
-    stack = layer.data[0] if layer.multiscale else layer.data
+    stack = stack_of(layer)
     point = np.asarray(layer.world_to_data(viewer.dims.point[-layer.ndim :]), float)
     limits = np.array(stack.shape[:n_lead])
     return tuple(int(index) for index in np.clip(np.rint(point[:n_lead]), 0, limits - 1))
-
-
-def _samples(pixels: Any, name: str) -> Any:  # noqa: ANN401
-    """Return the samples of a plane: lazy ones of a large plane as they are, others in memory."""
-    integers = pixels.dtype in (np.uint8, np.uint16)
-    if integers and pixels.shape[0] * pixels.shape[1] > LARGE_PX and not isinstance(pixels, np.ndarray):
-        return pixels
-    return _readable(np.asarray(pixels), name)
-
-
-def _readable(pixels: NDArray[Any], name: str) -> NDArray[Any]:
-    """Return samples that the reader of images understands: 8 or 16 bits without a sign, or float32."""
-    if pixels.dtype in (np.uint8, np.uint16):
-        return pixels
-    low, high = float(np.nanmin(pixels)), float(np.nanmax(pixels))
-    if np.issubdtype(pixels.dtype, np.floating) and low >= 0 and np.isfinite(pixels).all():
-        if high <= 1:
-            return np.rint(pixels * 255).astype(np.uint8)
-        if high <= np.iinfo(np.uint16).max:
-            return pixels.astype(np.float32)
-    if np.issubdtype(pixels.dtype, np.integer) and low >= 0 and high <= np.iinfo(np.uint16).max:
-        return pixels.astype(np.uint8 if high <= np.iinfo(np.uint8).max else np.uint16)
-    raise ImageError(
-        f"The image '{name}' has values from {low:g} to {high:g}; save it as 8-bit or 16-bit and open that."
-    )

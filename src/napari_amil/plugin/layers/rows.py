@@ -101,6 +101,12 @@ class CellRecord:
         return replace(self, **own, paused=False, journal=None)
 
     @property
+    def agreed_px(self) -> float | None:
+        """Typical diameter at which the cells were found, in pixels; None where nothing was detected."""
+        found = self.candidates.diameter_px
+        return float(found) if np.isfinite(found) else None
+
+    @property
     def known(self) -> Cells:
         """Every cell that was found, shown or not."""
         return self.candidates.cells

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from functools import partial
-from pathlib import Path
 from weakref import WeakSet
 
 import numpy as np
@@ -120,19 +119,12 @@ class DetectPanel(DetectingPanel):
             plane = shown_plane(self._viewer, image)
             settings = RunSettings(detection=self.settings.value(), selection=self.selection.value())
             folder = self._worker.new_folder()
-            path = plane.write(folder)
+            place = plane.input(folder)
         except (AmilError, OSError) as error:
             self.job.say(str(error), "error")
             self.errored.emit(str(error))
             return
-        source = image.source.path
-        request = Detect(
-            image=path,
-            source=None if source is None else Path(source),
-            out=folder,
-            settings=settings,
-            bundle=self.model.value(),
-        )
+        request = Detect(**place, out=folder, settings=settings, bundle=self.model.value())
         task = self._worker.start(request)
         record = plane.record()
         record.detection, record.selection = settings.detection, settings.selection

@@ -104,18 +104,20 @@ class ScorePanel(ScoringPanel):
             if not len(cells):
                 raise AmilError("There is no cell to score: find cells first, or draw some.")
             folder = self._worker.new_folder()
-            image = plane.write(folder)
+            image = plane.input(folder)
             arrays: dict[str, Any] = dict(cells.arrays())
             np.savez(folder / "cells.npz", **arrays)
+            record = need_record(layer)
         except (AmilError, OSError) as error:
             self.job.say(str(error), "error")
             self.errored.emit(str(error))
             return
         request = Score(
-            image=image,
+            **image,
             cells=folder / "cells.npz",
             out=folder,
-            settings=RunSettings(detection=need_record(layer).detection),
+            settings=RunSettings(detection=record.detection),
+            agreed_px=record.agreed_px,
             bundle=self.model.value(),
         )
         self.job.follow(self._worker.start(request), partial(_read, layer, cells, self.model.value()))

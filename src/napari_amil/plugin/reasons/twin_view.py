@@ -114,7 +114,7 @@ class TwinView(QWidget):
             if image is None:
                 raise AmilError(f"The image below '{layer.name}' was closed; open it again.")
             folder = self._worker.new_folder()
-            path = plane_at(image, record.place).write(folder)
+            place = plane_at(image, record.place).input(folder)
             cells = cells_of(layer)
             arrays: dict[str, Any] = dict(cells.arrays())
             np.savez(folder / "cells.npz", **arrays)
@@ -122,10 +122,11 @@ class TwinView(QWidget):
             self.job.say(str(error), "error")
             return
         request = RedrawCells(
-            image=path,
+            **place,
             cells=folder / "cells.npz",
             out=folder,
             settings=RunSettings(detection=record.detection),
+            agreed_px=record.agreed_px,
             bundle=bundle,
         )
 

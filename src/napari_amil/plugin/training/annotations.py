@@ -204,10 +204,10 @@ def write_layer(known: TrainingImage, viewer: ViewerModel, folder: Path) -> Corr
     assert layer is not None
     assert record is not None
     image = next(each for each in viewer.layers if str(each.unique_id) == record.image_id)
-    path = plane_at(image, record.place).write(folder)
+    place = plane_at(image, record.place).input(folder) | {"name": known.name}
     arrays: dict[str, Any] = dict(cells_of(layer).arrays())
     np.savez(folder / "cells.npz", **arrays)
-    return CorrectedImage(name=known.name, patient=known.patient, image=path, cells=folder / "cells.npz")
+    return CorrectedImage(**place, patient=known.patient, cells=folder / "cells.npz")
 
 
 def _key(known: TrainingImage) -> str:

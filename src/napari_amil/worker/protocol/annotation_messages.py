@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from napari_amil.worker.protocol.base import Message, Reply, Request
+from napari_amil.worker.protocol.base import FieldInput, Message, Reply, Request
 
 
 class AnnotatedImage(Message):
@@ -38,12 +38,10 @@ class AnnotatedWritten(Reply):
     annotated: Path
 
 
-class CorrectedImage(Message):
+class CorrectedImage(FieldInput):
     """An open image and its cells, as files."""
 
-    name: str
     patient: str
-    image: Path
     cells: Path
 
 

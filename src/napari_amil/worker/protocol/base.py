@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import ClassVar
 
 from pydantic import BaseModel, ConfigDict
@@ -21,3 +22,15 @@ class Request(Message):
     """What the worker is asked for: a job called like the class, whose result is a ``reply``."""
 
     reply: ClassVar[type[Reply]]
+
+
+class FieldInput(Message):
+    """One field of the window: a page of the file that it was opened from, or its array in a file.
+
+    ``name`` is what messages call it; ``source`` is the file it came from, which may tell the pixel size.
+    """
+
+    image: Path
+    page: int = 0
+    name: str = ""
+    source: Path | None = None

@@ -29,6 +29,7 @@ from napari_amil.worker.protocol.annotation_messages import (
 from napari_amil.worker.protocol.annotation_messages import (
     WriteAnnotated as WriteAnnotated,
 )
+from napari_amil.worker.protocol.base import FieldInput as FieldInput
 from napari_amil.worker.protocol.base import Message
 from napari_amil.worker.protocol.base import Reply as Reply
 from napari_amil.worker.protocol.base import Request as Request
@@ -56,37 +57,41 @@ class Detected(Reply):
     diameter_px: float
 
 
-class Detect(Request):
-    """Find the cells of an image, and write the candidates into the folder ``out``.
-
-    ``image`` may be an array (.npy); then ``source``, the file it was read from, may have the pixel size.
-    """
+class Detect(FieldInput, Request):
+    """Find the cells of a field, and write the candidates into the folder ``out``."""
 
     reply = Detected
-    image: Path
     out: Path
-    source: Path | None = None
     settings: RunSettings = RunSettings()
     bundle: str | None = None
     device: str = "auto"
 
 
 class Scored(Reply):
-    """Files with a row per cell and with what explains the scores; the verdict on the image as a bag."""
+    """Files with a row per cell and with what explains the scores; the verdict on the image as a bag.
+
+    ``look`` is a sentence on whether the image looks like those that the model knows; ``looks_alike`` is
+    None where that is not known.
+    """
 
     scores: Path
     evidence: Path
     bag: BagScore
     control: str
     verdict_settings: VerdictSettings
+    look: str = ""
+    looks_alike: bool | None = None
 
 
-class Score(Request):
-    """Score the ``cells`` (file of `Cells.arrays`) of an image as one bag; files go into ``out``."""
+class Score(FieldInput, Request):
+    """Score the ``cells`` (file of `Cells.arrays`) of a field as one bag; files go into ``out``.
+
+    ``agreed_px`` is the typical diameter at which they were found, None where that is not known.
+    """
 
     reply = Scored
-    image: Path
     cells: Path
+    agreed_px: float | None = None
     out: Path
     settings: RunSettings = RunSettings()
     bundle: str | None = None
@@ -138,12 +143,12 @@ class RedrawnCells(Reply):
     networks: tuple[str, ...]
 
 
-class RedrawCells(Request):
+class RedrawCells(FieldInput, Request):
     """Redraw the ``cells`` (file of `Cells.arrays`) as control cells; ``network`` None for the first."""
 
     reply = RedrawnCells
-    image: Path
     cells: Path
+    agreed_px: float | None = None
     out: Path
     network: str | None = None
     settings: RunSettings = RunSettings()
