@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import io
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any, TypeVar
@@ -13,10 +14,17 @@ import numpy as np
 import pandas as pd
 import pytest
 from pydantic import BaseModel
+from skimage.transform import rescale
 
-from napari_amil.core.base.events import Step
+from napari_amil.core import pipeline
+from napari_amil.core.base.events import Step, drain
 from napari_amil.core.base.types import BagScore, Cells
-from napari_amil.core.cohort.synth import SynthCohortSettings, synthetic_smear, write_synthetic_cohort
+from napari_amil.core.cohort.synth import (
+    SynthCohortSettings,
+    SynthSettings,
+    synthetic_smear,
+    write_synthetic_cohort,
+)
 from napari_amil.worker.jobs import JOBS
 from napari_amil.worker.protocol.lines import READY, decode_answer, encode_request, reply_to
 from napari_amil.worker.protocol.messages import (
@@ -218,3 +226,30 @@ def _types(value: object) -> Any:
     if isinstance(value, dict):
         return "dict"
     return type(value).__name__
+
+
+def test_cells_are_scored_at_the_scale_at_which_they_were_found(tmp_path: Path) -> None:
+    small = synthetic_smear(7, SynthSettings(height=200, width=240, n_cells=22, n_platelets=0))
+    image = np.asarray(rescale(small.image, 2.5, channel_axis=2) * 255, dtype=np.uint8)
+    np.save(tmp_path / "image.npy", image)
+    cells = Cells(small.cells.boxes * 2.5, tuple(outline * 2.5 for outline in small.cells.outlines))
+    np.savez(tmp_path / "cells.npz", **cells.arrays())
+    recipe = pipeline.Recipe.from_bundle(pipeline.load_bundle(), None, pipeline.pick_device("cpu"))
+    prepared = pipeline.prepare(image, recipe)
+    right = replace(prepared, view=prepared.view.at_diameter(61.5))
+    known = drain(pipeline.measured_field(right, cells, recipe))
+    expected, _ = pipeline.score_bag("image", {"image": cells}, known, recipe)
+    request = Score(image=tmp_path / "image.npy", cells=tmp_path / "cells.npz", out=tmp_path, device="cpu")
+    scored = ask(request.model_copy(update={"agreed_px": 61.5}), Scored)
+    np.testing.assert_allclose(pd.read_csv(scored.scores)["anomaly"], expected.table["anomaly"], rtol=1e-6)
+    assert "the cells are" in scored.look
+    assert scored.looks_alike is False
+
+
+def test_a_message_names_the_field_and_not_the_file_that_carries_it(tmp_path: Path) -> None:
+    np.save(tmp_path / "image.npy", np.full((64, 64), -3.0))
+    answer = ask_all(Detect(image=tmp_path / "image.npy", name="smear 3", out=tmp_path))[-1]
+    assert str(answer).startswith("The image 'smear 3' has values from -3 to -3")
+    (tmp_path / "cut.tif").write_bytes(b"II*\0broken")
+    answer = ask_all(Detect(image=tmp_path / "cut.tif", name="cut.tif", out=tmp_path))[-1]
+    assert str(answer).startswith("The image 'cut.tif' is damaged")

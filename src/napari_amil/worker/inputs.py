@@ -72,7 +72,7 @@ def open_input(field: FieldInput) -> Iterator[pipeline.Field]:
         raise ImageError(str(error).replace(f"'{carrier}'", name)) from error
 
 
-def recipe_of(request: Detect | Score | RedrawCells) -> Work[pipeline.Recipe]:
+def recipe_of(request: Detect | Score | RedrawCells) -> Generator[Event, None, pipeline.Recipe]:
     """Return model, settings and device of a request about one field, with the pixel size of its file."""
     recipe = load_recipe(request.bundle, request.settings, request.device)
     if request.source is not None:

@@ -60,7 +60,7 @@ def test_a_wrong_scale_is_mended_with_a_note(
     assert 80 < seen.view.diameter_px < 125
     (note,) = messages(events)
     found_px = seen.view.diameter_px
-    assert note.startswith(f"The cells are taken for {found_px:.0f} px in diameter: 240 px was estimated")
+    assert note.startswith(f"The cells are taken for {found_px:.0f} px in diameter, not 240 px as")
     assert note.endswith("Give the diameter if that is wrong.")
     cells = candidates.select(starter.settings.selection)
     assert len(cells) >= 0.9 * len(smear.cells)

@@ -178,8 +178,10 @@ def _opened(viewer: ViewerModel, path: Path) -> Image:
 
 @pytest.mark.parametrize(
     "name",
-    ["rgb.png", "rgb.jpg", "rgb.bmp", "rgb.webp", "palette.png", "palette.tif", "16.png", "alpha.png"]
-    + ["miniswhite.tif", "12.tif", "16.tif", "float.tif"],
+    [
+        *("rgb.png", "rgb.jpg", "rgb.bmp", "rgb.webp", "palette.png", "palette.tif", "16.png", "alpha.png"),
+        *("miniswhite.tif", "12.tif", "16.tif", "float.tif"),
+    ],
 )
 def test_a_file_has_the_same_pixels_in_the_window_and_on_the_command_line(
     viewer: ViewerModel, field: np.ndarray, tmp_path: Path, name: str

@@ -14,6 +14,7 @@ from pytestqt.qtbot import QtBot
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QWidget
 
+from napari_amil.plugin.layers.rows import record_of
 from napari_amil.plugin.layers.selection import selection_of
 from napari_amil.plugin.panels.smear import SmearPanel
 from napari_amil.plugin.reasons.ranked_cells import ranked_cells, short_rank
@@ -42,8 +43,8 @@ def _seen(*parts: QWidget) -> list[bool]:
 
 
 def test_without_an_image_it_says_how_to_begin(panel: SmearPanel) -> None:
-    assert "Drag an image of a blood smear" in panel.detail.text()
-    assert _seen(panel.sample, panel.job, panel.cells, panel.verdict) == [True, False, False, False]
+    assert "Drag an image of a blood smear" in panel.summary.detail.text()
+    assert _seen(panel.sample, panel.job, panel.cells, panel.summary.verdict) == [True, False, False, False]
     panel.run()
     assert "There is no image yet" in panel.job.notice.text()
 
@@ -52,11 +53,13 @@ def test_one_press_tells_which_how_unusual_and_why(
     panel: SmearPanel, scored: Shapes, viewer: ViewerModel
 ) -> None:
     assert scored.nshapes == 7
-    assert panel.verdict.text() == "thalassemia"
+    assert panel.summary.verdict.text() == "thalassemia"
     table = scored.features
     clear = int((table["anomaly_q"] < 0.05).sum())
-    assert "About 30 % of its cells are abnormal" in panel.detail.text()
-    assert panel.share.text().startswith(f"{clear} of 7 cells stand out" if clear else "None of 7 cells")
+    assert "About 30 % of its cells are abnormal" in panel.summary.detail.text()
+    assert panel.summary.share.text().startswith(
+        f"{clear} of 7 cells stand out" if clear else "None of 7 cells"
+    )
     ranked = table.sort_values("anomaly", ascending=False)["cell_id"].tolist()[:8]
     assert [key.cell_id for key in panel.cells.keys] == ranked
     assert panel.cells.list.item(0).text().splitlines()[1] == "longer than 99 % of controls"
@@ -80,8 +83,8 @@ def test_the_list_follows_the_keyboard_the_selection_and_the_cells(
     row = scored.features["cell_id"].tolist().index(keys[0].cell_id)
     scored.remove([row])
     qtbot.waitUntil(lambda: panel.cells.keys[0] == keys[1], timeout=WAIT_MS)
-    assert not panel.verdict.isVisible()
-    assert "The cells have changed" in panel.detail.text()
+    assert not panel.summary.verdict.isVisible()
+    assert "The cells have changed" in panel.summary.detail.text()
 
 
 def test_cells_that_are_somebodys_own_are_scored_and_not_found_anew(
@@ -91,7 +94,7 @@ def test_cells_that_are_somebodys_own_are_scored_and_not_found_anew(
     qtbot.waitUntil(lambda: panel.job.button.text() == "Score these 6 cells", timeout=WAIT_MS)
     assert done(panel.finished, panel.job.button.click) is scored
     assert scored.nshapes == 6
-    assert panel.verdict.isVisible()
+    assert panel.summary.verdict.isVisible()
 
 
 def test_each_image_and_each_frame_has_its_own_verdict(
@@ -100,14 +103,14 @@ def test_each_image_and_each_frame_has_its_own_verdict(
     viewer.add_image(np.stack([field[..., 1]] * 3), name="film")
     viewer.dims.set_point(0, 2)
     done(panel.finished, panel.run)
-    assert panel.verdict.isVisible()
+    assert panel.summary.verdict.isVisible()
     viewer.dims.set_point(0, 0)
-    qtbot.waitUntil(lambda: not panel.verdict.isVisible(), timeout=WAIT_MS)
+    qtbot.waitUntil(lambda: not panel.summary.verdict.isVisible(), timeout=WAIT_MS)
     assert panel.cells.keys == []
     viewer.dims.set_point(0, 2)
-    qtbot.waitUntil(panel.verdict.isVisible, timeout=WAIT_MS)
+    qtbot.waitUntil(panel.summary.verdict.isVisible, timeout=WAIT_MS)
     viewer.add_image(field, rgb=True, name="another")
-    qtbot.waitUntil(lambda: not panel.verdict.isVisible(), timeout=WAIT_MS)
+    qtbot.waitUntil(lambda: not panel.summary.verdict.isVisible(), timeout=WAIT_MS)
 
 
 def test_cancel_stops_either_step_and_the_next_press_works(
@@ -143,3 +146,52 @@ def test_without_a_window_the_next_steps_say_where_they_are(panel: SmearPanel, s
 def test_cells_without_scores_are_not_ranked(layer: Shapes) -> None:
     assert ranked_cells(layer) == []
     assert short_rank(100.0) == "rarer than all controls"
+
+
+def test_the_look_of_the_image_stands_before_any_percentage(
+    panel: SmearPanel, scored: Shapes, viewer: ViewerModel, qtbot: QtBot
+) -> None:
+    bag = record_of(scored).bag
+    bag |= {"look": "Unlike the images that the model knows: the cells are 3 times as large. Calibrate."}
+    bag |= {"looks_alike": False, "caveat": "Compared with the images ...", "verdict": "abstain"}
+    panel.refresh()
+    summary = panel.summary
+    assert _seen(summary.caption, summary.verdict, summary.look) == [False, True, True]
+    assert summary.verdict.text() == "No verdict"
+    assert summary.look.text().startswith("Unlike the images")
+    assert summary.detail.text().startswith("So the model names no class. About 30 %")
+    assert summary.layout().indexOf(summary.look) < summary.layout().indexOf(summary.detail)
+    assert not any("%" in part.text() for part in (summary.caption, summary.verdict, summary.look))
+
+
+def test_the_diameter_is_said_in_full_drawn_and_given(
+    panel: SmearPanel, scored: Shapes, viewer: ViewerModel, qtbot: QtBot, done: Done
+) -> None:
+    found = record_of(scored).agreed_px
+    choice = panel.detect.diameter
+    assert choice.value() is None
+    assert choice.box.text() == f"automatic: {found:.0f} pixels"
+    assert any(layer.name == f"typical cell: {found:.0f} pixels" for layer in viewer.layers)
+    panel.resize(300, 700)
+    shown = choice.box.lineEdit()
+    assert shown.fontMetrics().horizontalAdvance("automatic: 138 pixels") < shown.width()
+    panel.circle.measured.emit(31.0)
+    assert choice.value() == 31.0
+    assert choice.box.text() == "31.0 pixels"
+    qtbot.waitUntil(lambda: any(layer.name == "typical cell: 31 pixels" for layer in viewer.layers))
+    panel.run()
+    again = done(panel.finished)
+    assert record_of(again).detection.cell_diameter_px == 31.0
+    choice.setValue(None)
+    assert choice.value() is None
+
+
+def test_grey_planes_of_a_colour_image_are_offered_to_be_joined(
+    panel: SmearPanel, viewer: ViewerModel, field: np.ndarray, qtbot: QtBot
+) -> None:
+    for number, colour in enumerate("RGB"):
+        viewer.add_image(field[..., number], name=f"smear {colour}")
+    qtbot.waitUntil(panel.join.isVisible, timeout=WAIT_MS)
+    panel.join.button.click()
+    assert [layer.name for layer in viewer.layers] == ["smear"]
+    qtbot.waitUntil(lambda: not panel.join.isVisible(), timeout=WAIT_MS)

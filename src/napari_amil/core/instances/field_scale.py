@@ -42,8 +42,8 @@ def agreed_scale(
     if same_scale(found.diameter_px, seen.view):
         return seen
     yield Warned(
-        f"The cells are taken for {found.diameter_px:.0f} px in diameter: {before:.0f} px was estimated "
-        f"first, but {reason}. Give the diameter if that is wrong."
+        f"The cells are taken for {found.diameter_px:.0f} px in diameter, not {before:.0f} px as estimated "
+        f"first ({reason}). Give the diameter if that is wrong."
     )
     return replace(seen, view=seen.view.at_diameter(found.diameter_px))
 

@@ -20,7 +20,7 @@ from napari_amil.plugin.window.follow import hear
 from napari_amil.plugin.window.viewer import PerViewer, take_key
 
 LET_GO_KEY = "Escape"
-_STILL_PX = 4
+STILL_PX = 4
 """A press that moves no farther on the screen than this is a click."""
 
 
@@ -40,6 +40,8 @@ class Hover(QObject):
         self._cell: tuple[Shapes | None, int] = (None, -1)
         self._status = ""
         self._is_writing = False
+        self.is_paused = False
+        """Whether clicks mean something else for now, such as the cell to measure."""
         self._connect_mouse(viewer)
         # napari writes its own line after every movement; ours comes last and stays
         hear(self, viewer.events.status, self._on_status, position="last")
@@ -75,14 +77,15 @@ class Hover(QObject):
 
     def look_at(self, position: tuple[float, ...]) -> None:
         """Find the cell at ``position`` (world coordinates) and say what is known about it."""
-        found = self._cell_at(position)
+        found = self.cell_at(position)
         if found == self._cell:
             return
         self._cell = found
         self._tell()
         self.cellChanged.emit(*found)
 
-    def _cell_at(self, position: tuple[float, ...]) -> tuple[Shapes | None, int]:
+    def cell_at(self, position: tuple[float, ...]) -> tuple[Shapes | None, int]:
+        """Return the layer and row of the topmost cell at ``position`` (world coordinates), if any."""
         viewer = self._viewer()
         for layer in reversed(cell_layers(viewer.layers)) if viewer is not None else ():
             if layer.nshapes and (layer.visible or DOTTED in layer.metadata):
@@ -104,18 +107,18 @@ class Hover(QObject):
     def _on_press(self, event: Any) -> Generator[None]:  # noqa: ANN401
         """Pin the cell under a click; a press that drags the picture does nothing."""
         start = np.array(event.pos, float)
-        if event.button != 1 or event.modifiers or not self._is_panning():
+        if event.button != 1 or event.modifiers or self.is_paused or not self._is_panning():
             return
         yield
         while event.type == "mouse_move":
-            if np.abs(np.asarray(event.pos, float) - start).max() > _STILL_PX:
+            if np.abs(np.asarray(event.pos, float) - start).max() > STILL_PX:
                 return
             yield
         self.click(event.position)
 
     def click(self, position: tuple[float, ...]) -> None:
         """Choose the cell at ``position`` (world coordinates), or none where there is none."""
-        viewer, (layer, row) = self._viewer(), self._cell_at(position)
+        viewer, (layer, row) = self._viewer(), self.cell_at(position)
         if viewer is None:
             return
         keys = [] if layer is None else keys_of(layer, [row])

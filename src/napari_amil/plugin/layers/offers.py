@@ -5,15 +5,16 @@ from __future__ import annotations
 from datetime import datetime
 
 from napari.components import ViewerModel
-from napari.layers import Layer, Shapes
+from napari.layers import Image, Layer, Shapes
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QHBoxLayout, QPushButton, QVBoxLayout, QWidget
 
 from napari_amil.core.base.errors import AmilError
 from napari_amil.plugin.layers.autosave import Autosave
+from napari_amil.plugin.layers.colour_planes import GreyPlanes, grey_planes
 from napari_amil.plugin.layers.rows import record_of
 from napari_amil.plugin.window.follow import LayerCombo
-from napari_amil.plugin.window.theme import wrapped
+from napari_amil.plugin.window.theme import NOTICE, wrapped
 
 
 class ExistingShapes(QWidget):
@@ -38,6 +39,48 @@ def _could_be_cells(layer: Layer) -> bool:
     return isinstance(layer, Shapes) and record_of(layer) is None
 
 
+class JoinBar(QWidget):
+    """Offers to join the grey planes of a colour image; hidden while the chosen image is none."""
+
+    def __init__(self, viewer: ViewerModel, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._viewer = viewer
+        self._planes: GreyPlanes | None = None
+        self.text = wrapped()
+        self.text.setStyleSheet(f"QLabel {{ {NOTICE['warning']} }}")
+        self.button = QPushButton("Show it in colour")
+        self.button.setToolTip("One RGB layer takes the place of the grey planes; no file is changed.")
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(self.text)
+        layout.addWidget(self.button)
+        self.button.clicked.connect(self.join)
+        self.hide()
+
+    def offer(self, image: Image | None) -> None:
+        """Offer to join the planes that ``image`` is one of, if it is one."""
+        images = [layer for layer in self._viewer.layers if isinstance(layer, Image)]
+        self._planes = grey_planes(image, images)
+        self.setVisible(self._planes is not None)
+        if self._planes is not None:
+            self.text.setText(
+                f"The picture '{self._planes.name}' was opened as grey planes; its cells are found in colour."
+            )
+
+    def join(self) -> None:
+        """Put the colour image in the place of its planes."""
+        if self._planes is None:
+            return
+        try:
+            joined = self._planes.joined()
+        except AmilError as error:
+            self.text.setText(str(error))
+            return
+        for layer in self._planes.layers:
+            self._viewer.layers.remove(layer)
+        self._viewer.add_layer(joined)
+
+
 class RestoreBar(QWidget):
     """Says that there is unsaved work on an open image, with two buttons; hidden while there is none."""
 
@@ -45,7 +88,7 @@ class RestoreBar(QWidget):
         super().__init__(parent)
         self._autosave = autosave
         self.text = wrapped()
-        self.text.setStyleSheet("QLabel { border-left: 3px solid #e3b617; padding: 2px 0px 2px 8px; }")
+        self.text.setStyleSheet(f"QLabel {{ {NOTICE['warning']} }}")
         self.restore = QPushButton("Restore")
         self.restore.setToolTip("Open these cells as they were; the present ones are hidden, not lost.")
         self.discard = QPushButton("Discard")

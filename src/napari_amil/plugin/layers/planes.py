@@ -11,7 +11,6 @@ import numpy as np
 import tifffile
 from napari.components import ViewerModel
 from napari.layers import Image
-from numpy.typing import NDArray
 
 from napari_amil.core.base.errors import AmilError, ImageError
 from napari_amil.core.images.read import EXTENSIONS, page_sizes
@@ -37,7 +36,7 @@ class Plane:
         Where it lies.
     """
 
-    pixels: NDArray[Any]
+    pixels: Any
     place: tuple[int, ...]
     layer: Image
 

@@ -21,6 +21,7 @@ from napari_amil.plugin.layers.companions import lie_on
 from napari_amil.plugin.layers.offers import ExistingShapes, RestoreBar
 from napari_amil.plugin.layers.planes import shown_plane
 from napari_amil.plugin.layers.rows import CellRecord, record_of
+from napari_amil.plugin.window.diameter_choice import DiameterChoice
 from napari_amil.plugin.window.follow import LayerCombo, hear
 from napari_amil.plugin.window.forms import SettingsForm
 from napari_amil.plugin.window.job import JobBar
@@ -44,8 +45,7 @@ _LIVE = {
     "keep_border": "Keep cells cut by the border",
 }
 _FOLDED = {
-    "cell_diameter_px": "Cell diameter (pixels)",
-    "cell_diameter_um": "Cell diameter (µm)",
+    "cell_diameter_um": "Diameter in micrometres",
     "max_foreign": "Foreign colour up to",
     "max_cells": "Most cells",
     "candidate_score": "Candidates from",
@@ -102,6 +102,8 @@ class DetectPanel(DetectingPanel):
         self.unsaved = RestoreBar(self._care.autosave)
         layout.addLayout(choice)
         layout.addWidget(self.unsaved)
+        self.diameter = DiameterChoice()
+        layout.addWidget(self.diameter)
         layout.addWidget(self.job)
         layout.addWidget(self.existing)
         for widget in (self.count, self.detail, self.selection, self.settings):
@@ -117,7 +119,9 @@ class DetectPanel(DetectingPanel):
             if image is None:
                 raise AmilError("There is no image yet: drag one into the window, or File > Open Sample.")
             plane = shown_plane(self._viewer, image)
-            settings = RunSettings(detection=self.settings.value(), selection=self.selection.value())
+            given = {"cell_diameter_px": self.diameter.value()}
+            detection = DetectionSettings.parse(self.settings.value().model_dump() | given)
+            settings = RunSettings(detection=detection, selection=self.selection.value())
             folder = self._worker.new_folder()
             place = plane.input(folder)
         except (AmilError, OSError) as error:

@@ -236,6 +236,7 @@ def _read(layer: Shapes, asked: Cells, bundle: str | None, reply: Scored) -> Sco
     """Read what the worker wrote; in a thread."""
     bag = {**asdict(reply.bag), "control": reply.control, "bundle": bundle}
     bag["verdict_settings"] = reply.verdict_settings.model_dump()
+    bag |= {"look": reply.look, "looks_alike": reply.looks_alike}
     return ScoringResult(layer, asked, pd.read_csv(reply.scores), read_evidence(reply.evidence), bag)
 
 

@@ -20,26 +20,26 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_amil.core.base.class_names import class_sentence
 from napari_amil.core.base.errors import AmilError
-from napari_amil.core.base.sample_words import share_sentences
 from napari_amil.plugin.colour.scales import scales_of
+from napari_amil.plugin.colour.typical_cell import typical_cell_of
 from napari_amil.plugin.layers.cell_layer import cell_layers, need_record
+from napari_amil.plugin.layers.offers import JoinBar
 from napari_amil.plugin.layers.planes import shown_place
-from napari_amil.plugin.layers.rows import record_of
-from napari_amil.plugin.layers.score_words import certainty, per_cent, unusual
+from napari_amil.plugin.layers.rows import CellRecord, record_of
+from napari_amil.plugin.layers.score_words import certainty, unusual
 from napari_amil.plugin.layers.selection import CellKey, find_cell, selection_of
 from napari_amil.plugin.layers.walk import walk_of
 from napari_amil.plugin.panels.detect import DetectPanel
 from napari_amil.plugin.panels.score import ScorePanel
-from napari_amil.plugin.reasons.ranked_cells import RankedList, n_standing_out, shape_words
-from napari_amil.plugin.reasons.sample_verdict import verdict_words
+from napari_amil.plugin.reasons.ranked_cells import RankedList, shape_words
+from napari_amil.plugin.reasons.sample_summary import SampleSummary
 from napari_amil.plugin.window.docks import open_panel
 from napari_amil.plugin.window.follow import LayerCombo, hear
 from napari_amil.plugin.window.job import JobBar
 from napari_amil.plugin.window.panel import SMEAR_TITLE, Panel
 from napari_amil.plugin.window.path_choice import ask_path
-from napari_amil.plugin.window.theme import PAGE_MARGINS, sized, wrapped
+from napari_amil.plugin.window.theme import PAGE_MARGINS, wrapped
 from napari_amil.plugin.window.work import Task, Worker, shared_worker
 
 _N_WORDS = 3
@@ -84,6 +84,8 @@ class SmearPanel(Panel):
         self._later = QTimer(self)  # many changes at once are shown once
         self._later.setSingleShot(True)
         self._later.timeout.connect(self.refresh)
+        self.circle = typical_cell_of(viewer)
+        self.destroyed.connect(self.circle.close)
         self.selection = selection_of(viewer)
         self._build()
         self._connect()
@@ -99,10 +101,8 @@ class SmearPanel(Panel):
         self.job = JobBar(
             "Find and score", "Find every cell, compare it with control cells, and judge the sample."
         )
-        self.caption = wrapped()
-        self.verdict = sized(wrapped(), 1.4, bold=True)
-        self.detail = wrapped()
-        self.share = sized(wrapped(), 1.1, bold=True)
+        self.join = JoinBar(self._viewer)
+        self.summary = SampleSummary()
         self.only = QCheckBox("Show only these")
         self.only.setToolTip("Hide the outlines of all cells that do not stand out.")
         self.cells = RankedList(self._viewer)
@@ -134,7 +134,8 @@ class SmearPanel(Panel):
         choice.addWidget(self.image, 1)
         choice.addWidget(self.open)
         layout.addLayout(choice)
-        for widget in (self.sample, self.job, self.caption, self.verdict, self.detail, self.share, self.only):
+        rows = (self.sample, self.join, self.detect.diameter, self.job, self.summary, self.only)
+        for widget in rows:
             layout.addWidget(widget)
         layout.addWidget(self.cells, 1)
         layout.addWidget(self.why)
@@ -152,6 +153,11 @@ class SmearPanel(Panel):
         self.sample.clicked.connect(self._on_sample)
         self.job.wanted.connect(self.run)
         self.image.layerChanged.connect(self._later.start)
+        self.detect.diameter.measuring.connect(self._on_measuring)
+        self.detect.diameter.valueChanged.connect(self._later.start)
+        self.circle.measured.connect(self._on_measured)
+        self.circle.told.connect(self.job.say)
+        self.circle.ended.connect(self._on_measure_ended)
         self.cells.chosen.connect(self._on_cell_chosen)
         self.only.toggled.connect(self._on_only_toggled)
         self.selection.currentChanged.connect(self._show_why)
@@ -246,48 +252,47 @@ class SmearPanel(Panel):
         is_scored = record is not None and record.scores is not None
         self.sample.setVisible(not has_image)
         self.job.setVisible(has_image)
+        self.detect.diameter.setVisible(has_image)
         own = layer is not None and _is_own_work(layer)
         press = f"Score these {layer.nshapes:,} cells" if layer is not None and own else "Find and score"
         self.job.set_text(press)
-        for widget in (self.caption, self.verdict):
-            widget.setVisible(bag is not None)
         if bag is not None:
-            words = verdict_words(bag)
-            self.caption.setText(words.caption)
-            self.verdict.setText(words.headline)
-            predicted = str(bag["predicted"])
-            names_class = bag.get("verdict", predicted) == predicted
-            about = class_sentence(predicted) if names_class else words.reasons[0]
-            said = [about, *share_sentences(bag)[:1], "For research only, no diagnosis."]
-            self.detail.setText(" ".join(filter(None, said)))
-            self.verdict.setToolTip(class_sentence(predicted))
-            self.detail.setToolTip("\n".join(words.reasons))
+            self.summary.show_bag(bag)
         elif is_scored:
-            self.detail.setText(_STALE.format(press))
+            self.summary.show_text(_STALE.format(press))
         elif layer is not None:
-            self.detail.setText(_FOUND.format(press))
+            self.summary.show_text(_FOUND.format(press))
         else:
-            self.detail.setText(_READY if has_image else _EMPTY)
-        self._show_share(layer if is_scored else None)
+            self.summary.show_text(_READY if has_image else _EMPTY)
+        self.only.setVisible(self.summary.show_share(layer if is_scored else None) > 0)
         self.cells.show_cells(layer if is_scored else None)
-        for part in (self.cells, self.share, self.why):
+        for part in (self.cells, self.why):
             part.setVisible(is_scored)
+        self.join.offer(self.image.layer())
+        self._show_circle(record)
         self._show_why()
 
-    def _show_share(self, layer: Shapes | None) -> None:
-        if layer is None:
-            self.only.hide()
-            return
-        table = layer.features.iloc[: layer.nshapes]
-        scored = int((table["anomaly"].notna() & ~table["status"].eq("excluded")).sum())
-        n = n_standing_out(table)
-        share = f" ({per_cent(n / scored)})" if n and scored else ""
-        self.only.setVisible(n > 0)
-        text = f"{n:,} of {scored:,} cells stand out{share}" if n else f"None of {scored:,} cells stands out"
-        self.share.setText(text if n else f"{text}; the most unusual:")
-        self.share.setToolTip(
-            "A cell stands out if its q-value is below 0.05: of those that do, about 5 % are false alarms."
-        )
+    def _show_circle(self, record: CellRecord | None) -> None:
+        """Draw the typical cell: of the diameter that was given, else of the one that was found."""
+        found = record.agreed_px if record is not None else None
+        self.detect.diameter.show_found(found)
+        given = self.detect.diameter.value()
+        self.circle.show(self.image.layer(), found if given is None else given)
+
+    def _on_measuring(self, is_wanted: bool) -> None:
+        image = self.image.layer()
+        if is_wanted and image is not None:
+            self.circle.measure(image)
+        else:
+            self.circle.stop()
+
+    def _on_measured(self, diameter_px: float) -> None:
+        self.detect.diameter.setValue(diameter_px)
+        self._show_circle(None)
+        self.job.say(f"The cell measures {diameter_px:.0f} pixels; press {self.job.button.text()}.")
+
+    def _on_measure_ended(self) -> None:
+        self.detect.diameter.measure.setChecked(False)
 
     def _show_why(self, _: object = None) -> None:
         key = self.selection.current

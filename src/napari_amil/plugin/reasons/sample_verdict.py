@@ -79,7 +79,8 @@ def summary(bag: Mapping[str, Any], table: pd.DataFrame) -> list[str]:
         The features of its cell layer.
     """
     n_cells = int(bag["n_cells"])
-    lines = [f"Judged from {n_cells:,} cell{'' if n_cells == 1 else 's'}."]
+    lines = [str(bag["look"])] if bag.get("look") else []
+    lines += [f"Judged from {n_cells:,} cell{'' if n_cells == 1 else 's'}."]
     lines += clinical_words(bag)
     lines += [line for line in (*share_sentences(bag), class_set_sentence(bag)) if line]
     fraction = float(bag.get("share_q05", np.nan))

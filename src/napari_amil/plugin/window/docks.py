@@ -8,7 +8,7 @@ from napari.components import ViewerModel
 from napari.plugins import menu_item_template
 from npe2 import PluginManager
 from qtpy.QtCore import QEvent, QObject, Qt, QTimer
-from qtpy.QtWidgets import QDockWidget, QMainWindow, QWidget
+from qtpy.QtWidgets import QDockWidget, QLabel, QMainWindow, QWidget
 
 from napari_amil.core.base.errors import AmilError
 
@@ -82,6 +82,7 @@ class DockCare(QObject):
             return
         self._is_settled = self._is_front = True
         dock.setWindowTitle(self._title)  # napari's has the plugin's name too, for which a tab is too narrow
+        _shorten_title_bar(dock, self._title)
         dock.visibilityChanged.connect(self._on_visibility_changed)
         dock.installEventFilter(self)
         window = dock.parentWidget()
@@ -119,6 +120,13 @@ class DockCare(QObject):
         if dock is not None and _is_docked(dock):
             dock.show()
             dock.raise_()
+
+
+def _shorten_title_bar(dock: QDockWidget, title: str) -> None:
+    """Write the title into the bar that napari draws, which has its own label and none for other docks."""
+    label = getattr(dock.titleBarWidget(), "title", None)
+    if isinstance(label, QLabel):
+        label.setText(title)
 
 
 def _is_docked(dock: QDockWidget) -> bool:

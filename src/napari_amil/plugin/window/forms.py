@@ -116,7 +116,7 @@ def _combo_editor(choices: tuple[Any, ...]) -> Editor:
     combo = QComboBox()
     for choice in choices:
         combo.addItem(str(choice), choice)
-    _quiet_wheel(combo)
+    quiet_wheel(combo)
     return Editor(
         combo,
         combo.currentData,
@@ -129,7 +129,7 @@ def _int_editor(bounds: Bounds) -> Editor:
     box = QSpinBox()
     box.setRange(int(bounds.low), int(bounds.high))
     box.setGroupSeparatorShown(True)
-    _quiet_wheel(box)
+    quiet_wheel(box)
     return Editor(box, box.value, box.setValue, box.valueChanged)
 
 
@@ -144,14 +144,14 @@ def _float_editor(name: str, info: FieldInfo, blank: str | None) -> Editor:
         slider.setDecimals(decimals)
         slider.setRange(bounds.low, bounds.high)
         slider.setSingleStep(step)
-        _quiet_wheel(slider)
+        quiet_wheel(slider)
         return Editor(slider, lambda: round(slider.value(), decimals), slider.setValue, slider.valueChanged)
     box = QDoubleSpinBox()
     box.setDecimals(decimals)
     box.setSingleStep(10 * step)
     box.setRange(bounds.low, bounds.high)
     box.setSuffix(unit)
-    _quiet_wheel(box)
+    quiet_wheel(box)
     if blank is None:
         return Editor(box, box.value, box.setValue, box.valueChanged)
     empty = round(bounds.low - 1, decimals)
@@ -206,7 +206,7 @@ class _WheelFilter(QObject):
         return False
 
 
-def _quiet_wheel(widget: QWidget) -> None:
+def quiet_wheel(widget: QWidget) -> None:
     """Keep ``widget`` from changing its value while the panel is scrolled over it."""
     widget.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
     widget.installEventFilter(_WheelFilter(widget))

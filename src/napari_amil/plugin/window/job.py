@@ -12,15 +12,9 @@ from qtpy.QtWidgets import QProgressBar, QPushButton, QVBoxLayout, QWidget
 
 from napari_amil.core.base.events import Failed, Step
 from napari_amil.plugin.window.background import Background
-from napari_amil.plugin.window.theme import wrapped
+from napari_amil.plugin.window.theme import NOTICE, wrapped
 from napari_amil.plugin.window.work import Task
 from napari_amil.worker.protocol.messages import Reply
-
-_NOTICE = {
-    "error": "border-left: 3px solid #d64545; padding: 2px 0px 2px 8px;",
-    "warning": "border-left: 3px solid #e3b617; padding: 2px 0px 2px 8px;",
-    "": "padding: 2px 0px;",
-}
 
 
 class JobBar(QWidget):
@@ -133,7 +127,7 @@ class JobBar(QWidget):
 
     def say(self, text: str, kind: str = "") -> None:
         """Show a sentence below the button: plain, as ``warning`` or as ``error``; empty hides it."""
-        self.notice.setStyleSheet(f"QLabel {{ {_NOTICE[kind]} }}")
+        self.notice.setStyleSheet(f"QLabel {{ {NOTICE[kind]} }}")
         self.notice.setText(text)
         self.notice.setVisible(bool(text))
 

@@ -11,6 +11,12 @@ from qtpy.QtWidgets import QLabel, QWidget
 
 PAGE_MARGINS = (4, 6, 4, 4)
 """Left, top, right and bottom of a page within a panel that has margins of its own, in pixels."""
+NOTICE = {
+    "error": "border-left: 3px solid #d64545; padding: 2px 0px 2px 8px;",
+    "warning": "border-left: 3px solid #e3b617; padding: 2px 0px 2px 8px;",
+    "": "padding: 2px 0px;",
+}
+"""Style of a sentence of each kind."""
 _NO_BREAK = "\N{NO-BREAK SPACE}"
 
 
