@@ -74,14 +74,8 @@ DOORS = {
     "worker": EVERYWHERE | {"core.pipeline"},
     "worker.protocol": EVERYWHERE,
     "plugin": EVERYWHERE
-    | {
-        "core.detection.select",
-        "core.exchange.cell_files",
-        "core.exchange.geojson",
-        "core.exchange.labels",
-        "core.exchange.project",
-        "core.images.read",
-    },
+    | {"core.detection.select", "core.images.read"}
+    | {f"core.exchange.{name}" for name in ("cell_files", "geojson", "labels", "project")},
 }
 """What the rooms above core may touch; the plugin asks the worker process for everything else."""
 
