@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from napari_amil.core.base.optional import optional
+from napari_amil.core.images.blosc import checked_store
 from napari_amil.core.images.pixel_size import PixelSize, pixel_size, to_number
 from napari_amil.core.images.refusals import MAX_PIXELS, MIN_SIDE_PX, UnusableError, check_claim
 from napari_amil.core.images.samples import check_numbers
@@ -46,7 +47,8 @@ def open_zarr(path: Path) -> ZarrImage:
     UnusableError
         If there is none, or more than one; the sentence names the folder to give.
     """
-    opened = optional("zarr").open(str(path), mode="r")
+    store = checked_store(path)
+    opened = optional("zarr").open(store, mode="r")
     attributes = _ome(opened)
     if "multiscales" not in attributes and not hasattr(opened, "shape"):
         opened, path = _only_image(opened, path, attributes)
@@ -63,6 +65,8 @@ def open_zarr(path: Path) -> ZarrImage:
         if not axes and len(opened.shape) == 5:
             axes = "TCZYX"  # versions 0.1 and 0.2 fix the axes
     _check(opened, axes := axes or _guessed_axes(opened.shape), path)
+    if (list(_codec_names(opened.metadata.to_dict())) or [""])[-1] == "blosc" and not opened.shards:
+        store.most_bytes = math.prod(opened.chunks) * opened.dtype.itemsize
     return ZarrImage(opened, axes, size)
 
 
