@@ -66,7 +66,7 @@ def checked_store(path: Path) -> Any:  # noqa: ANN401
     """
     storage = optional("zarr").storage
 
-    class CheckedStore(storage.WrapperStore):  # type: ignore[misc, name-defined]
+    class CheckedStore(storage.WrapperStore):  # type: ignore[name-defined]
         most_bytes = 0
 
         async def get(self, key: str, prototype: Any, byte_range: Any = None) -> Any:  # noqa: ANN401
