@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from napari_amil.api.scoring import Evaluation, evaluate, score
     from napari_amil.api.training import Calibration, Training, calibrate, train
     from napari_amil.core.base.errors import AmilError
+    from napari_amil.core.pipeline.cell_typing import Typed
 else:
     __getattr__, __dir__ = lazy_names(__name__, __file__)
 
@@ -40,6 +41,7 @@ __all__ = [
     "Model",
     "Results",
     "Training",
+    "Typed",
     "__version__",
     "calibrate",
     "classify",

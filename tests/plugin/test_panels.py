@@ -34,6 +34,7 @@ from napari_amil.plugin.layers.selection import selection_of
 from napari_amil.plugin.panels.arrange import ArrangePanel
 from napari_amil.plugin.panels.calibrate import CalibratePanel
 from napari_amil.plugin.panels.cell_card import CellCard
+from napari_amil.plugin.panels.cell_types import CellTypesPanel
 from napari_amil.plugin.panels.cohort import CohortPanel
 from napari_amil.plugin.panels.correct import CorrectPanel
 from napari_amil.plugin.panels.detect import DetectPanel
@@ -54,7 +55,7 @@ from napari_amil.plugin.window.work import Worker
 
 PANELS = (DetectPanel, ScorePanel, CorrectPanel)
 EVERY = (*PANELS, SmearPanel, CellCard, VerdictPanel, GalleryPanel, CohortPanel, EmbeddingMap)
-EVERY += (ExplorePanel, TrainPanel, TuneDetectorPanel, CalibratePanel, ArrangePanel)
+EVERY += (ExplorePanel, TrainPanel, TuneDetectorPanel, CalibratePanel, ArrangePanel, CellTypesPanel)
 IN_MENU = [panel for panel in EVERY if not panel.IN_PANEL]
 """All but those that are pages of another one."""
 _WITH_RUNS = (TrainPanel, TuneDetectorPanel)

@@ -22,6 +22,7 @@ from napari_amil.worker.protocol.messages import (
     Arranged,
     Calibrate,
     Calibrated,
+    CellsTyped,
     ClusterNamed,
     CohortScored,
     Compare,
@@ -49,6 +50,7 @@ from napari_amil.worker.protocol.messages import (
     ScoreCohort,
     Scored,
     TrainingChoices,
+    TypeCells,
 )
 from napari_amil.worker.serving import Jobs, serve
 
@@ -147,6 +149,7 @@ def evidence_of(table: pd.DataFrame) -> dict[str, np.ndarray]:
         "control_image": np.array(["a.png", "a.png", "b.png", "b.png"]),
         "control_level": np.array([[50.0, 1.0], [95.0, 3.0], [99.0, 5.0]]),
         "model": np.array("tiny"),
+        "model_sha256": np.array("tiny"),
     }
 
 
@@ -238,6 +241,30 @@ def report(request: Report) -> Job:
     return Reported(page=page, n_samples=3)
 
 
+def type_cells(request: TypeCells) -> Job:
+    """Cells below the median anomaly are small, the others large; the last cell has no type."""
+    yield from ()
+    request.out.mkdir(parents=True, exist_ok=True)
+    cells = pd.read_csv(request.folder / "cells.csv")
+    types = np.where(cells["anomaly"] < cells["anomaly"].median(), "small", "large")
+    types[-1] = ""
+    table = cells[["bag", "image", "cell_id"]].assign(type=types, type_probability=0.75)
+    table.to_csv(request.out / "types.csv", index=False)
+    counts = {"bag": ["a"], "cell_type": ["small"], "n_cells": [2], "low": [0.1], "high": [0.7]}
+    pd.DataFrame(counts).to_csv(request.out / "type_counts.csv", index=False)
+    (request.out / "types.safetensors").write_text(f"{request.names} {request.classifier}")
+    return CellsTyped(
+        types=request.out / "types.csv",
+        counts=request.out / "type_counts.csv",
+        classifier=request.out / "types.safetensors",
+        worth_naming=(1, 0),
+        sentences=("small: smaller than the other named cells",),
+        validation=(("large", 3, 1.0, 0.75), ("small", 3, 2 / 3, float("nan"))),
+        macro_f1=0.83,
+        left_out="slide",
+    )
+
+
 def info(_: Info) -> Job:
     yield from ()
     card = {"name": "tiny", "classes": list(CLASSES), "training": {"epochs": 3, "loss": 0.123456}}
@@ -277,6 +304,7 @@ JOBS: Jobs = {
     Report: report,
     ListChoices: choices,
     Calibrate: calibrate,
+    TypeCells: type_cells,
     Arrange: arrange,
 }
 

@@ -30,9 +30,9 @@ def classify(
         Scores of the cells, from `score` or `load_results`.
     names
         Table ``image, cell_type``, and ``cell_id`` or the box ``y0, x0, y1, x1``; the column ``cell_type``
-        of the results if not given.
+        of the results if neither it nor a classifier is given.
     classifier
-        ``types.safetensors`` of an earlier call with ``out``, instead of names.
+        ``types.safetensors`` of an earlier call with ``out``: instead of names, or improved by them.
     out
         Folder to write tables, validation and the classifier into.
     progress

@@ -51,6 +51,10 @@ class Detections:
     def __len__(self) -> int:
         return len(self.cells)
 
+    def __repr__(self) -> str:
+        lost = f", {len(self.failures)} failures" if len(self.failures) else ""
+        return f"Detections({len(self)} cells on {len(self.shapes)} images{lost}; see .cells, .labels())"
+
     def labels(self, image: str | None = None) -> NDArray[np.uint32]:
         """Return the label image ``(height, width)`` of an image; the labels are the ids of its cells.
 

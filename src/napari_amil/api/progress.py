@@ -78,3 +78,11 @@ class Finished:
             self.warned.append(event.message)
         if also is not None:
             also(event)
+
+
+def figures(metrics: dict[str, float], most: int = 3) -> str:
+    """Return the first figures of a table of them on one line."""
+    if not metrics:
+        return "nothing held out"
+    listed = [f"{name} {value:.3g}" for name, value in metrics.items()]
+    return ", ".join(listed[:most]) + (", ..." if len(listed) > most else "")

@@ -67,6 +67,13 @@ class Results:
     def __len__(self) -> int:
         return len(self.cells)
 
+    def __repr__(self) -> str:
+        lost = f", {len(self.failures)} failures" if len(self.failures) else ""
+        return (
+            f"Results({len(self)} cells of {len(self.bags)} samples on {len(self.images)} images{lost}; "
+            "see .cells, .bags, .draw())"
+        )
+
     def draw(self, image: str | None = None, by: str = "anomaly_percentile") -> Figure:
         """Return a figure of an image whose cells are coloured by a column.
 

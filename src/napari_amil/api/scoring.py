@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from napari_amil.api.inputs import Images, KeptImages, Samples, paths_of, samples_of
 from napari_amil.api.models import Changes, Model, Place, as_model
-from napari_amil.api.progress import Finished, Show
+from napari_amil.api.progress import Finished, Show, figures
 from napari_amil.api.results import Results, load_results
 from napari_amil.core import pipeline
 from napari_amil.core.base.errors import AmilError
@@ -129,6 +129,9 @@ class Evaluation:
     metrics: dict[str, float]
     results: Results
     folder: Path
+
+    def __repr__(self) -> str:
+        return f"Evaluation({figures(self.metrics)}; see .metrics, .results, '{self.folder}')"
 
 
 def evaluate(

@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 from napari_amil.api.models import Changes, Model, Place, as_model, changed, load_model
-from napari_amil.api.progress import Finished, Show
+from napari_amil.api.progress import Finished, Show, figures
 from napari_amil.core import pipeline
 from napari_amil.core.base.settings import RunSettings
 
@@ -35,6 +35,9 @@ class Training:
     metrics: dict[str, float]
     folder: Path
     failures: pd.DataFrame
+
+    def __repr__(self) -> str:
+        return f"Training({self.model!r}, {figures(self.metrics)}; see '{self.folder}')"
 
 
 def train(
@@ -105,6 +108,9 @@ class Calibration:
     model: Model
     drift: dict[str, float]
     sentences: list[str]
+
+    def __repr__(self) -> str:
+        return f"Calibration({self.model!r}; see .sentences)"
 
 
 def calibrate(

@@ -145,7 +145,8 @@ def classify(
         ),
     ] = None,
     classifier: Annotated[
-        Path | None, typer.Option(help="types.safetensors of an earlier run, instead of names.")
+        Path | None,
+        typer.Option(help="types.safetensors of an earlier run; with --names, it learns these as well."),
     ] = None,
     style: EventStyle = Style.bar,
 ) -> None:

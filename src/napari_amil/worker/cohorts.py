@@ -8,6 +8,7 @@ from napari_amil.core import pipeline
 from napari_amil.core.base.events import Step
 from napari_amil.worker.inputs import Work, load_recipe
 from napari_amil.worker.protocol.messages import (
+    CellsTyped,
     ClusterNamed,
     CohortScored,
     Compare,
@@ -20,6 +21,7 @@ from napari_amil.worker.protocol.messages import (
     Report,
     Reported,
     ScoreCohort,
+    TypeCells,
 )
 
 
@@ -83,3 +85,22 @@ def compare(request: Compare) -> Work[Compared]:
         yield Step("compare", 0, 0, "Without clusters, since none were found in these cells")
     pipeline.compare_project(project, found, request.groups, request.out)
     return Compared(table=request.out / "groups.csv")
+
+
+def type_cells(request: TypeCells) -> Work[CellsTyped]:
+    """Give every cell of a scored folder a type."""
+    project = pipeline.read_project(request.folder)
+    found = yield from pipeline.classify_project(project, request.names, request.classifier)
+    types, counts, *_ = pipeline.write_typed(found, request.out)
+    reply = CellsTyped(
+        types=types,
+        counts=counts,
+        classifier=request.out / pipeline.CLASSIFIER,
+        worth_naming=tuple(found.worth_naming.tolist()),
+        sentences=tuple(found.sentences()),
+    )
+    if found.validation is None:
+        return reply
+    rows = tuple(found.validation.table().itertuples(index=False, name=None))
+    told = {"validation": rows, "macro_f1": found.validation.macro_f1, "left_out": found.validation.by}
+    return reply.model_copy(update=told)

@@ -19,6 +19,7 @@ JOBS: Jobs = {
     messages.NameCluster: cohorts.name_cluster,
     messages.Compare: cohorts.compare,
     messages.Report: cohorts.report,
+    messages.TypeCells: cohorts.type_cells,
     messages.ListChoices: trainings.choices,
     messages.ReadCohort: trainings.read_cohort,
     messages.CheckCohort: trainings.check,

@@ -8,6 +8,7 @@ import numpy as np
 
 from napari_amil.core import pipeline
 from napari_amil.core.base.events import Step
+from napari_amil.core.base.files import file_sha256
 from napari_amil.core.base.settings import RunSettings
 from napari_amil.worker.inputs import (
     Work,
@@ -74,7 +75,8 @@ def score(request: Score) -> Work[Scored]:
     )
     pipeline.write_table(table, reply.scores)
     evidence = pipeline.field_evidence(table, known["latents"], recipe, _model_name(request.bundle))
-    np.savez(reply.evidence, allow_pickle=False, **evidence)
+    digest = np.array(file_sha256(bundle_path(request.bundle)))
+    np.savez(reply.evidence, allow_pickle=False, model_sha256=digest, **evidence)
     return reply
 
 

@@ -78,3 +78,24 @@ def test_names_of_one_slide_are_said_to_tell_of_it_alone(project: Project) -> No
     assert any(isinstance(event, Warned) and "of one slide" in event.message for event in events)
     with pytest.raises(AmilError, match="no column 'cell_type'"):
         drain(classify_project(project))
+
+
+def test_a_saved_classifier_is_improved_by_names_of_other_images(project: Project, tmp_path: Path) -> None:
+    names = names_of(project)
+    write_typed(drain(classify_project(project, names[names["image"] == "Ada"])), tmp_path)
+    better = drain(
+        classify_project(project, names[names["image"] == "Ben"], tmp_path / "types.safetensors")
+    ).classifier
+    at_once = drain(classify_project(project, names)).classifier
+    assert better.card["n_cells"] == {"long": 12, "round": 12}
+    np.testing.assert_allclose(better.weights, at_once.weights, rtol=1e-4, atol=1e-5)
+    renamed = names[names["image"] == "Ada"].assign(cell_type=lambda table: "very " + table["cell_type"])
+    corrected = drain(classify_project(project, renamed, tmp_path / "types.safetensors"))
+    assert corrected.classifier.card["n_cells"] == {"very long": 6, "very round": 6}
+
+
+def test_a_classifier_without_its_named_cells_cannot_be_improved(project: Project, tmp_path: Path) -> None:
+    found = drain(classify_project(project, names_of(project)))
+    replace(found.classifier, examples=None).save(tmp_path / "types.safetensors")
+    with pytest.raises(AmilError, match="holds no named cells to add to"):
+        drain(classify_project(project, names_of(project), tmp_path / "types.safetensors"))

@@ -26,6 +26,37 @@ UNLIKE = 0.99
 MIN_PROBABILITY = 0.5
 """A cell whose most probable type is less probable than this gets no type."""
 _ARRAYS = ("center", "scale", "weights", "bias", "means", "precision", "limit")
+_EXAMPLES = "examples"
+
+
+@dataclass(frozen=True, eq=False)
+class Examples:
+    """Named cells as the classifier sees them, so that more can be added later, of other images.
+
+    Parameters
+    ----------
+    values
+        ``(n_cells, n_features)``, NaN where unknown.
+    names, slides
+        ``(n_cells,)`` type and slide of each.
+    """
+
+    values: Floats
+    names: NDArray[np.str_]
+    slides: NDArray[np.str_]
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def with_more(self, more: Examples) -> Examples:
+        """Return these and more; a cell that is among both has its later name."""
+        known = {row.tobytes() for row in more.values.astype(np.float32)}
+        kept = np.array([row.tobytes() not in known for row in self.values.astype(np.float32)], dtype=bool)
+        return Examples(
+            np.concatenate([self.values[kept], more.values]),
+            np.concatenate([self.names[kept], more.names]),
+            np.concatenate([self.slides[kept], more.slides]),
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,6 +84,8 @@ class TypeClassifier:
         ``(1,)`` squared distance.
     card
         What it was made from; plain JSON values.
+    examples
+        The named cells that it was fitted to; None in files of before.
     """
 
     types: tuple[str, ...]
@@ -65,6 +98,7 @@ class TypeClassifier:
     precision: Floats
     limit: Floats
     card: dict[str, Any] = field(default_factory=dict)
+    examples: Examples | None = None
 
     @classmethod
     def fit(cls, values: Floats, names: NDArray[np.str_], features: tuple[str, ...]) -> TypeClassifier:
@@ -145,6 +179,9 @@ class TypeClassifier:
         """Write the classifier as one safetensors file, atomically."""
         arrays = {name: np.ascontiguousarray(getattr(self, name)) for name in _ARRAYS}
         header = {"types": list(self.types), "features": list(self.features), "card": self.card}
+        if self.examples is not None:
+            arrays[_EXAMPLES] = self.examples.values.astype(np.float32)
+            header |= {"names": self.examples.names.tolist(), "slides": self.examples.slides.tolist()}
         metadata = {"format": FORMAT, "format_version": FORMAT_VERSION, "classifier": json.dumps(header)}
         with replacing(path) as partial:
             safetensors.numpy.save_file(arrays, partial, metadata=metadata)
@@ -172,7 +209,18 @@ class TypeClassifier:
                 np.isfinite(array).all() for array in arrays.values()
             ):
                 raise ValueError("its arrays do not fit its names")
-            return cls(types, features, **arrays, card=header["card"])
+            return cls(types, features, **arrays, card=header["card"], examples=_examples(stored, header))
+
+
+def _examples(stored: Any, header: dict[str, Any]) -> Examples | None:  # noqa: ANN401
+    """Return the named cells in an open file; None where it has none."""
+    if _EXAMPLES not in stored.keys():  # noqa: SIM118 - the file is no mapping
+        return None
+    values = stored.get_tensor(_EXAMPLES).astype(np.float64)
+    names, slides = (np.array(header[name], dtype=np.str_) for name in ("names", "slides"))
+    if not len(values) == len(names) == len(slides) or values.shape[1] != len(header["features"]):
+        raise ValueError("its named cells do not fit their names")
+    return Examples(values, names, slides)
 
 
 def _nearest(u: Floats, means: Floats, precision: Floats) -> Floats:

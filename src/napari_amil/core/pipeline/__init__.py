@@ -89,7 +89,12 @@ if TYPE_CHECKING:
     )
     from napari_amil.core.pipeline.anomaly_networks import AddedNetworks, train_anomaly
     from napari_amil.core.pipeline.arrays import array_source
-    from napari_amil.core.pipeline.cell_typing import Typed, classify_project, write_typed
+    from napari_amil.core.pipeline.cell_typing import (
+        CLASSIFIER,
+        Typed,
+        classify_project,
+        write_typed,
+    )
     from napari_amil.core.pipeline.detect import cell_table, detect_images, write_detections
     from napari_amil.core.pipeline.diagnosis import diagnose
     from napari_amil.core.pipeline.estimate import Estimate, estimating
@@ -132,6 +137,7 @@ else:
 
 __all__ = [
     "CANDIDATES",
+    "CLASSIFIER",
     "EXPLORATION",
     "FORMATS",
     "PRESETS",

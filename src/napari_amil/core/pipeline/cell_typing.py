@@ -18,7 +18,7 @@ from napari_amil.core.base.files import replacing_together
 from napari_amil.core.base.locks import locked
 from napari_amil.core.base.outputs import make_folder, write_json
 from napari_amil.core.base.types import Floats
-from napari_amil.core.cell_types.classifier import TypeClassifier
+from napari_amil.core.cell_types.classifier import Examples, TypeClassifier
 from napari_amil.core.cell_types.counts import type_counts
 from napari_amil.core.cell_types.features import feature_names, features_of
 from napari_amil.core.cell_types.named_cells import NAME, named_rows
@@ -56,6 +56,12 @@ class Typed:
     worth_naming: NDArray[np.int64]
     validation: Validation | None = None
 
+    def __repr__(self) -> str:
+        counted = self.cells["type"].value_counts()
+        types = ", ".join(f"{counted.get(name, 0)} {name}" for name in self.classifier.types)
+        rest = counted.get("", 0)
+        return f"Typed({len(self.cells)} cells: {types}, {rest} without a type; see .cells, .counts)"
+
     def sentences(self) -> list[str]:
         """Return what tells the types apart, in words."""
         return in_words(importances(self.classifier))
@@ -75,9 +81,11 @@ def classify_project(
         A scored folder.
     names
         Table ``image, cell_type``, and ``cell_id`` or the box; the column ``cell_type`` of the project
-        itself if not given. A column ``slide`` says which cells are of one slide, else the patient does.
+        itself if neither it nor a classifier is given. A column ``slide`` says which cells are of one slide,
+        else the patient does.
     classifier
-        File of a classifier; then no names are needed.
+        File of a classifier. Alone it is used as it is; with names, they are added to those that it was
+        made from.
 
     Raises
     ------
@@ -87,21 +95,35 @@ def classify_project(
     values = features_of(project.cells, project.embeddings)
     known = _measured(project.cells)
     given = np.full(len(project.cells), "", dtype="<U1")
-    validation = None
-    if classifier is None:
-        given, slides = yield from _given_names(project, names)
-        rows = np.flatnonzero((given != "") & known)
-        features = feature_names(project.embeddings.shape[1])
-        yield Step("types", 0, 2, "Learning the types")
-        learned = TypeClassifier.fit(values[rows], given[rows], features)
-        yield Step("types", 1, 2, "Leaving out one slide after the other")
-        validation = cross_validate(values[rows], given[rows], slides[rows], features)
-        learned = replace(learned, card=_card(project, given[rows], slides[rows], validation))
-        yield from _notes(validation)
-    else:
-        learned = TypeClassifier.load(classifier)
-        _refuse_other_model(learned, project, classifier)
+    before = None
+    if classifier is not None:
+        before = TypeClassifier.load(classifier)
+        _refuse_other_model(before, project, classifier)
+        if names is None:
+            return _typed(project, before, (values, known, given), None)
+    given, slides = yield from _given_names(project, names)
+    rows = np.flatnonzero((given != "") & known)
+    named = Examples(values[rows], given[rows], slides[rows])
+    if before is not None:
+        if before.examples is None:
+            raise AmilError(f"The classifier '{classifier}' holds no named cells to add to; name them again.")
+        named = before.examples.with_more(named)
+    learned, validation = yield from _learning(project, named)
     return _typed(project, learned, (values, known, given), validation)
+
+
+def _learning(
+    project: Project, named: Examples
+) -> Generator[Event, None, tuple[TypeClassifier, Validation | None]]:
+    """Fit a classifier to named cells and cross-validate it."""
+    features = feature_names(project.embeddings.shape[1])
+    yield Step("types", 0, 2, "Learning the types")
+    learned = TypeClassifier.fit(named.values, named.names, features)
+    yield Step("types", 1, 2, "Leaving out one slide after the other")
+    validation = cross_validate(named.values, named.names, named.slides, features)
+    yield from _notes(validation)
+    card = _card(project, named.names, named.slides, validation)
+    return replace(learned, card=card, examples=named), validation
 
 
 def _measured(cells: pd.DataFrame) -> NDArray[np.bool_]:

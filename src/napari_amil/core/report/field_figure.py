@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 
 import numpy as np
@@ -15,6 +16,16 @@ from napari_amil.core.base.types import Image
 
 _INCHES_WIDE = 8.0
 _UNKNOWN = "#8c8c8c"
+
+
+class FieldFigure(Figure):
+    """A figure that a notebook shows by itself, whether or not pyplot was imported."""
+
+    def _repr_png_(self) -> bytes:
+        """Return the picture that a notebook shows."""
+        stream = io.BytesIO()
+        self.savefig(stream, format="png", dpi=72)
+        return stream.getvalue()
 
 
 def draw_cells(
@@ -37,7 +48,7 @@ def draw_cells(
         The column of the values: title, unit, and ends of the scale.
     """
     height, width = image.shape[:2]
-    figure = Figure(figsize=(_INCHES_WIDE, _INCHES_WIDE * height / width), layout="constrained")
+    figure = FieldFigure(figsize=(_INCHES_WIDE, _INCHES_WIDE * height / width), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     axes.imshow(image, extent=(0, width, height, 0))

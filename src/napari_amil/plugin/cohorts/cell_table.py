@@ -22,10 +22,10 @@ from napari_amil.plugin.cohorts.scored_folder import (
 from napari_amil.plugin.cohorts.thumbnails import Crop
 from napari_amil.plugin.layers.cell_layer import cell_layers
 from napari_amil.plugin.layers.crops import PixelSource, source_of_file, source_of_layer, square_around
-from napari_amil.plugin.layers.rows import record_of
+from napari_amil.plugin.layers.rows import CELL_TYPE, record_of
 from napari_amil.plugin.layers.selection import CellKey, KeyRows
 
-GROUPS = ("status", "label", "predicted")
+GROUPS = ("status", "label", "predicted", "cell_type", "type")
 """Columns of words by which cells are filtered."""
 _FEW = 50
 
@@ -95,6 +95,11 @@ class CellTable:
         if field_here is None or self._boxes is None or not np.isfinite(self._boxes[row]).all():
             return None
         return Crop(field_here, square_around(self._boxes[row], self._typical_px))
+
+    def given_name(self, row: int) -> str:
+        """Return the type that a person gave the cell in ``row``; empty without one."""
+        name = self.table[CELL_TYPE].iat[row] if CELL_TYPE in self.table else ""
+        return name if isinstance(name, str) else ""
 
     def values(self, column: str) -> NDArray[np.float64]:
         """Return a column of numbers; NaN where there is no such column."""

@@ -17,6 +17,7 @@ from napari_amil.core.base.columns import BOX_COLUMNS, PROBABILITY, parts
 from napari_amil.core.base.errors import AmilError
 from napari_amil.core.base.files import read_json, regular_file
 from napari_amil.core.exchange.project import BAGS, CARD, CELLS, Project, read_project
+from napari_amil.plugin.cohorts.folder_names import with_names
 
 _NEEDED = ("image", "cell_id", *BOX_COLUMNS)
 _OF_BAG = ("label", "predicted", "verdict")
@@ -96,6 +97,7 @@ def read_scored_folder(path: Path) -> ScoredFolder:
         columns = [name for name in _OF_BAG if name in bags and name not in cells]
         known = bags.drop_duplicates("bag").set_index("bag")[columns]
         cells = cells.join(known, on="bag")
+    cells = with_names(folder, cells)
     if "status" not in cells:
         cells["status"] = "scored"
     images = find_images_of(folder, cells["image"].unique())

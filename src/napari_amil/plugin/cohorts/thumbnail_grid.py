@@ -59,6 +59,8 @@ class ThumbnailGrid(QAbstractScrollArea):
     """The user chose other items, or looks at another one."""
     opened = Signal(int)
     """The user wants to see this item in its image."""
+    numbered = Signal(int)
+    """A digit was pressed while items are chosen."""
     sizeChanged = Signal(int)  # noqa: N815 - Qt's manner
     """Ctrl and wheel changed the side of the thumbnails."""
 
@@ -249,7 +251,7 @@ class ThumbnailGrid(QAbstractScrollArea):
                 self.opened.emit(position)
 
     def keyPressEvent(self, event: QKeyEvent | None) -> None:  # noqa: N802
-        """Move with the arrows, Home, End and the page keys; Enter opens, Ctrl+A chooses all, Escape none."""
+        """Move by arrows, Home, End, page keys; Enter opens, Ctrl+A chooses all, Escape none, digits name."""
         if event is None or not self._count:
             return
         key, page = event.key(), max(self._port.height() // self._row_px, 1) * self.columns
@@ -278,6 +280,8 @@ class ThumbnailGrid(QAbstractScrollArea):
         elif key == Qt.Key.Key_Escape:
             self._is_chosen[:] = False
             self._tell()
+        elif Qt.Key.Key_0 <= key <= Qt.Key.Key_9 and self._is_chosen.any():
+            self.numbered.emit(key - Qt.Key.Key_0)
         else:
             super().keyPressEvent(event)
 

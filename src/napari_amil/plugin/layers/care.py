@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import weakref
 from copy import deepcopy
+from functools import partial
 from typing import Any
 
 from napari.components import ViewerModel
@@ -13,6 +14,7 @@ from qtpy.QtCore import QCoreApplication, QObject, QTimer
 
 from napari_amil.plugin.layers.autosave import Autosave, autosave_folder
 from napari_amil.plugin.layers.cell_layer import cell_layers, image_transform, need_record
+from napari_amil.plugin.layers.cell_names import MOST, name_open_cells, type_keys
 from napari_amil.plugin.layers.edits import next_unsure, toggle_excluded
 from napari_amil.plugin.layers.image_identity import beside_of, distinct_name, image_below, shape_of
 from napari_amil.plugin.layers.journal import journal_of, keep
@@ -26,11 +28,13 @@ _WAITING = "napari_amil_waiting"
 """Key in ``metadata`` of cells that are hidden until their image is opened."""
 _NAMED = 3
 NEXT_KEY, OUT_KEY, LET_GO_KEY = "n", "o", "Escape"
+NAME_KEY = "Alt-{}"
 KEYS = {
     "Ctrl-Z": "undo",
     "Ctrl-Shift-Z": "redo",
     "N": "next unsure cell",
     "O": "leave the chosen cells out, or take them back",
+    "Alt-1 to Alt-9": "name the chosen cells, by the list in Name cell types (Alt-0: take the name back)",
     "Shift-P": "draw round a cell",
     "R": "draw a box, E an ellipse, P a polygon",
     "S": "choose and move, D reshape by points",
@@ -89,6 +93,8 @@ class CellCare(QObject):
             layer.bind_key(NEXT_KEY, self._on_next_key, overwrite=True)
             layer.bind_key(OUT_KEY, _on_out_key, overwrite=True)
             layer.bind_key(LET_GO_KEY, self._on_let_go_key, overwrite=True)
+            for number in range(MOST + 1):
+                layer.bind_key(NAME_KEY.format(number), partial(self._on_name_key, number), overwrite=True)
             self.autosave.watch(layer)
         self.autosave.look()
 
@@ -174,6 +180,17 @@ class CellCare(QObject):
             layer._finish_drawing()  # noqa: SLF001
         elif viewer is not None:
             selection_of(viewer).choose([])
+
+    def _on_name_key(self, number: int, _: Shapes) -> None:
+        """Name the chosen cells by a key."""
+        viewer = self._viewer()
+        if viewer is None:
+            return
+        name = type_keys(viewer).of_key(number)
+        if number and not name:
+            show_info(f"No type has the key {number}; add it in Name cell types.")
+        elif not name_open_cells(viewer, selection_of(viewer).keys, name):
+            show_info("Choose the cells to name first.")
 
 
 def _on_out_key(layer: Shapes) -> None:

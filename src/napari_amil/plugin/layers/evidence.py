@@ -49,6 +49,11 @@ class Evidence:
         return str(self.arrays["model"])
 
     @property
+    def model_sha256(self) -> str:
+        """SHA-256 of the file of that model."""
+        return str(self.arrays["model_sha256"])
+
+    @property
     def control_levels(self) -> list[tuple[float, float]]:
         """Percentiles of held-out control cells and their distances."""
         return [(float(level), float(distance)) for level, distance in self.arrays["control_level"]]

@@ -30,7 +30,9 @@ PIXEL_EDGE = 0.5
 """Cells count from the corner of the first pixel, napari from its centre."""
 
 CELL_TYPE = "cell_type"
-"""Column with the type that the user gave a cell by hand; it is only ever used to evaluate."""
+"""Column with the type that the user gave a cell by hand; never an input of anomaly or verdict."""
+TYPE, TYPE_PROBABILITY = "type", "type_probability"
+"""Columns with the type that was learned from such names; empty again when the outline changes."""
 _ELLIPSE_POINTS = 48
 _MOVED_PX = 1e-3
 _ENDING = re.compile(r"\.[A-Za-z]\w{1,4}(?=$|#)")
@@ -236,6 +238,9 @@ def complete(features: pd.DataFrame, n_rows: int, record: CellRecord) -> pd.Data
     columns |= {name: table[name] for name in table if name not in columns and name != "status"}
     if CELL_TYPE in table:
         columns[CELL_TYPE] = np.array(table[CELL_TYPE].astype(object).where(table[CELL_TYPE].notna(), ""))
+    if TYPE in table:
+        known = np.isfinite(_floats(table, TYPE_PROBABILITY, n_rows)) & table[TYPE].notna().to_numpy()
+        columns[TYPE] = np.where(known, table[TYPE].astype(object), "")
     status = table["status"] if "status" in table else pd.Series("unscored", table.index)
     columns["status"] = np.array(status.astype(object).where(status.notna(), "unscored"), dtype=object)
     return pd.DataFrame(columns)

@@ -14,6 +14,7 @@ from qtpy.QtWidgets import QComboBox, QFileDialog, QFormLayout, QGridLayout, QPu
 from napari_amil.core.base.errors import AmilError
 from napari_amil.plugin.layers.care import KEYS, look_after
 from napari_amil.plugin.layers.cell_layer import cell_layers
+from napari_amil.plugin.layers.cell_names import type_keys
 from napari_amil.plugin.layers.edits import (
     UNSURE,
     Rescoring,
@@ -208,6 +209,9 @@ class CorrectPanel(Panel):
         layer, rows = self._chosen()
         if layer is not None and rows:
             set_cell_type(layer, rows, self.type.currentText())
+            keys = type_keys(self._viewer)
+            keys.add(self.type.currentText())
+            keys.named.emit()
 
     def _on_undo(self) -> None:
         journal = journal_of(self.cells.layer())
@@ -268,7 +272,8 @@ class CorrectPanel(Panel):
             return
         given = set(layer.features[CELL_TYPE].iloc[rows]) if CELL_TYPE in layer.features else set()
         self.type.clear()
-        self.type.addItems(["", *known_types(cell_layers(self._viewer.layers))])
+        known = [*type_keys(self._viewer).names, *known_types(cell_layers(self._viewer.layers))]
+        self.type.addItems(["", *dict.fromkeys(known)])
         self.type.setEditText(str(next(iter(given))) if len(given) == 1 else "")
 
     def _show_steps(self) -> None:

@@ -15,6 +15,7 @@ from napari_amil.core.base.errors import AmilError
 from napari_amil.plugin.cohorts.cell_canvas import is_of_cell_images
 from napari_amil.plugin.cohorts.cell_table import CellTable, cohort_cells, no_cells, open_cells
 from napari_amil.plugin.cohorts.field_opening import bring_forward, find_same_cell, open_field
+from napari_amil.plugin.cohorts.folder_names import give_names, with_name
 from napari_amil.plugin.cohorts.gallery_filter import GalleryFilter
 from napari_amil.plugin.cohorts.gallery_order import GalleryOrder, sorting
 from napari_amil.plugin.cohorts.gallery_source import GallerySource
@@ -24,6 +25,7 @@ from napari_amil.plugin.cohorts.thumbnail_grid import SIZES_PX, GridItem, Thumbn
 from napari_amil.plugin.cohorts.thumbnails import Crop, Thumbnails
 from napari_amil.plugin.colour.scales import scales_of
 from napari_amil.plugin.layers.cell_layer import need_record
+from napari_amil.plugin.layers.cell_names import name_open_cells, type_keys
 from napari_amil.plugin.layers.colour_scale import UNSCORED_RGBA, ColourScale
 from napari_amil.plugin.layers.score_words import describe
 from napari_amil.plugin.layers.selection import CellKey, fly_to, selection_of
@@ -55,6 +57,7 @@ class GalleryPanel(Panel):
         viewer = self._viewer
         self._selection = selection_of(viewer)
         self._scales = scales_of(viewer)
+        self._types = type_keys(viewer)
         self._cells: CellTable = no_cells()
         self._scored: ScoredFolder | None = None
         self._shown: NDArray[np.intp] = np.zeros(0, dtype=np.intp)
@@ -116,9 +119,11 @@ class GalleryPanel(Panel):
         self.grid.sizeChanged.connect(self.side.setValue)
         self.grid.chosen.connect(self._on_chosen)
         self.grid.opened.connect(self.show_cell)
+        self.grid.numbered.connect(self._on_numbered)
         self.thumbnails.arrived.connect(self.grid.repaint_tiles)
         self.reading.finished.connect(self._on_read)
         self.reading.errored.connect(self._on_read_errored)
+        self._types.typed.connect(self._on_typed)
         self._selection.changed.connect(self._on_selection_changed)
         self._selection.currentChanged.connect(self._on_selection_changed)
         self._scales.changed.connect(self._on_scale_changed)
@@ -233,7 +238,8 @@ class GalleryPanel(Panel):
         column, _ = self.order.value()
         value = self._values[row : row + 1]
         rgba = self._scale.rgba(value)[0] if self._scale is not None else UNSCORED_RGBA
-        text, colour = column_of(column).text(float(value[0])), QColor.fromRgbF(*rgba)
+        given = self._cells.given_name(row)
+        text, colour = given or column_of(column).text(float(value[0])), QColor.fromRgbF(*rgba)
         crop = self._cells.crop(row)
         if crop is None:
             return GridItem(None, text, colour, "no image")
@@ -271,6 +277,31 @@ class GalleryPanel(Panel):
     def _on_selection_changed(self, _: object = None) -> None:
         if not self._is_telling:
             self._show_selection(reveal=True)
+
+    def _on_numbered(self, number: int) -> None:
+        """Name the chosen cells by a key: those of open images in their layers, all in the scored folder."""
+        name = self._types.of_key(number)
+        if number and not name:
+            self._tell(f"No type has the key {number}; add it in Name cell types.")
+            return
+        keys = [self.key_at(position) for position in self.grid.positions()]
+        name_open_cells(self._viewer, keys, name)
+        if self._scored is None:
+            return
+        rows = self._cells.rows_of(keys)
+        try:
+            give_names(self._scored.path, self._cells.table.iloc[rows].assign(cell_type=name))
+        except AmilError as error:
+            self._tell(str(error))
+            return
+        self._scored.cells["cell_type"] = with_name(self._scored.cells, rows, name)
+        self._fill(cohort_cells(self._scored, self.source.images()), keep_place=True)
+        self._types.named.emit()
+
+    def _on_typed(self, folder: str) -> None:
+        """Read the scored folder anew, in which every cell has a type now."""
+        if self._scored is not None and folder == str(self._scored.path):
+            self.reading.start(self.source.reader())
 
     def _show_selection(self, *, reveal: bool) -> None:
         keys = self._selection.keys

@@ -33,6 +33,8 @@ from napari_amil.worker.protocol.base import FieldInput as FieldInput
 from napari_amil.worker.protocol.base import Message
 from napari_amil.worker.protocol.base import Reply as Reply
 from napari_amil.worker.protocol.base import Request as Request
+from napari_amil.worker.protocol.cell_type_messages import CellsTyped as CellsTyped
+from napari_amil.worker.protocol.cell_type_messages import TypeCells as TypeCells
 
 
 class ModelCard(Reply):
