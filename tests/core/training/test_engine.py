@@ -16,7 +16,16 @@ from napari_amil.core.base.events import EpochReport, drain
 from napari_amil.core.base.presets import preset
 from napari_amil.core.base.settings import RunSettings
 from napari_amil.core.mil.batch import BagArrays
-from napari_amil.core.training.engine import Engine, FabricEngine, check_compute, start_fabric
+from napari_amil.core.mil.instances import Instances
+from napari_amil.core.mil.model import AmilModel
+from napari_amil.core.training import engine as _engine
+from napari_amil.core.training.engine import (
+    Engine,
+    FabricEngine,
+    check_compute,
+    embed_in_parts,
+    start_fabric,
+)
 from napari_amil.core.training.loop import FittedModel, fit_model
 from napari_amil.core.training.ranks import on_ranks
 from napari_amil.core.training.state import ScorerTraining
@@ -29,6 +38,9 @@ PUBLISHED = preset("amil-code").changed(
         "training": {"max_epochs": 3, "bags_per_step": 12, "learning_rate": 1e-3},
     }
 )
+CROPS = RunSettings.model_validate(
+    {"model": {"width": 8, "latent_dim": 4, "orientations": 1, "measurement_columns": 0}}
+).model
 
 
 def changed(**training: object) -> RunSettings:
@@ -154,3 +166,41 @@ def test_what_goes_wrong_in_a_process_is_said_here(rank: int, monkeypatch: pytes
     work = import_module("failing_work").fail
     with pytest.raises(AmilError, match=f"Process {rank} has no cells"):
         drain(on_ranks(changed(devices=2).training, CPU, work, rank))
+
+
+def test_a_large_step_is_embedded_in_parts_with_the_same_gradient(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    model = AmilModel(CROPS, 2)
+    cells = Instances(torch.rand(25, 3, 32, 32))
+    weight = next(model.encoder.parameters())
+    seen: list[int] = []
+    model.encoder.register_forward_pre_hook(lambda _, given: seen.append(len(given[0])))
+
+    def gradient() -> tuple[torch.Tensor, torch.Tensor]:
+        z = embed_in_parts(model, cells)
+        weight.grad = None
+        z.square().sum().backward()
+        assert weight.grad is not None
+        return z.detach(), weight.grad.clone()
+
+    model.eval()  # so that batch normalisation is the same for all parts
+    whole, at_once = gradient()
+    monkeypatch.setattr(_engine, "_MOST_PIXELS", 8 * 32 * 32)
+    seen.clear()
+    in_parts, accumulated = gradient()
+    torch.testing.assert_close(in_parts, whole)
+    torch.testing.assert_close(accumulated, at_once, rtol=1e-4, atol=1e-5)
+    assert sorted(seen) == [6, 6, 6, 6, 6, 6, 7, 7]  # forward, and once more for the gradient
+
+
+def test_batch_normalisation_counts_each_part_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_engine, "_MOST_PIXELS", 8 * 32 * 32)
+    model = AmilModel(CROPS, 2)
+    cells = Instances(torch.rand(25, 3, 32, 32))
+    layer = next(module for module in model.modules() if isinstance(module, torch.nn.BatchNorm2d))
+    assert layer.running_mean is not None
+    z = embed_in_parts(model.train(), cells)
+    forward = layer.running_mean.clone()
+    z.sum().backward()
+    torch.testing.assert_close(layer.running_mean, forward)
+    assert layer.momentum == 0.1

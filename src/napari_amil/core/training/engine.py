@@ -6,13 +6,14 @@ control Gaussian, calibration) stay ours, in 32 bits or more.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from types import ModuleType
 from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from napari_amil.core.base.errors import DeviceError
 from napari_amil.core.base.optional import optional
@@ -23,6 +24,7 @@ from napari_amil.core.mil.model import AmilModel
 T = TypeVar("T")
 Losses = Callable[[], tuple[Tensor, ...]]
 """Computes the loss, and whatever else is to be reported."""
+_MOST_PIXELS = 2**22  # of all crops that the network holds at once with what it makes of them: about 1 GB
 
 
 class Engine:
@@ -53,7 +55,7 @@ class Engine:
     def embed(self, instances: Instances) -> Tensor:
         """Return the embeddings ``(n_cells, k)``, float32, from which a step learns."""
         with self.precision():
-            return self.model.embed(instances).float()
+            return embed_in_parts(self.model, instances).float()
 
     def own(self, chosen: Tensor) -> Tensor:
         """Return which of the ``chosen`` bags or cells of a step this process takes."""
@@ -82,6 +84,43 @@ class Engine:
 
     def restore(self, state: dict[str, Any]) -> None:
         """Take up what `state` returned."""
+
+
+def embed_in_parts(model: AmilModel, instances: Instances) -> Tensor:
+    """Return the embeddings ``(n_cells, k)``; those of many cells in parts, so that memory has a limit.
+
+    All cells are used, and the gradient is that of all: a part drops what the network made of it on the way,
+    and computes it again for the gradient. Only batch normalisation sees each part by itself.
+    """
+    most = max(2, _MOST_PIXELS // instances.pixels[0, 0].numel())
+    n_parts = -(-len(instances) // most)
+    if n_parts <= 1:
+        return model.embed(instances)
+    rows = torch.arange(len(instances)).tensor_split(n_parts)
+    parts = [
+        checkpoint(
+            model.embed,
+            instances[part],
+            use_reentrant=False,
+            context_fn=lambda: (nullcontext(), _statistics_kept(model)),
+        )
+        for part in rows
+    ]
+    return torch.cat(parts)
+
+
+@contextmanager
+def _statistics_kept(model: nn.Module) -> Iterator[None]:
+    """Let no batch normalisation note down the statistics of cells that it has seen before."""
+    layers = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
+    momenta = [layer.momentum for layer in layers]
+    for layer in layers:
+        layer.momentum = 0.0
+    try:
+        yield
+    finally:
+        for layer, momentum in zip(layers, momenta, strict=True):
+            layer.momentum = momentum
 
 
 class FabricEngine(Engine):
