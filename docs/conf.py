@@ -23,7 +23,7 @@ extensions = [
     "sphinx.ext.viewcode",
     "sphinx_copybutton",
 ]
-exclude_patterns = ["_build", "_presets.md"]
+exclude_patterns = ["_build", "_card.md", "_presets.md"]
 
 myst_enable_extensions = ["amsmath", "attrs_inline", "colon_fence", "deflist", "dollarmath"]
 myst_heading_anchors = 3
@@ -89,3 +89,5 @@ def _section(module: str, unit: str) -> list[str]:
 
 _write_api_pages()
 Path(__file__).with_name("_presets.md").write_text(preset_table(), encoding="utf-8")
+card = napari_amil.load_model().describe()
+Path(__file__).with_name("_card.md").write_text(f"```text\n{card}\n```\n", encoding="utf-8")

@@ -9,7 +9,13 @@ from napari_amil.core.model.card_text import card_text
 def test_the_text_names_use_data_and_results_in_that_order() -> None:
     card = {
         "results": {"accuracy": 0.91234, "n_bags": 98},
-        "scorer": {"cohort_hash": "abc", "n_cells": 12345, "classes": ["control", "ill"], "stopped": None},
+        "scorer": {
+            "cohort_hash": "abc",
+            "taught": {"images": ["1f"]},
+            "n_cells": 12345,
+            "classes": ["control", "ill"],
+            "stopped": None,
+        },
         "intended_use": "For research only.",
         "extra_entry": True,
     }

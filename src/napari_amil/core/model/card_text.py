@@ -30,7 +30,7 @@ _WORDS = {
     "focus": "sharpness (mean, deviation)",
     "auroc": "area under the ROC",
 }
-_HIDDEN = frozenset({"made_from", "cohort_hash", "controls_hash"})
+_HIDDEN = frozenset({"made_from", "cohort_hash", "controls_hash", "taught"})
 _MOST_ITEMS = 12
 
 
