@@ -87,10 +87,10 @@ class CellTypesPanel(Panel):
         layout = self._scrolling_layout()
         form, row, files = QFormLayout(), QHBoxLayout(), QHBoxLayout()
         form.addRow(self.source)
-        for widget in (self.name, self.add, self.remove):
-            row.addWidget(widget)
-        for widget in (self.load, self.save):
-            files.addWidget(widget)
+        for part in (self.name, self.add, self.remove):
+            row.addWidget(part)
+        for button in (self.load, self.save):
+            files.addWidget(button)
         layout.addWidget(wrapped(_HOW))
         layout.addLayout(form)
         layout.addWidget(self.types)
