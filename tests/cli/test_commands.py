@@ -43,6 +43,7 @@ ALL = [
     "train",
     "evaluate",
     "info",
+    "package",
     "synth",
     "demo",
     "doctor",

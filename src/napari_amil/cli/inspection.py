@@ -54,10 +54,20 @@ def info(
     typer.echo(json.dumps(card, indent=2, ensure_ascii=False) if as_json else pipeline.card_text(card))
 
 
+def package(
+    out: Annotated[Path, typer.Option("--out", "-o", help="The package, a .zip.", show_default=False)],
+    bundle: Annotated[Path | None, typer.Argument(help="Bundle; the starter if not given.")] = None,
+) -> None:
+    """Write the encoder of a model as a BioImage.IO package, checked by that format's own library."""
+    target = out.with_suffix(".zip")
+    pipeline.write_bioimageio(pipeline.load_bundle(bundle), target)
+    typer.echo(f"The encoder is in {target}")
+
+
 def doctor(bundle: BundleFile = None) -> None:
     """Say what is installed, which devices there are, and whether the bundle works."""
     for name, value in pipeline.diagnose(bundle).items():
         typer.echo(f"{name:16} {value}")
 
 
-COMMANDS = {"demo": demo, "info": info, "doctor": doctor}
+COMMANDS = {"demo": demo, "info": info, "package": package, "doctor": doctor}

@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     )
     from napari_amil.core.evaluation.clusters import ClusterSettings
     from napari_amil.core.evaluation.figures import save_figure
+    from napari_amil.core.exchange.bioimageio import write_bioimageio
     from napari_amil.core.exchange.labels import labels_of_cells
     from napari_amil.core.exchange.project import Project, read_project
     from napari_amil.core.exchange.tables import write_table
@@ -276,6 +277,7 @@ __all__ = [
     "unseen",
     "unsupported_reason",
     "with_outlines",
+    "write_bioimageio",
     "write_detections",
     "write_json",
     "write_map",
