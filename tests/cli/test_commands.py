@@ -31,6 +31,7 @@ from napari_amil.core.cohort.synth import (
     synthetic_smear,
     write_synthetic_cohort,
 )
+from napari_amil.core.detection.network import WHITE, kinds_of
 from napari_amil.core.instances.extract import Recipe
 from napari_amil.core.model.bundle import load_bundle, save_bundle
 
@@ -321,8 +322,17 @@ def test_annotated_images_fine_tune_the_detector_and_given_cells_are_scored(tmp_
         smear.cells.table().to_csv(images / patient / "a.csv", index=False)
     (images / "p2" / "b.png").write_bytes(b"")
     (images / "p2" / "b.csv").write_text("y0,x0,y1,x1\n1,1,20,20\n")
-    trained = run("train-detector", images, "--out", tmp_path / "run", "--steps", "1", "--events", "jsonl")
+    also = tmp_path / "also" / "boxes.csv"
+    also.parent.mkdir()
+    PIL.Image.fromarray(smear.image).save(also.with_name("c.png"))
+    smear.cells.table().assign(image="c.png", kind=["WBC"] + ["RBC"] * (len(smear.cells) - 1)).to_csv(also)
+    sources = ("--also", also, "--white", "WBC", "--made", "1")
+    steps = ("--steps", "1", "--events", "jsonl")
+    trained = run("train-detector", images, "--out", tmp_path / "run", *sources, *steps)
     assert trained.returncode == 1, trained.stderr
+    learned = load_bundle(tmp_path / "run" / "bundle.safetensors")
+    assert kinds_of(learned.need_detector().state_dict()) == WHITE
+    assert learned.card["detector"]["n_images"] == 3  # of p2, of the further source, made up
     failures = pd.read_csv(tmp_path / "run" / "failures.csv")
     assert failures["source"].tolist() == ["p2/b.png"]
     said = [json.loads(line) for line in trained.stdout.splitlines()]

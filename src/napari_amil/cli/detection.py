@@ -66,6 +66,15 @@ Share = Annotated[
         "--validation-share", min=0, max=0.9, help="Share of images, by patient, that judges the weights."
     ),
 ]
+Also = Annotated[
+    list[Path] | None,
+    typer.Option("--also", help="Further annotated images: folder, COCO file or table; may be repeated."),
+]
+White = Annotated[
+    list[str] | None,
+    typer.Option("--white", help="Kind of the annotated objects that are white cells (column 'kind')."),
+]
+Made = Annotated[int, typer.Option("--made", min=0, help="Made-up smears to learn from as well.")]
 Images = Annotated[list[Path], typer.Argument(help="Images, folders or patterns.", show_default=False)]
 
 
@@ -108,6 +117,9 @@ def train_detector(
     classes: Classes = None,
     partial: Partial = False,
     self_annotate: SelfAnnotate = False,
+    also: Also = None,
+    white: White = None,
+    made: Made = 0,
     hold_out_fold: Annotated[int | None, typer.Option(help="Leave out the images of this fold.")] = None,
     validation_share: Share = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Optimiser steps.")] = None,
@@ -132,33 +144,39 @@ def train_detector(
     values = {"seed": seed, "freeze": freeze, "backbone": begun.backbone} | _without_none(given)
     chosen = settings.parse(values) if start == "nothing" else settings.fine_tuning(**values)
     recipe = pipeline.Recipe.for_training(begun, begun.settings, pipeline.pick_device(device))
+    kinds = tuple(classes or ()), tuple(white or ())
     with talk.stopping(pipeline.make_folder(out) / pipeline.STOP_FILE):
+        further = talk.follow(pipeline.made_fields(made, recipe.settings.normalisation, seed))
+        for place in also or ():
+            opening = _opened([place], None, kinds, None, partial=partial)
+            further += talk.follow(pipeline.further_fields(opening, recipe, hold_out_fold))
         if self_annotate:
             pipeline.write_text(begun.settings.to_yaml(), out / "run.yaml")
             files = pipeline.training_images(
                 pipeline.open_source(images, begun.settings.control), hold_out_fold
             )
-            work = pipeline.train_detector_on(files, recipe, chosen, out / "checkpoint.safetensors")
+            work = pipeline.train_detector_on(files, recipe, chosen, out / "checkpoint.safetensors", further)
             pipeline.save_bundle(talk.follow(work), out / "bundle.safetensors")
             pipeline.write_json(pipeline.environment(), out / "environment.json")
             figures = {}
         else:
-            annotated = _opened(images, cells, tuple(classes or ()), hold_out_fold, partial=partial)
-            figures = talk.follow(pipeline.detector_run(annotated, recipe, chosen, out)).figures
+            annotated = _opened(images, cells, kinds, hold_out_fold, partial=partial)
+            figures = talk.follow(pipeline.detector_run(annotated, recipe, chosen, out, further)).figures
     _say_trained(talk, figures, out)
 
 
 def _opened(
     images: list[Path],
     cells: Path | None,
-    classes: tuple[str, ...],
+    kinds: tuple[tuple[str, ...], tuple[str, ...]],
     hold_out_fold: int | None,
     *,
     partial: bool,
 ) -> Generator[Any, None, Any]:
-    """Open the annotated images that the options leave."""
-    annotated = yield from pipeline.open_annotated(images, cells, classes)
-    return annotated.without_fold(hold_out_fold).marked(partial=partial)
+    """Open the annotated images that the options leave; ``kinds`` of cells are red (or any) and white."""
+    cells_of_interest, white = kinds
+    annotated = yield from pipeline.open_annotated(images, cells, cells_of_interest and sum(kinds, ()))
+    return annotated.without_fold(hold_out_fold).marked(partial=partial, white=white)
 
 
 def _without_none(values: dict[str, Any]) -> dict[str, Any]:

@@ -53,6 +53,30 @@ def test_a_box_takes_the_outline_on_which_both_agree_and_else_teaches_none(
     assert set(field.isolated) <= set(known)
 
 
+def test_what_is_stained_in_a_box_is_the_outline_of_touching_and_of_white_cells() -> None:
+    y, x = np.ogrid[:160, :200]
+    pixels = np.ones((160, 200, 3), np.float32)
+    discs = [(50, 50, 20), (50, 85, 20), (110, 120, 30)]  # two that overlap, and one far larger
+    for cy, cx, radius in discs:
+        pixels[np.hypot(y + 0.5 - cy, x + 0.5 - cx) < radius] = (0.6, 0.4, 0.6)
+    boxes = np.array([[cy - r, cx - r, cy + r, cx + r] for cy, cx, r in discs], np.float32)
+    field = annotated_field(pixels, Cells(boxes), complete=True, diameter_px=40, white=[2])
+    assert field.boxed == frozenset()
+    assert field.white == {3}
+    assert field.isolated == ()  # a white cell is no red one to be pasted elsewhere
+    areas = [int((field.planes == number).sum()) for number in (1, 2, 3)]
+    assert areas == pytest.approx([np.pi * 400, np.pi * 400, np.pi * 900], rel=0.12)
+
+
+def test_annotated_cells_tell_the_magnification_where_it_is_not_given(blank: NDArray[np.float32]) -> None:
+    far = annotated_field(blank, Cells(2 * BOXES[:1]), complete=True)
+    assert far.pixels.shape == (80, 100, 3)
+    cut = Cells(2 * BOXES[:1], touches_border=np.array([True]))
+    assert annotated_field(blank, cut, complete=True).pixels.shape == (160, 200, 3)
+    small_and_white = Cells(np.concatenate([BOXES[:1], 2 * BOXES[1:2]]))
+    assert annotated_field(blank, small_and_white, complete=True, white=[1]).pixels.shape == (160, 200, 3)
+
+
 def test_cells_are_scaled_with_their_field(blank: NDArray[np.float32]) -> None:
     field = annotated_field(blank, Cells(BOXES[2:], DIAMONDS[2:]), complete=True, diameter_px=80)
     assert field.pixels.shape == (80, 100, 3)

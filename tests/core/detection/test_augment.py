@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from napari_amil.core.base.settings import DetectorTrainingSettings
 from napari_amil.core.detection import augment
 from napari_amil.core.detection.augment import AnnotatedField, training_crop
+from napari_amil.core.detection.network import RED, WHITE
 
 SETTINGS = DetectorTrainingSettings(crop_px=128)
 
@@ -154,9 +156,11 @@ def test_slivers_are_no_target() -> None:
     sliver, whole = np.zeros((2, 64, 64), bool)
     sliver[10:40, 10:15] = True
     whole[10:16, 20:40] = True
-    target = augment._target([sliver, whole], [True, False], 64)
-    assert target["boxes"].tolist() == [[20, 10, 40, 16]]
-    assert target["drawn"].tolist() == [False]
-    empty = augment._target([], [], 64)
+    field = replace(squares(), boxed=frozenset({8}), white=frozenset({8}))
+    target = augment._target([sliver, whole, whole], [7, 8, augment._PASTED], field, 64)
+    assert target["boxes"].tolist() == [[20, 10, 40, 16]] * 2
+    assert target["drawn"].tolist() == [False, True]
+    assert target["labels"].tolist() == [WHITE, RED]
+    empty = augment._target([], [], field, 64)
     assert empty["boxes"].shape == (0, 4)
     assert empty["masks"].shape == (0, 64, 64)

@@ -14,11 +14,15 @@ from torchvision.models.detection.image_list import ImageList
 from napari_amil.core.base.errors import BundleError
 from napari_amil.core.detection.network import (
     FEATURE_CHANNELS,
+    RED,
     ROI_SIZE,
+    WHITE,
     LightBackbone,
     build_detector,
     detection_losses,
+    kinds_of,
     load_coco_weights,
+    with_white_cells,
 )
 
 
@@ -34,6 +38,24 @@ def test_the_light_network_is_light(detector: MaskRCNN) -> None:
     n_parameters = sum(p.numel() for p in detector.parameters())
     assert 2.5e6 < n_parameters < 4.5e6
     assert not any(isinstance(part, torch.nn.BatchNorm2d) for part in detector.modules())
+
+
+def test_a_detector_learns_white_cells_without_forgetting_red_ones(detector: MaskRCNN) -> None:
+    assert kinds_of(detector.state_dict()) == RED
+    wider = with_white_cells(detector, "light").eval()
+    assert kinds_of(wider.state_dict()) == WHITE
+    assert with_white_cells(wider, "light") is wider
+    old, new = detector.roi_heads, wider.roi_heads
+    seen = torch.rand(3, 256)
+    scores, boxes = new.box_predictor(seen)
+    known, places = old.box_predictor(seen)
+    torch.testing.assert_close(scores[:, :2], known)
+    torch.testing.assert_close(scores[:, WHITE], torch.full((3,), -2.0))
+    torch.testing.assert_close(boxes[:, :8], places)
+    torch.testing.assert_close(boxes[:, 8:], places[:, 4:])
+    maps = torch.rand(1, 64, 14, 14)
+    torch.testing.assert_close(new.mask_predictor(maps)[:, :2], old.mask_predictor(maps))
+    assert sum(p.numel() for p in wider.parameters()) < 1.001 * sum(p.numel() for p in detector.parameters())
 
 
 def test_the_pyramid_has_strides_4_8_and_16() -> None:

@@ -10,7 +10,8 @@ from napari.layers import Shapes
 from napari_builtins.io import napari_write_shapes
 
 from napari_amil.core.base.errors import AmilError
-from napari_amil.core.base.types import has_outline
+from napari_amil.core.base.types import Cells, has_outline
+from napari_amil.core.exchange.annotation import Annotation
 from napari_amil.core.exchange.box_files import read_boxes, read_shapes, read_voc
 
 BOX = np.array([[9.5, 19.5], [9.5, 59.5], [39.5, 59.5], [39.5, 19.5]])
@@ -77,6 +78,21 @@ def test_a_cell_list_names_some_cells_and_whose_they_are(tmp_path: Path) -> None
     assert [annotation.complete for annotation in told.values()] == [True, False]
     listed = table(tmp_path / "e.csv", f"{header},exhaustive", "b1,p1,control,2,a.png,0,0,9,9,1")
     assert read_boxes(listed)["a.png"].complete  # the column has the last word on a cell list, too
+
+
+def test_a_column_says_of_which_kind_a_cell_is(tmp_path: Path) -> None:
+    path = tmp_path / "boxes.csv"
+    rows = "a.png,RBC,0,0,9,9\na.png,WBC,10,10,40,40\na.png,platelet,50,50,55,55\n"
+    path.write_text("image,kind,y0,x0,y1,x1\n" + rows)
+    every = read_boxes(path)["a.png"]
+    assert [record["kind"] for record in every.records] == ["RBC", "WBC", "platelet"]
+    some = read_boxes(path, ("RBC", "WBC"))["a.png"]
+    assert [record["kind"] for record in some.records] == ["RBC", "WBC"]
+    assert some.cells.boxes[:, 0].tolist() == [0, 10]
+    inside = some.within("a.png", (60, 60))
+    assert [record["kind"] for record in inside.records] == ["RBC", "WBC"]
+    shifted = Annotation(Cells(some.cells.boxes - [5, 12, 5, 12]), records=some.records)
+    assert [record["kind"] for record in shifted.within("a.png", (60, 60)).records] == ["WBC"]
 
 
 def test_without_images_there_is_one(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 
 from napari_amil.core.base.errors import BundleError
 from napari_amil.core.base.settings import RunSettings
+from napari_amil.core.detection.network import WHITE, kinds_of, with_white_cells
 from napari_amil.core.mil.class_calibration import ClassCalibration
 from napari_amil.core.model.bundle import INTENDED_USE, Bundle, load_bundle, save_bundle
 from napari_amil.core.model.card import FORMAT_VERSION, read_card, starter_path
@@ -36,6 +37,15 @@ def test_tensors_settings_and_card_survive(small_bundle: Bundle, tmp_path: Path)
     weights = loaded.need_detector().state_dict()
     for name, value in small_bundle.need_detector().state_dict().items():
         torch.testing.assert_close(weights[name], value, rtol=0, atol=0)
+
+
+def test_a_detector_of_two_kinds_of_cells_survives(small_bundle: Bundle, tmp_path: Path) -> None:
+    wider = replace(small_bundle, detector=with_white_cells(small_bundle.need_detector(), "light"))
+    save_bundle(wider, tmp_path / "bundle.safetensors")
+    back = load_bundle(tmp_path / "bundle.safetensors").need_detector().state_dict()
+    assert kinds_of(back) == WHITE
+    for name, value in wider.need_detector().state_dict().items():
+        torch.testing.assert_close(back[name], value)
 
 
 def test_a_bundle_that_does_not_say_so_saw_colours(small_bundle: Bundle, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -19,9 +20,12 @@ from napari_amil.core.base.settings import (
     RunSettings,
     TrainingSettings,
 )
+from napari_amil.core.base.types import Cells
 from napari_amil.core.cohort.layouts.registry import read_cohort
 from napari_amil.core.cohort.smear import SynthSettings
 from napari_amil.core.cohort.synth import SynthCohortSettings, write_synthetic_cohort
+from napari_amil.core.detection.annotated_field import annotated_field
+from napari_amil.core.detection.network import WHITE, kinds_of
 from napari_amil.core.instances.extract import Recipe
 from napari_amil.core.instances.sources import cohort_source, open_source
 from napari_amil.core.model.bundle import Bundle, load_bundle
@@ -177,8 +181,14 @@ def test_a_detector_is_trained_from_images_alone(cohort: Path, tmp_path: Path) -
     settings = DetectorTrainingSettings(steps=2, batch_size=1, crop_px=128)
     recipe = Recipe(start_detector("nothing", TINY), TINY, torch.device("cpu"))
     few = dict(list(files.items())[:2])
-    bundle = drain(train_detector_on(few, recipe, settings, tmp_path / "checkpoint.safetensors"))
-    assert bundle.card["detector"]["n_images"] == 2
+    boxes = np.array([[20, 20, 60, 60], [70, 70, 120, 120]], np.float32)
+    blank = np.ones((160, 200, 3), np.float32)
+    other = annotated_field(blank, Cells(boxes), complete=True, diameter_px=40, white=[1])
+    work = train_detector_on(few, recipe, settings, tmp_path / "checkpoint.safetensors", [other])
+    bundle = drain(work)
+    assert kinds_of(bundle.need_detector().state_dict()) == WHITE
+    assert bundle.card["detector"]["n_further_fields"] == 1
+    assert bundle.card["detector"]["n_images"] == 3
     assert bundle.card["detector"]["n_cells"] > 10
     assert bundle.scorer is None
     begun = start_detector("starter", TINY)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,9 +15,13 @@ from napari_amil.core.base.types import Cells, is_box
 from napari_amil.core.detection.augment import AnnotatedField
 from napari_amil.core.detection.classical import annotate
 from napari_amil.core.detection.network_input import input_from_array
+from napari_amil.core.detection.scale import same_scale
 from napari_amil.core.images.foreground import foreground_mask
 
 _BOX_AGREES = 0.8  # intersection over union from which a classical outline is believed to be that of a box
+_ELLIPSE = 1.06  # of the ellipse that a box holds, in which its cell lies
+_FILLED = 0.7  # share of the ellipse that is stained, at least
+_SMALLEST_BOX_PX = 8  # at the network's scale; of less no outline is made
 _RIM_PX = 3  # at the network's scale: what lies this close to an annotated cell belongs to it
 
 
@@ -35,12 +40,18 @@ class _Stamp:
 
 
 def annotated_field(
-    normalised: NDArray[np.float32], cells: Cells, *, complete: bool, diameter_px: float | None = None
+    normalised: NDArray[np.float32],
+    cells: Cells,
+    *,
+    complete: bool,
+    diameter_px: float | None = None,
+    white: Collection[int] = (),
 ) -> AnnotatedField:
     """Return a normalised field ``(height, width, 3)`` and its annotated cells at the network's scale.
 
-    A cell that is known by its box alone takes the outline of classical segmentation if both boxes agree
-    (intersection over union of 0.8); else it teaches no outline.
+    A cell that is known by its box alone takes the outline of classical segmentation, or of what is stained
+    within the ellipse in its box, if both boxes agree (intersection over union of 0.8); else it teaches
+    no outline.
 
     Parameters
     ----------
@@ -52,23 +63,45 @@ def annotated_field(
         Whether what is not annotated is background. If not, what looks like a cell without an annotation
         is painted over with background, so that nothing wrong is learned.
     diameter_px
-        Typical diameter of a cell in pixels; estimated where it is not given.
+        Typical diameter of a cell in pixels; where it is not given it is estimated, unless the whole red
+        cells speak for another magnification.
+    white
+        Rows of the cells that are white ones.
     """
     view = input_from_array(normalised, diameter_px)
+    annotated_px = _whole_diameter(cells, white)
+    if diameter_px is None and np.isfinite(annotated_px) and not same_scale(annotated_px, view):
+        view = view.at_diameter(annotated_px)
     pixels = view.pixels.numpy().transpose(1, 2, 0)
     shape = pixels.shape[:2]
     boxes = [is_box(outline, box) for outline, box in zip(cells.outlines, cells.boxes, strict=True)]
     diameter = view.diameter_px * view.scale
     classical = annotate(pixels, diameter).labels if any(boxes) else np.zeros(shape, dtype=np.int32)
-    stamps = _stamps(cells, view.scale, classical)
+    foreground = ndimage.binary_fill_holes(foreground_mask(pixels))
+    stamps = [
+        stamp if stamp.drawn else _stained_in_box(stamp, foreground, at_border)
+        for stamp, at_border in zip(
+            _stamps(cells, view.scale, classical), cells.touches_border.tolist(), strict=True
+        )
+    ]
     planes, numbers = _planes(stamps, shape)
     if not complete:
         known = ndimage.binary_dilation((planes > 0).any(axis=0), iterations=_RIM_PX)
         unknown = ndimage.binary_dilation(foreground_mask(pixels), iterations=_RIM_PX) & ~known
         pixels = np.where(unknown[..., None], 1.0, pixels)
     boxed = frozenset(n for n, stamp in zip(numbers, stamps, strict=True) if n and not stamp.drawn)
-    alone = tuple(n for n, row in zip(numbers, _alone(stamps, shape), strict=True) if n and row)
-    return AnnotatedField((pixels * 255).round().astype(np.uint8), planes[0], alone, planes[1:], boxed)
+    others = frozenset(n for row, n in enumerate(numbers) if n and row in white)
+    alone = _alone(stamps, shape) & ~cells.touches_border
+    isolated = tuple(n for n, row in zip(numbers, alone, strict=True) if n and row and n not in others)
+    levels = (pixels * 255).round().astype(np.uint8)
+    return AnnotatedField(levels, planes[0], isolated, planes[1:], boxed, others)
+
+
+def _whole_diameter(cells: Cells, white: Collection[int]) -> float:
+    """Return the median diameter of the whole red cells in pixels, NaN without any."""
+    whole = ~cells.touches_border & ~np.isin(np.arange(len(cells)), list(white))
+    sides = cells.boxes[whole, 2:] - cells.boxes[whole, :2]
+    return float(np.median(np.sqrt(sides.prod(axis=1)))) if len(sides) else float("nan")
 
 
 def _stamps(cells: Cells, scale: float, classical: NDArray[np.int32]) -> list[_Stamp]:
@@ -96,6 +129,26 @@ def _stamps(cells: Cells, scale: float, classical: NDArray[np.int32]) -> list[_S
             mask[polygon(points[:, 0] - 0.5, points[:, 1] - 0.5, mask.shape)] = True
         stamps.append(_Stamp((int(low[0]), int(low[1])), mask, not boxed))
     return stamps
+
+
+def _stained_in_box(stamp: _Stamp, foreground: NDArray[np.bool_], at_border: bool) -> _Stamp:
+    """Return a boxed cell with what is stained within the ellipse in its box, if that fills the box.
+
+    The box of a cell that the border cuts holds no whole ellipse: all that is stained in it counts.
+    """
+    height, width = stamp.mask.shape
+    if min(height, width) < _SMALLEST_BOX_PX:
+        return stamp
+    y, x = np.ogrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j]
+    ellipse = np.full(stamp.mask.shape, fill_value=True) if at_border else y**2 + x**2 <= _ELLIPSE**2
+    labels, n_parts = ndimage.label(foreground[stamp.window] & ellipse)
+    if not n_parts:
+        return stamp
+    mask = labels == 1 + int(np.bincount(labels.ravel())[1:].argmax())
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    share = (np.ptp(rows) + 1) * (np.ptp(columns) + 1) / mask.size
+    filled = mask.sum() / ellipse.sum()
+    return _Stamp(stamp.corner, mask, True) if share >= _BOX_AGREES and filled >= _FILLED else stamp
 
 
 def _best_match(box: NDArray[np.float64], found: NDArray[np.float64]) -> int:

@@ -13,8 +13,11 @@ from torch import Tensor
 from torch.nn import functional
 
 from napari_amil.core.base.settings import DetectorTrainingSettings
+from napari_amil.core.detection.looks import other_microscope
+from napari_amil.core.detection.network import RED, WHITE
 
 _SMALLEST_PART = 0.3  # of a cell's area must be inside a crop, else the cell is no target
+_PASTED = 0  # instead of the number of a cell: a copy of a red one
 _MOST_STRETCH = 0.25  # natural logarithm of the factor by which one axis grows and the other shrinks
 
 
@@ -34,6 +37,8 @@ class AnnotatedField:
         ``(n_planes, height, width)`` int32, further cells, whose pixels are taken in the planes below.
     boxed
         Numbers of cells of which only the box is known: their label fills it.
+    white
+        Numbers of white cells; the others are red ones.
     """
 
     pixels: NDArray[np.uint8]
@@ -41,6 +46,7 @@ class AnnotatedField:
     isolated: tuple[int, ...]
     above: NDArray[np.int32] = field(default_factory=lambda: np.zeros((0, 0, 0), np.int32))
     boxed: frozenset[int] = frozenset()
+    white: frozenset[int] = frozenset()
 
     @property
     def planes(self) -> NDArray[np.int32]:
@@ -63,12 +69,13 @@ def training_crop(
     pixels, labels = _window(field, (round(side / zoom * stretch), round(side / zoom / stretch)), rng)
     pixels, labels = _resize(pixels, labels, side)
     found = [(plane == number, number) for plane in labels for number in np.unique(plane) if number]
-    masks, drawn = [mask for mask, _ in found], [int(number) not in field.boxed for _, number in found]
-    pixels, masks = _paste_cells(pixels, masks, field, settings.paste_overlaps, rng)
-    drawn += [True] * (len(masks) - len(drawn))
+    numbers = [int(number) for _, number in found]
+    pixels, masks = _paste_cells(pixels, [mask for mask, _ in found], field, settings.paste_overlaps, rng)
+    numbers += [_PASTED] * (len(masks) - len(numbers))
     pixels, masks = _turn(pixels, masks, rng)
-    image = torch.from_numpy(np.ascontiguousarray(_restain(pixels, rng).transpose(2, 0, 1)))
-    return image, _target(masks, drawn, side)
+    pixels, masks = other_microscope(_restain(pixels, rng), masks, rng)
+    image = torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
+    return image, _target(masks, numbers, field, side)
 
 
 def _window(
@@ -183,20 +190,23 @@ def _restain(pixels: NDArray[np.float32], rng: np.random.Generator) -> NDArray[n
     return np.clip(noisy, 0.0, 1.0).astype(np.float32)
 
 
-def _target(masks: list[NDArray[np.bool_]], drawn: list[bool], side: int) -> dict[str, Tensor]:
+def _target(
+    masks: list[NDArray[np.bool_]], numbers: list[int], field: AnnotatedField, side: int
+) -> dict[str, Tensor]:
     """Return boxes ``(n, 4)`` x0, y0, x1, y1, labels, masks ``(n, side, side)``, and which are drawn."""
-    boxes, kept, known = [], [], []
-    for mask, is_drawn in zip(masks, drawn, strict=True):
+    boxes, kept, known, kinds = [], [], [], []
+    for mask, number in zip(masks, numbers, strict=True):
         rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
         if len(rows) < 6 or len(columns) < 6:
             continue
         boxes.append((columns[0], rows[0], columns[-1] + 1, rows[-1] + 1))
         kept.append(mask)
-        known.append(is_drawn)
+        known.append(number not in field.boxed)
+        kinds.append(WHITE if number in field.white else RED)
     planes = np.stack(kept) if kept else np.zeros((0, side, side), dtype=bool)
     return {
         "boxes": torch.tensor(boxes, dtype=torch.float32).reshape(-1, 4),
-        "labels": torch.ones(len(kept), dtype=torch.int64),
+        "labels": torch.tensor(kinds, dtype=torch.int64),
         "masks": torch.from_numpy(planes.astype(np.uint8)),
         "drawn": torch.tensor(known, dtype=torch.bool),
     }

@@ -132,8 +132,22 @@ def _split(image: NDArray[np.bool_], diameter_px: float) -> tuple[NDArray[np.int
     return sure, image & (sure == 0)
 
 
+def nucleated(normalised: NDArray[np.float32], diameter_px: float) -> NDArray[np.bool_]:
+    """Return the pixels of white cells and around them: large objects of the colour of a nucleus."""
+    whole, _ = _foreign_parts(normalised, diameter_px)
+    return np.asarray(ndimage.binary_dilation(whole, iterations=max(int(0.3 * diameter_px), 1)))
+
+
 def _foreign_objects(normalised: NDArray[np.float32], diameter_px: float) -> NDArray[np.bool_]:
     """Return objects of a colour that no red cell has: nuclei, platelets, ink, pointers, scale bars."""
+    whole, cores = _foreign_parts(normalised, diameter_px)
+    return np.asarray(whole | ndimage.binary_dilation(cores, iterations=max(int(0.07 * diameter_px), 1)))
+
+
+def _foreign_parts(
+    normalised: NDArray[np.float32], diameter_px: float
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Return the large objects of a colour that no red cell has, widened, and all such pixels."""
     red, green, blue = np.moveaxis(ndimage.gaussian_filter(normalised, (1, 1, 0)), 2, 0)
     nucleus = (green < 0.42) & (red < blue + 0.02) & (red < 0.72)
     ink = (red < 0.38) & (blue < 0.45)
@@ -143,6 +157,4 @@ def _foreign_objects(normalised: NDArray[np.float32], diameter_px: float) -> NDA
     large = np.bincount(labels.ravel()) > 0.3 * np.pi / 4 * diameter_px**2
     large[0] = False
     whole_cells = ndimage.binary_dilation(large[labels], iterations=max(int(0.3 * diameter_px), 1))
-    return np.asarray(
-        whole_cells | ndimage.binary_dilation(cores, iterations=max(int(0.07 * diameter_px), 1))
-    )
+    return np.asarray(whole_cells, dtype=bool), np.asarray(cores, dtype=bool)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -24,6 +25,9 @@ from napari_amil.core.base.files import regular_file
 
 Backbone = Literal["light", "resnet50"]
 FEATURE_CHANNELS = 64
+RED, WHITE = 1, 2
+"""Classes of the detector; one that knows no white cells has the first alone."""
+_UNLIKELY = -2.0  # logit of white cells before any was seen
 ROI_SIZE = 14  # side of the RoI feature maps that the mask head sees
 _WIDTHS = (48, 96, 192)  # at strides 4, 8 and 16
 _MAX_PROPOSALS = 500
@@ -97,17 +101,17 @@ class _CoarseProposals(RegionProposalNetwork):
         return cap if self.training else max(cap, self._tile_area_px // _PX_PER_PROPOSAL)
 
 
-def build_detector(backbone: Backbone = "light") -> MaskRCNN:
-    """Return an untrained Mask R-CNN with the classes background and cell.
+def build_detector(backbone: Backbone = "light", n_kinds: int = 1) -> MaskRCNN:
+    """Return an untrained Mask R-CNN with the classes background, red cell and, if wanted, white cell.
 
     ``light`` has 3 M parameters and sees cells of 40 px; ``resnet50`` is torchvision's standard
     network, to be started from a file of COCO weights (`napari_amil.core.detection.network`).
     """
     if backbone == "resnet50":
-        model = maskrcnn_resnet50_fpn(weights=None, weights_backbone=None, num_classes=2)
+        model = maskrcnn_resnet50_fpn(weights=None, weights_backbone=None, num_classes=1 + n_kinds)
         model.backbone.register_forward_pre_hook(_as_imagenet)
     else:
-        model = _light_detector()
+        model = _light_detector(n_kinds)
     return model
 
 
@@ -118,7 +122,7 @@ def _as_imagenet(_backbone: nn.Module, inputs: tuple[Tensor]) -> tuple[Tensor]:
     return ((inputs[0] - mean) / deviation,)
 
 
-def _light_detector() -> MaskRCNN:
+def _light_detector(n_kinds: int) -> MaskRCNN:
     anchors = AnchorGenerator(((20, 36), (56, 88)), ((0.6, 1.0, 1.67),) * 2)
     model = MaskRCNN(
         LightBackbone(),
@@ -131,10 +135,10 @@ def _light_detector() -> MaskRCNN:
         box_batch_size_per_image=128,
         box_roi_pool=MultiScaleRoIAlign(["0"], 7, 2),
         box_head=TwoMLPHead(FEATURE_CHANNELS * 49, 256),
-        box_predictor=FastRCNNPredictor(256, 2),
+        box_predictor=FastRCNNPredictor(256, 1 + n_kinds),
         mask_roi_pool=MultiScaleRoIAlign(["0"], ROI_SIZE, 2),
         mask_head=MaskRCNNHeads(FEATURE_CHANNELS, (64, 64), 1),
-        mask_predictor=MaskRCNNPredictor(64, 64, 2),
+        mask_predictor=MaskRCNNPredictor(64, 64, 1 + n_kinds),
     )
     rpn = model.rpn
     model.rpn = _CoarseProposals(
@@ -143,6 +147,30 @@ def _light_detector() -> MaskRCNN:
         {"training": _MAX_PROPOSALS, "testing": _MAX_PROPOSALS + 100}, 0.7,
     )  # fmt: skip
     return model
+
+
+def kinds_of(state: Mapping[str, Tensor]) -> int:
+    """Return how many kinds of cells the weights of a detector tell apart."""
+    return len(state["roi_heads.box_predictor.cls_score.bias"]) - 1
+
+
+def with_white_cells(model: MaskRCNN, backbone: Backbone) -> MaskRCNN:
+    """Return the detector with white cells as a class of their own, which it has yet to learn.
+
+    Their boxes and outlines start from those of red cells, their score from what hardly any object gets.
+    """
+    state = model.state_dict()
+    if kinds_of(state) > RED:
+        return model
+    wider = build_detector(backbone, WHITE)
+    for name in ("box_predictor.bbox_pred", "mask_predictor.mask_fcn_logits", "box_predictor.cls_score"):
+        for part in ("weight", "bias"):
+            known = state[f"roi_heads.{name}.{part}"]
+            state[f"roi_heads.{name}.{part}"] = torch.cat([known, known[len(known) // 2 :]])
+    state["roi_heads.box_predictor.cls_score.weight"][WHITE] = 0.0
+    state["roi_heads.box_predictor.cls_score.bias"][WHITE] = _UNLIKELY
+    wider.load_state_dict(state)
+    return wider
 
 
 def detection_losses(model: MaskRCNN, images: Tensor, targets: list[dict[str, Tensor]]) -> dict[str, Tensor]:

@@ -12,6 +12,7 @@ from torchvision.models.detection.image_list import ImageList
 from napari_amil.core.base.errors import DeviceError
 from napari_amil.core.base.events import Event, Warned
 from napari_amil.core.base.settings import DetectionSettings
+from napari_amil.core.detection.network import RED
 
 TILE_OVERLAP_PX = 80
 """Two typical cells at the network's scale: a cell at a seam lies whole in one of two tiles."""
@@ -140,7 +141,11 @@ class TileRunner:
                 maps = heads.mask_roi_pool(features, boxes, sizes).to(torch.float16)
                 for one, own in zip(detections, maps.split([len(b) for b in boxes]), strict=True):
                     one["maps"] = own
-        return [{key: value.cpu() for key, value in one.items() if key != "labels"} for one in detections]
+        wanted = [one.pop("labels") == RED for one in detections]
+        return [
+            {key: value[rows].cpu() for key, value in one.items()}
+            for one, rows in zip(detections, wanted, strict=True)
+        ]
 
     def _retreat(self) -> Warned:
         """Take half as many tiles at once, or go to the CPU, and say so."""

@@ -20,19 +20,25 @@ from napari_amil.core.base.errors import CohortError
 from napari_amil.core.base.events import EpochReport, Event, Step, Warned
 from napari_amil.core.base.settings import DetectorTrainingSettings
 from napari_amil.core.detection.augment import AnnotatedField, training_crop
-from napari_amil.core.detection.classical import annotate
+from napari_amil.core.detection.classical import annotate, nucleated
 from napari_amil.core.detection.detector_state import DetectorState, fingerprint
-from napari_amil.core.detection.network import box_and_mask_losses, build_detector, detection_losses
+from napari_amil.core.detection.network import (
+    box_and_mask_losses,
+    build_detector,
+    detection_losses,
+    with_white_cells,
+)
 from napari_amil.core.images.foreground import REFERENCE_DIAMETER_PX, network_scale, typical_diameter
 
 _WARMUP_STEPS = 200
 _GRADIENT_NORM = 5.0
 
 
-def first_annotation(normalised: NDArray[np.float32]) -> AnnotatedField | None:
+def first_annotation(normalised: NDArray[np.float32], *, hide_white: bool = False) -> AnnotatedField | None:
     """Return a normalised field at the network's scale with its first annotation, None without cells.
 
-    Clumps that classical segmentation cannot split with confidence are painted over with background.
+    Clumps that classical segmentation cannot split with confidence are painted over with background, and
+    with ``hide_white`` so are white cells, for a detector that learns these elsewhere.
     """
     diameter = typical_diameter(normalised)
     if not math.isfinite(diameter):
@@ -43,6 +49,8 @@ def first_annotation(normalised: NDArray[np.float32]) -> AnnotatedField | None:
         diameter = REFERENCE_DIAMETER_PX
     annotation = annotate(normalised, diameter)
     hidden = ndimage.binary_dilation(annotation.doubtful, iterations=2) & (annotation.labels == 0)
+    if hide_white:
+        hidden |= nucleated(normalised, diameter) & (annotation.labels == 0)
     pixels = np.where(hidden[..., None], 1.0, normalised)
     return AnnotatedField((pixels * 255).round().astype(np.uint8), annotation.labels, annotation.isolated)
 
@@ -129,7 +137,10 @@ def train_detector(
         raise CohortError("No cell was found in the training images; check that they are smears.")
     watch = watch or Watch()
     seed_everything(settings.seed)
-    state = _start(model or build_detector(settings.backbone), settings, device)
+    model = model or build_detector(settings.backbone)
+    if any(field.white for field in fields):
+        model = with_white_cells(model, settings.backbone)
+    state = _start(model, settings, device)
     state.data = fingerprint(fields)
     if checkpoint is not None and checkpoint.exists():
         state.load(checkpoint)

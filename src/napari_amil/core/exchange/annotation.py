@@ -142,7 +142,9 @@ class Annotation:
         cut = (cells.boxes[:, :2] < _BORDER_PX).any(axis=1)
         cut |= (cells.boxes[:, 2:] > limits - _BORDER_PX).any(axis=1)
         left_out = {OUTSIDE: int(outside.sum())} if outside.any() else {}
-        return replace(self, cells=_clipped(cells, limits, np.asarray(cut, dtype=bool)), left_out=left_out)
+        records = tuple(one for one, out in zip(self.records, outside, strict=False) if not out)
+        clipped = _clipped(cells, limits, np.asarray(cut, dtype=bool))
+        return replace(self, cells=clipped, left_out=left_out, records=records)
 
 
 def left_out_sentence(place: str, left_out: Mapping[str, int]) -> str:

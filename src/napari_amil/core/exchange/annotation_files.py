@@ -98,7 +98,7 @@ def _of_file(
     if suffix == ".json" and _is_coco(path):
         return read_coco(path, classes)
     if suffix in _TABLES and not _is_shapes(path):
-        return read_boxes(path)
+        return read_boxes(path, classes)
     only = next(iter(images.values())) if len(images) == 1 else None
     return {"": _of_one(path, 0, classes, only)}
 

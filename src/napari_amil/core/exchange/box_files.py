@@ -38,12 +38,13 @@ _CONVENTIONS = (
 )
 """Names of the columns; with height and width, y and x are the upper left corner."""
 _IMAGE = ("image", "filename", "file_name", "file")
+_KIND = "kind"
 _PIXEL_EDGE = 0.5  # napari counts from the centre of the first pixel, boxes count from its edge
 _ELLIPSE_POINTS = 32
 _VOC_SIDES = ("ymin", "xmin", "ymax", "xmax")
 
 
-def read_boxes(path: Path) -> dict[str, Annotation]:
+def read_boxes(path: Path, classes: Collection[str] = ()) -> dict[str, Annotation]:
     """Return the boxes of every image of a table; the name is ``""`` where the table has no such column.
 
     Columns are ``y0, x0, y1, x1`` (or ``xmin ...``, or ``x, y, width, height`` of the upper left corner)
@@ -51,6 +52,13 @@ def read_boxes(path: Path) -> dict[str, Annotation]:
     (excluded cells are left out), ``patient``, ``fold`` and ``exhaustive`` (1 = every cell is listed). In a
     cell list of bags, which name some cells of an image, the cells are never taken as all. A box that is
     listed twice counts once. Boxes that are no cells are left out and counted.
+
+    Parameters
+    ----------
+    path
+        The table.
+    classes
+        What the column ``kind`` says of the objects that are cells; all objects where there is none.
 
     Raises
     ------
@@ -73,6 +81,8 @@ def read_boxes(path: Path) -> dict[str, Annotation]:
     table = pd.concat([table.drop(columns=[n for n in BOX_COLUMNS if n in table]), corners], axis=1)
     if "status" in table:
         table = table[table["status"] != "excluded"]
+    if classes and _KIND in table:
+        table = table[table[_KIND].isin(classes)]
     image = next((name for name in _IMAGE if name in table), None)
     table["image"] = "" if image is None else table[image].astype(str).str.replace("\\", "/")
     sampled = "bag" in table and "label" in table and "exhaustive" not in table
@@ -104,7 +114,9 @@ def _of_image(rows: pd.DataFrame, path: Path, sampled: bool) -> Annotation:
     with decoding(path, "holds a fold that is no whole number", "mend the column 'fold'"):
         folds = rows["fold"].dropna().tolist() if "fold" in rows else []
         fold = int(folds[0]) if folds else None
-    return Annotation(Cells(boxes, **known), complete, tuple(patients), fold, left_out=left_out)
+    kinds = rows[_KIND].astype(str) if _KIND in rows else ()
+    records = tuple({_KIND: kind} for kind in kinds)
+    return Annotation(Cells(boxes, **known), complete, tuple(patients), fold, None, left_out, records)
 
 
 def read_shapes(path: Path, page: int = 0) -> Annotation:

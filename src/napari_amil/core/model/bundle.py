@@ -19,7 +19,7 @@ from napari_amil.core.base.errors import BundleError
 from napari_amil.core.base.files import decoding
 from napari_amil.core.base.settings import RunSettings
 from napari_amil.core.base.tensorfile import write_tensors
-from napari_amil.core.detection.network import Backbone, build_detector
+from napari_amil.core.detection.network import Backbone, build_detector, kinds_of
 from napari_amil.core.mil.class_calibration import ClassCalibration
 from napari_amil.core.mil.clinical import ClinicalCodes
 from napari_amil.core.mil.model import AmilModel
@@ -132,8 +132,9 @@ def load_bundle(path: Path | None = None) -> Bundle:
     try:
         detector = None
         if "backbone" in header:
-            detector = build_detector(backbone)
-            detector.load_state_dict(_unprefixed("detector/", tensors))
+            weights = _unprefixed("detector/", tensors)
+            detector = build_detector(backbone, kinds_of(weights))
+            detector.load_state_dict(weights)
             detector.eval()
         scorer = _load_scorer(header, settings, tensors) if "classes" in header else None
     except (KeyError, RuntimeError, TypeError, ValueError) as error:

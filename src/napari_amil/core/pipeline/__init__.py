@@ -36,6 +36,7 @@ if TYPE_CHECKING:
         synthetic_smear,
         writing_synthetic_cohort,
     )
+    from napari_amil.core.detection.made_fields import made_fields
     from napari_amil.core.detection.select import Candidates, select
     from napari_amil.core.evaluation.ablation import (
         ROWS,
@@ -112,6 +113,7 @@ if TYPE_CHECKING:
     from napari_amil.core.pipeline.train import train_scorer
     from napari_amil.core.pipeline.train_detector import (
         detector_run,
+        further_fields,
         start_detector,
         train_detector_on,
         training_images,
@@ -213,6 +215,7 @@ __all__ = [
     "field_note",
     "find_exploration",
     "find_images",
+    "further_fields",
     "gather",
     "give_cells",
     "guarding",
@@ -222,6 +225,7 @@ __all__ = [
     "labels_of_cells",
     "load_bundle",
     "look_of",
+    "made_fields",
     "make_folder",
     "measured_field",
     "merge_shards",

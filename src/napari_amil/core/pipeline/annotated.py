@@ -61,11 +61,15 @@ class Annotated:
         By name.
     annotations, patients
         Of every image.
+    white
+        What the records of white cells say of their kind (column ``kind`` of a table); no cell is white where
+        there is none.
     """
 
     images: dict[str, ImageSource]
     annotations: dict[str, Annotation]
     patients: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    white: frozenset[str] = frozenset()
 
     def summary(self) -> str:
         """Return how many images, patients and cells there are, in words."""
@@ -82,6 +86,7 @@ class Annotated:
             {name: self.images[name] for name in kept},
             {name: self.annotations[name] for name in kept},
             {name: self.patients[name] for name in kept},
+            self.white,
         )
 
     def without_fold(self, fold: int | None) -> Annotated:
@@ -102,8 +107,13 @@ class Annotated:
             )
         return self.where(outside)
 
-    def marked(self, *, partial: bool) -> Annotated:
-        """Return the images as their files say, or, if ``partial``, with what is not annotated unknown."""
+    def marked(self, *, partial: bool, white: Collection[str] = ()) -> Annotated:
+        """Return the images as their files say, or, if ``partial``, with what is not annotated unknown.
+
+        Cells whose record names one of the kinds ``white`` are white cells.
+        """
+        if white:
+            return replace(self, white=frozenset(white)).marked(partial=partial)
         if not partial:
             return self
         marked = {name: replace(own, complete=False) for name, own in self.annotations.items()}

@@ -82,12 +82,17 @@ def start_detector(start: str, settings: RunSettings) -> Bundle:
 
 
 def detector_run(
-    opening: Generator[Event, None, Annotated], recipe: Recipe, settings: DetectorTrainingSettings, out: Path
+    opening: Generator[Event, None, Annotated],
+    recipe: Recipe,
+    settings: DetectorTrainingSettings,
+    out: Path,
+    further: Sequence[AnnotatedField] = (),
 ) -> Generator[Event, None, FineTuned]:
     """Open annotated images, fine-tune the detector on them, and write its bundle into the run folder.
 
     Besides what `fine_tune_detector` writes the folder gets ``run.yaml``, ``events.jsonl``,
-    ``bundle.safetensors`` and ``environment.json``. While a file ``pause`` is in it the work waits.
+    ``bundle.safetensors`` and ``environment.json``. While a file ``pause`` is in it the work waits. From
+    ``further`` fields the detector learns as well (`further_fields`, `made_fields`).
 
     Raises
     ------
@@ -99,7 +104,7 @@ def detector_run(
         write_text(recipe.bundle.settings.to_yaml(), out / "run.yaml")
         write_json(environment(), out / "environment.json")
         annotated = yield from opening
-        tuned = yield from fine_tune_detector(annotated, recipe, settings, out)
+        tuned = yield from fine_tune_detector(annotated, recipe, settings, out, further)
         save_bundle(tuned.bundle, out / "bundle.safetensors")
         return tuned
 
@@ -107,7 +112,11 @@ def detector_run(
 
 
 def fine_tune_detector(
-    annotated: Annotated, recipe: Recipe, settings: DetectorTrainingSettings, out: Path
+    annotated: Annotated,
+    recipe: Recipe,
+    settings: DetectorTrainingSettings,
+    out: Path,
+    further: Sequence[AnnotatedField] = (),
 ) -> Generator[Event, None, FineTuned]:
     """Train the detector of the recipe on annotated images, and measure it before and after.
 
@@ -124,6 +133,8 @@ def fine_tune_detector(
         Steps, learning rate and share of validation images.
     out
         Folder of the run, which exists.
+    further
+        Fields of other sources to learn from.
 
     Raises
     ------
@@ -138,6 +149,7 @@ def fine_tune_detector(
             "measured; annotate images of a second patient."
         )
     fields, validation = yield from _prepared(annotated, set(judges), recipe)
+    fields += further
     write_table(annotated.table(judges), out / "images.csv")
     stop = out / STOP_FILE
     held = [each.field for each in validation.values()]
@@ -194,8 +206,27 @@ def _prepared_field(
     field = normalise(image, settings.normalisation)
     if name in judges:
         return HeldOut(source, ValidationField(field, own.cells, own.complete))
+    white = {row for row, record in enumerate(own.records) if record.get("kind") in annotated.white}
     diameter_px = settings.detection.cell_diameter_px
-    return annotated_field(field, own.cells, complete=own.complete, diameter_px=diameter_px)
+    return annotated_field(field, own.cells, complete=own.complete, diameter_px=diameter_px, white=white)
+
+
+def further_fields(
+    opening: Generator[Event, None, Annotated], recipe: Recipe, held_out_fold: int | None = None
+) -> Generator[Event, None, list[AnnotatedField]]:
+    """Return the annotated images of another source, from which a detector learns as well.
+
+    Where the source knows folds, images of ``held_out_fold`` are left out.
+
+    Raises
+    ------
+    AmilError
+        If no image can be used.
+    """
+    annotated = yield from opening
+    if any(own.fold is not None for own in annotated.annotations.values()):
+        annotated = annotated.without_fold(held_out_fold)
+    return (yield from _prepared(annotated, set(), recipe))[0]
 
 
 def _before_and_after(trained: TrainedDetector) -> dict[str, dict[str, float]]:
@@ -243,10 +274,12 @@ def train_detector_on(
     recipe: Recipe,
     settings: DetectorTrainingSettings,
     checkpoint: Path | None,
+    further: Sequence[AnnotatedField] = (),
 ) -> Generator[Event, None, Bundle]:
     """Annotate the images classically, train the Mask R-CNN on them, and return it as a bundle.
 
-    A scorer of the bundle that it starts from stays, unless it reads the detector's maps.
+    A scorer of the bundle that it starts from stays, unless it reads the detector's maps. From ``further``
+    fields it learns as well; where these have white cells, those of the images are painted over.
 
     Raises
     ------
@@ -254,39 +287,47 @@ def train_detector_on(
         If no image can be used.
     """
     started = time.monotonic()
-    fields = yield from annotate_images(files, recipe.settings, recipe.executor)
+    hide_white = any(field.white for field in further)
+    work = annotate_images(files, recipe.settings, recipe.executor, hide_white=hide_white)
+    fields = (yield from work) + list(further)
     if not fields:
         raise CohortError("No image could be used to train the detector; the reasons are listed above.")
     stop = None if checkpoint is None else checkpoint.with_name(STOP_FILE)
     if stop is not None:
         stop.unlink(missing_ok=True)
-    work = train_detector(
+    trained: TrainedDetector = yield from train_detector(
         fields, settings, recipe.device, checkpoint, recipe.bundle.detector, Watch(stop=stop)
     )
-    trained: TrainedDetector = yield from work
     if stop is not None:
         stop.unlink(missing_ok=True)
     card = {
         **_card(fields, settings, started),
         "annotations": "classical segmentation (Otsu, watershed), made by the program itself",
+        "n_further_fields": len(further),
     }
     return (yield from _bundled(recipe, trained, settings, card))
 
 
 def annotate_images(
-    files: dict[str, tuple[Path, int]], settings: RunSettings, executor: Executor = SERIAL
+    files: dict[str, tuple[Path, int]],
+    settings: RunSettings,
+    executor: Executor = SERIAL,
+    *,
+    hide_white: bool = False,
 ) -> Generator[Event, None, list[AnnotatedField]]:
     """Return the first annotations of every usable image; yield a `Step` per image."""
-    fields = yield from map_fields(partial(_annotated_field, settings=settings), files, "annotate", executor)
+    work = partial(_annotated_field, settings=settings, hide_white=hide_white)
+    fields = yield from map_fields(work, files, "annotate", executor)
     return list(fields.values())
 
 
 def _annotated_field(
-    name: str, place: tuple[Path, int], settings: RunSettings
+    name: str, place: tuple[Path, int], settings: RunSettings, hide_white: bool
 ) -> Generator[Event, None, AnnotatedField]:
     """Return the first annotations of an image."""
     yield from ()  # no messages
-    field = first_annotation(normalise(read_image(*place), settings.normalisation))
+    normalised = normalise(read_image(*place), settings.normalisation)
+    field = first_annotation(normalised, hide_white=hide_white)
     if field is None:
         raise ImageError(f"No cell stands out in '{name}'; check that it is a smear.")
     return field
