@@ -44,6 +44,13 @@ class Format(enum.StrEnum):
     yolo = "yolo"
 
 
+class Interest(enum.StrEnum):
+    """Cells of interest."""
+
+    red = "red"
+    white = "white"
+
+
 Annotations = Annotated[
     list[Path],
     typer.Argument(help="Annotated images: a folder, or one COCO file or table.", show_default=False),
@@ -85,6 +92,10 @@ def detect(
     settings_file: SettingsFile = None,
     diameter: DiameterPx = None,
     format_: Annotated[Format, typer.Option("--format", help="Format of the cells.")] = Format.csv,
+    cells: Annotated[Interest | None, typer.Option("--cells", help="Cells to find.")] = None,
+    field_of_view: Annotated[
+        bool, typer.Option("--field-of-view", help="Also write which part of each image counts as smear.")
+    ] = False,
     device: DeviceName = Device.auto,
     jobs: Jobs = None,
     dask: DaskAddress = None,
@@ -95,6 +106,8 @@ def detect(
     """Find the cells of every image."""
     talk = Talk(style)
     run = settings_for(bundle, settings_file, diameter)
+    if cells is not None:
+        run = run.changed({"detection": {"cells": cells.value}})
     sources = talk.follow(pipeline.opening_images(images, as_.value))
     if dry_run:
         return
@@ -104,6 +117,9 @@ def detect(
     found = talk.follow(pipeline.detect_images(sources, recipe, kept))
     written = pipeline.write_detections(found, out, format_)
     kept.drop()
+    if field_of_view:
+        place = talk.follow(pipeline.write_fields_of_view(sources, out))
+        talk.result(f"The fields of view are in {place}", fields_of_view=str(place))
     n_cells = sum(len(cells) for _, cells in found.values())
     talk.result(f"{n_cells} cells in {len(found)} images: {written}", n_cells=n_cells, cells=str(written))
     talk.finish(out)

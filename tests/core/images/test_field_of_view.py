@@ -7,7 +7,7 @@ import pytest
 
 from napari_amil.core.base.types import Image
 from napari_amil.core.cohort.smear import SynthSettings, synthetic_smear
-from napari_amil.core.images.field_of_view import FieldOfView, field_of_view
+from napari_amil.core.images.field_of_view import FieldOfView, field_of_view, visible_mask
 from napari_amil.core.images.fields import ArrayField
 from napari_amil.core.images.normalise import normalise
 
@@ -31,6 +31,14 @@ def test_a_full_field_has_no_mask(image: Image) -> None:
     assert seen(image) is None
     assert seen(np.full((64, 64, 3), 230, np.uint8)) is None
     assert seen(np.zeros((64, 64, 3), np.uint8)) is None
+
+
+def test_the_mask_has_every_pixel_of_the_image(image: Image) -> None:
+    assert visible_mask(ArrayField(image)).all()
+    round_one, inside = on_black(image, 90)
+    mask = visible_mask(ArrayField(round_one))
+    assert mask.shape == image.shape[:2]
+    assert not (mask & ~inside).any()
 
 
 @pytest.mark.parametrize("radius", [118, 90, 60])

@@ -2,62 +2,75 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from scipy import ndimage
 
 from napari_amil.core.base.events import Event, Warned, drain
 from napari_amil.core.base.types import ABSTAIN
-from napari_amil.core.cohort.smear import synthetic_smear
-from napari_amil.core.instances.drift import Look, field_note, foreign_look, look_of, summary_of_fields
+from napari_amil.core.cohort.smear import SynthSettings, synthetic_smear
+from napari_amil.core.instances.drift import (
+    FieldNote,
+    Look,
+    field_note,
+    foreign_look,
+    look_of,
+    no_smear,
+    spread_between,
+    summary_of_fields,
+    withheld,
+)
 from napari_amil.core.instances.extract import Recipe, prepare
 from napari_amil.core.instances.sources import open_source
 from napari_amil.core.model.bundle import load_bundle
 from napari_amil.core.pipeline.score import score_source
 
-TRAINED = {"scorer": {"fields": {"density": [0.40, 0.10], "diameter_px": [40.0, 5.0]}}}
+TRAINED: dict[str, Any] = {"scorer": {"fields": {"density": [0.40, 0.10], "diameter_px": [40.0, 5.0]}}}
 
 
 def test_the_summary_is_median_and_deviation_over_fields() -> None:
-    found = summary_of_fields([(0.3, 38.0), (0.5, 40.0), (0.4, 42.0)])
+    found = summary_of_fields([FieldNote(0.3, 38.0), FieldNote(0.5, 40.0), FieldNote(0.4, 42.0)])
     assert found["density"] == pytest.approx([0.4, 0.0816], abs=1e-4)
     assert found["diameter_px"] == pytest.approx([40.0, 1.633], abs=1e-3)
 
 
 def test_a_sample_like_the_training_has_no_caveat() -> None:
-    assert foreign_look([(0.45, 54.0), (0.35, 52.0)], TRAINED, 3.0) == ""
+    assert foreign_look([FieldNote(0.45, 54.0), FieldNote(0.35, 52.0)], TRAINED, 3.0) == ""
 
 
 def test_larger_cells_are_foreign_and_the_sentence_says_by_how_much() -> None:
-    sentence = foreign_look([(0.40, 80.0)], TRAINED, 3.0)
+    sentence = foreign_look([FieldNote(0.40, 80.0)], TRAINED, 3.0)
     assert "the cells are 2 times as large (+8.0 deviations)" in sentence
     assert "stain" not in sentence
     assert "Calibrate it" in sentence
 
 
 def test_smaller_cells_and_another_stain_are_both_named() -> None:
-    sentence = foreign_look([(0.85, 20.0)], TRAINED, 3.0)
+    sentence = foreign_look([FieldNote(0.85, 20.0)], TRAINED, 3.0)
     assert "the cells are 0.5 times as large (-4.0 deviations)" in sentence
     assert "the stain is 2.1 times as dense (+4.5 deviations)" in sentence
 
 
 def test_no_limit_and_an_unknown_training_say_nothing() -> None:
-    assert foreign_look([(0.40, 80.0)], TRAINED, 0.0) == ""
-    assert foreign_look([(0.40, 80.0)], {}, 3.0) == ""
+    assert foreign_look([FieldNote(0.40, 80.0)], TRAINED, 0.0) == ""
+    assert foreign_look([FieldNote(0.40, 80.0)], {}, 3.0) == ""
 
 
 def test_a_calibration_replaces_the_fields_of_the_training() -> None:
     card = TRAINED | {"calibration": {"fields": {"density": [0.40, 0.1], "diameter_px": [80.0, 5.0]}}}
-    assert foreign_look([(0.40, 80.0)], card, 3.0) == ""
-    assert "0.5 times as large" in foreign_look([(0.40, 40.0)], card, 3.0)
+    assert foreign_look([FieldNote(0.40, 80.0)], card, 3.0) == ""
+    assert "0.5 times as large" in foreign_look([FieldNote(0.40, 40.0)], card, 3.0)
 
 
 def test_few_known_fields_do_not_make_every_other_one_foreign() -> None:
     alike = {"scorer": {"fields": {"density": [0.40, 0.0], "diameter_px": [40.0, 0.0]}}}
-    assert foreign_look([(0.45, 46.0)], alike, 3.0) == ""
-    assert foreign_look([(0.40, 54.0)], alike, 3.0) != ""
+    assert foreign_look([FieldNote(0.45, 46.0)], alike, 3.0) == ""
+    assert foreign_look([FieldNote(0.40, 54.0)], alike, 3.0) != ""
 
 
 def test_a_black_surround_is_no_stain() -> None:
@@ -67,8 +80,78 @@ def test_a_black_surround_is_no_stain() -> None:
     height, width = smear.image.shape[:2]
     y, x = np.mgrid[:height, :width] - np.array([height, width])[:, None, None] / 2
     disc = np.where(np.hypot(y, x)[..., None] < 0.45 * height, smear.image, 0).astype(np.uint8)
-    density, diameter_px = field_note(prepare(smear.image, recipe), smear.cells)
-    assert field_note(prepare(disc, recipe), smear.cells) == (pytest.approx(density, abs=0.05), diameter_px)
+    known = field_note(prepare(smear.image, recipe), smear.cells)
+    cut = field_note(prepare(disc, recipe), smear.cells)
+    assert cut[:2] == (pytest.approx(known.density, abs=0.05), known.diameter_px)
+    assert np.isnan(known[2:]).all()  # of given cells, which need not be all
+
+
+def test_the_note_of_a_field_says_how_sharp_sure_and_complete_its_cells_are() -> None:
+    recipe = Recipe.from_bundle(load_bundle(), None, torch.device("cpu"))
+    smear = synthetic_smear(3, SynthSettings(n_platelets=0))
+    found = replace(smear.cells, detection_score=np.full(len(smear.cells), 0.9, np.float32))
+    seen = prepare(smear.image, recipe)
+    note = field_note(seen, found)
+    assert note.confidence == pytest.approx(0.9)
+    assert note.score == pytest.approx(0.9)
+    assert note.covered > 0.9
+    half = field_note(seen, found.take(slice(0, len(found) // 2)))
+    assert half.covered == pytest.approx(note.covered / 2, rel=0.25)
+    assert half.focus == pytest.approx(note.focus, rel=0.2)
+    blurred = ndimage.gaussian_filter(smear.image, (2.5, 2.5, 0))
+    assert field_note(prepare(blurred, recipe), found).focus < 0.4 * note.focus
+    far = replace(seen, view=seen.view.at_diameter(90.0))
+    assert field_note(far, found).confidence == pytest.approx(0.45)
+
+
+def test_blurred_cells_are_foreign_and_sharper_ones_are_not() -> None:
+    card = {"scorer": {"fields": TRAINED["scorer"]["fields"] | {"focus": [0.02, 0.004]}}}
+    sentence = foreign_look([FieldNote(0.40, 40.0, 0.006)], card, 3.0)
+    assert "the cells are blurred, their edges 0.3 times as sharp (-4.8 deviations)" in sentence
+    assert sentence.endswith("Focus anew.")
+    assert foreign_look([FieldNote(0.40, 40.0, 0.06)], card, 3.0) == ""
+    assert foreign_look([FieldNote(0.40, 40.0, 0.012)], card, 3.0) == ""
+    assert foreign_look([FieldNote(0.40, 40.0, 0.006)], card, 0.0) == ""
+    assert foreign_look([FieldNote(0.40, 40.0, 0.006)], TRAINED, 3.0) == ""
+    both = foreign_look([FieldNote(0.40, 80.0, 0.006)], card, 3.0)
+    assert "2 times as large (+8.0 deviations) and the cells are blurred" in both
+    assert "Calibrate it" in both
+
+
+@pytest.mark.parametrize(
+    ("score", "covered", "smear"), [(0.95, 0.9, True), (0.7, 0.9, False), (0.95, 0.1, False)]
+)
+def test_low_scores_or_much_that_is_no_cell_are_no_smear(score: float, covered: float, smear: bool) -> None:
+    notes = [FieldNote(0.40, 40.0, score=score + way, covered=covered + way) for way in (-0.04, 0.0, 0.04)]
+    sentence = no_smear([*notes, FieldNote(0.40, 40.0)])
+    assert (sentence == "") == smear
+    assert smear or f"a mean detection score of {score:.2f} and makes up {covered:.0%} of what" in sentence
+
+
+def test_given_cells_say_nothing_of_what_else_there_is() -> None:
+    assert no_smear([FieldNote(0.40, 40.0)]) == ""
+
+
+def test_the_spread_between_samples_is_that_of_an_analysis_of_variance() -> None:
+    rng = np.random.default_rng(0)
+    units = np.repeat([f"p{n}" for n in range(40)], 50)
+    within = rng.normal(0, 1, (2000, 3))
+    alike = spread_between(torch.from_numpy(within), units)
+    assert alike < 0.02
+    apart = within + np.repeat(rng.normal(0, 2, (40, 3)), 50, axis=0)
+    assert spread_between(torch.from_numpy(apart), units) == pytest.approx(4.0, rel=0.3)
+    assert np.isnan(spread_between(torch.zeros(3, 2), ["a", "b", "b"]))
+
+
+def test_a_mixture_of_controls_withholds_the_verdict() -> None:
+    def card(between: float) -> dict[str, dict[str, dict[str, float]]]:
+        found = {"between": between, "between_known": 0.1, "called_control": 1.0, "held_out_samples": 20}
+        return {"calibration": {"drift": found}}
+
+    assert withheld(card(0.3)) == ""
+    assert "differ among themselves 5.0 times as much" in withheld(card(0.5))
+    low = {"calibration": {"drift": {"between": 0.15, "between_known": 0.0}}}
+    assert withheld(low) == ""
 
 
 def test_another_microscope_gets_no_class_and_the_known_one_no_caveat(chula: Path) -> None:
@@ -87,17 +170,17 @@ def test_another_microscope_gets_no_class_and_the_known_one_no_caveat(chula: Pat
 
 def test_the_look_names_stain_size_and_focus_beside_the_known_images() -> None:
     card = {"scorer": {"fields": TRAINED["scorer"]["fields"] | {"focus": [0.020, 0.004]}}}
-    alike = look_of([(0.44, 42.0)], 0.018, card, 3.0)
+    alike = look_of([FieldNote(0.44, 42.0)], 0.018, card, 3.0)
     assert alike.is_alike
     assert alike.sentence == (
         "Looks like the images that the model knows "
         "(stain 1.1, size of the cells 1.1, sharpness 0.9 times theirs)."
     )
-    large = look_of([(0.40, 80.0)], 0.018, card, 3.0)
+    large = look_of([FieldNote(0.40, 80.0)], 0.018, card, 3.0)
     assert large.is_alike is False
     assert "Unlike the images that the model knows: the cells are 2 times as large." in large.sentence
     assert "Calibrate" in large.sentence
-    blurred = look_of([(0.40, 40.0)], 0.005, card, 3.0)
+    blurred = look_of([FieldNote(0.40, 40.0)], 0.005, card, 3.0)
     assert "edges are 0.25 times as sharp. Focus anew" in blurred.sentence
-    assert look_of([(0.40, 40.0)], 0.1, card, 3.0).is_alike  # sharper is no harm
-    assert look_of([(0.40, 40.0)], float("nan"), {}, 3.0) == Look()
+    assert look_of([FieldNote(0.40, 40.0)], 0.1, card, 3.0).is_alike  # sharper is no harm
+    assert look_of([FieldNote(0.40, 40.0)], float("nan"), {}, 3.0) == Look()

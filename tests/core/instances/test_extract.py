@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
+from napari_amil.core.base.errors import BundleError
 from napari_amil.core.base.events import Step, Warned, drain
 from napari_amil.core.base.settings import (
     DetectionSettings,
@@ -15,6 +18,7 @@ from napari_amil.core.base.settings import (
 )
 from napari_amil.core.base.types import Cells
 from napari_amil.core.cohort.synth import SyntheticSmear, synthetic_smear
+from napari_amil.core.detection.network import with_white_cells
 from napari_amil.core.instances.extract import Recipe, detect_field, field_instances, without_steps
 from napari_amil.core.model.bundle import Bundle
 
@@ -34,6 +38,25 @@ def test_the_user_may_change_detection_but_not_what_tensors_depend_on(small_bund
     assert recipe.settings.detection.max_cells == 7
     assert recipe.settings.model == small_bundle.settings.model
     assert recipe.settings.normalisation == small_bundle.settings.normalisation
+
+
+def test_white_cells_are_found_by_a_detector_that_knows_them_alone(
+    recipe: Recipe, smear: SyntheticSmear
+) -> None:
+    wanted = recipe.settings.changed(
+        {"detection": {"cells": "white", "cell_diameter_px": 40.0, "max_foreign": 0.0}}
+    )
+    with pytest.raises(BundleError, match="knows no white cells"):
+        drain(detect_field(smear.image, replace(recipe, settings=wanted)))
+    wider = with_white_cells(recipe.bundle.need_detector(), "light").eval()
+    with torch.no_grad():
+        wider.roi_heads.box_predictor.cls_score.bias[:] = torch.tensor([-9.0, 0.0, 9.0])
+    knowing = replace(recipe, bundle=replace(recipe.bundle, detector=wider))
+    white = drain(detect_field(smear.image, replace(knowing, settings=wanted)))
+    assert len(white.cells) > 0
+    assert white.cells.detection_score.min() > 0.9
+    red = drain(detect_field(smear.image, knowing))
+    assert red.cells.detection_score.max(initial=0) < 0.1
 
 
 def test_detection_says_what_it_does_and_announces_the_cap(recipe: Recipe, smear: SyntheticSmear) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,9 +14,11 @@ import torch
 from napari_amil.core.base.events import drain
 from napari_amil.core.base.presets import preset
 from napari_amil.core.base.settings import RunSettings
+from napari_amil.core.base.types import Cells
 from napari_amil.core.cohort.cell_image_synth import CellImageCohortSettings, writing_cell_image_cohort
 from napari_amil.core.cohort.folds import assign_folds
 from napari_amil.core.cohort.layouts.registry import read_cohort
+from napari_amil.core.instances import gather
 from napari_amil.core.instances.extract import Recipe
 from napari_amil.core.instances.sources import Source, cohort_source, sources_by_fold
 from napari_amil.core.model.bundle import Bundle, load_bundle, save_bundle
@@ -66,6 +69,24 @@ def test_images_are_scored_as_single_cells(source: Source, bundle: Bundle, tmp_p
     assert "morph_pallor_area" not in scored.cells
     of_bag = scored.cells.groupby("bag")["contribution_1"].sum()
     assert of_bag.nunique() == len(scored.bags)
+
+
+def test_white_cells_found_in_a_field_are_scored_each(
+    source: Source, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    boxes = np.array([[2, 2, 30, 28], [18, 20, 46, 46]], np.float32)
+
+    def found(field: Any, recipe: Recipe) -> Any:
+        yield from ()
+        return Cells(boxes)
+
+    monkeypatch.setattr(gather, "white_cells_of", found)
+    wanted = bundle.settings.changed({"detection": {"cells": "white"}})
+    scored = drain(score_source(source, Recipe.from_bundle(bundle, wanted, CPU)))
+    assert len(scored.cells) == 2 * sum(len(bag.images) for bag in source.cohort)
+    assert scored.cells[["y0", "x0", "y1", "x1"]].drop_duplicates().to_numpy().tolist() == boxes.tolist()
+    assert scored.cells["anomaly"].notna().any()
+    assert "morph_nucleus_share" in scored.cells
 
 
 def test_a_mixture_says_how_much_the_pictures_count(source: Source, tmp_path: Path) -> None:

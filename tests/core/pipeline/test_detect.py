@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import PIL.Image
 import pytest
 import tifffile
 
@@ -15,7 +16,7 @@ from napari_amil.core.images import fields
 from napari_amil.core.images.read import find_images
 from napari_amil.core.instances.extract import Recipe, recipe_for
 from napari_amil.core.model.bundle import Bundle
-from napari_amil.core.pipeline.detect import cell_table, detect_images
+from napari_amil.core.pipeline.detect import cell_table, detect_images, write_fields_of_view
 
 
 @pytest.fixture(scope="module")
@@ -29,6 +30,23 @@ def stored(smear: SyntheticSmear, tmp_path: Path) -> Path:
     metadata = {"axes": "YXS", "PhysicalSizeX": 0.25, "PhysicalSizeY": 0.25}
     tifffile.imwrite(path, smear.image, tile=(64, 64), photometric="rgb", metadata=metadata)
     return path
+
+
+def test_the_field_of_view_of_every_image_is_a_mask(smear: SyntheticSmear, tmp_path: Path) -> None:
+    y, x = np.ogrid[:320, :400]
+    inside = np.hypot(y - 160, x - 200) < 140
+    (tmp_path / "p1").mkdir()
+    PIL.Image.fromarray(smear.image).save(tmp_path / "p1" / "full.png")
+    PIL.Image.fromarray(np.where(inside[..., None], smear.image, 4)).save(tmp_path / "p1" / "round.png")
+    (tmp_path / "p1" / "bad.png").write_bytes(b"")
+    events: list[Event] = []
+    folder = drain(write_fields_of_view(find_images([tmp_path]), tmp_path / "out"), events.append)
+    masks = {path.name.split(".")[0]: np.asarray(PIL.Image.open(path)) for path in folder.rglob("*.png")}
+    assert set(masks) == {"full", "round"}
+    assert (masks["full"] == 255).all()
+    assert set(np.unique(masks["round"])) == {0, 255}
+    assert not masks["round"][~inside].any()
+    assert [event.source for event in events if isinstance(event, Failed)] == ["p1/bad.png"]
 
 
 def with_detection(recipe: Recipe, **values: object) -> Recipe:

@@ -140,6 +140,8 @@ _PRESETS = {
     "lympho-moe": _WHITE.changed({"model": {"clinical": "moe"}}),
     "lympho-concat": _WHITE.changed({"model": {"clinical": "concat"}}),
     "lympho-images": _WHITE,
+    # white cells that the detector finds in smears
+    "lympho-smears": _WHITE.changed({"detection": {"cells": "white"}}),
     # Sahasrabudhe et al. 2021, with the crop encoder in place of their narrow ResNet
     "lympho-published": _LYMPHO_PUBLISHED,
     "lympho-clinical": _WHITE.changed({"model": {"clinical": "alone"}}),

@@ -16,6 +16,23 @@ BAGS = (
         kind="text",
     ),
     Column(
+        "diameter_px",
+        "Cell diameter",
+        "Median diameter of its cells, over its images.",
+        "bags",
+        unit="px",
+        low=0,
+    ),
+    Column(
+        "diameter_confidence",
+        "Diameter confidence",
+        "How sure the size of its cells is in the least sure image: mean detection score, halved in doubt.",
+        "bags",
+        head="Diameter, sure",
+        low=0,
+        high=1,
+    ),
+    Column(
         "predicted",
         "Most like",
         "The most probable of the classes that the model knows.",

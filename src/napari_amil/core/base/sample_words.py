@@ -10,6 +10,8 @@ from napari_amil.core.base.class_names import display_name
 from napari_amil.core.base.types import ANOMALOUS_Q, CLASS_SEPARATOR
 
 _SHARE = "abnormal_share"
+SURE_DIAMETER = 0.75
+"""Confidence in the diameter of cells below which a sentence says how to give it."""
 
 
 def share_sentences(bag: Mapping[str, Any]) -> list[str]:
@@ -36,6 +38,18 @@ def share_sentences(bag: Mapping[str, Any]) -> list[str]:
             "their share."
         )
     return lines
+
+
+def diameter_sentence(bag: Mapping[str, Any]) -> str:
+    """Return what to do where the size of the cells of a sample is uncertain; empty where it is not."""
+    confidence = _number(bag, "diameter_confidence")
+    if not confidence < SURE_DIAMETER:
+        return ""
+    return (
+        f"How large its cells are is uncertain ({_number(bag, 'diameter_px'):.0f} px, confidence "
+        f"{confidence:.2f}), and with it every number here: give 'cell_diameter_px' (--diameter) if that is "
+        "wrong."
+    )
 
 
 def class_set_sentence(bag: Mapping[str, Any]) -> str:

@@ -88,6 +88,8 @@ class DetectionSettings(Settings):
     """Typical diameter of a red cell in pixels of the image; empty = estimated per image."""
     cell_diameter_um: float | None = Field(None, gt=0.5, lt=100)
     """The same in micrometres (human red cells: about 7.5), for images that tell their pixel size."""
+    cells: CellKind = "red"
+    """Cells to find: red, or white where the detector knows these (and a model of white cells in smears)."""
     candidate_score: float = Field(0.05, ge=0.0, le=1.0)
     """Lowest score of a raw candidate; lower keeps more to choose from later, and is slower."""
     candidate_overlap: float = Field(0.6, gt=0.0, lt=1.0)

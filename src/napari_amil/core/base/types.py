@@ -227,6 +227,10 @@ class BagScore:
     """Classes that hold the true one in nine of ten new patients; none where that is not known."""
     image_weight: float = float("nan")
     """Weight of the images in the mixture with clinical values, 0 to 1; NaN without a mixture."""
+    diameter_px: float = float("nan")
+    """Median diameter of its cells in pixels, over its images; NaN if not known."""
+    diameter_confidence: float = float("nan")
+    """How sure the size of the cells is, from 0 to 1, in the image where it is least; NaN for given cells."""
     clinical: dict[str, float] = field(default_factory=dict)
     """Contribution of each clinical value to the disease, or to the predicted class of several."""
 
@@ -251,6 +255,8 @@ class BagScore:
             "novelty_p": self.novelty_p,
             "verdict": self.verdict,
             "caveat": self.caveat,
+            "diameter_px": self.diameter_px,
+            "diameter_confidence": self.diameter_confidence,
             **clinical,
         }
 

@@ -154,13 +154,18 @@ def kinds_of(state: Mapping[str, Tensor]) -> int:
     return len(state["roi_heads.box_predictor.cls_score.bias"]) - 1
 
 
+def knows_white(model: MaskRCNN) -> bool:
+    """Return whether a detector has white cells as a class of their own."""
+    return bool(model.roi_heads.box_predictor.cls_score.out_features > WHITE)
+
+
 def with_white_cells(model: MaskRCNN, backbone: Backbone) -> MaskRCNN:
     """Return the detector with white cells as a class of their own, which it has yet to learn.
 
     Their boxes and outlines start from those of red cells, their score from what hardly any object gets.
     """
     state = model.state_dict()
-    if kinds_of(state) > RED:
+    if knows_white(model):
         return model
     wider = build_detector(backbone, WHITE)
     for name in ("box_predictor.bbox_pred", "mask_predictor.mask_fcn_logits", "box_predictor.cls_score"):

@@ -113,6 +113,8 @@ def find_in_input(
         If not even one tile fits into memory.
     """
     runner = TileRunner(model, settings, device, with_maps)
+    if settings.cells == "white":  # whose colour is foreign to red cells
+        settings = settings.model_copy(update={"max_foreign": 1.0})
     rows = list(tile_rows(view.size, settings.tile_px))
     n_tiles, n_done = sum(map(len, rows)), 0
     finished: list[_Found] = []

@@ -124,6 +124,17 @@ def doubt(candidates: Candidates, cells: Cells, view: NetworkInput, selection: S
     return ""
 
 
+def diameter_confidence(cells: Cells, view: NetworkInput) -> float:
+    """Return how sure the diameter of a field is, from 0 to 1: the mean detection score of its cells.
+
+    Half of it counts where the whole cells found are of another magnification than the one assumed, or too
+    few. NaN where no detector found the cells.
+    """
+    found = _agreement(cells, view)
+    agrees = found.n_whole > _FEW and same_scale(found.found_px, view)
+    return found.score if agrees else found.score / 2
+
+
 def given_doubt(cells: Cells, view: NetworkInput, *, strict: bool = False) -> str:
     """Return why cells speak against the scale of a field, as far as their sizes do; empty if they fit.
 

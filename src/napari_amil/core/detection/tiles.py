@@ -12,7 +12,7 @@ from torchvision.models.detection.image_list import ImageList
 from napari_amil.core.base.errors import DeviceError
 from napari_amil.core.base.events import Event, Warned
 from napari_amil.core.base.settings import DetectionSettings
-from napari_amil.core.detection.network import RED
+from napari_amil.core.detection.network import RED, WHITE
 
 TILE_OVERLAP_PX = 80
 """Two typical cells at the network's scale: a cell at a seam lies whole in one of two tiles."""
@@ -100,6 +100,7 @@ class TileRunner:
         self, model: MaskRCNN, settings: DetectionSettings, device: torch.device, with_maps: bool = False
     ) -> None:
         self.model, self.device, self.with_maps = model, device, with_maps
+        self.kind = WHITE if settings.cells == "white" else RED
         self.at_once = 1 if device == _CPU else settings.tiles_at_once
         heads = model.roi_heads
         heads.score_thresh, heads.nms_thresh = settings.candidate_score, settings.candidate_overlap
@@ -141,7 +142,7 @@ class TileRunner:
                 maps = heads.mask_roi_pool(features, boxes, sizes).to(torch.float16)
                 for one, own in zip(detections, maps.split([len(b) for b in boxes]), strict=True):
                     one["maps"] = own
-        wanted = [one.pop("labels") == RED for one in detections]
+        wanted = [one.pop("labels") == self.kind for one in detections]
         return [
             {key: value[rows].cpu() for key, value in one.items()}
             for one, rows in zip(detections, wanted, strict=True)

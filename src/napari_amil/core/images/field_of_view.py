@@ -87,6 +87,15 @@ def field_of_view(source: Source) -> FieldOfView | None:
     return FieldOfView(mask, step)
 
 
+def visible_mask(source: Source) -> NDArray[np.bool_]:
+    """Return for every pixel of an image whether it shows the smear, ``(height, width)``."""
+    height, width = source.shape
+    seen = field_of_view(source)
+    if seen is None:
+        return np.ones((height, width), dtype=bool)
+    return seen.inside(slice(0, height), slice(0, width))
+
+
 def _pixels(outline: NDArray[np.float32]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     y, x = np.floor(outline).astype(np.int64).T
     return y, x

@@ -2,22 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
 
 from napari_amil.core.anomaly.scorer import CellInputs
+from napari_amil.core.base.settings import CropSettings
 from napari_amil.core.base.types import Cells, Image
+from napari_amil.core.detection.network_input import NetworkInput
+from napari_amil.core.detection.scale import diameter_confidence, seen_diameter
+from napari_amil.core.images.crops import extract_crops
 from napari_amil.core.images.fields import is_large, sampled_pixels
+from napari_amil.core.images.foreground import foreground_mask
+from napari_amil.core.images.foreign import foreign_mask
 from napari_amil.core.images.normalise import stain_density
-from napari_amil.core.instances.field_blocks import PreparedField
+from napari_amil.core.images.rasters import polygon_pixels
+from napari_amil.core.images.samples import sample_windows
+from napari_amil.core.instances.field_blocks import PreparedField, split_into_blocks
+from napari_amil.core.instances.focus import sharpness
 from napari_amil.core.model.scorer import Scorer
 
 LEAST_CALLED = 0.8
 """Share of left-out control samples called control below which a calibrated model names no class."""
 _EXPECTED_SHARE = 0.05
+_PICTURES = 24  # whole cells of a field whose sharpness is looked at
+_UNEVEN = 4.0  # times the variance between controls of the training from which on these are a mixture
+_LEAST_BETWEEN = 0.05  # of the variance within: less is taken for this
+_LEAST_SCORE = 0.85  # mean detection score in a smear; in photographs and text it is 0.6 to 0.83
+_LEAST_COVERED = 0.3  # share of what is stained that cells cover, of a smear
 _CLEAR_SHARE = 0.10  # share of p < 0.05 among controls from which on the old p-values mislead
 _CLEAR_FACTOR = 1.5  # on their distances
 _CLEAR_DEVIATION = 2.0  # deviations between the fields of the training
@@ -39,11 +55,63 @@ class Look:
     is_alike: bool | None = None
 
 
-def field_note(prepared: PreparedField, cells: Cells) -> tuple[float, float]:
-    """Return the optical density (green) of a field and the median diameter of its cells in pixels."""
+class FieldNote(NamedTuple):
+    """What is kept of a field beside its cells; NaN is what is not known."""
+
+    density: float
+    """Optical density of a typical cell in green."""
+    diameter_px: float
+    """Median diameter of the cells in pixels."""
+    focus: float = float("nan")
+    """Median sharpness of whole cells (`napari_amil.core.instances.focus`)."""
+    confidence: float = float("nan")
+    """How sure the diameter is, from 0 to 1 (`diameter_confidence`)."""
+    score: float = float("nan")
+    """Mean detection score of the cells."""
+    covered: float = float("nan")
+    """Share of what is stained like red cells that the cells found cover."""
+
+
+def field_note(prepared: PreparedField, cells: Cells) -> FieldNote:
+    """Return stain, size and sharpness of the cells of a field, and how much of it is cells."""
+    view = prepared.view
     sides = cells.boxes[:, 2:] - cells.boxes[:, :2]
     diameter_px = float(np.median(np.sqrt(sides.prod(axis=1))))
-    return float(stain_density(_visible_pixels(prepared))[1]), diameter_px
+    density = float(stain_density(_visible_pixels(prepared))[1])
+    if not np.isfinite(cells.detection_score).any():  # given cells need not be all
+        return FieldNote(density, diameter_px)
+    confidence = diameter_confidence(cells, view)
+    score = float(np.nanmean(cells.detection_score))
+    return FieldNote(density, diameter_px, _focus(view, cells), confidence, score, _covered(view, cells))
+
+
+def _focus(view: NetworkInput, cells: Cells) -> float:
+    """Return the median sharpness of some whole cells, NaN without any."""
+    whole = np.flatnonzero(~cells.touches_border)
+    some = cells.take(whole[:: max(len(whole) // _PICTURES, 1)])
+    if not len(some):
+        return float("nan")
+    crop_px, settings = seen_diameter(view), CropSettings()
+    values: list[float] = []
+    for block in split_into_blocks(view, some, settings.field * crop_px / 2):
+        crops = extract_crops(block.normalised, block.cells.boxes, crop_px, settings)
+        values += sharpness(list((crops.transpose(0, 2, 3, 1) * 255).round().astype(np.uint8))).tolist()
+    known = np.array(values)[np.isfinite(values)]
+    return float(np.median(known)) if len(known) else float("nan")
+
+
+def _covered(view: NetworkInput, cells: Cells) -> float:
+    """Return the share of what is stained like red cells that cells cover, in sampled windows."""
+    stained = covered = 0
+    for window in sample_windows(view.shape):
+        part = view.part(window)
+        foreground = foreground_mask(part) & ~foreign_mask(part, view.colour)
+        corner = np.array([axis.start for axis in window]) + 0.5
+        pixels = polygon_pixels([outline - corner for outline in cells.outlines]).within(foreground.shape)
+        mine = np.zeros(foreground.shape, dtype=bool)
+        mine[pixels.y, pixels.x] = True
+        stained, covered = stained + int(foreground.sum()), covered + int((foreground & mine).sum())
+    return covered / stained if stained else float("nan")
 
 
 def _visible_pixels(prepared: PreparedField) -> Image:
@@ -55,15 +123,15 @@ def _visible_pixels(prepared: PreparedField) -> Image:
     return pixels[seen.inside(slice(0, height), slice(0, width))][:, None]
 
 
-def summary_of_fields(notes: Iterable[tuple[float, float]]) -> dict[str, list[float]]:
+def summary_of_fields(notes: Iterable[FieldNote]) -> dict[str, list[float]]:
     """Return median and deviation over fields of ``density`` and ``diameter_px``, from `field_note`."""
-    values = np.array(list(notes))
+    values = np.array([note[:2] for note in notes])
     centre, spread = np.median(values, axis=0), values.std(axis=0)
     names = ("density", "diameter_px")
     return {n: [float(m), float(s)] for n, m, s in zip(names, centre, spread, strict=True)}
 
 
-def foreign_look(notes: Iterable[tuple[float, float]], card: Mapping[str, Any], limit: float) -> str:
+def foreign_look(notes: Sequence[FieldNote], card: Mapping[str, Any], limit: float) -> str:
     """Return a sentence where a sample looks unlike the fields that its model knows; empty where it does not.
 
     Parameters
@@ -81,17 +149,44 @@ def foreign_look(notes: Iterable[tuple[float, float]], card: Mapping[str, Any], 
         for key, words in _LOOKS.items()
         if _is_odd(apart, key, limit)
     ]
-    if not found:
+    blur = _blur(notes, _known_fields(card), limit)
+    if not found and not blur:
+        return ""
+    remedy = "Calibrate it on control smears of this microscope first." if found else "Focus anew."
+    listed = " and ".join(filter(None, (*found, blur)))
+    return f"Compared with the images that the model knows, {listed}, so it names no class. {remedy}"
+
+
+def _blur(notes: Sequence[FieldNote], known: Mapping[str, list[float]], limit: float) -> str:
+    """Return a clause where the cells of a sample are out of focus beside those that the model knows."""
+    sharp = [note.focus for note in notes if np.isfinite(note.focus)]
+    if not sharp or "focus" not in known or not limit > 0:
+        return ""
+    centre, spread = known["focus"]
+    times = float(np.median(sharp)) / centre
+    deviations = np.log(max(times, 1e-3)) / max(spread / centre, _LEAST_SPREAD["focus"])
+    if deviations >= -limit:
+        return ""
+    return f"the cells are blurred, their edges {times:.2g} times as sharp ({deviations:+.1f} deviations)"
+
+
+def no_smear(notes: Sequence[FieldNote]) -> str:
+    """Return a sentence where images show something else than a blood smear; empty where they may be one."""
+    known = np.array([[note.score, note.covered] for note in notes])
+    known = known[np.isfinite(known).all(axis=1)]
+    if not len(known):
+        return ""
+    score, covered = np.median(known, axis=0)
+    if score >= _LEAST_SCORE and covered >= _LEAST_COVERED:
         return ""
     return (
-        f"Compared with the images that the model knows, {' and '.join(found)}, so it names no class. "
-        "Calibrate it on control smears of this microscope first."
+        f"This does not look like a stained blood smear: what was found has a mean detection score of "
+        f"{score:.2f} and makes up {covered:.0%} of what stands out, so the model names no class. Give it "
+        "images of a smear, or the diameter of a cell (--diameter) if it is one."
     )
 
 
-def look_of(
-    notes: Iterable[tuple[float, float]], focus: float, card: Mapping[str, Any], limit: float
-) -> Look:
+def look_of(notes: Iterable[FieldNote], focus: float, card: Mapping[str, Any], limit: float) -> Look:
     """Return whether a sample looks like the images that its model knows, in stain, size and focus.
 
     Parameters
@@ -135,9 +230,46 @@ def _apart(
     }
 
 
+def spread_between(z: Tensor, units: Sequence[str] | NDArray[np.str_]) -> float:
+    """Return the variance of embeddings between patients or images over that within, 0 or more.
+
+    The components of a one-way analysis of variance, summed over the dimensions; NaN with fewer than two
+    units of two cells.
+
+    Parameters
+    ----------
+    z
+        ``(n_cells, k)`` embeddings of control cells.
+    units
+        ``(n_cells,)`` patient, or image, of each.
+    """
+    values = z.double().numpy()
+    _, own, counts = np.unique(np.asarray(units), return_inverse=True, return_counts=True)
+    own = np.flatnonzero(counts >= 2)[:, None] == own  # (n_units, n_cells)
+    sizes = own.sum(axis=1)
+    if len(sizes) < 2:
+        return float("nan")
+    values = values[own.any(axis=0)]
+    own = own[:, own.any(axis=0)]
+    means = own @ values / sizes[:, None]
+    n, n_units = int(sizes.sum()), len(sizes)
+    within = ((values - means[own.argmax(axis=0)]) ** 2).sum(axis=0) / max(n - n_units, 1)
+    between = (sizes[:, None] * (means - values.mean(axis=0)) ** 2).sum(axis=0) / (n_units - 1)
+    usual = (n - (sizes**2).sum() / n) / (n_units - 1)  # cells of a unit, as unequal sizes count
+    return float(np.clip((between - within) / usual, 0, None).sum() / max(within.sum(), 1e-12))
+
+
 def withheld(card: Mapping[str, Any]) -> str:
     """Return a sentence where a calibrated model cannot tell its own controls from diseases, else nothing."""
     found = card.get("calibration", {}).get("drift", {})
+    apart, usual = found.get("between"), found.get("between_known")
+    if apart is not None and usual is not None and apart > _UNEVEN * max(usual, _LEAST_BETWEEN):
+        times = apart / max(usual, _LEAST_BETWEEN)
+        return (
+            f"The control samples of this calibration differ among themselves {times:.1f} times as much as "
+            "those of the training, so that moving the model to them could hide a disease, and it names no "
+            "class. How cells rank holds. Calibrate it on controls of one microscope and one stain."
+        )
     share, n_samples = found.get("called_control"), found.get("held_out_samples")
     if share is None or share >= LEAST_CALLED:
         return ""

@@ -12,9 +12,11 @@ import torch
 from numpy.typing import NDArray
 
 from napari_amil.core.anomaly.channels import reads_pixels
+from napari_amil.core.base.errors import BundleError
 from napari_amil.core.base.events import Event, Result, Step, Warned, translated
 from napari_amil.core.base.settings import RunSettings
 from napari_amil.core.base.types import Cells, Image
+from napari_amil.core.detection.network import knows_white
 from napari_amil.core.detection.network_input import NetworkInput, network_input
 from napari_amil.core.detection.predict import find_in_input, roi_maps
 from napari_amil.core.detection.scale import doubt, given_doubt
@@ -104,10 +106,18 @@ def detect_field(image: Image, recipe: Recipe) -> Generator[Event, None, Candida
 
 
 def detect_in(field: Field, recipe: Recipe) -> Generator[Event, None, Candidates]:
-    """Find every candidate cell of a field of any size; a large one is read tile by tile."""
+    """Find every candidate cell of a field of any size; a large one is read tile by tile.
+
+    Raises
+    ------
+    BundleError
+        If white cells are wanted and the detector knows none.
+    """
     recipe.bundle.need_detector()
     yield Step("normalise", 0, 1, "Evening out background and stain")
-    return (yield from detect_prepared(prepare(field, recipe), recipe))[1]
+    settings = recipe.settings
+    view = network_input(field, settings.detection, settings.normalisation)
+    return (yield from detect_prepared(PreparedField(field, view), recipe))[1]
 
 
 def detect_prepared(
@@ -116,8 +126,10 @@ def detect_prepared(
     """Find every candidate cell of a field that has been normalised; return it at the right scale too.
 
     Where what is found speaks against the estimated diameter, the detector looks for another one, and
-    detects again. A diameter that is given stays.
+    detects again. A diameter that is given stays. Where white cells are wanted, red ones tell the scale.
     """
+    if recipe.settings.detection.cells == "white":
+        return (yield from _detect_white(seen, recipe))
     detector, settings = recipe.bundle.need_detector(), recipe.settings
     candidates = yield from find_in_input(detector, seen.view, settings.detection, recipe.device)
     cells = candidates.select(settings.selection)
@@ -131,6 +143,34 @@ def detect_prepared(
     if rescaled is not seen:
         candidates = yield from find_in_input(detector, rescaled.view, settings.detection, recipe.device)
     return rescaled, candidates
+
+
+def _detect_white(
+    seen: PreparedField, recipe: Recipe
+) -> Generator[Event, None, tuple[PreparedField, Candidates]]:
+    """Find the white cells of a field at the scale of its red ones."""
+    detector, settings = recipe.bundle.need_detector(), recipe.settings
+    if not knows_white(detector):
+        raise BundleError(
+            "The detector of this model knows no white cells; choose a model whose detector does, or teach "
+            "it with 'napari-amil train-detector --white'."
+        )
+    red = replace(recipe, settings=settings.changed({"detection": {"cells": "red"}}))
+    seen, _ = yield from detect_prepared(seen, red)
+    found = yield from find_in_input(detector, seen.view, settings.detection, recipe.device)
+    return seen, found
+
+
+def white_cells_of(field: Field, recipe: Recipe) -> Generator[Event, None, Cells]:
+    """Return the white cells of a smear, for a model of white cells.
+
+    Raises
+    ------
+    BundleError
+        If the detector knows none.
+    """
+    candidates = yield from detect_in(field, recipe)
+    return candidates.select(recipe.settings.selection)
 
 
 def at_scale_of(

@@ -26,6 +26,7 @@ from napari_amil.core.instances.extract import (
     notes_of,
     prepare,
     recipe_for,
+    white_cells_of,
     without_steps,
 )
 from napari_amil.core.instances.field_blocks import PreparedField
@@ -221,7 +222,7 @@ def _of_image(
         if given is not None:
             _check_boxes(image, given, field)
         if given is None and here.settings.model.cells == "white":
-            given = whole_image(field.shape)
+            given = yield from _white_cells(field, here, image)
         if given is None:
             here.bundle.need_detector()
         seen, large = prepare(field, here), is_large(field.shape)
@@ -240,6 +241,13 @@ def _of_image(
         if isinstance(values, Generator):
             values = yield from without_steps(values, image, but_keep=large)
         return cells, values, None if per_field is None else per_field(seen, cells)
+
+
+def _white_cells(field: Field, recipe: Recipe, image: str) -> Generator[Event, None, Cells]:
+    """Return the white cells of a smear, or the one that fills the image of a single cell."""
+    if recipe.settings.detection.cells == "red":
+        return whole_image(field.shape)
+    return (yield from without_steps(white_cells_of(field, recipe), image))
 
 
 def _check_boxes(image: str, cells: Cells, field: Field) -> None:

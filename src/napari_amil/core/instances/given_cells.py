@@ -17,6 +17,7 @@ from napari_amil.core.base.events import Event, Warned
 from napari_amil.core.base.types import Cells, Image, has_outline, polygon_area
 from napari_amil.core.detection.outlines import mask_outline, shared_area
 from napari_amil.core.detection.predict import maps_by_tile, roi_maps
+from napari_amil.core.detection.scale import given_doubt
 from napari_amil.core.exchange.annotation import Annotation, left_out_sentence
 from napari_amil.core.exchange.annotation_files import read_annotations
 from napari_amil.core.exchange.labels import is_label_image
@@ -95,6 +96,9 @@ def with_outlines(image: Image | Field, cells: Cells, recipe: Recipe) -> Cells:
     detector = recipe.bundle.detector
     if len(boxed) and detector is not None:
         view = prepare(image, recipe).view
+        if not recipe.settings.detection.cell_diameter_px and given_doubt(cells, view, strict=True):
+            sides = cells.boxes[:, 2:] - cells.boxes[:, :2]
+            view = view.at_diameter(float(np.median(np.sqrt(sides.prod(axis=1)))))
         boxes = cells.boxes[boxed]
         outlines, areas = list(cells.outlines), cells.area_px.copy()
         where = recipe.device, recipe.settings.detection.tile_px

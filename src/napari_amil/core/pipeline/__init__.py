@@ -97,7 +97,12 @@ if TYPE_CHECKING:
         classify_project,
         write_typed,
     )
-    from napari_amil.core.pipeline.detect import cell_table, detect_images, write_detections
+    from napari_amil.core.pipeline.detect import (
+        cell_table,
+        detect_images,
+        write_detections,
+        write_fields_of_view,
+    )
     from napari_amil.core.pipeline.diagnosis import diagnose
     from napari_amil.core.pipeline.estimate import Estimate, estimating
     from napari_amil.core.pipeline.evaluate import evaluate_cohort
@@ -283,6 +288,7 @@ __all__ = [
     "with_outlines",
     "write_bioimageio",
     "write_detections",
+    "write_fields_of_view",
     "write_json",
     "write_map",
     "write_reports",

@@ -6,9 +6,12 @@ from collections.abc import Generator, Sequence
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
+import PIL.Image
 
-from napari_amil.core.base.events import Event, Step, Warned
+from napari_amil.core.base.errors import AmilError
+from napari_amil.core.base.events import Event, Failed, Step, Warned
 from napari_amil.core.base.files import replacing_together
 from napari_amil.core.base.locks import locked
 from napari_amil.core.base.names import relative_files
@@ -19,6 +22,7 @@ from napari_amil.core.exchange.field_files import WRITERS
 from napari_amil.core.exchange.geojson import write_geojson
 from napari_amil.core.exchange.project import refuse_scored_folder
 from napari_amil.core.exchange.tables import write_table
+from napari_amil.core.images.field_of_view import visible_mask
 from napari_amil.core.images.fields import is_large, open_field
 from napari_amil.core.images.read import ImageSource
 from napari_amil.core.instances.executor import map_fields
@@ -66,6 +70,31 @@ def _cells_of_image(
     if kept is not None:
         kept.write(source, found)
     return found
+
+
+def write_fields_of_view(sources: Sequence[ImageSource], out: Path) -> Generator[Event, None, Path]:
+    """Write for every image a mask of what counts as smear (PNG, 255 inside), and return their folder.
+
+    Raises
+    ------
+    AmilError
+        If the folder cannot be written.
+    """
+    folder = out / "field-of-view"
+    places = {source.name: source for source in sources}
+    with locked(make_folder(out)), replacing_together(folder) as stage:
+        for number, (name, file) in enumerate(relative_files(places, ".png").items()):
+            yield Step("field-of-view", number, len(places), "Looking for the field of view")
+            target = stage / file
+            target.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                with open_field(places[name].path, places[name].page) as field:
+                    mask = visible_mask(field)
+            except AmilError as error:
+                yield Failed(name, str(error))
+                continue
+            PIL.Image.fromarray(np.where(mask, np.uint8(255), np.uint8(0))).save(target)
+    return folder
 
 
 def cell_table(found: Found) -> pd.DataFrame:

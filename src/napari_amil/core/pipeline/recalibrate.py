@@ -21,7 +21,7 @@ from napari_amil.core.base.errors import CohortError
 from napari_amil.core.base.events import Event, Warned
 from napari_amil.core.instances.cell_inputs import cell_inputs
 from napari_amil.core.instances.control_cells import control_sample
-from napari_amil.core.instances.drift import drift, field_note, summary_of_fields
+from napari_amil.core.instances.drift import drift, field_note, spread_between, summary_of_fields
 from napari_amil.core.instances.extract import Recipe, measured_instances
 from napari_amil.core.instances.focus import focus_of
 from napari_amil.core.instances.gather import Gathered, cohort_hash, gather, without_cut_cells
@@ -169,7 +169,9 @@ def _renewed(
     control = scorer.classes.index(recipe.bundle.settings.control)
     left_out = HeldOutCells(z, distances.float(), units, part, controls.measurements)
     calls = called_control(renewed, left_out, known, control)
-    if known is not None:
+    calls["between"] = spread_between(z, units)
+    if scorer.controls is not None and known is not None:
+        calls["between_known"] = spread_between(known, scorer.controls.images)
         model.refer_to(z, known)
     if model.profile is not None and controls.measurements is not None:
         model.profile.set_controls(controls.measurements[controls.whole], units[controls.whole])

@@ -25,7 +25,7 @@ from napari_amil.core.images.fields import Field
 from napari_amil.core.images.foreground import REFERENCE_DIAMETER_PX
 from napari_amil.core.instances.adjacent_cells import with_adjacent_cells
 from napari_amil.core.instances.cell_inputs import crops_with_masks
-from napari_amil.core.instances.extract import Recipe, prepare
+from napari_amil.core.instances.extract import Recipe, at_scale_of, prepare
 from napari_amil.core.instances.field_blocks import PreparedField, split_into_blocks
 from napari_amil.core.morphology.masks import GRID
 from napari_amil.core.studies.pictures import Fields
@@ -92,7 +92,8 @@ def redraw_cells(
         If the model has no such network.
     """
     scorer = need_redrawing(recipe.bundle.need_scorer().anomaly, network)
-    seen, settings = prepare(image, recipe), recipe.settings.crop
+    seen = yield from at_scale_of(prepare(image, recipe), cells, recipe)
+    settings = recipe.settings.crop
     view, size = seen.view, settings.size_px
     crop_px = REFERENCE_DIAMETER_PX / view.scale
     side_px = settings.field * crop_px

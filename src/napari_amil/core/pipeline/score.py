@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -23,7 +23,7 @@ from napari_amil.core.base.types import ABSTAIN, ANOMALOUS_Q, Bag, BagScore, Cel
 from napari_amil.core.images.fields import Field
 from napari_amil.core.instances.cell_inputs import cell_inputs
 from napari_amil.core.instances.control_cells import morphology_columns
-from napari_amil.core.instances.drift import field_note, foreign_look, withheld
+from napari_amil.core.instances.drift import FieldNote, field_note, foreign_look, no_smear, withheld
 from napari_amil.core.instances.executor import Ahead
 from napari_amil.core.instances.extract import (
     Recipe,
@@ -127,7 +127,7 @@ def score_bag(
     cells: dict[str, Cells],
     known: NDArray[Any],
     recipe: Recipe,
-    notes: Sequence[tuple[float, float]] = (),
+    notes: Sequence[FieldNote] = (),
     covariates: Covariates | None = None,
 ) -> tuple[CellScores, BagScore]:
     """Score the cells of one bag together.
@@ -176,10 +176,28 @@ def score_bag(
     found = _bag_score(bag, output, scores, scorer)
     limits = recipe.settings.verdict
     card = recipe.bundle.card
-    caveat = withheld(card) or (foreign_look(notes, card, limits.max_drift) if notes else "")
+    caveat = withheld(card) or _look(notes, card, limits.max_drift)
     decision = ABSTAIN if caveat else verdict(found.probability, found.n_cells, novelty, limits)
-    found = replace(found, novelty_p=novelty, verdict=decision, caveat=caveat)
+    found = replace(found, novelty_p=novelty, verdict=decision, caveat=caveat, **_size(notes))
     return CellScores(_spread(scores, member)), found
+
+
+def _look(notes: Sequence[FieldNote], card: Mapping[str, Any], limit: float) -> str:
+    """Return why the images of a bag look foreign, a sentence; empty where they do not or are not known."""
+    if not notes or not limit > 0:
+        return ""
+    return no_smear(notes) or foreign_look(notes, card, limit)
+
+
+def _size(notes: Sequence[FieldNote]) -> dict[str, Any]:
+    """Return the size of the cells of a bag, and how sure the least sure of its images is of it."""
+    if not notes:
+        return {}
+    confidence = [note.confidence for note in notes if np.isfinite(note.confidence)]
+    return {
+        "diameter_px": float(np.median([note.diameter_px for note in notes])),
+        "diameter_confidence": min(confidence, default=math.nan),
+    }
 
 
 def _check_finite(bag: str, name: str, values: torch.Tensor) -> None:

@@ -155,13 +155,9 @@ def fine_tune_detector(
     held = [each.field for each in validation.values()]
     judge = Validation(held, recipe.settings, recipe.device) if held else None
     old = copy.deepcopy(recipe.bundle.detector)
+    watch, checkpoint = Watch(judge, stop), out / "checkpoint.safetensors"
     trained: TrainedDetector = yield from train_detector(
-        fields,
-        settings,
-        recipe.device,
-        out / "checkpoint.safetensors",
-        recipe.bundle.detector,
-        Watch(judge, stop),
+        fields, settings, recipe.device, checkpoint, recipe.bundle.detector, watch
     )
     detectors = {"before": old, "after": trained.model} if old is not None else {"after": trained.model}
     if validation:
@@ -169,13 +165,8 @@ def fine_tune_detector(
     stop.unlink(missing_ok=True)
     figures = _before_and_after(trained)
     write_json({**figures, **_facts(trained)}, out / "metrics.json")
-    card = {
-        **_card(fields, settings, started),
-        "annotations": "given by the user",
-        "n_validation_images": len(validation),
-        **figures,
-        **_facts(trained),
-    }
+    own = {"annotations": "given by the user", "n_validation_images": len(validation)}
+    card = _card(fields, settings, started) | own | figures | _facts(trained)
     return FineTuned((yield from _bundled(recipe, trained, settings, card)), figures)
 
 

@@ -13,7 +13,7 @@ import pandas as pd
 
 from napari_amil.core.base.column import Column, Table
 from napari_amil.core.base.columns import PROBABILITY, column_of, parts, shown
-from napari_amil.core.base.sample_words import class_set_sentence, share_sentences
+from napari_amil.core.base.sample_words import class_set_sentence, diameter_sentence, share_sentences
 from napari_amil.core.base.types import ABSTAIN, UNSEEN
 
 _TEMPLATES = jinja2.Environment(
@@ -148,7 +148,9 @@ def bag_sentences(bag: Mapping[str, Any], classes: Sequence[str], control: str) 
             f"Among the classes it knows, the model holds {first} most probable "
             f"({percent(probability[first])}){second}."
         )
-    sentences += [line for line in (class_set_sentence(bag), *share_sentences(bag)) if line]
+    sentences += [
+        line for line in (class_set_sentence(bag), *share_sentences(bag), diameter_sentence(bag)) if line
+    ]
     fraction = float(bag.get("share_q05", math.nan))
     n_cells = int(bag["n_cells"])
     if math.isfinite(fraction):

@@ -46,6 +46,7 @@ _LIVE = {
 }
 _FOLDED = {
     "cell_diameter_um": "Diameter in micrometres",
+    "cells": "Cells of interest",
     "max_foreign": "Foreign colour up to",
     "max_cells": "Most cells",
     "candidate_score": "Candidates from",

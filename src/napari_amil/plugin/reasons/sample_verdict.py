@@ -11,7 +11,7 @@ import pandas as pd
 
 from napari_amil.core.base.class_names import display_name, is_composed
 from napari_amil.core.base.clinical_words import clinical_words
-from napari_amil.core.base.sample_words import class_set_sentence, share_sentences
+from napari_amil.core.base.sample_words import class_set_sentence, diameter_sentence, share_sentences
 from napari_amil.core.base.settings import VerdictSettings
 from napari_amil.core.base.types import ABSTAIN, ANOMALOUS_Q, UNSEEN
 from napari_amil.plugin.layers.score_words import per_cent
@@ -82,7 +82,9 @@ def summary(bag: Mapping[str, Any], table: pd.DataFrame) -> list[str]:
     lines = [str(bag["look"])] if bag.get("look") else []
     lines += [f"Judged from {n_cells:,} cell{'' if n_cells == 1 else 's'}."]
     lines += clinical_words(bag)
-    lines += [line for line in (*share_sentences(bag), class_set_sentence(bag)) if line]
+    lines += [
+        line for line in (*share_sentences(bag), class_set_sentence(bag), diameter_sentence(bag)) if line
+    ]
     fraction = float(bag.get("share_q05", np.nan))
     if np.isfinite(fraction):
         n_unusual = round(fraction * n_cells)
