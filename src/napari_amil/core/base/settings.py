@@ -381,10 +381,8 @@ class RunSettings(Settings):
             As `parse`.
         """
         merged = self.model_dump(mode="json")
-        for name, value in values.items():
-            inner = isinstance(value, dict) and isinstance(merged.get(name), dict)
-            merged[name] = merged[name] | value if inner else value
-        return self.parse(merged)
+        inner = {n: merged[n] | v for n, v in values.items() if {type(v), type(merged.get(n))} == {dict}}
+        return self.parse(merged | values | inner)
 
     def for_run(self, fold: int, run: int) -> RunSettings:
         """Return these settings with a seed of its own for each fold and run, drawn from the seed."""

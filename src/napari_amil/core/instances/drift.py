@@ -4,32 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
 from napari_amil.core.anomaly.scorer import CellInputs
-from napari_amil.core.base.settings import CropSettings
-from napari_amil.core.base.types import Cells, Image
-from napari_amil.core.detection.network_input import NetworkInput
-from napari_amil.core.detection.scale import diameter_confidence, seen_diameter
-from napari_amil.core.images.crops import extract_crops
-from napari_amil.core.images.fields import is_large, sampled_pixels
-from napari_amil.core.images.foreground import foreground_mask
-from napari_amil.core.images.foreign import foreign_mask
-from napari_amil.core.images.normalise import stain_density
-from napari_amil.core.images.rasters import polygon_pixels
-from napari_amil.core.images.samples import sample_windows
-from napari_amil.core.instances.field_blocks import PreparedField, split_into_blocks
-from napari_amil.core.instances.focus import sharpness
+from napari_amil.core.instances.field_note import FieldNote, summary_of_fields
 from napari_amil.core.model.scorer import Scorer
 
 LEAST_CALLED = 0.8
 """Share of left-out control samples called control below which a calibrated model names no class."""
 _EXPECTED_SHARE = 0.05
-_PICTURES = 24  # whole cells of a field whose sharpness is looked at
 _UNEVEN = 4.0  # times the variance between controls of the training from which on these are a mixture
 _LEAST_BETWEEN = 0.05  # of the variance within: less is taken for this
 _LEAST_SCORE = 0.85  # mean detection score in a smear; in photographs and text it is 0.6 to 0.83
@@ -53,82 +40,6 @@ class Look:
 
     sentence: str = ""
     is_alike: bool | None = None
-
-
-class FieldNote(NamedTuple):
-    """What is kept of a field beside its cells; NaN is what is not known."""
-
-    density: float
-    """Optical density of a typical cell in green."""
-    diameter_px: float
-    """Median diameter of the cells in pixels."""
-    focus: float = float("nan")
-    """Median sharpness of whole cells (`napari_amil.core.instances.focus`)."""
-    confidence: float = float("nan")
-    """How sure the diameter is, from 0 to 1 (`diameter_confidence`)."""
-    score: float = float("nan")
-    """Mean detection score of the cells."""
-    covered: float = float("nan")
-    """Share of what is stained like red cells that the cells found cover."""
-
-
-def field_note(prepared: PreparedField, cells: Cells) -> FieldNote:
-    """Return stain, size and sharpness of the cells of a field, and how much of it is cells."""
-    view = prepared.view
-    sides = cells.boxes[:, 2:] - cells.boxes[:, :2]
-    diameter_px = float(np.median(np.sqrt(sides.prod(axis=1))))
-    density = float(stain_density(_visible_pixels(prepared))[1])
-    if not np.isfinite(cells.detection_score).any():  # given cells need not be all
-        return FieldNote(density, diameter_px)
-    confidence = diameter_confidence(cells, view)
-    score = float(np.nanmean(cells.detection_score))
-    return FieldNote(density, diameter_px, _focus(view, cells), confidence, score, _covered(view, cells))
-
-
-def _focus(view: NetworkInput, cells: Cells) -> float:
-    """Return the median sharpness of some whole cells, NaN without any."""
-    whole = np.flatnonzero(~cells.touches_border)
-    some = cells.take(whole[:: max(len(whole) // _PICTURES, 1)])
-    if not len(some):
-        return float("nan")
-    crop_px, settings = seen_diameter(view), CropSettings()
-    values: list[float] = []
-    for block in split_into_blocks(view, some, settings.field * crop_px / 2):
-        crops = extract_crops(block.normalised, block.cells.boxes, crop_px, settings)
-        values += sharpness(list((crops.transpose(0, 2, 3, 1) * 255).round().astype(np.uint8))).tolist()
-    known = np.array(values)[np.isfinite(values)]
-    return float(np.median(known)) if len(known) else float("nan")
-
-
-def _covered(view: NetworkInput, cells: Cells) -> float:
-    """Return the share of what is stained like red cells that cells cover, in sampled windows."""
-    stained = covered = 0
-    for window in sample_windows(view.shape):
-        part = view.part(window)
-        foreground = foreground_mask(part) & ~foreign_mask(part, view.colour)
-        corner = np.array([axis.start for axis in window]) + 0.5
-        pixels = polygon_pixels([outline - corner for outline in cells.outlines]).within(foreground.shape)
-        mine = np.zeros(foreground.shape, dtype=bool)
-        mine[pixels.y, pixels.x] = True
-        stained, covered = stained + int(foreground.sum()), covered + int((foreground & mine).sum())
-    return covered / stained if stained else float("nan")
-
-
-def _visible_pixels(prepared: PreparedField) -> Image:
-    """Return the pixels of a field, those within its field of view in one column ``(n_pixels, 1, 3)``."""
-    pixels, seen = sampled_pixels(prepared.field), prepared.view.seen
-    if seen is None or is_large(prepared.field.shape):
-        return pixels
-    height, width = prepared.field.shape
-    return pixels[seen.inside(slice(0, height), slice(0, width))][:, None]
-
-
-def summary_of_fields(notes: Iterable[FieldNote]) -> dict[str, list[float]]:
-    """Return median and deviation over fields of ``density`` and ``diameter_px``, from `field_note`."""
-    values = np.array([note[:2] for note in notes])
-    centre, spread = np.median(values, axis=0), values.std(axis=0)
-    names = ("density", "diameter_px")
-    return {n: [float(m), float(s)] for n, m, s in zip(names, centre, spread, strict=True)}
 
 
 def foreign_look(notes: Sequence[FieldNote], card: Mapping[str, Any], limit: float) -> str:
@@ -259,12 +170,18 @@ def spread_between(z: Tensor, units: Sequence[str] | NDArray[np.str_]) -> float:
     return float(np.clip((between - within) / usual, 0, None).sum() / max(within.sum(), 1e-12))
 
 
+def _times_as_uneven(found: Mapping[str, float | None]) -> float:
+    """Return by how much new controls differ among themselves beside those of the training, 0 if usual."""
+    apart, usual = found.get("between"), found.get("between_known")
+    if apart is None or usual is None or not apart > _UNEVEN * max(usual, _LEAST_BETWEEN):
+        return 0.0
+    return apart / max(usual, _LEAST_BETWEEN)
+
+
 def withheld(card: Mapping[str, Any]) -> str:
     """Return a sentence where a calibrated model cannot tell its own controls from diseases, else nothing."""
     found = card.get("calibration", {}).get("drift", {})
-    apart, usual = found.get("between"), found.get("between_known")
-    if apart is not None and usual is not None and apart > _UNEVEN * max(usual, _LEAST_BETWEEN):
-        times = apart / max(usual, _LEAST_BETWEEN)
+    if times := _times_as_uneven(found):
         return (
             f"The control samples of this calibration differ among themselves {times:.1f} times as much as "
             "those of the training, so that moving the model to them could hide a disease, and it names no "
@@ -357,6 +274,11 @@ def differs(found: Mapping[str, float]) -> bool:
 def _verdict_sentences(found: Mapping[str, float]) -> list[str]:
     """Return how left-out controls are called, and how small p-values can be."""
     sentences = []
+    if times := _times_as_uneven(found):
+        sentences.append(
+            f"A mixture: these control samples differ among themselves {times:.1f} times as much as those of "
+            "the training, so the calibrated model names no class. Calibrate it on one microscope and one stain."
+        )
     share = found.get("called_control", float("nan"))
     if np.isfinite(share):
         verdict = "names classes" if share >= LEAST_CALLED else "names no class on this microscope"

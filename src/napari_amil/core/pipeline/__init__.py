@@ -55,7 +55,7 @@ if TYPE_CHECKING:
     from napari_amil.core.images.read import ImageSource, find_images, read_image
     from napari_amil.core.instances.control_cells import morphology_columns, nearest_controls
     from napari_amil.core.instances.dask_cluster import on_cluster
-    from napari_amil.core.instances.drift import differs, drift_sentences, field_note, look_of
+    from napari_amil.core.instances.drift import differs, drift_sentences, look_of
     from napari_amil.core.instances.extract import (
         Recipe,
         at_scale_of,
@@ -65,6 +65,7 @@ if TYPE_CHECKING:
         prepare,
         recipe_for,
     )
+    from napari_amil.core.instances.field_note import field_note
     from napari_amil.core.instances.focus import field_focus
     from napari_amil.core.instances.gather import Gathered, gather
     from napari_amil.core.instances.given_cells import give_cells, with_outlines

@@ -27,8 +27,8 @@ from napari_amil.core.base.types import Floats
 from napari_amil.core.encoders.crop import CropEncoder
 from napari_amil.core.exchange.tables import write_table
 from napari_amil.core.instances.cell_inputs import cell_inputs
-from napari_amil.core.instances.drift import field_note
 from napari_amil.core.instances.extract import Recipe, measured_instances
+from napari_amil.core.instances.field_note import field_note
 from napari_amil.core.instances.gather import Gathered, cohort_hash, gather, without_cut_cells
 from napari_amil.core.instances.sources import Source
 from napari_amil.core.model.bundle import Bundle, save_bundle

@@ -21,8 +21,9 @@ from napari_amil.core.base.errors import CohortError
 from napari_amil.core.base.events import Event, Warned
 from napari_amil.core.instances.cell_inputs import cell_inputs
 from napari_amil.core.instances.control_cells import control_sample
-from napari_amil.core.instances.drift import drift, field_note, spread_between, summary_of_fields
+from napari_amil.core.instances.drift import drift, spread_between
 from napari_amil.core.instances.extract import Recipe, measured_instances
+from napari_amil.core.instances.field_note import field_note, summary_of_fields
 from napari_amil.core.instances.focus import focus_of
 from napari_amil.core.instances.gather import Gathered, cohort_hash, gather, without_cut_cells
 from napari_amil.core.instances.sources import Source

@@ -23,7 +23,7 @@ from napari_amil.core.base.types import ABSTAIN, ANOMALOUS_Q, Bag, BagScore, Cel
 from napari_amil.core.images.fields import Field
 from napari_amil.core.instances.cell_inputs import cell_inputs
 from napari_amil.core.instances.control_cells import morphology_columns
-from napari_amil.core.instances.drift import FieldNote, field_note, foreign_look, no_smear, withheld
+from napari_amil.core.instances.drift import foreign_look, no_smear, withheld
 from napari_amil.core.instances.executor import Ahead
 from napari_amil.core.instances.extract import (
     Recipe,
@@ -34,6 +34,7 @@ from napari_amil.core.instances.extract import (
     prepare,
 )
 from napari_amil.core.instances.field_blocks import PreparedField
+from napari_amil.core.instances.field_note import FieldNote, field_note
 from napari_amil.core.instances.gather import Gathered, PerCell, field_items, field_work, gather
 from napari_amil.core.instances.sources import Source
 from napari_amil.core.mil.class_calibration import class_probability
