@@ -277,7 +277,7 @@ def _verdict_sentences(found: Mapping[str, float]) -> list[str]:
     if times := _times_as_uneven(found):
         sentences.append(
             f"A mixture: these control samples differ among themselves {times:.1f} times as much as those of "
-            "the training, so the calibrated model names no class. Calibrate it on one microscope and one stain."
+            "the training, so the calibrated model names no class. Calibrate on one microscope and one stain."
         )
     share = found.get("called_control", float("nan"))
     if np.isfinite(share):
