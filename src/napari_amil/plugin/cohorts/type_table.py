@@ -32,6 +32,7 @@ class TypeTable(QTreeWidget):
         self.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
         self.setAccessibleName("Cell types")
         self.setMinimumHeight(90)
+        self.setMaximumHeight(190)
         head = self.header()
         top = self.headerItem()
         assert head is not None
