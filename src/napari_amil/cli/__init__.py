@@ -9,7 +9,7 @@ import sys
 import typer
 
 from napari_amil import __version__
-from napari_amil.cli import cohorts, detection, inspection, scored_folder, scoring, studies, training
+from napari_amil.cli import cohorts, detection, inspection, scored_folder, scoring, slides, studies, training
 from napari_amil.cli.console import UNEXPECTED, UNUSABLE, Talk, one_line
 from napari_amil.core.base.errors import AmilError
 
@@ -22,7 +22,7 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
-for group in (inspection, cohorts, detection, scoring, scored_folder, training, studies):
+for group in (inspection, cohorts, detection, scoring, slides, scored_folder, training, studies):
     for name, command in group.COMMANDS.items():
         app.command(name)(command)
 

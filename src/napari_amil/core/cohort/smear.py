@@ -15,7 +15,8 @@ from napari_amil.core.base.settings import Settings
 from napari_amil.core.base.types import Cells, Floats, Image
 from napari_amil.core.cohort.cell_shapes import ANGLES, CELL_TYPES, CellShape, make_shape
 
-_CELL_DENSITY = np.array([0.27, 0.60, 0.38])  # optical density of a normal rim in red, green, blue
+CELL_DENSITY = np.array([0.27, 0.60, 0.38])
+"""Optical density of the rim of a normal cell in red, green and blue."""
 _PLATELET_DENSITY = np.array([0.75, 1.15, 0.45])
 _OVERLAP_DENSITY = 0.75  # share of its density that a cell adds where it lies on another
 _EDGE_PX = 1.3  # over which the outline fades, before the blur of the microscope
@@ -196,7 +197,7 @@ def _draw(
     mask = relative < 1
     laid_on = np.where(count[window] > 0, _OVERLAP_DENSITY, 1.0)
     strength = 0.42 if cell.faint else 1.0
-    density[window] += (thickness * inside * laid_on * strength)[..., None] * _CELL_DENSITY
+    density[window] += (thickness * inside * laid_on * strength)[..., None] * CELL_DENSITY
     count[window] += mask
     return window, mask
 

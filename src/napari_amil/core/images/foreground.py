@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
@@ -49,18 +51,43 @@ def typical_diameter(*normalised: NDArray[np.float32]) -> float:
 
 def _lone_objects(normalised: NDArray[np.float32]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return diameter and area of every compact object that the border does not cut."""
+    found = compact_objects(normalised)
+    return found.diameter[found.compact], found.area[found.compact]
+
+
+@dataclass(frozen=True, eq=False)
+class Objects:
+    """The objects of the foreground.
+
+    Parameters
+    ----------
+    labels
+        ``(height, width)`` number of the object at each pixel, from 1; 0 for the background.
+    area, diameter
+        ``(n_objects,)`` in pixels; the diameter is that of a disc of the same area.
+    inside, compact
+        ``(n_objects,)`` whether the border of the picture leaves it whole, and whether it is also round.
+    """
+
+    labels: NDArray[np.int32]
+    area: NDArray[np.float64]
+    diameter: NDArray[np.float64]
+    inside: NDArray[np.bool_]
+    compact: NDArray[np.bool_]
+
+
+def compact_objects(normalised: NDArray[np.float32]) -> Objects:
+    """Return the objects of a normalised field, and which of them are whole and round."""
     mask = ndimage.binary_fill_holes(foreground_mask(normalised))
     labels, n_objects = ndimage.label(mask)
-    if not n_objects:
-        return np.empty(0), np.empty(0)
     area = np.bincount(labels.ravel(), minlength=n_objects + 1)[1:].astype(np.float64)
     bounds = [[(axis.start, axis.stop) for axis in window] for window in ndimage.find_objects(labels)]
-    first, last = np.moveaxis(np.array(bounds), 2, 0)  # (n_objects, 2) each
+    first, last = np.moveaxis(np.array(bounds, dtype=np.int64).reshape(-1, 2, 2), 2, 0)  # (n_objects, 2) each
     inside = (first > 0).all(axis=1) & (last < mask.shape).all(axis=1)
     sides = last - first
     round_enough = (sides.max(axis=1) < 1.35 * sides.min(axis=1)) & (area > 0.68 * sides.prod(axis=1))
-    keep = inside & round_enough & (area > 60)
-    return np.sqrt(4 * area[keep] / np.pi), area[keep]
+    compact = inside & round_enough & (area > 60)
+    return Objects(labels, area, np.sqrt(4 * area / np.pi), inside, compact)
 
 
 def network_scale(diameter_px: float) -> float:

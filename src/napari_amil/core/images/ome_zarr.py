@@ -47,27 +47,56 @@ def open_zarr(path: Path) -> ZarrImage:
     UnusableError
         If there is none, or more than one; the sentence names the folder to give.
     """
-    store = checked_store(path)
-    opened = optional("zarr").open(store, mode="r")
+    return next(_levels(path))
+
+
+def zarr_levels(path: Path) -> list[ZarrImage]:
+    """Return the image of a Zarr in all its resolutions, from the largest to the smallest.
+
+    Raises
+    ------
+    UnusableError
+        As `open_zarr`.
+    """
+    return list(_levels(path))
+
+
+def _levels(path: Path) -> Iterator[ZarrImage]:
+    """Yield the resolutions of the image of a Zarr that are large enough to show cells."""
+    opened = optional("zarr").open(str(path), mode="r")
     attributes = _ome(opened)
     if "multiscales" not in attributes and not hasattr(opened, "shape"):
         opened, path = _only_image(opened, path, attributes)
         attributes = _ome(opened)
-    axes, size = "", PixelSize()
     if "image-label" in attributes:
         raise UnusableError("holds labels of cells, no image; give the folder of the image itself.")
-    if "multiscales" in attributes and not hasattr(opened, "shape"):
-        described = attributes["multiscales"][0]
-        size = zarr_pixel_size(described)
-        level = str(described["datasets"][0]["path"])
-        opened, path = opened[level], path / level
-        axes = "".join(_axis_letter(axis) for axis in described.get("axes", []))
-        if not axes and len(opened.shape) == 5:
-            axes = "TCZYX"  # versions 0.1 and 0.2 fix the axes
-    _check(opened, axes := axes or _guessed_axes(opened.shape), path)
-    if (list(_codec_names(opened.metadata.to_dict())) or [""])[-1] == "blosc" and not opened.shards:
-        store.most_bytes = math.prod(opened.chunks) * opened.dtype.itemsize
-    return ZarrImage(opened, axes, size)
+    if "multiscales" not in attributes or hasattr(opened, "shape"):
+        _check(opened, axes := _guessed_axes(opened.shape), path)
+        yield ZarrImage(_with_checked_chunks(opened, path), axes, PixelSize())
+        return
+    described = attributes["multiscales"][0]
+    axes = "".join(_axis_letter(axis) for axis in described.get("axes", []))
+    full_px, size = 0, zarr_pixel_size(described)
+    for dataset in described["datasets"]:
+        array = opened[str(dataset["path"])]
+        if not axes:  # versions 0.1 and 0.2 fix the axes
+            axes = "TCZYX" if len(array.shape) == 5 else _guessed_axes(array.shape)
+        if full_px and min(array.shape[axes.index(axis)] for axis in "YX") < MIN_SIDE_PX:
+            return
+        _check(array, axes, path / str(dataset["path"]))
+        array = _with_checked_chunks(array, path / str(dataset["path"]))
+        width = array.shape[axes.index("X")]
+        full_px = full_px or width
+        yield ZarrImage(array, axes, PixelSize(size.um and size.um * full_px / width, size.note))
+
+
+def _with_checked_chunks(array: Any, path: Path) -> Any:  # noqa: ANN401
+    """Return an array in a folder, whose chunks are refused where Blosc would read beyond their end."""
+    if (list(_codec_names(array.metadata.to_dict())) or [""])[-1] != "blosc" or array.shards:
+        return array
+    store = checked_store(path)
+    store.most_bytes = math.prod(array.chunks) * array.dtype.itemsize
+    return optional("zarr").open(store, mode="r")
 
 
 def zarr_pixel_size(multiscale: Mapping[str, Any]) -> PixelSize:

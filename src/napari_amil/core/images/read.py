@@ -27,6 +27,8 @@ from napari_amil.core.images.tiff import decode_tiff, is_tiff_start, open_tiff, 
 
 EXTENSIONS = frozenset({".png", ".jpg", ".jpeg", ".jfif", ".tif", ".tiff", ".bmp", ".webp"})
 """Extensions of image files, in lower case."""
+SCANNER_FORMATS = frozenset({".svs", ".ndpi", ".mrxs", ".scn", ".bif", ".vms", ".vmu", ".czi"})
+"""Extensions of slides of scanners, of which fields are chosen first (`slide.py`)."""
 _PAGE = re.compile(r"(?P<file>.+\.tiff?)#(?P<page>[1-9]\d*)", re.IGNORECASE)
 
 
@@ -290,6 +292,8 @@ def is_tiff(path: Path) -> bool:
         raise UnusableError(f"is a {kind}, not a file; give an image file.")
     if not path.exists():
         raise UnusableError("does not exist; check the path.")
+    if path.suffix.lower() in SCANNER_FORMATS:
+        raise UnusableError("is a slide of a scanner; choose and score its fields with 'napari-amil slide'.")
     if path.suffix.lower() not in EXTENSIONS:
         raise UnusableError("has an unknown extension; give a .png, .jpg, .bmp, .webp or .tif file.")
     with path.open("rb") as file:

@@ -116,6 +116,7 @@ if TYPE_CHECKING:
     from napari_amil.core.pipeline.score import Scored, measured_field, score_bag, score_source
     from napari_amil.core.pipeline.score_folder import project_of, score_cohort
     from napari_amil.core.pipeline.shards import Shard, merge_shards, score_shard
+    from napari_amil.core.pipeline.slides import FieldChoice, choose_fields, write_slide_results
     from napari_amil.core.pipeline.train import train_scorer
     from napari_amil.core.pipeline.train_detector import (
         detector_run,
@@ -163,6 +164,7 @@ __all__ = [
     "Estimate",
     "Exploration",
     "Field",
+    "FieldChoice",
     "Gathered",
     "ImageSource",
     "KeptDetections",
@@ -194,6 +196,7 @@ __all__ = [
     "cell_table",
     "checking",
     "choose_bags",
+    "choose_fields",
     "class_names",
     "classify_project",
     "clinical_columns",
@@ -293,6 +296,7 @@ __all__ = [
     "write_json",
     "write_map",
     "write_reports",
+    "write_slide_results",
     "write_table",
     "write_text",
     "write_typed",
