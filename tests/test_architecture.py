@@ -42,7 +42,7 @@ LADDER: tuple[frozenset[str], ...] = (
 INNER_LADDERS: dict[str, tuple[frozenset[str], ...]] = {
     "core.pipeline": (
         frozenset({"kept_detections"}),
-        frozenset({"annotated", "arrays", "cell_typing", "recalibrate", "detect", "slides"}),
+        frozenset({"annotated", "arrays", "cell_typing", "recalibrate", "replay", "detect", "slides"}),
         frozenset({"evidence", "export", "held_out", "redraw", "run_folder"}),
         frozenset({"anomaly_networks", "score", "train", "train_detector"}),
         frozenset({"diagnosis", "estimate", "score_folder"}),

@@ -5,16 +5,38 @@ from __future__ import annotations
 import io
 import os
 import sys
+from typing import Any
 
 import typer
+from typer.core import TyperCommand
 
 from napari_amil import __version__
-from napari_amil.cli import cohorts, detection, inspection, scored_folder, scoring, slides, studies, training
+from napari_amil.cli import (
+    cohorts,
+    detection,
+    inspection,
+    replay,
+    scored_folder,
+    scoring,
+    slides,
+    studies,
+    training,
+)
 from napari_amil.cli.console import UNEXPECTED, UNUSABLE, Talk, one_line
 from napari_amil.core.base.errors import AmilError
 
 DEBUG = "NAPARI_AMIL_DEBUG"
 """Environment variable that, set to 1, shows the traceback of an unexpected error."""
+
+
+class _Noted(TyperCommand):
+    """A command whose arguments `Talk` can name in the receipt."""
+
+    def invoke(self, ctx: Any) -> Any:  # noqa: ANN401 - typer brings its own click
+        """Run the command."""
+        Talk.context = ctx
+        return super().invoke(ctx)
+
 
 app = typer.Typer(
     name="napari-amil",
@@ -22,9 +44,9 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
-for group in (inspection, cohorts, detection, scoring, slides, scored_folder, training, studies):
+for group in (inspection, cohorts, detection, scoring, slides, scored_folder, training, studies, replay):
     for name, command in group.COMMANDS.items():
-        app.command(name)(command)
+        app.command(name, cls=_Noted)(command)
 
 
 def _say_version(wanted: bool) -> None:

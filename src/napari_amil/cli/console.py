@@ -121,6 +121,8 @@ class Talk:
 
     latest: ClassVar[Talk | None] = None
     """Of the command that runs; None before its arguments are read."""
+    context: ClassVar[Any] = None
+    """Arguments of the command that runs, as typer keeps them."""
 
     def __init__(self, style: Style) -> None:
         Talk.latest = self
@@ -137,9 +139,19 @@ class Talk:
         quiet = not self._errors.is_terminal
         self._bar = Progress(*columns, console=self._errors, transient=True, disable=quiet)
         self._task: Any = None
+        self._receipt: Any = None
+        self._inputs: dict[str, Path] = {}
+
+    def reads(self, source: pipeline.Source | list[Path], bundle: Path | None) -> None:
+        """Let a receipt be written beside the results, which names these files as inputs."""
+        files = source if isinstance(source, list) else [path for path, _ in source.files.values()]
+        self._inputs = {str(file.resolve()): file for file in [*files, *([bundle] if bundle else [])]}
+        if bundle is None:
+            self._inputs[pipeline.STARTER] = pipeline.starter_path()
 
     def follow(self, work: Generator[events.Event, None, Any]) -> Any:  # noqa: ANN401
         """Run the work to its end and return its result; Ctrl-C closes it and leaves with a sentence."""
+        self._receipt = self._receipt or pipeline.Receipt()
         try:
             with closing(work), nullcontext() if self.style is Style.jsonl else self._bar:
                 return events.drain(work, self._on_event)
@@ -182,7 +194,11 @@ class Talk:
         sys.stdout.flush()
 
     def finish(self, out: Path, name: str = "failures.csv") -> None:
-        """Write a table where something failed, and leave with the exit code that says so."""
+        """Write the receipt and a table of what failed; leave with the exit code that says so."""
+        if self._receipt is not None and self._inputs:
+            self._receipt.command, files = _command()
+            self._receipt.reads(self._inputs | {str(file.resolve()): file for file in files})
+            self._receipt.write(out, name.replace("failures.csv", "receipt.json"))
         listed = out / name
         if not self.failures:
             listed.unlink(missing_ok=True)
@@ -192,6 +208,7 @@ class Talk:
         raise typer.Exit(SOME_FAILED)
 
     def _on_event(self, event: events.Event) -> None:
+        self._receipt.heard(event)
         if isinstance(event, events.Failed):
             self.failures.append(event)
         if self.style is Style.jsonl:
@@ -217,6 +234,33 @@ class Talk:
         self._bar.update(
             self._task, description=step.stage, completed=step.done, total=step.total, now=step.message
         )
+
+
+def _command() -> tuple[list[Any], list[Path]]:
+    """Return the words of the command that runs, paths as records, and the files among its arguments."""
+    words: list[Any] = []
+    files: list[Path] = []
+    context = Talk.context
+    if context is None:
+        return words, files
+    words.append(context.info_name)
+    for parameter in context.command.params:
+        value, positional = context.params.get(parameter.name), parameter.param_type_name == "argument"
+        if value is None or parameter.name in {"style", "dry_run"}:
+            continue
+        if not positional and value == parameter.get_default(context):
+            continue
+        if isinstance(value, bool):
+            words += (parameter.opts if value else parameter.secondary_opts)[:1]
+            continue
+        for one in value if isinstance(value, list | tuple) else [value]:
+            words += [] if positional else parameter.opts[:1]
+            if isinstance(one, Path):
+                words.append({"path": str(one.resolve()), "is_out": parameter.name == "out"})
+                files += [one] if one.is_file() and parameter.name != "out" else []
+            else:
+                words.append(str(one.value if isinstance(one, enum.Enum) else one))
+    return words, files
 
 
 def settings_for(

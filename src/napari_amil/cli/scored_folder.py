@@ -65,6 +65,7 @@ def report(
     talk = Talk(style)
     project = pipeline.read_project(scored)
     chosen = pipeline.choose_bags(project, bags or []).bags["bag"].tolist() if samples else []
+    project = pipeline.with_receipt(project, scored)
     found = pipeline.find_exploration(project, scored)
     twins = None
     if bundle is not None:

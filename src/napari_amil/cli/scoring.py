@@ -81,6 +81,7 @@ def score(
     recipe = pipeline.on_cluster(pipeline.in_processes(recipe, jobs), dask)
     if cells is not None:
         source = talk.follow(pipeline.give_cells(source, cells, recipe, tuple(classes or ())))
+    talk.reads(source, bundle)
     if part is not None:
         _score_shard(talk, pipeline.score_shard(source, recipe, bundle, out, part), out, part)
         return
@@ -131,6 +132,7 @@ def evaluate(
         source = pipeline.sources_by_fold(source, hold_out_fold)[1]
     recipe = pipeline.Recipe.from_bundle(pipeline.load_bundle(bundle), None, pipeline.pick_device(device))
     recipe = pipeline.on_cluster(pipeline.in_processes(recipe, jobs), dask)
+    talk.reads(source, bundle)
     work = pipeline.evaluate_cohort(
         source, recipe, bundle, out, replacing=replace, allowed=tuple(allow or ())
     )
@@ -164,6 +166,7 @@ def calibrate(
     source = pipeline.cohort_source(found)
     recipe = pipeline.Recipe.from_bundle(pipeline.load_bundle(bundle), run, pipeline.pick_device(device))
     recipe = pipeline.on_cluster(pipeline.in_processes(recipe, jobs), dask)
+    talk.reads(source, bundle)
     calibrated = talk.follow(pipeline.calibrate(source, recipe))
     target = out / "bundle.safetensors" if out.is_dir() else out
     pipeline.save_bundle(calibrated.bundle, target)

@@ -65,6 +65,7 @@ def slide(
     if not choose_only:
         recipe = pipeline.Recipe.from_bundle(pipeline.load_bundle(bundle), run, pipeline.pick_device(device))
         recipe = pipeline.on_cluster(pipeline.in_processes(recipe, jobs), dask)
+        talk.reads(list(slides), bundle)
         scored = talk.follow(pipeline.score_cohort(chosen.source, recipe, bundle, out))
         written = [str(path) for path in pipeline.write_slide_results(scored, chosen, out)]
         text = f"{len(scored.cells)} cells of {len(scored.bags)} slides are scored: {', '.join(written)}"

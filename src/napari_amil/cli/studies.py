@@ -72,6 +72,7 @@ def ablate(
         pipeline.load_bundle(bundle), reference, pipeline.pick_device(device)
     )
     recipe = pipeline.in_processes(recipe, jobs if jobs > 1 else None)
+    talk.reads(source, bundle)
     work = pipeline.ablate(source, recipe, pipeline.make_folder(out), settings, protocol)
     done = talk.follow(pipeline.in_run_folder(work, out))
     for _, line in done.table.iterrows():
@@ -108,6 +109,7 @@ def unseen(
     protocol = pipeline.StudyProtocol(runs, hold_out_fold, inner, folds, seed, jobs, tuple(allow or ()))
     recipe = pipeline.Recipe.for_training(pipeline.load_bundle(bundle), run, pipeline.pick_device(device))
     recipe = pipeline.in_processes(recipe, jobs if jobs > 1 else None)
+    talk.reads(source, bundle)
     work = pipeline.unseen(source, recipe, pipeline.make_folder(out), leave_out, protocol)
     table = talk.follow(pipeline.in_run_folder(work, out))
     for _, line in table.iterrows():

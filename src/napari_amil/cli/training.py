@@ -87,6 +87,7 @@ def train(
     device_ = pipeline.pick_device(device)
     recipe = pipeline.Recipe.for_training(pipeline.load_bundle(bundle), run, device_)
     protocol = pipeline.Protocol(hold_out_fold, folds, tuple(allow or ()), runs)
+    talk.reads(source, bundle)
     _say_how_long(talk, source, recipe, (folds or 1) * runs + protocol.is_repeated)
     work = pipeline.train_run(source, recipe, pipeline.make_folder(out), protocol)
     with talk.stopping(out / pipeline.STOP_FILE):
@@ -145,6 +146,7 @@ def train_anomaly(
     if hold_out_fold is not None:
         source = pipeline.sources_by_fold(source, hold_out_fold)[0]
     recipe = pipeline.Recipe.from_bundle(replace(loaded, settings=run), None, pipeline.pick_device(device))
+    talk.reads(source, bundle)
     work = pipeline.train_anomaly(source, recipe, pipeline.make_folder(out), wanted)
     with talk.stopping(out / pipeline.STOP_FILE):
         found = talk.follow(work)

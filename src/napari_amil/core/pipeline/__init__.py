@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from napari_amil.core.base.events import STOP_FILE
     from napari_amil.core.base.outputs import environment, failure_table, make_folder, write_json, write_text
     from napari_amil.core.base.presets import PRESETS, preset, preset_table
+    from napari_amil.core.base.receipt import STARTER, Receipt
     from napari_amil.core.base.settings import DetectorTrainingSettings, RunSettings
     from napari_amil.core.cohort.arrange import Placed, arranging
     from napari_amil.core.cohort.cell_image_synth import (
@@ -112,6 +113,7 @@ if TYPE_CHECKING:
     from napari_amil.core.pipeline.kept_detections import KeptDetections
     from napari_amil.core.pipeline.recalibrate import calibrate
     from napari_amil.core.pipeline.redraw import redraw_cells, redrawing_scores, twin_sheets
+    from napari_amil.core.pipeline.replay import compare_runs, replay_words, with_receipt
     from napari_amil.core.pipeline.run_folder import in_run_folder
     from napari_amil.core.pipeline.score import Scored, measured_field, score_bag, score_source
     from napari_amil.core.pipeline.score_folder import project_of, score_cohort
@@ -152,6 +154,7 @@ __all__ = [
     "FORMATS",
     "PRESETS",
     "ROWS",
+    "STARTER",
     "STOP_FILE",
     "AddedNetworks",
     "Bundle",
@@ -172,6 +175,7 @@ __all__ = [
     "Problem",
     "Project",
     "Protocol",
+    "Receipt",
     "Recipe",
     "RunSettings",
     "Scored",
@@ -202,6 +206,7 @@ __all__ = [
     "clinical_columns",
     "cohort_source",
     "compare_project",
+    "compare_runs",
     "compare_with_truth",
     "delete_from_field",
     "detect_field",
@@ -267,6 +272,7 @@ __all__ = [
     "recipe_for",
     "redraw_cells",
     "redrawing_scores",
+    "replay_words",
     "save_bundle",
     "save_figure",
     "score_bag",
@@ -290,6 +296,7 @@ __all__ = [
     "unseen",
     "unsupported_reason",
     "with_outlines",
+    "with_receipt",
     "write_bioimageio",
     "write_detections",
     "write_fields_of_view",

@@ -118,7 +118,8 @@ def choose_fields(
             yield Failed(name, str(error))
     if not found:
         raise AmilError("No slide could be used; the reasons are listed above.")
-    bags, files = [], {}
+    bags: list[Bag] = []
+    files: dict[str, tuple[Path, int]] = {}
     for name, fields in found.items():
         images = tuple(field.image for field in fields)
         bags.append(Bag(name, name, images, slides=dict.fromkeys(images, name)))

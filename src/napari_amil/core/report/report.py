@@ -97,4 +97,5 @@ def _origin(project: Project) -> Origin:
     digest = str(bundle.get("sha256", ""))[:16]
     model = str(bundle.get("file", "unknown")) + (f" (SHA-256 {digest})" if digest else "")
     settings = yaml.safe_dump(project.card.get("settings", {}), sort_keys=False)
-    return Origin(model, bundle.get("card", {}), settings, project.card.get("versions", {}))
+    used = {"time, memory and energy": project.card["used"]} if "used" in project.card else {}
+    return Origin(model, bundle.get("card", {}), settings, project.card.get("versions", {}) | used)
