@@ -124,6 +124,8 @@ def score(request: Score) -> Job:
         abnormal_share_high=0.5,
         sample_p=0.02,
         class_set=("thalassemia",),
+        diameter_px=41.0,
+        diameter_confidence=0.95,
     )
     return Scored(
         scores=request.out / "scores.csv",

@@ -14,13 +14,12 @@ from napari_amil.core.anomaly.scorer import CellInputs
 from napari_amil.core.instances.field_note import FieldNote, summary_of_fields
 from napari_amil.core.model.scorer import Scorer
 
-LEAST_CALLED = 0.8
+LEAST_CALLED = 0.9
 """Share of left-out control samples called control below which a calibrated model names no class."""
 _EXPECTED_SHARE = 0.05
 _UNEVEN = 4.0  # times the variance between controls of the training from which on these are a mixture
 _LEAST_BETWEEN = 0.05  # of the variance within: less is taken for this
-_LEAST_SCORE = 0.85  # mean detection score in a smear; in photographs and text it is 0.6 to 0.83
-_LEAST_COVERED = 0.3  # share of what is stained that cells cover, of a smear
+_LEAST_SCORE = 0.8  # mean detection score in a smear, which is 0.9 to 1; in most photographs it is less
 _CLEAR_SHARE = 0.10  # share of p < 0.05 among controls from which on the old p-values mislead
 _CLEAR_FACTOR = 1.5  # on their distances
 _CLEAR_DEVIATION = 2.0  # deviations between the fields of the training
@@ -83,17 +82,13 @@ def _blur(notes: Sequence[FieldNote], known: Mapping[str, list[float]], limit: f
 
 def no_smear(notes: Sequence[FieldNote]) -> str:
     """Return a sentence where images show something else than a blood smear; empty where they may be one."""
-    known = np.array([[note.score, note.covered] for note in notes])
-    known = known[np.isfinite(known).all(axis=1)]
-    if not len(known):
-        return ""
-    score, covered = np.median(known, axis=0)
-    if score >= _LEAST_SCORE and covered >= _LEAST_COVERED:
+    known = [note.score for note in notes if np.isfinite(note.score)]
+    if not known or np.median(known) >= _LEAST_SCORE:
         return ""
     return (
-        f"This does not look like a stained blood smear: what was found has a mean detection score of "
-        f"{score:.2f} and makes up {covered:.0%} of what stands out, so the model names no class. Give it "
-        "images of a smear, or the diameter of a cell (--diameter) if it is one."
+        "This does not look like a stained blood smear: what was found has a mean detection score of "
+        f"{np.median(known):.2f}, so the model names no class. Give it images of a smear, or the diameter of "
+        "a cell (--diameter) if it is one."
     )
 
 

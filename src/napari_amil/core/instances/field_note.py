@@ -1,4 +1,4 @@
-"""What is kept of a field beside its cells: stain, size, focus, and how much of it is cells."""
+"""What is kept of a field beside its cells: stain, size, focus, and how sure its cells are."""
 
 from __future__ import annotations
 
@@ -13,11 +13,7 @@ from napari_amil.core.detection.network_input import NetworkInput
 from napari_amil.core.detection.scale import diameter_confidence, seen_diameter
 from napari_amil.core.images.crops import extract_crops
 from napari_amil.core.images.fields import is_large, sampled_pixels
-from napari_amil.core.images.foreground import foreground_mask
-from napari_amil.core.images.foreign import foreign_mask
 from napari_amil.core.images.normalise import stain_density
-from napari_amil.core.images.rasters import polygon_pixels
-from napari_amil.core.images.samples import sample_windows
 from napari_amil.core.instances.field_blocks import PreparedField, split_into_blocks
 from napari_amil.core.instances.focus import sharpness
 
@@ -37,12 +33,10 @@ class FieldNote(NamedTuple):
     """How sure the diameter is, from 0 to 1 (`diameter_confidence`)."""
     score: float = float("nan")
     """Mean detection score of the cells."""
-    covered: float = float("nan")
-    """Share of what is stained like red cells that the cells found cover."""
 
 
 def field_note(prepared: PreparedField, cells: Cells) -> FieldNote:
-    """Return stain, size and sharpness of the cells of a field, and how much of it is cells."""
+    """Return stain, size and sharpness of the cells of a field, and how sure the detector is of them."""
     view = prepared.view
     sides = cells.boxes[:, 2:] - cells.boxes[:, :2]
     diameter_px = float(np.median(np.sqrt(sides.prod(axis=1))))
@@ -51,7 +45,7 @@ def field_note(prepared: PreparedField, cells: Cells) -> FieldNote:
         return FieldNote(density, diameter_px)
     confidence = diameter_confidence(cells, view)
     score = float(np.nanmean(cells.detection_score))
-    return FieldNote(density, diameter_px, _focus(view, cells), confidence, score, _covered(view, cells))
+    return FieldNote(density, diameter_px, _focus(view, cells), confidence, score)
 
 
 def _focus(view: NetworkInput, cells: Cells) -> float:
@@ -67,20 +61,6 @@ def _focus(view: NetworkInput, cells: Cells) -> float:
         values += sharpness(list((crops.transpose(0, 2, 3, 1) * 255).round().astype(np.uint8))).tolist()
     known = np.array(values)[np.isfinite(values)]
     return float(np.median(known)) if len(known) else float("nan")
-
-
-def _covered(view: NetworkInput, cells: Cells) -> float:
-    """Return the share of what is stained like red cells that cells cover, in sampled windows."""
-    stained = covered = 0
-    for window in sample_windows(view.shape):
-        part = view.part(window)
-        foreground = foreground_mask(part) & ~foreign_mask(part, view.colour)
-        corner = np.array([axis.start for axis in window]) + 0.5
-        pixels = polygon_pixels([outline - corner for outline in cells.outlines]).within(foreground.shape)
-        mine = np.zeros(foreground.shape, dtype=bool)
-        mine[pixels.y, pixels.x] = True
-        stained, covered = stained + int(foreground.sum()), covered + int((foreground & mine).sum())
-    return covered / stained if stained else float("nan")
 
 
 def _visible_pixels(prepared: PreparedField) -> Image:
