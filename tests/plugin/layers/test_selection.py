@@ -84,6 +84,7 @@ def test_a_cell_is_found_and_flown_to(shown: ViewerModel, layer: Shapes) -> None
     assert rows_of(layer, [key, CellKey("other.png", 1)]) == [3]
     assert find_cell(shown, key) == (layer, 3)
     assert find_cell(shown, CellKey("smear.png", 99)) is None
+    shown.add_image(np.zeros((900, 900)))  # so large that eight cells do not cover it
     fly_to(shown, layer, 3)
     middle = layer.data_to_world(np.asarray(layer.data[3]).mean(axis=0))
     assert shown.scene.camera.center[-2:] == pytest.approx(middle)
@@ -107,3 +108,11 @@ def test_a_layer_of_one_bag_takes_only_its_cells(shown: ViewerModel, layer: Shap
     layer.selected_data = {3}
     assert selection.keys == {CellKey("smear.png", 4, "p")}
     assert rows_of(layer, [CellKey("smear.png", 5)]) == [4]
+
+
+def test_a_cell_as_large_as_a_fifth_of_its_image_shows_the_whole_image(viewer: ViewerModel) -> None:
+    viewer.add_image(np.zeros((400, 600)))
+    square = np.array([[300, 500], [300, 590], [390, 590], [390, 500]])
+    fly_to(viewer, viewer.add_shapes([square], shape_type="polygon"), 0)
+    assert viewer.scene.camera.center[-2:] == pytest.approx((199.5, 299.5), abs=1)
+    assert viewer.scene.camera.zoom == pytest.approx(min(viewer.canvas.size) / 600, rel=0.01)
