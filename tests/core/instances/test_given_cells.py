@@ -12,6 +12,8 @@ import pytest
 import tifffile
 from napari.layers import Labels, Shapes
 from napari_builtins.io import napari_write_labels, napari_write_shapes
+from scipy.optimize import linear_sum_assignment
+from scipy.spatial.distance import cdist
 from skimage.draw import polygon
 
 from napari_amil.core.base.device import pick_device
@@ -61,10 +63,13 @@ def rescored(images: Path, place: Path, recipe: Recipe) -> Scored:
     return drain(score_source(source, recipe))
 
 
-def in_order(scored: Scored) -> pd.DataFrame:
-    """Return cells in an order that does not depend on their ids."""
-    cells = scored.cells.assign(y=(scored.cells.y0 + scored.cells.y1).round(), x=scored.cells.x0)
-    return cells.sort_values(["image", "y", "x"]).reset_index(drop=True)
+def nearest_first(cells: pd.DataFrame, others: pd.DataFrame) -> pd.DataFrame:
+    """Return each cell in the row of the other one of its image that lies nearest, one to one."""
+    places = [
+        np.stack([(t.y0 + t.y1) / 2, (t.x0 + t.x1) / 2, 1e4 * t.image.factorize(sort=True)[0]], axis=1)
+        for t in (others, cells)
+    ]
+    return cells.iloc[linear_sum_assignment(cdist(*places))[1]].reset_index(drop=True)
 
 
 @pytest.mark.parametrize("kind", ["csv", "coco", "geojson"])
@@ -116,8 +121,9 @@ def test_layers_saved_from_napari_come_back_with_outlines_but_without_the_detect
     holds_overlaps: bool,
 ) -> None:
     write(found, tmp_path)
-    before, after = in_order(own), in_order(rescored(images, tmp_path, starter))
+    before, after = own.cells.reset_index(drop=True), rescored(images, tmp_path, starter).cells
     assert len(after) == len(before)
+    after = nearest_first(after, before)
     moved = before["anomaly"].isna() != after["anomaly"].isna()
     corners = before.loc[moved, ["y0", "x0", "y1", "x1"]].to_numpy()
     room = np.abs(corners - [0, 0, *SHAPE]).min(axis=1)
