@@ -18,7 +18,7 @@ _INCHES_WIDE = 8.0
 _UNKNOWN = "#8c8c8c"
 
 
-class FieldFigure(Figure):
+class _FieldFigure(Figure):
     """A figure that a notebook shows by itself, whether or not pyplot was imported."""
 
     def _repr_png_(self) -> bytes:
@@ -48,7 +48,7 @@ def draw_cells(
         The column of the values: title, unit, and ends of the scale.
     """
     height, width = image.shape[:2]
-    figure = FieldFigure(figsize=(_INCHES_WIDE, _INCHES_WIDE * height / width), layout="constrained")
+    figure = _FieldFigure(figsize=(_INCHES_WIDE, _INCHES_WIDE * height / width), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     axes.imshow(image, extent=(0, width, height, 0))
