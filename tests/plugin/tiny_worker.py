@@ -133,6 +133,7 @@ def score(request: Score) -> Job:
         bag=bag,
         control="control",
         verdict_settings=VerdictSettings(),
+        looks_alike=True,
     )
 
 
