@@ -49,3 +49,20 @@ def test_ctrl_c_closes_the_work_and_says_how_to_go_on(capsys: pytest.CaptureFixt
     record = last_record(capsys.readouterr().out)
     assert (record["event"], record["outcome"]) == ("Ended", "cancelled")
     assert "give it again" in record["reason"]
+
+
+def test_ctrl_c_outside_of_the_work_ends_alike(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("napari_amil.cli.scoring.settings_for", interrupted)  # while a model is loaded
+    arguments = ["score", str(tmp_path), "--out", str(tmp_path / "out"), "--events", "jsonl"]
+    monkeypatch.setattr("sys.argv", ["napari-amil", *arguments])
+    with pytest.raises(SystemExit) as end:
+        main()
+    said = capsys.readouterr()
+    assert end.value.code == INTERRUPTED
+    assert last_record(said.out) == {"event": "Ended", "outcome": "cancelled", "reason": said.err.strip()}
+    assert "give it again" in said.err

@@ -8,7 +8,7 @@ import sys
 from typing import Any
 
 import typer
-from typer.core import TyperCommand
+from typer.core import TyperCommand, TyperGroup
 
 from napari_amil import __version__
 from napari_amil.cli import (
@@ -22,7 +22,7 @@ from napari_amil.cli import (
     studies,
     training,
 )
-from napari_amil.cli.console import UNEXPECTED, UNUSABLE, Talk, one_line
+from napari_amil.cli.console import INTERRUPTED, UNEXPECTED, UNUSABLE, Talk, one_line, say_stopped
 from napari_amil.core.base.errors import AmilError
 
 DEBUG = "NAPARI_AMIL_DEBUG"
@@ -38,8 +38,21 @@ class _Noted(TyperCommand):
         return super().invoke(ctx)
 
 
+class _Commands(TyperGroup):
+    """The commands; Ctrl-C ends each with a sentence and its own exit code, at whatever moment it comes."""
+
+    def invoke(self, ctx: Any) -> Any:  # noqa: ANN401
+        """Run the command that was given."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            say_stopped()
+            raise typer.Exit(INTERRUPTED) from None
+
+
 app = typer.Typer(
     name="napari-amil",
+    cls=_Commands,
     help="See which cells of a blood smear are unusual, how sure that is, and why. For research only.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,

@@ -76,7 +76,7 @@ As = Annotated[
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what the inputs are understood as, then end.")]
 EventStyle = Annotated[Style, typer.Option("--events", help="Show a progress bar, or speak JSON lines.")]
 DeviceName = Annotated[Device, typer.Option("--device", help="Where the networks run.")]
-Seed = Annotated[int, typer.Option("--seed", min=0, help="Seed of everything random.")]
+Seed = Annotated[int, typer.Option("--seed", min=0, max=2**32 - 1, help="Seed of everything random.")]
 BundleFile = Annotated[
     Path | None, typer.Option("--bundle", help="Model file; the starter bundle if not given.")
 ]
@@ -156,8 +156,7 @@ class Talk:
             with closing(work), nullcontext() if self.style is Style.jsonl else self._bar:
                 return events.drain(work, self._on_event)
         except KeyboardInterrupt:
-            self._errors.print(STOPPED)
-            self.end("cancelled", STOPPED)
+            say_stopped()
             raise typer.Exit(INTERRUPTED) from None
 
     def end(self, outcome: Literal["failed", "cancelled"], reason: str) -> None:
@@ -271,6 +270,13 @@ def settings_for(
     if settings_file:
         run = pipeline.RunSettings.from_yaml(settings_file, run)
     return run if diameter_px is None else run.changed({"detection": {"cell_diameter_px": diameter_px}})
+
+
+def say_stopped() -> None:
+    """Say that Ctrl-C ended the command, in the JSON stream too."""
+    sys.stderr.write(f"{STOPPED}\n")
+    if Talk.latest is not None:
+        Talk.latest.end("cancelled", STOPPED)
 
 
 def one_line(text: str) -> str:

@@ -154,5 +154,12 @@ def test_a_file_that_is_no_yaml_is_refused(content: bytes, tmp_path: Path) -> No
 def test_a_list_is_no_settings(tmp_path: Path) -> None:
     path = tmp_path / "run.yaml"
     path.write_text("- 1\n- 2\n", encoding="utf-8")
-    with pytest.raises(SettingsError, match="RunSettings"):
+    with pytest.raises(SettingsError, match=r"run\.yaml' holds no settings; write 'name: value'"):
+        RunSettings.from_yaml(path)
+
+
+def test_a_wrong_value_in_a_file_is_named_with_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text("detection: {cell_diameter_px: '12,5'}\n", encoding="utf-8")
+    with pytest.raises(SettingsError, match=r"In '.*mine\.yaml': The setting 'detection.cell_diameter_px'"):
         RunSettings.from_yaml(path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -186,3 +187,19 @@ def test_annotations_in_a_linked_folder_are_found(tmp_path: Path) -> None:
     (tmp_path / "cohort" / "p1").symlink_to(tmp_path / "elsewhere")
     known |= images(tmp_path / "cohort", "p1/a.jpg")
     assert list(read(tmp_path / "cohort", known)[0]) == ["p1/a.jpg"]
+
+
+def test_two_names_that_may_mean_one_image_are_not_guessed(tmp_path: Path) -> None:
+    known = images(tmp_path, "a.png")
+    place = tmp_path / "boxes.csv"
+    place.write_text("image,y0,x0,y1,x1\na.png,1,1,9,9\nval/a.png,1,1,9,9\nval/a.png,2,2,9,9\n")
+    assert len(read(place, known)[0]["a.png"].cells) == 1  # the very name
+    place.write_text("image,y0,x0,y1,x1\ntrain/a.png,1,1,9,9\nval/a.png,2,2,9,9\n")
+    with pytest.raises(AmilError, match=r"cells of 'train/a.png' and of 'val/a.png', and both may mean"):
+        read(place, known)
+
+
+def test_special_files_are_called_what_they_are(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "x.csv")
+    with pytest.raises(AmilError, match="x.csv' is a named pipe, not a file"):
+        read(tmp_path / "x.csv", images(tmp_path, "a.png"))

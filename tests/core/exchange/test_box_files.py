@@ -205,3 +205,13 @@ def test_ids_that_are_no_numbers_are_replaced(tmp_path: Path) -> None:
     rows = ("1e400,0,0,9,9", "x,20,0,29,9", "7,40,0,49,9", "99999999999999999999999,60,0,69,9")
     found = read_boxes(table(tmp_path / "t.csv", "cell_id,y0,x0,y1,x1", *rows))[""]
     assert found.cells.cell_id.tolist() == [8, 9, 7, 10]
+
+
+def test_a_quoted_decimal_comma_is_named_and_an_empty_flag_is_none(tmp_path: Path) -> None:
+    path = table(tmp_path / "a.csv", "y0,x0,y1,x1", '"5,5","5,5","25,5","25,5"')
+    with pytest.raises(AmilError, match=r"side '5,5', no number \(decimal comma: write a point\)"):
+        read_boxes(path)
+    path = table(tmp_path / "a.csv", "y0,x0,y1,x1,touches_border", "1,1,9,9,", "2,2,9,9,true")
+    assert read_boxes(path)[""].cells.touches_border.tolist() == [False, True]
+    path = table(tmp_path / "a.csv", "y0,x0,y1,x1", "x,1,9,9", "x,1,8,8", "2,2,9,9")
+    assert dict(read_boxes(path)[""].left_out) == {"damaged": 2}

@@ -159,3 +159,12 @@ def test_other_json_is_refused_in_a_sentence(tmp_path: Path) -> None:
     path.write_text("[1, 2]", encoding="utf-8")
     with pytest.raises(AmilError, match=r"list\.json.*no COCO instances file"):
         read_coco(path)
+
+
+def test_useless_entries_cost_only_themselves_but_shared_ids_are_refused(tmp_path: Path) -> None:
+    image, other = {"id": 1, "file_name": "a.png"}, {"id": 1, "file_name": "b.png"}
+    wrong = [None, "x", annotation(image_id=[1])]
+    found = read([annotation(image_id=1), *wrong], tmp_path, [None, {"id": 2}, {"file_name": "c.png"}, image])
+    assert {name: len(cells) for name, cells in found.items()} == {"a.png": 1}
+    with pytest.raises(AmilError, match=r"'a.png' and 'b.png' have the same id, 1"):
+        read([annotation(image_id=1)], tmp_path, [image, other])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -128,3 +129,33 @@ def test_a_pickle_of_cellpose_is_refused_with_the_way_round_it(picture: ImageSou
     assert len(reasons) == 1
     assert "never opened" in reasons[0]
     assert "_cp_masks" in reasons[0]
+
+
+def test_one_damaged_roi_or_line_costs_only_itself(cells: Cells, tmp_path: Path) -> None:
+    path = tmp_path / "RoiSet.zip"
+    write_rois(cells, None, ("a.png", (40, 50)), path)
+    with zipfile.ZipFile(path, "a") as file:
+        file.writestr("__MACOSX/._1.roi", b"Mac OS X")
+        file.writestr("readme.txt", b"hello")
+        file.writestr("bad.roi", b"Iout")
+    found = read_rois(path)
+    assert (len(found.cells), dict(found.left_out)) == (len(cells), {"damaged": 1})
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:
+        file.writestr("readme.txt", b"hello")
+    with pytest.raises(AmilError, match="it holds no ROI"):
+        read_rois(path)
+    path = tmp_path / "a.txt"
+    path.write_text("0 .5 .5 .2 .2\n0 .5\n# note\n")
+    found = read_yolo(path, (40, 50))
+    assert (len(found.cells), dict(found.left_out)) == (1, {"damaged": 2})
+    path.write_text("0 0,5 0,5 0,2 0,2\n")
+    with pytest.raises(AmilError, match="its first line is '0 0,5 0,5 0,2 0,2'"):
+        read_yolo(path, (40, 50))
+
+
+def test_a_size_that_labelme_does_not_know_is_unknown(cells: Cells, tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    write_labelme(cells, None, ("a.png", (40, 50)), path)
+    content = json.loads(path.read_text())
+    path.write_text(json.dumps({**content, "imageHeight": None}))
+    assert read_labelme(path).shape is None

@@ -127,3 +127,8 @@ def test_a_label_image_that_claims_pages_without_end_is_refused(
         AmilError, match=r"a_labels\.tif' cannot be read as a label image \(has more than 2 pages"
     ):
         read_label_image(tmp_path / "a_labels.tif")
+
+
+def test_axes_of_one_around_a_label_image_do_not_count(tmp_path: Path) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", discs()[None, ..., None])
+    np.testing.assert_array_equal(read_label_image(tmp_path / "a.tif"), discs())

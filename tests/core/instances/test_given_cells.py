@@ -150,5 +150,8 @@ def test_images_without_cells_are_left_out_and_a_wrong_file_is_refused(
     warned = [event.message for event in events if isinstance(event, Warned)]
     assert warned == ["1 of 2 images got no cell and are left out, 'field-4.png' first."]
     place.write_text("image,y0,x0,y1,x1\nfield-3.png,1000,10,1050,50\n")
-    with pytest.raises(AmilError, match="gives no image a cell that can be used"):
+    with pytest.raises(AmilError, match="gives no image a cell that can be used; the reasons are listed"):
         drain(give_cells(open_source([images], "control"), place, starter))
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(AmilError, match="empty' has no annotation of 'field-3.png' or another image; give"):
+        drain(give_cells(open_source([images], "control"), tmp_path / "empty", starter))

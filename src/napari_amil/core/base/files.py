@@ -249,6 +249,29 @@ def read_yaml(path: Path, error: type[AmilError] = AmilError) -> Any:  # noqa: A
         return yaml.load(path.read_text(encoding="utf-8-sig"), _YamlWithoutAliases)
 
 
+def read_yaml_mapping(path: Path, error: type[AmilError] = AmilError) -> dict[str, Any]:
+    """Return the names and values of a YAML file, none of an empty one.
+
+    Raises
+    ------
+    AmilError
+        As `read_yaml`, and if it holds anything else.
+    """
+    values = read_yaml(path, error) or {}
+    if not isinstance(values, dict):
+        raise error(f"'{path}' holds no settings; write 'name: value' in each line.")
+    return values
+
+
+@contextmanager
+def naming_file(path: Path, error: type[AmilError]) -> Iterator[None]:
+    """Begin the sentence about a wrong value with the file in which it stands."""
+    try:
+        yield
+    except error as found:
+        raise error(f"In '{path}': {found}") from found
+
+
 class _YamlWithoutAliases(yaml.SafeLoader):
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
         """Return the next node, as the base class does."""

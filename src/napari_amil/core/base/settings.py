@@ -13,7 +13,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from napari_amil.core.base.encoders import ENCODER_SPECS, EncoderSpec, NameOf
 from napari_amil.core.base.errors import SettingsError
-from napari_amil.core.base.files import read_yaml
+from napari_amil.core.base.files import naming_file, read_yaml_mapping
 
 _ENCODER_NAME = NameOf(ENCODER_SPECS, "encoder")
 EncoderName = Annotated[str, AfterValidator(_ENCODER_NAME.check), _ENCODER_NAME]
@@ -396,5 +396,6 @@ class RunSettings(Settings):
     @classmethod
     def from_yaml(cls, path: Path, start: RunSettings | None = None) -> RunSettings:
         """Read settings from a YAML file; missing fields stay as in ``start``, or as they are by default."""
-        values = read_yaml(path, SettingsError) or {}
-        return (start or cls()).changed(values) if isinstance(values, dict) else cls.parse(values)
+        values = read_yaml_mapping(path, SettingsError)
+        with naming_file(path, SettingsError):
+            return (start or cls()).changed(values)

@@ -22,6 +22,8 @@ CLASS_SEPARATOR = " | "
 """Between the classes of a class set, in tables."""
 ANOMALOUS_Q = 0.05
 """A cell whose q-value is below this counts as anomalous."""
+MIN_CELL_AREA_PX, MIN_CELL_SIDE_PX = 3.0, 2.0
+"""What somebody drew is no cell if it has less, in square pixels and pixels."""
 UNSEEN = "unlike anything seen"
 """Verdict of a bag that no known class explains."""
 ABSTAIN = "abstain"

@@ -11,18 +11,23 @@ from dataclasses import replace
 from napari_amil.core.base.types import Bag
 from napari_amil.core.cohort.problems import enumerate_names
 
-UNKNOWN_WORDS = frozenset({"", "na", "n/a", "#n/a", "nan", "null", "none"})
+UNKNOWN_WORDS = frozenset(
+    {"", "na", "n/a", "n.a.", "#n/a", "#n/a n/a", "#na", "<na>", "nan", "-nan", "nat", "null", "none"}
+    | {"?", "-", "--", "\N{EN DASH}", "\N{EM DASH}", ".", "unknown", "missing", "not available", "unlabelled"}
+    | {"unlabeled", "undefined", "#value!", "#ref!"}
+)
 """Fields, in small letters, that stand for an unknown value."""
-_MINUS_ONE = re.compile(r"-1([.,]0*)?")
+_MINUS_ONE = re.compile(r"[-\N{MINUS SIGN}]1([.,]0*)?")
 
 
 def label_key(text: str) -> str:
     """Return what spellings of one class share, ``""`` for an unknown class.
 
-    Case, spaces and the form of Unicode do not count; ``NA``, ``nan``, ``None``, ``n/a``, ``-1`` and an empty
-    field stand for an unknown class.
+    Case, spaces, characters without width and the form of Unicode do not count; the `UNKNOWN_WORDS`, such as
+    ``NA`` and ``nan``, and ``-1`` stand for an unknown class.
     """
-    key = unicodedata.normalize("NFC", " ".join(text.split())).casefold()
+    seen = "".join(one for one in text if unicodedata.category(one) != "Cf")
+    key = unicodedata.normalize("NFC", " ".join(seen.split())).casefold()
     return "" if key in UNKNOWN_WORDS or _MINUS_ONE.fullmatch(key) else key
 
 

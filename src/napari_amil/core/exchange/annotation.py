@@ -12,7 +12,15 @@ from numpy.typing import NDArray
 from skimage.measure import points_in_poly
 
 from napari_amil.core.base.errors import AmilError
-from napari_amil.core.base.types import CELL_COLUMNS, Cells, box_outline, has_outline, polygon_area
+from napari_amil.core.base.types import (
+    CELL_COLUMNS,
+    MIN_CELL_AREA_PX,
+    MIN_CELL_SIDE_PX,
+    Cells,
+    box_outline,
+    has_outline,
+    polygon_area,
+)
 from napari_amil.core.exchange.polygons import NoAreaError, fill_ids
 
 NO_AREA = "without an area"
@@ -20,8 +28,6 @@ TOO_SMALL = "too small to be a cell"
 DAMAGED = "damaged"
 REGION = "a region around cells"
 OUTSIDE = "outside the image"
-MIN_AREA_PX, MIN_SIDE_PX = 3.0, 2.0
-"""An object of less, in square pixels and pixels, is no cell."""
 _REGION_RATIO = 4.0  # an outline around others is a region from this many typical areas on
 _BORDER_PX = 2.0  # a box this close to the border of the image is cut by it, as detected cells have it
 _BROKEN = (AttributeError, KeyError, TypeError, ValueError, IndexError, OverflowError)
@@ -132,7 +138,7 @@ class Annotation:
         limits = np.array([height, width], dtype=np.float32)
         sides = np.clip(self.cells.boxes[:, 2:], None, limits) - np.clip(self.cells.boxes[:, :2], 0, None)
         drawn = np.isnan(self.cells.detection_score)
-        outside = (sides <= 0).any(axis=1) | (drawn & (sides < MIN_SIDE_PX).any(axis=1))
+        outside = (sides <= 0).any(axis=1) | (drawn & (sides < MIN_CELL_SIDE_PX).any(axis=1))
         if 2 * outside.sum() > len(outside):
             raise AmilError(
                 f"{int(outside.sum())} of {len(outside)} boxes of '{name}' lie outside its "
@@ -194,15 +200,15 @@ def no_cell_reasons(
     marked_region, scored
         ``(n_objects,)`` whether the file marks a region, and has a detection score.
     """
-    sides = boxes[:, 2:].astype(np.float64) - boxes[:, :2]
     with np.errstate(over="ignore", invalid="ignore"):
+        sides = boxes[:, 2:].astype(np.float64) - boxes[:, :2]
         areas = sides.prod(axis=1)
         for row, outline in enumerate(outlines):
             if outline is not None:
                 areas[row] = polygon_area(outline)
     damaged = ~np.isfinite(boxes).all(axis=1) | ~np.isfinite(areas)
     flat = ~damaged & ((sides <= 0).any(axis=1) | (areas <= 0))
-    small = ~(damaged | flat | scored) & ((sides < MIN_SIDE_PX).any(axis=1) | (areas < MIN_AREA_PX))
+    small = ~(damaged | flat | scored) & ((sides < MIN_CELL_SIDE_PX).any(axis=1) | (areas < MIN_CELL_AREA_PX))
     region = np.zeros(len(boxes), dtype=bool)
     rows = np.flatnonzero(~(damaged | flat | small))
     own = [outlines[row] for row in rows.tolist()]

@@ -93,7 +93,7 @@ def _of_file(
 ) -> dict[str, Annotation]:
     """Return what one file says, by the names that it uses; ``""`` stands for its only image."""
     suffix = path.suffix.lower()
-    if not path.is_file():
+    if not regular_file(path).is_file():
         raise AmilError(f"There is no file or folder '{path}'; check the path.")
     if suffix == ".json" and _is_coco(path):
         return read_coco(path, classes)
@@ -148,14 +148,27 @@ def _is_shapes(path: Path) -> bool:
 def _fitted(
     found: Mapping[str, Annotation], place: Path, images: Mapping[str, ImageSource]
 ) -> dict[str, Annotation]:
-    """Return annotations under the names of the images: the same name, else the only one that ends so."""
-    fitted = {}
+    """Return annotations under the names of the images: the same name, else the only one that ends so.
+
+    Raises
+    ------
+    AmilError
+        If the file fits no image, or two of its names mean the same image and neither is its very name.
+    """
+    fitted: dict[str, Annotation] = {}
+    meant: dict[str, str] = {}
     for name, annotation in found.items():
         owner = _owner(name or place.stem, images)
         if owner is None and not name and len(images) == 1:
             owner = next(iter(images))
-        if owner is not None:
-            fitted[owner] = annotation
+        if owner is None or meant.get(owner) == owner:
+            continue
+        if owner in meant and name != owner:
+            raise AmilError(
+                f"'{place}' has cells of '{meant[owner]}' and of '{name}', and both may mean the image "
+                f"'{owner}'; give the images under the names that the file has."
+            )
+        fitted[owner], meant[owner] = annotation, name
     if not fitted:
         first = next(iter(found), "") or place.stem
         raise AmilError(

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from napari_amil.core.base.columns import BOX_COLUMNS, FLAG_COLUMNS
 from napari_amil.core.base.errors import AmilError
 from napari_amil.core.base.files import decoding
-from napari_amil.core.base.tables import read_table
+from napari_amil.core.base.tables import number_hint, read_table
 from napari_amil.core.base.types import CELL_COLUMNS, Cells, box_outline
 from napari_amil.core.exchange.annotation import (
     NO_AREA,
@@ -76,6 +76,7 @@ def read_boxes(path: Path, classes: Collection[str] = ()) -> dict[str, Annotatio
             "in pixels."
         )
     corners = table[list(convention)].apply(pd.to_numeric, errors="coerce").set_axis(BOX_COLUMNS, axis=1)
+    _refuse_decimal_commas(path, table[list(convention)].astype(str).to_numpy().ravel().tolist())
     if convention[2][0] == "h":
         corners[["y1", "x1"]] += corners[["y0", "x0"]].to_numpy()
     table = pd.concat([table.drop(columns=[n for n in BOX_COLUMNS if n in table]), corners], axis=1)
@@ -92,10 +93,17 @@ def read_boxes(path: Path, classes: Collection[str] = ()) -> dict[str, Annotatio
     return found
 
 
+def _refuse_decimal_commas(path: Path, sides: list[str]) -> None:
+    """Refuse sides with a comma: in a table with commas between fields it may part thousands, too."""
+    wrong = next((side for side in sides if number_hint(side)), None)
+    if wrong is not None:
+        raise AmilError(f"'{path}' has a box with the side '{wrong}', no number{number_hint(wrong)}.")
+
+
 def _of_image(rows: pd.DataFrame, path: Path, sampled: bool) -> Annotation:
     """Return the annotation of the rows of one image."""
     patients = sorted(set(rows["patient"].astype(str)) - {""}) if "patient" in rows else []
-    rows = rows.drop_duplicates(BOX_COLUMNS)
+    rows = rows[~rows.duplicated(BOX_COLUMNS) | rows[BOX_COLUMNS].isna().any(axis=1)]
     boxes = boxes_of(rows)
     scores = pd.to_numeric(rows.get("detection_score", pd.Series(np.nan, rows.index)), errors="coerce")
     not_marked = np.zeros(len(rows), dtype=bool)

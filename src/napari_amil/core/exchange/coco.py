@@ -134,14 +134,16 @@ def read_coco(path: Path, classes: Collection[str] = ()) -> dict[str, Annotation
     """
     content = read_json(path)
     with decoding(path, "is no COCO instances file with polygons or masks", "export it as such"):
-        names = {image["id"]: str(image["file_name"]).replace("\\", "/") for image in content["images"]}
-        objects: dict[str, list[dict[str, Any]]] = {name: [] for name in names.values()}
+        names = _names(content["images"])
+        objects: dict[str, list[Any]] = {name: [] for name in names.values()}
         wanted = _wanted(content, classes)
         astray = 0
+        if not isinstance(content["annotations"], list):
+            raise TypeError("its annotations are no list")
         for annotation in content["annotations"]:
-            if wanted is not None and annotation.get("category_id") not in wanted:
+            if wanted is not None and _entry(annotation, "category_id") not in wanted:
                 continue
-            name = names.get(annotation.get("image_id"))
+            name = names.get(_entry(annotation, "image_id"))
             astray += name is None
             objects.get(str(name), []).append(annotation)
         found = {name: Annotation.from_objects(own, _object) for name, own in objects.items()}
@@ -152,6 +154,31 @@ def read_coco(path: Path, classes: Collection[str] = ()) -> dict[str, Annotation
     n_cells = sum(len(one.cells) for one in found.values())
     refuse_without_cells(str(path), n_cells, sum_left_out(found.values()))
     return found
+
+
+def _names(images: list[Any]) -> dict[Any, str]:
+    """Return ``id -> name`` of the images; an entry without both is none.
+
+    Raises
+    ------
+    ValueError
+        If two images share an id, so that nobody knows whose the annotations are.
+    """
+    names: dict[Any, str] = {}
+    for image in images:
+        number, name = _entry(image, "id"), _entry(image, "file_name")
+        if number is None or name is None:
+            continue
+        plain = str(name).replace("\\", "/")
+        if names.setdefault(number, plain) != plain:
+            raise ValueError(f"'{names[number]}' and '{plain}' have the same id, {number}")
+    return names
+
+
+def _entry(record: Any, key: str) -> int | float | str | None:  # noqa: ANN401
+    """Return a number or text of a record, None where there is none."""
+    value = record.get(key) if isinstance(record, dict) else None
+    return value if isinstance(value, int | float | str) else None
 
 
 def _wanted(content: dict[str, Any], classes: Collection[str]) -> set[int] | None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Callable
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,9 @@ from napari_amil.core.base.types import Cells
 from napari_amil.core.exchange.annotation import Annotation, FoundObject, NoCellError, refuse_without_cells
 from napari_amil.core.exchange.labels import labels_of_cells
 from napari_amil.core.exchange.polygons import bounds, outline_of, ring
+from napari_amil.core.images.pixel_size import to_number
 
+_LARGEST_SET_BYTES = 1 << 28
 CELL_NAME = "cell"
 """Class of a cell that has no ``cell_type``."""
 Writer = Callable[[Cells, "pd.DataFrame | None", tuple[str, tuple[int, int]], Path], None]
@@ -68,18 +71,36 @@ def read_rois(path: Path) -> Annotation:
         If roifile is not installed.
     """
     roifile = optional("roifile")
+    kinds = roifile.ROI_TYPE
+    no_area = {kinds.POINT, kinds.LINE, kinds.POLYLINE, kinds.FREELINE, kinds.ANGLE, kinds.NOROI}
     with decoding(path, "is no RoiSet of ImageJ", "save it again with More > Save in the ROI Manager"):
-        rois = roifile.roiread(regular_file(path))
-        kinds = roifile.ROI_TYPE
-        no_area = {kinds.POINT, kinds.LINE, kinds.POLYLINE, kinds.FREELINE, kinds.ANGLE, kinds.NOROI}
+        stored = _stored_rois(path)
+        if stored and not any(content.startswith(b"Iout") for content in stored):
+            raise ValueError("it holds no ROI")
 
-    def found(roi: Any) -> FoundObject:  # noqa: ANN401
+    def found(content: bytes) -> FoundObject:
+        roi = roifile.ImagejRoi.frombytes(content)
         if roi.roitype in no_area:
             raise NoCellError("a line or point")
         outline = outline_of(np.asarray(roi.coordinates()).tolist())
         return FoundObject(bounds(outline), outline, record={"name": roi.name})
 
-    return _checked(path, Annotation.from_objects(rois if isinstance(rois, list) else [rois], found))
+    return _checked(path, Annotation.from_objects(stored, found))
+
+
+def _stored_rois(path: Path) -> list[bytes]:
+    """Return the bytes of each ROI of a ``.roi`` or ``.zip``, in which other files may lie, too."""
+    if path.suffix.lower() != ".zip":
+        with path.open("rb") as stream:
+            return [stream.read(_LARGEST_SET_BYTES)]
+    with zipfile.ZipFile(path) as file:
+        members = [one for one in file.infolist() if one.filename.lower().endswith(".roi")]
+        own = [one for one in members if not PurePosixPath(one.filename).name.startswith("._")]  # of macOS
+        if not own and file.infolist():
+            raise ValueError("it holds no ROI")
+        if sum(one.file_size for one in own) > _LARGEST_SET_BYTES:
+            raise ValueError(f"it claims {sum(one.file_size for one in own):,} bytes of ROIs")
+        return [file.read(one) for one in own]
 
 
 def write_labelme(
@@ -125,9 +146,8 @@ def read_labelme(path: Path) -> Annotation:
     """
     content = read_json(path)
     with decoding(path, "is no file of LabelMe"):
-        shape = (
-            (int(content["imageHeight"]), int(content["imageWidth"])) if "imageHeight" in content else None
-        )
+        sides = content.get("imageHeight"), content.get("imageWidth")
+        shape = None if None in sides else (int(sides[0]), int(sides[1]))
         found = Annotation.from_objects(content["shapes"], _labelme_shape)
     annotation = Annotation(found.cells, shape=shape, left_out=found.left_out, records=found.records)
     return _checked(path, annotation)
@@ -181,7 +201,8 @@ def read_yolo(path: Path, shape: tuple[int, int]) -> Annotation:
     """
     height, width = shape
 
-    def found(numbers: list[float]) -> FoundObject:
+    def found(words: list[str]) -> FoundObject:
+        numbers = [float(word) for word in words]
         if len(numbers) in {5, 6}:
             x, y, w, h = np.array(numbers[1:5]) * (width, height, width, height)
             columns = {"detection_score": numbers[5]} if len(numbers) == 6 else {}
@@ -195,10 +216,18 @@ def read_yolo(path: Path, shape: tuple[int, int]) -> Annotation:
     remedy = "each line is 'class x y width height' or 'class x y x y x y ...' in shares of the image"
     with decoding(path, "is no label file of YOLO", remedy):
         text = regular_file(path).read_text(encoding="utf-8")
-        rows = [[float(word) for word in line.split()] for line in text.splitlines() if line.strip()]
-        if not all(len(row) in {5, 6} or (len(row) >= 7 and len(row) % 2) for row in rows):
-            raise ValueError("a line has the wrong number of values")
+        rows = [line.split() for line in text.splitlines() if line.strip()]
+        wrong = [row for row in rows if not _is_yolo(row)]
+        if wrong and len(wrong) == len(rows):
+            raise ValueError(f"its first line is '{' '.join(wrong[0])}'")
     return _checked(path, Annotation.from_objects(rows, found))
+
+
+def _is_yolo(words: list[str]) -> bool:
+    """Return whether the words of a line are numbers, as many as a box or a polygon has."""
+    n_words = len(words)
+    fits = n_words in {5, 6} or (n_words >= 7 and n_words % 2 == 1)
+    return fits and all(to_number(word) is not None and "," not in word for word in words)
 
 
 def refuse_cellpose(path: Path) -> Annotation:

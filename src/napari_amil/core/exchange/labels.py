@@ -75,8 +75,8 @@ def _read(path: Path, page: int) -> NDArray[Any]:
                 stack = np.asarray(file.asarray())
             if not stack.size:
                 raise ValueError("it holds no picture")
-            if stack.ndim == 3 and stack.shape[2] == 1:
-                return stack[..., 0]  # as deep-learning programs save masks
+            while stack.ndim > 2 and 1 in (stack.shape[0], stack.shape[-1]):  # as deep-learning programs save
+                stack = stack[0] if stack.shape[0] == 1 else stack[..., 0]
             if stack.ndim == 3 and stack.shape[2] not in {3, 4}:
                 return np.asarray(stack[min(page, len(stack) - 1)])
             return stack

@@ -20,7 +20,7 @@ _NAMES, _VALUES = "columns", "column/"
 _CODES, _TEXTS = "codes/", "texts/"
 _MISSING = -1
 _LARGEST_PX = 1e9
-_FLAGS = {"true": True, "1": True, "1.0": True, "false": False, "0": False, "0.0": False}
+_FLAGS = {"true": True, "1": True, "1.0": True, "false": False, "0": False, "0.0": False, "": False}
 
 
 def write_table(table: pd.DataFrame, path: Path) -> None:
@@ -55,7 +55,7 @@ def load_table(path: Path) -> pd.DataFrame:
     """
     if _format(path) == ".csv":
         text = read_table(path)
-        return pd.DataFrame({name: _typed(text[name]) for name in text.columns}).reset_index(drop=True)
+        return pd.DataFrame({name: _typed(text[name], path) for name in text}).reset_index(drop=True)
     optional("pyarrow")
     with decoding(path, "cannot be read as a Parquet table"):
         return pd.read_parquet(path, engine="pyarrow")
@@ -69,11 +69,11 @@ def _format(path: Path) -> str:
     return suffix
 
 
-def _typed(column: pd.Series) -> pd.Series:
+def _typed(column: pd.Series, path: Path) -> pd.Series:
     """Return a column of text as flags, whole numbers, numbers or the text that it is."""
     kind = column_of(str(column.name)).kind
     if kind != "number":
-        return column if kind == "text" else _flags(column)
+        return column if kind == "text" else _flags(column, path)
     try:
         return column.astype(np.int64)
     except (ValueError, OverflowError):
@@ -84,12 +84,12 @@ def _typed(column: pd.Series) -> pd.Series:
         return column
 
 
-def _flags(column: pd.Series) -> pd.Series:
-    """Return a column of ``True`` and ``False``, or 1 and 0, as booleans."""
+def _flags(column: pd.Series, path: Path) -> pd.Series:
+    """Return a column of ``True`` and ``False``, or 1 and 0, as booleans; what is unknown is False."""
     flags = column.str.lower().map(_FLAGS)
     if flags.isna().any():
         wrong = column[flags.isna()].iloc[0]
-        raise AmilError(f"The column '{column.name}' holds '{wrong}'; write True or False.")
+        raise AmilError(f"The column '{column.name}' of '{path}' holds '{wrong}'; write True or False.")
     return flags.astype(bool)
 
 

@@ -172,6 +172,8 @@ def _expand(given: Path) -> list[tuple[Path, str]]:
     if given.is_dir():
         found = files_below(given)
         base = given
+    elif (kind := special_kind(given)) is not None:
+        raise ImageError(f"'{given}' is a {kind}, not a file; give an image file or a folder of them.")
     elif given.exists():
         return [(given, given.name)]
     elif glob.has_magic(str(given)):

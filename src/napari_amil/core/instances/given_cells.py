@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Generator
+from collections.abc import Callable, Collection, Generator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -13,7 +13,7 @@ from torch import Tensor
 from torchvision.models.detection import MaskRCNN
 
 from napari_amil.core.base.errors import AmilError
-from napari_amil.core.base.events import Event, Warned
+from napari_amil.core.base.events import Event, Failed, Warned, translated
 from napari_amil.core.base.types import Cells, Image, has_outline, polygon_area
 from napari_amil.core.detection.outlines import mask_outline, shared_area
 from napari_amil.core.detection.predict import maps_by_tile, roi_maps
@@ -58,7 +58,8 @@ def give_cells(
         for name, (path, page) in source.files.items()
         if not is_label_image(name)
     }
-    found = yield from read_annotations(place, images, classes)
+    told: list[Event] = []
+    found = yield from translated(read_annotations(place, images, classes), _noting(told))
     outlined = yield from map_fields(
         partial(_given, recipe=recipe),
         {name: (source.files[name], annotation) for name, annotation in found.items()},
@@ -73,8 +74,24 @@ def give_cells(
         if (own := tuple(name for name in bag.images if name in cells))
     ]
     if not bags:
-        raise AmilError(f"'{place}' gives no image a cell that can be used; the reasons are listed above.")
+        raise AmilError(
+            f"'{place}' gives no image a cell that can be used; the reasons are listed above."
+            if told or any(len(one.cells) for one in found.values())
+            else f"'{place}' has no annotation of '{next(iter(images), '')}' or another image; give the file "
+            "itself, or name annotations like their images."
+        )
     return replace(source, cohort=replace(source.cohort, bags=tuple(bags)))
+
+
+def _noting(told: list[Event]) -> Callable[[Event], Event]:
+    """Return what passes an event on, and adds warnings and failures to ``told``."""
+
+    def note(event: Event) -> Event:
+        if isinstance(event, Failed | Warned):
+            told.append(event)
+        return event
+
+    return note
 
 
 def _given(

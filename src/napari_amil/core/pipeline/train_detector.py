@@ -328,4 +328,6 @@ def training_images(source: Source, held_out_fold: int | None) -> dict[str, tupl
     """Return the images of the bags outside ``held_out_fold``."""
     kept = source.cohort.where(lambda bag: held_out_fold is None or bag.fold != held_out_fold)
     names = {image for bag in kept for image in bag.images}
+    if not names:
+        raise CohortError(f"No image lies outside of fold {held_out_fold}; hold out another one.")
     return {name: place for name, place in source.files.items() if name in names}

@@ -83,7 +83,7 @@ def test_a_cohort_that_is_only_scored_needs_no_control(tmp_path: Path) -> None:
 WRONG = {
     "b,p,control,a.png,0,0,x,9": "Row 2 of '.*cells.csv' has y1 = 'x', which is no number",
     "b,p,control,a.png,0,0,inf,9": "y1 = 'inf'",
-    "b,p,control,a.png,5,0,5,9": "Row 2 .* box without area",
+    "b,p,control,a.png,5,0,5,9": "No box of .* is a cell .1 without an area.; it needs y0 < y1",
     ",p,control,a.png,0,0,9,9": "Row 2 .* has no bag",
     "b,p,control,a.png,0,0,9": "Row 2 .* has 7 fields but the header 8",
     "b,p,control,a.png,0,0,9,9\nb,q,control,a.png,0,0,9,9": "Row 3 .* another patient",
@@ -132,7 +132,7 @@ def test_missing_columns_and_wrong_encodings_are_said(tmp_path: Path) -> None:
 def test_no_row_is_lost_and_order_is_kept(
     tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[int, int, int]]
 ) -> None:
-    lines = [f"b{bag},p{bag},control,i{image},{y},0,{y + 1},5" for bag, image, y in rows]
+    lines = [f"b{bag},p{bag},control,i{image},{y},0,{y + 3},5" for bag, image, y in rows]
     cohort = read_cohort(write_list(tmp_path_factory.getbasetemp(), *lines))
     assert [bag.bag for bag in cohort] == list(dict.fromkeys(f"b{bag}" for bag, _, _ in rows))
     for bag in cohort:
@@ -181,3 +181,27 @@ def test_a_decimal_comma_is_named_where_it_cannot_be_read(tmp_path: Path) -> Non
         read_cohort(write_list(tmp_path, 'b,p,control,a.png,"1,5",0,9,9'))
     path = write_list(tmp_path, "b;p;control;a.png;1,5;0;9;9", header=HEADER.replace(",", ";"))
     assert read_cohort(path).bags[0].cells["a.png"].boxes[0, 0] == 1.5
+
+
+@pytest.mark.parametrize("label", ["<NA>", "unknown", "?", "-", "n.a.", "NaT", "#NA", "\u22121", "N\u200bA"])
+def test_words_of_other_programs_for_nothing_known_are_no_class(tmp_path: Path, label: str) -> None:
+    path = write_list(tmp_path, f'b,p,"{label}",a.png,0,0,9,9', "c,q,con\u200btrol\u00a0,a.png,0,0,9,9")
+    assert [bag.label for bag in read_cohort(path)] == [None, "control"]
+
+
+def test_a_box_that_is_no_cell_costs_only_itself_and_is_said(tmp_path: Path) -> None:
+    path = write_list(
+        tmp_path,
+        "b,p,control,a.png,0,0,9,9",
+        "b,p,control,a.png,3,3,4,4",
+        "b,p,control,a.png,5,0,5,9",
+        "c,q,control,a.png,5,5,6,8",
+    )
+    cohort = read_cohort(path)
+    assert [(bag.bag, bag.cells["a.png"].boxes.tolist()) for bag in cohort] == [("b", [[0, 0, 9, 9]])]
+    assert describe_cohort(cohort) == (
+        "1 bag of 1 patient, labels from the column 'label'; boxes that are no cells left out: 1 without an "
+        "area, 2 too small to be a cell; bags without a cell left out: 'c'"
+    )
+    path = write_list(tmp_path, "b,p,control,a.png,3,3,4,4,0.9", header=f"{HEADER},detection_score")
+    assert read_cohort(path).bags[0].n_cells == 1  # what a network found counts

@@ -11,7 +11,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from napari_amil.core.base.columns import BOX_COLUMNS, KEY_COLUMNS
-from napari_amil.core.base.types import Bag, Cells
+from napari_amil.core.base.errors import CohortError
+from napari_amil.core.base.types import MIN_CELL_AREA_PX, MIN_CELL_SIDE_PX, Bag, Cells
 from napari_amil.core.cohort.clinical import acquisition_columns
 from napari_amil.core.cohort.layouts.layout import Listing
 from napari_amil.core.cohort.layouts.listed import (
@@ -23,6 +24,7 @@ from napari_amil.core.cohort.layouts.listed import (
     slides_of,
     whole_numbers,
 )
+from napari_amil.core.cohort.problems import enumerate_names
 
 REQUIRED = (*BAG_COLUMNS, *BOX_COLUMNS)
 """Columns that a cell list must have."""
@@ -43,7 +45,9 @@ class CellListLayout:
 
     def read(self, path: Path) -> Listing:
         """Return the bags of a table, and where known their ``fold``, ``cell_id`` and ``cell_type``."""
-        return Listing(path.parent, _bags(*_checked(path)))
+        table, slides = _checked(path)
+        cells, notes = _cells_of(path, table)
+        return Listing(path.parent, _bags(cells, slides), tuple(notes))
 
 
 def _bags(table: pd.DataFrame, slides: Mapping[str, str]) -> list[Bag]:
@@ -68,11 +72,9 @@ def _bags(table: pd.DataFrame, slides: Mapping[str, str]) -> list[Bag]:
 
 
 def _checked(path: Path) -> tuple[pd.DataFrame, dict[str, str]]:
-    """Return a cell list in which every row is a cell with an area, and ``image -> slide``."""
+    """Return a cell list in which every row has a box in pixels, and ``image -> slide``."""
     table = read_listed(path, "cell list", REQUIRED)
     table[BOX_COLUMNS] = numbers(path, table, BOX_COLUMNS)
-    wrong = (table.y1 <= table.y0) | (table.x1 <= table.x0)
-    refuse_rows(path, wrong, "has a box without area; it needs y0 < y1 and x0 < x1, in pixels")
     if "cell_id" in table:
         table["cell_id"] = whole_numbers(path, table, "cell_id")
         known = table["cell_id"].notna()
@@ -80,6 +82,34 @@ def _checked(path: Path) -> tuple[pd.DataFrame, dict[str, str]]:
         clash = table.duplicated(KEY_COLUMNS) & known & ~same_box
         refuse_rows(path, clash, "has the cell_id of another box of this image; give each cell its own")
     return table, slides_of(path, table)
+
+
+def _cells_of(path: Path, table: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
+    """Return the rows that are cells, and notes on those that are not and on bags that have none.
+
+    Raises
+    ------
+    CohortError
+        If no row is a cell.
+    """
+    height, width = table.y1 - table.y0, table.x1 - table.x0
+    scores = table.get("detection_score", pd.Series("", table.index))
+    detected = pd.to_numeric(scores, errors="coerce").notna()
+    flat = (height <= 0) | (width <= 0)
+    small = (np.minimum(height, width) < MIN_CELL_SIDE_PX) | (height * width < MIN_CELL_AREA_PX)
+    small &= ~flat & ~detected
+    if not (flat | small).any():
+        return table, []
+    counts = {"without an area": int(flat.sum()), "too small to be a cell": int(small.sum())}
+    listed = ", ".join(f"{number} {reason}" for reason, number in counts.items() if number)
+    cells = table[~(flat | small)]
+    if not len(cells):
+        raise CohortError(
+            f"No box of '{path}' is a cell ({listed}); it needs y0 < y1 and x0 < x1, in pixels."
+        )
+    lost = sorted(set(table["bag"]) - set(cells["bag"]))
+    notes = [f"bags without a cell left out: {enumerate_names(lost)}"] if lost else []
+    return cells.reset_index(drop=True), [f"boxes that are no cells left out: {listed}", *notes]
 
 
 def _ids(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from napari_amil.core.base.errors import CohortError
+from napari_amil.core.base.files import regular_file
 from napari_amil.core.base.types import Bag, Cohort
 from napari_amil.core.cohort.class_labels import unify_labels
 from napari_amil.core.cohort.clinical import add_clinical
@@ -95,6 +96,8 @@ def unsupported_reason(cohort: Cohort) -> str:
 
 def _read(path: Path) -> tuple[str, Path, list[Bag], tuple[str, ...]]:
     """Return the layout of a cohort, its root, its bags with clinical values, and what was passed over."""
+    if not path.is_dir():
+        regular_file(path, CohortError)
     name = layout_of(path) or ("folder" if path.is_dir() else None)
     if name is None:
         known = "; ".join(layout.summary for layout in LAYOUTS.values())
