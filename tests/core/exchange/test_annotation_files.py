@@ -201,5 +201,5 @@ def test_two_names_that_may_mean_one_image_are_not_guessed(tmp_path: Path) -> No
 
 def test_special_files_are_called_what_they_are(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "x.csv")
-    with pytest.raises(AmilError, match="x.csv' is a named pipe, not a file"):
+    with pytest.raises(AmilError, match=r"x.csv' is a named pipe, not a file"):
         read(tmp_path / "x.csv", images(tmp_path, "a.png"))

@@ -111,7 +111,7 @@ def test_flags_are_true_or_false(tmp_path: Path) -> None:
     path.write_text("image,overlaps\na,1\nb,FALSE\n", encoding="utf-8")
     assert load_table(path)["overlaps"].tolist() == [True, False]
     path.write_text("image,overlaps\na,maybe\n", encoding="utf-8")
-    with pytest.raises(AmilError, match="'overlaps' of .*cells.csv' holds 'maybe'"):
+    with pytest.raises(AmilError, match=r"'overlaps' of .*cells.csv' holds 'maybe'"):
         load_table(path)
 
 

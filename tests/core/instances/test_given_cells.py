@@ -153,5 +153,5 @@ def test_images_without_cells_are_left_out_and_a_wrong_file_is_refused(
     with pytest.raises(AmilError, match="gives no image a cell that can be used; the reasons are listed"):
         drain(give_cells(open_source([images], "control"), place, starter))
     (tmp_path / "empty").mkdir()
-    with pytest.raises(AmilError, match="empty' has no annotation of 'field-3.png' or another image; give"):
+    with pytest.raises(AmilError, match=r"empty' has no annotation of 'field-3.png' or another image; give"):
         drain(give_cells(open_source([images], "control"), tmp_path / "empty", starter))

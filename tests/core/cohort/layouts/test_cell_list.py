@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from napari_amil.core.base.errors import CohortError
@@ -128,6 +128,7 @@ def test_missing_columns_and_wrong_encodings_are_said(tmp_path: Path) -> None:
         read_cohort(tmp_path / "nothing")
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 2), st.integers(0, 50)), min_size=1, max_size=30))
 def test_no_row_is_lost_and_order_is_kept(
     tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[int, int, int]]
