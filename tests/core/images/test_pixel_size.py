@@ -87,6 +87,12 @@ def test_resolution_of_zero_or_infinity_is_unknown(tmp_path: Path, fraction: tup
         ("", None, "its pixel size, '', is no number and is taken as unknown"),
         ("NaN", None, "its pixel size, 'NaN', is no number and is taken as unknown"),
         ("1.234,5", None, "its pixel size, '1.234,5', is no number and is taken as unknown"),
+        ("-1", None, "its pixel size, '-1', is not above 0 and is taken as unknown"),
+        (
+            '1" PhysicalSizeXUnit="furlong',
+            None,
+            "its pixel size is given in 'furlong' and is taken as unknown",
+        ),
         ("0.25", 0.25, ""),
     ],
 )

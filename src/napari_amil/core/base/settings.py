@@ -19,7 +19,6 @@ _ENCODER_NAME = NameOf(ENCODER_SPECS, "encoder")
 EncoderName = Annotated[str, AfterValidator(_ENCODER_NAME.check), _ENCODER_NAME]
 """Name of a registered encoder."""
 
-
 CellKind = Literal["red", "white"]
 """Cells of interest: red cells, or white cells in images of single cells."""
 

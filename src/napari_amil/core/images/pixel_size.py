@@ -13,6 +13,9 @@ _UM = {
     "m": 1e6, "meter": 1e6, "inch": 25_400.0,
 }  # fmt: skip
 
+_NO_LENGTH = frozenset({"", "pixel", "pixels", "px", "none", "reference frame"})
+"""Units of images whose scale nobody has set."""
+
 
 @dataclass(frozen=True)
 class PixelSize:
@@ -33,6 +36,10 @@ def pixel_size(size: Any, unit: str) -> PixelSize:  # noqa: ANN401
     number = to_number(size)
     if number is None:
         return PixelSize(note=f"its pixel size, '{size}', is no number and is taken as unknown")
+    if number <= 0:
+        return PixelSize(note=f"its pixel size, '{size}', is not above 0 and is taken as unknown")
+    if unit.strip().lower() not in {*_UM, *_NO_LENGTH}:
+        return PixelSize(note=f"its pixel size is given in '{unit}' and is taken as unknown")
     size_um = number * _UM.get(unit.strip().lower(), math.nan)
     low, high = _PLAUSIBLE_UM
     comma = isinstance(size, str) and "," in size
