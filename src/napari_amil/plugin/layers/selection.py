@@ -194,9 +194,7 @@ def fly_to(viewer: ViewerModel, layer: Shapes, row: int) -> None:
         viewer.dims.set_point(range(len(corners) - 2), corners[:-2])
     outline = np.asarray(layer.data[row], float)[:, -2:]
     extent = np.ptp(outline, axis=0) * np.abs(np.asarray(layer.scale[-2:]))
-    low, high = np.asarray(viewer.layers.extent.world)[:, -2:]
-    centre, across = corners[-2:], _CELLS_ACROSS * extent.max()
-    if across > (high - low).max():  # a few large cells: the whole image, not the black around it
-        centre, across = (low + high) / 2, (high - low).max()
-    viewer.scene.camera.center = tuple(centre) if len(corners) == 2 else (0.0, *centre)
+    viewer.scene.camera.center = tuple(corners[-2:]) if len(corners) == 2 else (0.0, *corners[-2:])
+    whole = np.ptp(np.asarray(viewer.layers.extent.world)[:, -2:], axis=0).max()
+    across = min(_CELLS_ACROSS * extent.max(), whole)  # large cells: no farther than for the whole image
     viewer.scene.camera.zoom = float(min(viewer.canvas.size) / max(across, 1e-9))
