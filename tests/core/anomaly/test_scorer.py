@@ -71,7 +71,7 @@ def test_the_score_of_a_cell_does_not_depend_on_the_others(name: str) -> None:
     scorer, known = fitted(name), cells(1)
     together = scorer.score(known)
     alone = [scorer.score(known.take(np.array([row])))[0] for row in range(N)]
-    np.testing.assert_allclose(together, alone, rtol=1e-6)
+    np.testing.assert_allclose(together, alone, rtol=5e-6)  # single precision sums in another order
     order = np.random.default_rng(0).permutation(N)
     np.testing.assert_allclose(scorer.score(known.take(order)), together[order], rtol=1e-6)
     assert scorer.score(known.take(np.arange(0))).shape == (0,)

@@ -23,7 +23,9 @@ from napari_amil.core.studies.plan import StudyPlan, StudyProtocol
 from napari_amil.core.studies.trials import work_on
 from napari_amil.core.training.cross_fitting import fit_anomaly_to_seen_cells
 from napari_amil.core.training.loop import fit_encoder, fit_model
+from napari_amil.core.training.profile_fit import fit_profile
 from napari_amil.core.training.state import TrainedEncoder
+from napari_amil.core.training.units import independent_units
 
 CPU = torch.device("cpu")
 NAMES = ("recommended", "distance raw", "no instance pre-training", "measurements in the Gaussian")
@@ -125,6 +127,7 @@ def test_a_trial_is_an_ordinary_training_and_its_test(
     fitted = drain(fit_model(train, trial.settings, CPU, encoder=encoder))
     inputs = cells.inputs
     anomaly = drain(fit_anomaly_to_seen_cells(train, fitted, trial.settings, CPU, inputs))
+    fit_profile(fitted.model, train, inputs.measurements, independent_units(train, cells.images))
     said = predict(fitted, anomaly, test, CPU, inputs.take(np.concatenate(test.rows)))
     kept = trial.read()
     np.testing.assert_array_equal(said.p, kept.p)

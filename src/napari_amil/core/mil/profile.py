@@ -84,7 +84,7 @@ class BagProfile(nn.Module):
             ``(m,)`` measurements that count.
         """
         rows, position = np.unique(np.concatenate(bags), return_inverse=True)
-        each = self._phi(torch.as_tensor(np.asarray(measurements)[rows]).to(self.knots)) - self.usual
+        each = (self._phi(torch.as_tensor(np.asarray(measurements)[rows]).to(self.knots)) - self.usual).cpu()
         lengths = torch.tensor([len(own) for own in bags])
         told = segment_sum(each[torch.from_numpy(position)], segment_of(lengths), len(bags))
         x = (told / lengths[:, None, None]).double().numpy()[:, :, counted].reshape(len(bags), -1)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import weakref
+from collections.abc import Callable
 from copy import deepcopy
-from functools import partial
 from typing import Any
 
 from napari.components import ViewerModel
@@ -94,9 +94,17 @@ class CellCare(QObject):
             layer.bind_key(OUT_KEY, _on_out_key, overwrite=True)
             layer.bind_key(LET_GO_KEY, self._on_let_go_key, overwrite=True)
             for number in range(MOST + 1):
-                layer.bind_key(NAME_KEY.format(number), partial(self._on_name_key, number), overwrite=True)
+                layer.bind_key(NAME_KEY.format(number), self._name_action(number), overwrite=True)
             self.autosave.watch(layer)
         self.autosave.look()
+
+    def _name_action(self, number: int) -> Callable[[Shapes], None]:
+        """Return the action of a key that names cells; napari asks actions for their ``__name__``."""
+
+        def name_cells(layer: Shapes) -> None:
+            self._on_name_key(number, layer)
+
+        return name_cells
 
     def _link(self, viewer: ViewerModel, cells: Shapes) -> None:
         """Give cells whose image was closed, or opened after them, the image of their name and size.
