@@ -12,7 +12,7 @@ import pytest
 from sklearn.decomposition import PCA
 
 from napari_amil.core.base.errors import AmilError
-from napari_amil.core.exchange.project import Project, read_project, write_project
+from napari_amil.core.exchange.project import Project, read_project, refuse_foreign_tables, write_project
 from napari_amil.core.exchange.tables import load_table
 
 
@@ -106,3 +106,21 @@ def test_a_card_of_other_types_is_refused(
     (tmp_path / "project.json").write_text(json.dumps({**card, entry: value}))
     with pytest.raises(AmilError, match=rf"entry '{entry}.*' of '.*project\.json' is damaged"):
         read_project(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "header"),
+    [
+        ("cells.csv", "bag,patient,label,image,y0,x0,y1,x1"),
+        ("bags.csv", "bag,patient,label,image"),
+        ("cells.csv", ""),
+    ],
+)
+def test_a_table_of_somebody_else_is_not_replaced(
+    project: Project, tmp_path: Path, name: str, header: str
+) -> None:
+    write_project(project, tmp_path / "own")
+    refuse_foreign_tables(tmp_path / "own")
+    (tmp_path / name).write_text(header)
+    with pytest.raises(AmilError, match=rf"{name}' was not written by this program and would be lost"):
+        refuse_foreign_tables(tmp_path)

@@ -9,14 +9,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from napari_amil.core.base.events import Failed, Step, Warned, drain
+from napari_amil.core.base.errors import AmilError
+from napari_amil.core.base.events import Event, Failed, Step, Warned, drain
 from napari_amil.core.cohort.synth import SynthCohortSettings, write_synthetic_cohort
 from napari_amil.core.exchange.project import read_project
 from napari_amil.core.instances.extract import Recipe
 from napari_amil.core.instances.sources import Source, open_source
 from napari_amil.core.pipeline import score_folder as portions
+from napari_amil.core.pipeline.detect import write_detections
+from napari_amil.core.pipeline.evaluate import evaluate_cohort
 from napari_amil.core.pipeline.score import score_source
 from napari_amil.core.pipeline.score_folder import score_cohort
+from napari_amil.core.pipeline.training_run import Protocol, train_run
 
 
 @pytest.fixture
@@ -74,3 +78,23 @@ def test_what_failed_in_a_bag_is_said_again_when_it_is_taken_over(
         told.append([event for event in events if isinstance(event, Failed)])
     assert [failed.source for failed in told[0]] == [second]
     assert told[1] == told[0]
+
+
+def test_results_beside_a_cohort_never_replace_its_own_table(
+    recipe: Recipe, source: Source, tmp_path: Path
+) -> None:
+    table = tmp_path / "mine" / "cells.csv"
+    table.parent.mkdir()
+    table.write_text("bag,patient,label,image,y0,x0,y1,x1\nb,p,control,a.png,1,1,9,9\n")
+    before = table.read_bytes()
+    works: tuple[Generator[Event, None, object], ...] = (
+        score_cohort(source, recipe, None, table.parent, replacing=True),
+        evaluate_cohort(source, recipe, None, table.parent, replacing=True),
+        train_run(source, recipe, table.parent, Protocol()),
+    )
+    for work in works:
+        with pytest.raises(AmilError, match=r"cells\.csv' was not written by this program and would be lost"):
+            drain(work)
+    with pytest.raises(AmilError, match="would be lost"):
+        write_detections({}, table.parent, "csv")
+    assert table.read_bytes() == before

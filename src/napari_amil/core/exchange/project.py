@@ -19,6 +19,7 @@ from napari_amil.core.base.arrays import read_arrays
 from napari_amil.core.base.columns import BOX_COLUMNS
 from napari_amil.core.base.errors import AmilError
 from napari_amil.core.base.files import decoding, file_sha256, read_json, replacing, replacing_together
+from napari_amil.core.base.tables import header_of
 from napari_amil.core.base.types import CELL_COLUMNS, Cells
 from napari_amil.core.exchange.polygons import fill_ids
 from napari_amil.core.exchange.tables import load_table, table_arrays, table_from_arrays, write_table
@@ -189,14 +190,38 @@ def writing_project(
         _write_card({**format_, **project.card, "parts": parts}, stage)
 
 
+def refuse_foreign_tables(folder: Path) -> None:
+    """Refuse to write tables of cells and bags over those of somebody else, such as a cell list.
+
+    Raises
+    ------
+    AmilError
+        If the folder, which is no scored one, holds such a table without the columns of this program.
+    """
+    if (folder / CARD).exists():
+        return
+    for name in (CELLS, BAGS):
+        path = folder / name
+        columns = set(header_of(path)) if path.exists() else set()
+        own = (
+            columns & {"area_px", "cluster"} if name == CELLS else "bag" in columns and "image" not in columns
+        )
+        if path.exists() and not own:
+            raise AmilError(
+                f"'{path}' was not written by this program and would be lost; choose another folder for the "
+                "results."
+            )
+
+
 def refuse_scored_folder(folder: Path) -> None:
     """Refuse to write other tables of cells and bags over those of a scored folder.
 
     Raises
     ------
     AmilError
-        If the folder holds a project.
+        If the folder holds a project, or as `refuse_foreign_tables`.
     """
+    refuse_foreign_tables(folder)
     if (folder / CARD).exists():
         raise AmilError(
             f"'{folder}' is a scored folder, whose {CELLS} and {BAGS} would be lost; choose another folder."

@@ -30,7 +30,7 @@ from napari_amil.core.evaluation.reliability import (
     verdict_metrics,
 )
 from napari_amil.core.evaluation.score_figures import draw_distributions
-from napari_amil.core.exchange.project import writing_project
+from napari_amil.core.exchange.project import refuse_foreign_tables, writing_project
 from napari_amil.core.exchange.tables import write_table
 from napari_amil.core.instances.control_cells import measurements_in
 from napari_amil.core.instances.extract import Recipe
@@ -90,6 +90,7 @@ def evaluate_cohort(
     CohortError
         If images or patients taught the model.
     """
+    refuse_foreign_tables(out)
     yield from refusing_taught(source, recipe.bundle.card, allowed)
     with locked(make_folder(out)):
         if not replacing:

@@ -21,7 +21,13 @@ from napari_amil.core.base.locks import locked
 from napari_amil.core.base.names import printable
 from napari_amil.core.base.outputs import environment, make_folder
 from napari_amil.core.base.types import Bag
-from napari_amil.core.exchange.project import Project, read_project, read_project_card, write_project
+from napari_amil.core.exchange.project import (
+    Project,
+    read_project,
+    read_project_card,
+    refuse_foreign_tables,
+    write_project,
+)
 from napari_amil.core.instances.extract import Recipe
 from napari_amil.core.instances.sources import Source
 from napari_amil.core.model.card import starter_path
@@ -86,6 +92,7 @@ def score_cohort(
         writing into it.
     """
     with locked(make_folder(folder)):
+        refuse_foreign_tables(folder)
         if not replacing:
             refuse_other_images(source, folder)
         return (yield from _score_cohort(source, recipe, bundle, folder))

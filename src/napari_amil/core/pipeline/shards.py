@@ -13,7 +13,7 @@ from napari_amil.core.base.events import Event, Failed, Step, collecting
 from napari_amil.core.base.files import read_json, write_exact_json
 from napari_amil.core.base.locks import locked
 from napari_amil.core.base.outputs import make_folder
-from napari_amil.core.exchange.project import Project
+from napari_amil.core.exchange.project import Project, refuse_foreign_tables
 from napari_amil.core.instances.extract import Recipe
 from napari_amil.core.instances.sources import Source
 from napari_amil.core.pipeline.score_folder import (
@@ -77,6 +77,7 @@ def score_shard(
             f"Bags of one {recipe.settings.bag_level} are scored together with others; leave --shard out."
         )
     refuse_other_images(source, out)
+    refuse_foreign_tables(out)
     card = card_of(source, recipe, bundle)
     units = units_of(source, recipe, card)
     first, last = ((shard.number + step) * len(units) // shard.total for step in (-1, 0))

@@ -28,6 +28,7 @@ from napari_amil.core.cohort.checks import PartOf, fold_of
 from napari_amil.core.cohort.folds import assign_folds
 from napari_amil.core.evaluation.ablation import digest
 from napari_amil.core.evaluation.figures import save_figure
+from napari_amil.core.exchange.project import refuse_foreign_tables
 from napari_amil.core.exchange.tables import load_table, write_table
 from napari_amil.core.instances.extract import Recipe
 from napari_amil.core.instances.leak_guard import guarding, sources_without_copies
@@ -110,6 +111,7 @@ def train_run(
     AmilError
         If another process is working in the folder, or a run of other settings lies there.
     """
+    refuse_foreign_tables(out)
     _refuse_other_settings(recipe.settings, out)
     return (yield from in_run_folder(_train_run(source, recipe, out, protocol), out))
 
