@@ -121,6 +121,8 @@ def test_a_table_of_somebody_else_is_not_replaced(
 ) -> None:
     write_project(project, tmp_path / "own")
     refuse_foreign_tables(tmp_path / "own")
+    (tmp_path / "cells.csv").write_text("image\n")  # as 'detect' writes where nothing was found
+    refuse_foreign_tables(tmp_path)
     (tmp_path / name).write_text(header)
     with pytest.raises(AmilError, match=rf"{name}' was not written by this program and would be lost"):
         refuse_foreign_tables(tmp_path)

@@ -203,9 +203,10 @@ def refuse_foreign_tables(folder: Path) -> None:
     for name in (CELLS, BAGS):
         path = folder / name
         columns = set(header_of(path)) if path.exists() else set()
-        own = (
-            columns & {"area_px", "cluster"} if name == CELLS else "bag" in columns and "image" not in columns
-        )
+        if name == CELLS:
+            own = bool(columns & {"area_px", "cluster"}) or columns == {"image"}  # no cell was found
+        else:
+            own = "bag" in columns and "image" not in columns
         if path.exists() and not own:
             raise AmilError(
                 f"'{path}' was not written by this program and would be lost; choose another folder for the "
