@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import warnings
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -107,6 +109,51 @@ def test_labelme_keeps_ids_types_and_size(cells: Cells, tmp_path: Path) -> None:
     found = read_labelme(path)
     np.testing.assert_allclose(found.cells.boxes, [[10, 10, 40, 30], [50, 50, 70, 70]], atol=0.1)
     assert dict(found.left_out) == {"a line or point": 1}
+
+
+@pytest.fixture(scope="module")
+def supervision() -> Any:
+    """A library that trains on files of LabelMe and YOLO; it warns once that it does without OpenCV."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return pytest.importorskip("supervision")
+
+
+@pytest.mark.parametrize("kind", ["labelme", "yolo"])
+def test_another_library_reads_boxes_masks_and_types(
+    kind: str, supervision: Any, cells: Cells, picture: ImageSource, tmp_path: Path
+) -> None:
+    suffix, write = WRITERS[kind]
+    types = pd.DataFrame({"cell_type": ["burr", None]})
+    write(cells, types, ("a.png", SHAPE), tmp_path / "labels" / f"a{suffix}")
+    (tmp_path / "data.yaml").write_text("names: [cell]\n")
+    places = str(tmp_path), str(tmp_path / "labels"), str(tmp_path / "data.yaml")
+    read = supervision.DetectionDataset
+    data = read.from_labelme(*places[:2]) if kind == "labelme" else read.from_yolo(*places)
+    found = data.annotations[str(picture.path)]
+    np.testing.assert_allclose(found.xyxy, cells.boxes[:, [1, 0, 3, 2]], atol=1e-3)
+    assert [data.classes[row] for row in found.class_id] == (
+        ["burr", "cell"] if kind == "labelme" else ["cell"] * 2
+    )
+    assert found.mask.shape == (2, *SHAPE)
+    assert found.mask[1].sum() == 33 * 31  # it fills corners, too
+
+
+@pytest.mark.parametrize("kind", ["labelme", "yolo"])
+def test_what_another_library_writes_is_read(
+    kind: str, supervision: Any, cells: Cells, picture: ImageSource, tmp_path: Path
+) -> None:
+    boxes = cells.boxes[:, [1, 0, 3, 2]]
+    found = {str(picture.path): supervision.Detections(boxes, class_id=np.array([1, 0]))}
+    data = supervision.DetectionDataset(["cell", "burr"], list(found), found)
+    if kind == "labelme":
+        data.as_labelme(annotations_directory_path=str(tmp_path / kind))
+        again = read_labelme(tmp_path / kind / "a.json")
+        assert again.records[0] == {"cell_type": "burr"}
+    else:
+        data.as_yolo(annotations_directory_path=str(tmp_path / kind))
+        again = read_yolo(tmp_path / kind / "a.txt", SHAPE)
+    np.testing.assert_allclose(again.cells.boxes, cells.boxes, atol=1e-3)
 
 
 def test_yolo_is_in_shares_of_the_image(tmp_path: Path) -> None:

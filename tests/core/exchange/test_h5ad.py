@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import anndata
@@ -17,7 +18,8 @@ from napari_amil.core.exchange.project import Project
 
 
 def test_anndata_reads_every_number(project: Project, tmp_path: Path) -> None:
-    write_h5ad(project, tmp_path / "cells.h5ad")
+    judged = replace(project, bags=project.bags.assign(verdict=["control", "abstain"]))
+    write_h5ad(judged, tmp_path / "cells.h5ad")
     data = anndata.read_h5ad(tmp_path / "cells.h5ad")
     np.testing.assert_array_equal(data.X, project.embeddings)
     np.testing.assert_array_equal(data.obs["anomaly"], project.cells["anomaly"])
@@ -27,7 +29,9 @@ def test_anndata_reads_every_number(project: Project, tmp_path: Path) -> None:
     assert json.loads(data.uns["napari_amil"])["control"] == "control"
     assert data.uns["bags"]["patient"].tolist() == ["p1", "007"]
     assert data.obs["patient"].tolist() == ["p1", "p1", "007", "007"]
-    assert str(data.obs["patient"].dtype) == "category"
+    assert data.obs["label"].tolist() == ["control", "control", "ill", "ill"]
+    assert data.obs["verdict"].tolist() == ["control", "control", "abstain", "abstain"]
+    assert all(str(data.obs[name].dtype) == "category" for name in ("patient", "label", "verdict"))
 
 
 def test_a_project_comes_back(project: Project, tmp_path: Path) -> None:
