@@ -82,9 +82,11 @@ def with_normal_cells(cohort: Path, folder: Path) -> Path:
 
     The bags of controls come from a few slides, and every class from its own, so that a network may learn
     slides in place of cells. So normal cells of the slides of diseased bags make control bags of their
-    own, slide by slide. The held-out fold stays as it is.
+    own, slide by slide. They teach the classes only: a cell counts as unusual against the controls proper.
+    The held-out fold stays as it is.
     """
     table = pd.read_csv(cohort)
+    table = table.assign(control_reference=1)
     cells = table[(table["fold"] != int(HELD_OUT)) & (table["cell_type"] == "normal")]
     in_controls = table.loc[table["label"] == CONTROL, PLACE].drop_duplicates()
     cells = cells.drop_duplicates(PLACE).merge(in_controls, on=PLACE, how="left", indicator=True)
@@ -93,7 +95,8 @@ def with_normal_cells(cohort: Path, folder: Path) -> Path:
         for number in range(BAGS_PER_SLIDE if len(own) >= FEWEST_CELLS else 0):
             size = min(CELLS_PER_BAG, math.ceil(0.75 * len(own)))
             bag = own.sample(size, random_state=number)[table.columns]
-            parts.append(bag.assign(bag=f"normal-{slide}-{number}", patient=f"normal-{slide}", label=CONTROL))
+            names = {"bag": f"normal-{slide}-{number}", "patient": f"normal-{slide}"}
+            parts.append(bag.assign(**names, label=CONTROL, control_reference=0))
     images = make_folder(folder) / "images"
     if not images.exists():
         images.symlink_to(cohort.parent / "images")

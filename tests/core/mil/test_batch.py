@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -38,6 +40,16 @@ def test_segment_functions_equal_those_of_each_bag_alone() -> None:
 def test_the_softmax_survives_large_numbers() -> None:
     a = segment_softmax(torch.tensor([1e4, -1e4, 1e4, 0.0, 0.0, 0.0]), SEGMENT, 3)
     torch.testing.assert_close(a, torch.tensor([1.0, 0.0, 1.0, 1 / 3, 1 / 3, 1 / 3]))
+
+
+def test_a_control_bag_that_teaches_only_the_classes_gives_no_control_cell() -> None:
+    bags = replace(bag_arrays(), reference=np.array([True, True, False]))
+    assert bag_arrays().control_cells()[0].tolist() == [0, 1, 4]
+    assert bags.control_cells()[0].tolist() == [0, 1]
+    assert bags.roles.tolist() == [0, 1, 2]
+    assert bags.take([2, 0]).control_cells()[0].tolist() == [0, 1]
+    assert bags.fingerprint() != bag_arrays().fingerprint()
+    assert replace(bags, reference=np.ones(3, dtype=bool)).fingerprint() == bag_arrays().fingerprint()
 
 
 @pytest.mark.parametrize("lengths", [[2, 0, 4], []])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
@@ -84,6 +85,15 @@ def test_every_control_cell_is_held_out_once_with_its_patient() -> None:
     assert not any(isinstance(event, EpochReport) for event in events)  # these trainings are not the user's
     said = [event.message for event in events if isinstance(event, Step)]
     assert any("Network 2 of 2" in message for message in said)
+
+
+def test_control_bags_that_only_teach_classes_are_no_reference() -> None:
+    bags = replace(bag_arrays(), reference=np.arange(2 * (N_CONTROLS + N_ILL)) >= 4)  # of p2 and p3
+    found = drain(fit_anomaly(bags, independent_units(bags), fitted(), SETTINGS, CPU))
+    assert found.anomaly.state()[0]["channels/latent_distance/moments.count"].tolist() == [16.0] * 2
+    assert len(found.anomaly.calibration) == 2 * 16
+    assert found.classes is not None
+    assert int(found.classes.n_patients) == N_CONTROLS + N_ILL
 
 
 def test_class_probabilities_are_calibrated_by_networks_that_never_saw_the_bag() -> None:

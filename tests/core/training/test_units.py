@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -113,6 +115,16 @@ def test_units_stay_apart_where_a_class_would_be_in_one_group() -> None:
     bags = bag_arrays([[0, 1], [1, 2], [2, 3], [4]], ["a", "b", "c", "d"], [0, 1, 1, 0])
     units = np.array(["x", "y", "z", "u", "v"])
     assert groups_of_units(bags, units).tolist() == units.tolist()
+
+
+def test_no_part_holds_all_of_the_reference() -> None:
+    cells = [[i] for i in range(6)]
+    bags = bag_arrays(cells, list("abcdef"), [0, 0, 0, 0, 1, 1])
+    bags = replace(bags, reference=np.array([True, True, False, False, True, True]))
+    for seed in range(20):
+        part = split_units(bags, independent_units(bags), 2, seed)
+        assert part[0] != part[1]
+        assert part[2] != part[3]
 
 
 def test_a_cell_of_no_bag_is_in_no_group() -> None:

@@ -285,6 +285,8 @@ class Bag:
         How the sample was taken (site, stain, scanner ...), to find confounders; never an input.
     slides
         ``image -> slide`` where it is known; cells of one slide are never on both sides of a calibration.
+    control_reference
+        Whether cells of a control bag are what others are measured against; else they teach the classes only.
     """
 
     bag: str
@@ -297,6 +299,7 @@ class Bag:
     cell_type: dict[str, NDArray[np.str_]] = field(default_factory=dict)
     acquisition: dict[str, str] = field(default_factory=dict)
     slides: dict[str, str] = field(default_factory=dict)
+    control_reference: bool = True
 
     @property
     def n_cells(self) -> int:

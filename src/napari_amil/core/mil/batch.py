@@ -110,6 +110,9 @@ class BagArrays:
         Name of the control class.
     covariates
         Clinical values and acquisition columns of each bag, raw.
+    reference
+        ``(n_bags,)`` False for a control bag that teaches the classes but is no reference of the anomaly;
+        None if there is none such.
     """
 
     instances: NDArray[Any]
@@ -119,6 +122,7 @@ class BagArrays:
     classes: tuple[str, ...]
     control: str
     covariates: Covariates = field(default_factory=Covariates)
+    reference: NDArray[np.bool_] | None = None
 
     def __post_init__(self) -> None:
         if not len(self.rows) == len(self.labels) == len(self.patients):
@@ -137,6 +141,14 @@ class BagArrays:
         return self.classes.index(self.control)
 
     @property
+    def roles(self) -> NDArray[np.int64]:
+        """``(n_bags,)`` label of each bag, but ``len(classes)`` for a control bag that is no reference."""
+        if self.reference is None:
+            return self.labels
+        is_teaching = (self.labels == self.control_label) & ~self.reference
+        return np.where(is_teaching, len(self.classes), self.labels)
+
+    @property
     def lengths(self) -> Tensor:
         """``(n_bags,)`` int64 number of cells of each bag."""
         return torch.tensor([len(rows) for rows in self.rows], dtype=torch.int64)
@@ -144,21 +156,23 @@ class BagArrays:
     def fingerprint(self) -> str:
         """Return a short hash of which cells make up which bags of which patients."""
         digest = hashlib.sha256("\0".join((*self.patients, *self.classes, self.control)).encode())
-        digest.update(np.asarray(self.labels).tobytes())
+        digest.update(np.asarray(self.roles).tobytes())
         for rows in self.rows:
             digest.update(np.asarray(rows, dtype=np.int64).tobytes() + b"|")
         return digest.hexdigest()[:16]
 
     def take(self, bags: Sequence[int] | NDArray[np.int64]) -> BagArrays:
         """Return these bags; the instances are shared, not copied."""
+        chosen = np.asarray(bags, dtype=np.int64)
         return BagArrays(
             self.instances,
             tuple(self.rows[bag] for bag in bags),
-            np.asarray(self.labels)[np.asarray(bags, dtype=np.int64)],
+            np.asarray(self.labels)[chosen],
             tuple(self.patients[bag] for bag in bags),
             self.classes,
             self.control,
             self.covariates.take(bags),
+            None if self.reference is None else self.reference[chosen],
         )
 
     def used(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -179,11 +193,11 @@ class BagArrays:
         return Instances.from_values(self.instances[rows])
 
     def control_cells(self) -> tuple[NDArray[np.int64], tuple[str, ...]]:
-        """Return the rows of all cells of control bags, each once, and the patient of each."""
+        """Return the rows of all cells of control bags that are a reference, each once, and their patients."""
         patient_of = {
             int(row): patient
-            for rows, label, patient in zip(self.rows, self.labels, self.patients, strict=True)
-            if label == self.control_label
+            for rows, role, patient in zip(self.rows, self.roles, self.patients, strict=True)
+            if role == self.control_label
             for row in rows
         }
         return np.array(sorted(patient_of), dtype=np.int64), tuple(

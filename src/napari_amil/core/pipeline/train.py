@@ -93,7 +93,9 @@ def as_arrays(gathered: Gathered, *, embed_measurements: bool) -> BagArrays:
     patients = tuple(bag.patient for bag in cohort)
     values = gathered.values if embed_measurements else pixels_of(gathered.values)
     covariates = Covariates.from_bags(cohort.bags)
-    return BagArrays(values, gathered.rows, labels, patients, cohort.classes, cohort.control, covariates)
+    reference = np.array([bag.control_reference for bag in cohort])
+    names = cohort.classes, cohort.control
+    return BagArrays(values, gathered.rows, labels, patients, *names, covariates, reference)
 
 
 def _scorer_card(gathered: Gathered, fitted: FittedModel, seconds: float) -> dict[str, Any]:

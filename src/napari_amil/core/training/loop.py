@@ -277,7 +277,7 @@ def _finish(state: ScorerTraining, bags: BagArrays) -> FittedModel:
 
 def _check(bags: BagArrays) -> None:
     """Refuse bags that cannot be trained on, in words."""
-    if not (bags.labels == bags.control_label).any():
+    if not (bags.roles == bags.control_label).any():
         raise AmilError(
             f"No bag is of the control class '{bags.control}', so there is no control Gaussian; add some."
         )

@@ -51,8 +51,8 @@ def independent_units(
 def groups_of_units(bags: BagArrays, units: NDArray[np.str_]) -> NDArray[np.str_]:
     """Return the group of the unit of each stored cell: units that share a bag are one group.
 
-    Left out as a group, every bag is left out whole. Where some class has all its bags in one group, so
-    that no model without it would know the class, the groups are the units themselves.
+    Left out as a group, every bag is left out whole. Where some class, or the reference of the anomaly, has
+    all its bags in one group, so that no model could do without it, the groups are the units themselves.
     """
     names, number = np.unique(units, return_inverse=True)
     held = [np.unique(number[own]) for own in bags.rows]
@@ -60,7 +60,7 @@ def groups_of_units(bags: BagArrays, units: NDArray[np.str_]) -> NDArray[np.str_
     edges = np.ones(len(first)), (first, np.concatenate(held))
     group = connected_components(coo_matrix(edges, shape=(len(names), len(names))), directed=False)[1]
     own = np.array([group[some[0]] for some in held])
-    if any(len(np.unique(own[bags.labels == label])) < 2 for label in np.unique(bags.labels)):
+    if any(len(np.unique(own[bags.roles == role])) < 2 for role in np.unique(bags.roles)):
         return units
     first_of = names[np.unique(group, return_index=True)[1]]
     return np.where(units == "", "", first_of[group[number]])
@@ -77,8 +77,8 @@ def split_units(bags: BagArrays, units: NDArray[np.str_], n_parts: int, seed: in
     generator = np.random.default_rng(seed)
     part_of: dict[str, int] = {"": -1}
     start = 0
-    for label in np.unique(bags.labels):
-        rows = [own for own, of_bag in zip(bags.rows, bags.labels, strict=True) if of_bag == label]
+    for role in np.unique(bags.roles):
+        rows = [own for own, of_bag in zip(bags.rows, bags.roles, strict=True) if of_bag == role]
         names, n_cells = np.unique(units[np.unique(np.concatenate(rows))], return_counts=True)
         size = dict(zip(names.tolist(), n_cells.tolist(), strict=True))
         dealt = generator.permutation([name for name in names if name not in part_of])

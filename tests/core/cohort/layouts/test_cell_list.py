@@ -51,6 +51,12 @@ def test_the_slide_of_an_image_is_read_and_must_be_one(tmp_path: Path) -> None:
         read_cohort(path)
 
 
+def test_a_control_bag_may_teach_the_classes_only(tmp_path: Path) -> None:
+    rows = [f"{bag},p,control,a.png,0,0,9,9,{value}" for bag, value in zip("bcd", ("0", "1", ""), strict=True)]
+    cohort = read_cohort(write_list(tmp_path, *rows, header=f"{HEADER},control_reference"))
+    assert [bag.control_reference for bag in cohort] == [False, True, True]
+
+
 def test_cell_ids_of_the_file_are_kept(tmp_path: Path) -> None:
     rows = ["b,p,control,a.png,0,0,9,9,7", "b,p,control,a.png,1,1,9,9,", "b,p,control,a.png,0,0,9,9,7"]
     cells = read_cohort(write_list(tmp_path, *rows, header=f"{HEADER},cell_id")).bags[0].cells["a.png"]
@@ -105,6 +111,8 @@ def test_a_wrong_row_is_named(tmp_path: Path, row: str) -> None:
     [
         ("fold", ("1", "2"), "Row 3 .* another fold"),
         ("fold", ("1.5", "1.5"), "fold = '1.5'"),
+        ("control_reference", ("0", "1"), "Row 3 .* another control_reference"),
+        ("control_reference", ("no", "no"), "Row 2 .* another control_reference than 0 or 1"),
         ("cell_id", ("1", "12345678901234567890"), "cell_id = '12345678901234567890'"),
         ("cell_id", ("4", "4"), "Row 3 .* cell_id of another box"),
     ],

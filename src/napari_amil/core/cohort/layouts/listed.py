@@ -16,6 +16,8 @@ from napari_amil.core.cohort.clinical import acquisition_columns
 
 BAG_COLUMNS = ("bag", "patient", "label", "image")
 """Columns that every row of such a table needs."""
+REFERENCE = "control_reference"
+"""Optional column: 0 for control bags that teach the classes but are not what cells are measured against."""
 _TOO_LARGE = 2**53  # for a whole number that a table keeps exactly
 
 
@@ -36,19 +38,22 @@ def read_listed(path: Path, kind: str, required: Sequence[str]) -> pd.DataFrame:
     for name in ("bag", "patient", "image"):
         refuse_rows(path, table[name] == "", f"has no {name}; fill it in")
     table["image"] = table["image"].str.replace("\\", "/")
-    for name in ("patient", "label", *({"fold"} & set(table)), *acquisition_columns(table)):
+    for name in ("patient", "label", *({"fold", REFERENCE} & set(table)), *acquisition_columns(table)):
         column = table[name].map(label_key) if name == "label" else table[name]
         differs = column != column.groupby(table["bag"], sort=False).transform("first")
         refuse_rows(path, differs, f"gives its bag another {name} than the rows above; a bag has only one")
     if "fold" in table:
         table["fold"] = whole_numbers(path, table, "fold")
+    if REFERENCE in table:
+        odd = ~table[REFERENCE].isin(("", "0", "1"))
+        refuse_rows(path, odd, f"has another {REFERENCE} than 0 or 1; write 1 where it is a reference")
     return table
 
 
 def listed_bag(
     name: str, first: Mapping[str, object], images: Sequence[str], acquisition: Mapping[str, str]
 ) -> Bag:
-    """Return a bag without cells, with the patient, label, fold and acquisition of its first row.
+    """Return a bag without cells, with the patient, label, fold, role and acquisition of its first row.
 
     Parameters
     ----------
@@ -63,6 +68,7 @@ def listed_bag(
         label=str(first["label"]),
         fold=None if pd.isna(fold) else int(str(fold)),
         acquisition={key: str(first[column]) for column, key in acquisition.items() if first[column]},
+        control_reference=first.get(REFERENCE) != "0",
     )
 
 
