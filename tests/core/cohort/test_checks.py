@@ -92,6 +92,12 @@ def test_an_image_under_two_labels_is_an_error(sound: Cohort) -> None:
         "error",
         "Image '0.png' serves bags with the labels 'control' and 'sick'; one image shows one patient.",
     ) in found(twice)
+    third = changed(twice, 2, label="control", images=("2.png", "1.png"))
+    third = changed(third, 3, label="sick", images=("3.png", "1.png"))
+    assert [m for _, m in found(third) if "serve bags" in m] == [
+        "2 images ('0.png' and '1.png') serve bags with the labels 'control' and 'sick'; one image shows one "
+        "patient.",
+    ]
     root = Path(sound.root)
     (root / "1.png").write_bytes((root / "0.png").read_bytes())
     messages = [message for severity, message in found(sound) if severity == "error"]

@@ -211,13 +211,23 @@ def _two_labels(cohort: Cohort, key_of: Mapping[str, str]) -> Iterator[Problem]:
     for image, key in key_of.items():
         names[key].add(image)
     by_name = all(image == key for image, key in key_of.items())
+    shared: dict[tuple[str, ...], list[set[str]]] = defaultdict(list)
     for key, bags in _users(cohort, key_of).items():
         labels = sorted({bag.label for bag in bags if bag.label is not None})
         if len(labels) > 1 and (by_name or len(names[key]) > 1):
-            listed = enumerate_names(sorted(names[key]))
-            what = f"Image {listed} serves" if by_name else f"{listed} are copies of one image and serve"
-            message = f"{what} bags with the labels {enumerate_names(labels)}; one image shows one patient."
-            yield Problem("error", message, "mixed-labels")
+            shared[tuple(labels)].append(names[key])
+    for found, groups in shared.items():
+        ending = f"bags with the labels {enumerate_names(found)}; one image shows one patient."
+        if by_name:
+            images = sorted(set().union(*groups))
+            what = f"Image {enumerate_names(images)} serves"
+            if len(images) > 1:
+                what = f"{len(images)} images ({enumerate_names(images)}) serve"
+            yield Problem("error", f"{what} {ending}", "mixed-labels")
+            continue
+        for copies in groups:
+            what = f"{enumerate_names(sorted(copies))} are copies of one image and serve"
+            yield Problem("error", f"{what} {ending}", "mixed-labels")
 
 
 def _shared_folder_names(cohort: Cohort) -> Iterator[Problem]:

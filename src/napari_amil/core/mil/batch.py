@@ -193,7 +193,7 @@ class BagArrays:
         return Instances.from_values(self.instances[rows])
 
     def control_cells(self) -> tuple[NDArray[np.int64], tuple[str, ...]]:
-        """Return the rows of all cells of control bags that are a reference, each once, and their patients."""
+        """Return the rows of the cells of the control bags of reference, each once, and their patients."""
         patient_of = {
             int(row): patient
             for rows, role, patient in zip(self.rows, self.roles, self.patients, strict=True)

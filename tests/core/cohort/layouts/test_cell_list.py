@@ -52,7 +52,7 @@ def test_the_slide_of_an_image_is_read_and_must_be_one(tmp_path: Path) -> None:
 
 
 def test_a_control_bag_may_teach_the_classes_only(tmp_path: Path) -> None:
-    rows = [f"{bag},p,control,a.png,0,0,9,9,{value}" for bag, value in zip("bcd", ("0", "1", ""), strict=True)]
+    rows = [f"{bag},p,control,a.png,0,0,9,9,{value}" for bag, value in (("b", 0), ("c", 1), ("d", ""))]
     cohort = read_cohort(write_list(tmp_path, *rows, header=f"{HEADER},control_reference"))
     assert [bag.control_reference for bag in cohort] == [False, True, True]
 
