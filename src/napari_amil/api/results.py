@@ -106,7 +106,8 @@ class Results:
         out
             Folder.
         kind
-            ``csv``, ``parquet``, ``geojson`` (QuPath), ``coco`` or ``h5ad`` (scanpy).
+            ``csv``, ``parquet``, ``geojson`` (QuPath), ``coco``, ``h5ad`` (scanpy), ``spatialdata``,
+            ``labels``, ``imagej``, ``labelme`` or ``yolo``.
         """
         finished = Finished()
         written = finished.run(pipeline.export_project(self.project, kind, Path(out)))

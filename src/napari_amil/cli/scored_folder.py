@@ -26,6 +26,7 @@ class Format(enum.StrEnum):
     geojson = "geojson"
     coco = "coco"
     h5ad = "h5ad"
+    spatialdata = "spatialdata"
     labels = "labels"
     imagej = "imagej"
     labelme = "labelme"
@@ -39,7 +40,7 @@ def export(
     bags: Bags = None,
     style: EventStyle = Style.bar,
 ) -> None:
-    """Write scored cells for QuPath (geojson), scanpy (h5ad), ImageJ, LabelMe, YOLO, COCO, or as tables."""
+    """Write scored cells as tables, or for QuPath, scanpy, SpatialData, ImageJ, LabelMe, YOLO, COCO."""
     talk = Talk(style)
     project = pipeline.choose_bags(pipeline.read_project(scored), bags or [])
     work = pipeline.export_project(project, format_, pipeline.make_folder(out))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,12 +15,13 @@ import shapely
 from faster_coco_eval import COCO
 
 from napari_amil.core.base.errors import AmilError
-from napari_amil.core.base.events import Failed, drain
+from napari_amil.core.base.events import Failed, Warned, drain
 from napari_amil.core.base.types import Cells
 from napari_amil.core.cohort.synth import synthetic_smear
 from napari_amil.core.exchange.cell_files import read_cells
 from napari_amil.core.exchange.project import Project, read_project, write_project
 from napari_amil.core.exchange.tables import load_table
+from napari_amil.core.pipeline import export
 from napari_amil.core.pipeline.export import choose_bags, export_project
 
 
@@ -102,6 +104,30 @@ def test_coco_tools_read_it(project: Project, tmp_path: Path) -> None:
     assert set(back) == set(project.cells["image"])
     for image, (cells, table) in back.items():
         assert_same(project, image, cells, table)
+
+
+def test_spatialdata_has_the_images_that_can_be_read(
+    project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        library = pytest.importorskip("spatialdata")
+    project.image_file("one.png")[0].unlink()
+    events: list[object] = []
+    (path,) = drain(export_project(project, "spatialdata", tmp_path / "out"), events.append)
+    assert [event.source for event in events if isinstance(event, Failed)] == ["one.png"]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        data = library.read_zarr(path)
+    assert sorted(data.shapes) == ["one.png_cells", "sub_two.png_cells"]
+    np.testing.assert_array_equal(
+        data.images["sub_two.png"].transpose("y", "x", "c").to_numpy(), synthetic_smear(1).image
+    )
+    monkeypatch.setattr(export, "is_large", lambda shape: True)
+    drain(export_project(project, "spatialdata", tmp_path / "large"), events.append)
+    assert [event.message for event in events if isinstance(event, Warned)] == [
+        "'sub/two.png' is too large to be copied; only its cells are written."
+    ]
 
 
 @pytest.mark.parametrize("kind", ["csv", "parquet"])

@@ -24,7 +24,23 @@ _MOST_COMPRESSION = 1100  # deflate reaches 1032
 
 
 def write_h5ad(project: Project, path: Path) -> None:
-    """Write the embeddings as ``X``, the table of cells as ``obs`` and the table of bags as ``uns['bags']``.
+    """Write a project as annotated data (`annotated_data`).
+
+    Raises
+    ------
+    AmilError
+        If the file cannot be written.
+    MissingExtraError
+        If anndata is not installed.
+    """
+    data = annotated_data(project)
+    with replacing(path) as partial, warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)
+        data.write_h5ad(partial)
+
+
+def annotated_data(project: Project) -> Any:  # noqa: ANN401
+    """Return the embeddings as ``X``, the table of cells as ``obs`` and the table of bags as ``uns['bags']``.
 
     Each cell also has the ``patient``, ``label`` and ``verdict`` of its sample in ``obs``.
     ``obsm['spatial']`` holds the centres x, y in pixels, ``uns['napari_amil']`` the card of the
@@ -32,8 +48,6 @@ def write_h5ad(project: Project, path: Path) -> None:
 
     Raises
     ------
-    AmilError
-        If the file cannot be written.
     MissingExtraError
         If anndata is not installed.
     """
@@ -54,9 +68,7 @@ def write_h5ad(project: Project, path: Path) -> None:
         obsm={"spatial": np.stack([box[:, [1, 3]].mean(axis=1), box[:, [0, 2]].mean(axis=1)], axis=1)},
     )
     data.uns[_CARD] = json.dumps(project.card)
-    with replacing(path) as partial, warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)
-        data.write_h5ad(partial)
+    return data
 
 
 def read_h5ad(path: Path) -> Project:

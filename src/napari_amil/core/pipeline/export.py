@@ -8,21 +8,22 @@ from pathlib import Path
 import pandas as pd
 
 from napari_amil.core.base.errors import AmilError
-from napari_amil.core.base.events import Event, Failed, Step
+from napari_amil.core.base.events import Event, Failed, Step, Warned
 from napari_amil.core.base.files import replacing_together
 from napari_amil.core.base.locks import locked
 from napari_amil.core.base.names import relative_files
 from napari_amil.core.base.outputs import make_folder
-from napari_amil.core.base.types import Cells
+from napari_amil.core.base.types import Cells, Image
 from napari_amil.core.exchange.coco import write_coco
 from napari_amil.core.exchange.field_files import WRITERS
 from napari_amil.core.exchange.geojson import write_geojson
 from napari_amil.core.exchange.h5ad import write_h5ad
 from napari_amil.core.exchange.project import Project, refuse_scored_folder
+from napari_amil.core.exchange.spatial import write_spatialdata
 from napari_amil.core.exchange.tables import write_table
-from napari_amil.core.images.fields import open_field
+from napari_amil.core.images.fields import is_large, open_field
 
-FORMATS = ("csv", "parquet", "geojson", "coco", "h5ad", *WRITERS)
+FORMATS = ("csv", "parquet", "geojson", "coco", "h5ad", "spatialdata", *WRITERS)
 """What `export_project` writes."""
 
 
@@ -50,8 +51,9 @@ def export_project(project: Project, kind: str, out: Path) -> Generator[Event, N
     kind
         One of `FORMATS`. ``csv`` and ``parquet`` give ``cells`` and ``bags``, ``geojson`` one file
         per image for QuPath, ``coco`` one file of all images, whose size is read from the images,
-        ``h5ad`` one file for scanpy. ``labels`` (label images), ``imagej`` (RoiSets), ``labelme`` and
-        ``yolo`` give a folder of that name with one file per image.
+        ``h5ad`` one file for scanpy, ``spatialdata`` one Zarr folder with the images in it. ``labels``
+        (label images), ``imagej`` (RoiSets), ``labelme`` and ``yolo`` give a folder of that name with one
+        file per image.
 
     Raises
     ------
@@ -72,6 +74,9 @@ def export_project(project: Project, kind: str, out: Path) -> Generator[Event, N
         if kind == "coco":
             yield from _coco(project, stage / "cells.coco.json")
             return [out / "cells.coco.json"]
+        if kind == "spatialdata":
+            yield from _spatialdata(project, stage / "cells.zarr")
+            return [out / "cells.zarr"]
         yield Step("export", 0, 1, f"Writing {kind}")
         if kind == "h5ad":
             write_h5ad(project, stage / "cells.h5ad")
@@ -99,6 +104,26 @@ def _coco(project: Project, path: Path) -> Generator[Event, None, None]:
         cells, scores[image] = project.image_cells(image)
         found[image] = shape, cells
     write_coco(found, path, scores)
+
+
+def _spatialdata(project: Project, path: Path) -> Generator[Event, None, None]:
+    """Write the images with the cells; one that cannot be read, or is large, is left out."""
+    yield Step("export", 0, 1, "Writing spatialdata")
+    said: list[Event] = []
+
+    def read(image: str) -> Image | None:
+        try:
+            with open_field(*project.image_file(image)) as field:
+                if is_large(field.shape):
+                    said.append(Warned(f"'{image}' is too large to be copied; only its cells are written."))
+                    return None
+                return field.window(slice(None), slice(None))
+        except AmilError as error:
+            said.append(Failed(image, str(error)))
+            return None
+
+    write_spatialdata(project, read, path)
+    yield from said
 
 
 def _of_fields(project: Project, kind: str, folder: Path) -> Generator[Event, None, None]:
