@@ -51,10 +51,22 @@ def told(step: str) -> None:
     sys.stdout.flush()
 
 
+def groups_of(menu: Any) -> list[list[str]]:
+    """Return the entries of a menu, one list for each part between two lines."""
+    groups: list[list[str]] = [[]]
+    for action in menu.actions():
+        if action.isSeparator():
+            groups.append([])
+        else:
+            groups[-1].append(action.text().partition(" (")[0])
+    return groups
+
+
 class Newcomer:
     """Somebody with a mouse and a keyboard before one window."""
 
     def __init__(self) -> None:
+        self.groups: list[list[str]] = []
         self.viewer = napari.Viewer(show=False)
         self.window: Any = self.viewer.window._qt_window
         self.window.resize(1366, 768)
@@ -80,7 +92,8 @@ class Newcomer:
         inner = entry.menu()
         until(inner.isVisible, "the menu of the plugin")
         wanted = next(a for a in inner.actions() if a.text().startswith(title))
-        assert inner.actions()[0].text().startswith("Look at a smear")
+        self.groups = groups_of(inner)
+        assert self.groups[0][0].startswith("Look at a smear")
         chosen: list[bool] = []
         note = chosen.append
         wanted.triggered.connect(note)
@@ -133,6 +146,9 @@ def main() -> None:
     user.choose("Verdict")
     user.choose("Look at a smear")
     assert len(user.panels()) == 3
+    assert [group[0] for group in user.groups] == ["Look at a smear", "Cohort", "Calibrate on my controls"]
+    assert [len(group) for group in user.groups] == [6, 3, 4]
+    assert user.groups[0][-1] == "Name cell types"
     assert not smear.visibleRegion().isEmpty()
     tabs = user.window.tabifiedDockWidgets(user.viewer.window._wrapped_dock_widgets[_dock_name(user, smear)])
     assert len(tabs) == 2

@@ -11,6 +11,7 @@ from qtpy.QtCore import QEvent, QObject, Qt, QTimer
 from qtpy.QtWidgets import QDockWidget, QLabel, QMainWindow, QWidget
 
 from napari_amil.core.base.errors import AmilError
+from napari_amil.plugin.window.menu_groups import group_menu
 
 PLUGIN = "napari-amil"
 
@@ -86,6 +87,8 @@ class DockCare(QObject):
         dock.visibilityChanged.connect(self._on_visibility_changed)
         dock.installEventFilter(self)
         window = dock.parentWidget()
+        if window is not None:
+            group_menu(window)
         docks = [found for found in map(dock_of, others) if found is not None and found is not dock]
         docks = [d for d in docks if d.parentWidget() is window and _is_docked(d) and d.isVisible()]
         if isinstance(window, QMainWindow) and docks and docks[-1] not in window.tabifiedDockWidgets(dock):
