@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
@@ -14,6 +15,7 @@ from napari.utils.interactions import mouse_move_callbacks, mouse_press_callback
 from napari.utils.key_bindings import coerce_keybinding
 from pytestqt.qtbot import QtBot
 
+from napari_amil.core.base.types import Cells
 from napari_amil.plugin.colour.hover import hover_of
 from napari_amil.plugin.layers.care import look_after
 from napari_amil.plugin.layers.cell_layer import set_scores
@@ -125,3 +127,34 @@ def test_the_line_follows_new_scores_and_a_removed_cell(shown: ViewerModel, laye
     assert heard == [(None, -1)]
     shown.status = "Ready"
     assert shown.status == "Ready"
+
+
+def test_the_line_never_tells_of_a_cell_that_is_not_under_the_pointer(
+    shown: ViewerModel, layer: Shapes
+) -> None:
+    hover = hover_of(shown)
+    hover.look_at(layer.data_to_world(MIDDLES[3]))
+    assert shown.status == "Cell 4: not scored yet"
+    layer.remove([0])  # the rows of the others move
+    assert shown.status == "Cell 4: not scored yet"
+    layer.visible = False
+    assert shown.status == "Ready"
+    layer.visible = True
+    hover.look_at(layer.data_to_world(MIDDLES[3]))
+    assert shown.status == "Cell 4: not scored yet"
+    shown.layers.remove(layer)
+    assert shown.status == "Ready"
+
+
+def test_the_line_follows_the_shown_frame(
+    viewer: ViewerModel, cells: Cells, build_layer: Callable[..., Shapes], field: np.ndarray
+) -> None:
+    image = viewer.add_image(np.stack([field[..., 0]] * 3), name="film")
+    viewer.add_layer(build_layer(cells, image, (1,)))
+    viewer.dims.set_point(0, 1)
+    hover_of(viewer).look_at((1.0, *MIDDLES[0]))
+    assert viewer.status == "Cell 1: not scored yet"
+    viewer.dims.set_point(0, 2)
+    assert viewer.status == "Ready"
+    viewer.dims.set_point(0, 1)
+    assert viewer.status == "Cell 1: not scored yet"

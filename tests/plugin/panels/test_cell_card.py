@@ -18,6 +18,7 @@ from napari_amil.plugin.layers.selection import CellKey
 from napari_amil.plugin.layers.walk import NEXT_KEY, PREVIOUS_KEY, walk_of
 from napari_amil.plugin.panels.cell_card import CellCard
 from napari_amil.plugin.panels.score import ScorePanel
+from napari_amil.plugin.reasons.charts import AGAINST
 from napari_amil.plugin.window.work import Worker
 
 Done = Callable[..., Any]
@@ -59,6 +60,22 @@ def test_the_cell_under_the_pointer_is_told(card: CellCard, scored: Shapes) -> N
     contribution = scored.features["contribution_thalassemia"][1]
     assert f"thalassemia {contribution:+.2f}" in card.voices.accessibleDescription()
     assert f"Distance from control cells {scored.features['anomaly'][1]:.3g}" in card.figures.text()
+
+
+def test_the_bars_of_all_cells_have_one_scale(card: CellCard, scored: Shapes, qtbot: QtBot) -> None:
+    columns = [name for name in scored.features if name.startswith("contribution_")]
+    scored.features = scored.features.assign(**dict.fromkeys(columns, 0.01))
+    scored.features.loc[1, columns[0]] = -4.0
+    card._on_later()
+    painted = []
+    for place in ((30, 30), (30, 90)):
+        card.hover.look_at(scored.data_to_world(place))
+        picture = card.voices.grab().toImage()
+        blue = [x for x in range(picture.width()) if picture.pixelColor(x, 8) == AGAINST]
+        painted.append(len(blue) / picture.width())
+    assert painted[0] == 0.0
+    assert painted[1] > 0.1
+    assert card.voices._reach == 4.0
 
 
 def test_the_picture_is_the_cell_in_the_image(card: CellCard, scored: Shapes, field: np.ndarray) -> None:

@@ -63,6 +63,17 @@ def test_cells_of_open_images_come_in_the_order_of_a_score(panel: GalleryPanel, 
     assert ids(panel) == [1, 2, 3, 4, 5]
 
 
+def test_cells_that_tie_are_told_apart_by_their_distance(panel: GalleryPanel, scored: Shapes) -> None:
+    tied = pd.DataFrame({"cell_id": [1, 2, 3], "anomaly": [9.0, 12.0, 4.0]})
+    set_scores(scored, tied.assign(anomaly_percentile=[100.0, 100.0, 97.0]))
+    panel.refresh()
+    panel.order.setValue("anomaly_percentile")
+    captions = [panel._tile(position).caption for position in range(5)]
+    assert captions == ["100.0 % · 12", "100.0 % · 9", "97.0 %", "no value", "no value"]
+    panel.order.setValue("anomaly")
+    assert panel._tile(0).caption == "12"
+
+
 def test_the_gallery_follows_the_layers(
     qtbot: QtBot, panel: GalleryPanel, scored: Shapes, viewer: ViewerModel
 ) -> None:

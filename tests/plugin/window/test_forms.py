@@ -4,11 +4,11 @@ import pytest
 from pytestqt.qtbot import QtBot
 from qtpy.QtCore import QPoint, QPointF, Qt
 from qtpy.QtGui import QWheelEvent
-from qtpy.QtWidgets import QApplication, QCheckBox, QComboBox, QDoubleSpinBox, QLineEdit, QSpinBox
+from qtpy.QtWidgets import QApplication, QCheckBox, QComboBox, QDoubleSpinBox, QLabel, QLineEdit, QSpinBox
 
 from napari_amil.core.base import settings as stages
 from napari_amil.core.base.errors import SettingsError
-from napari_amil.plugin.window.forms import SettingsForm
+from napari_amil.plugin.window.forms import PER_CENT, SettingsForm
 
 STAGES = [
     kind
@@ -125,3 +125,21 @@ def test_scrolling_over_a_field_does_not_change_it(qtbot: QtBot) -> None:
     )
     QApplication.sendEvent(box, turn)
     assert form.value().max_cells == stages.DetectionSettings().max_cells
+
+
+def test_a_share_is_shown_in_per_cent_and_other_numbers_with_their_unit(qtbot: QtBot) -> None:
+    form = SettingsForm(
+        stages.SelectionSettings,
+        {"min_score": ("Certainty from", PER_CENT), "min_diameter": ("Diameter from", "times typical")},
+    )
+    qtbot.addWidget(form)
+    assert form.value() == stages.SelectionSettings()
+    form.editor("min_score").setValue(70)
+    assert form.value().min_score == 0.7
+    form.setValue(stages.SelectionSettings(min_score=0.25))
+    assert form.editor("min_score").value() == 25
+    said = [label.text() for label in form.findChildren(QLabel)]
+    assert said == ["Certainty from", "%", "Diameter from", "times typical"]
+    counted = SettingsForm(stages.DetectionSettings, {"max_cells": ("Most cells", "cells")})
+    qtbot.addWidget(counted)
+    assert counted.editor("max_cells").text() == "2,000 cells"

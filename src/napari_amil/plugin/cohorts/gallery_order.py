@@ -91,6 +91,16 @@ class GalleryOrder(QWidget):
         self.direction.setToolTip(f"Now the {words}; press to reverse it.")
 
 
+def told_apart(column: str, values: NDArray[np.float64], anomaly: NDArray[np.float64]) -> list[str]:
+    """Return the captions of cells in a row: value and unit, and the distance too where neighbours tie."""
+    texts = [column_of(column).text(float(value)) for value in values]
+    ties = [text in texts[max(i - 1, 0) : i] + texts[i + 1 : i + 2] for i, text in enumerate(texts)]
+    apart = [
+        is_tied and column != "anomaly" and np.isfinite(a) for is_tied, a in zip(ties, anomaly, strict=True)
+    ]
+    return [f"{t} · {a:.3g}" if is_so else t for t, a, is_so in zip(texts, anomaly, apart, strict=True)]
+
+
 def sorting(
     column: str, values: NDArray[np.float64], anomaly: NDArray[np.float64], highest_first: bool
 ) -> NDArray[np.intp]:

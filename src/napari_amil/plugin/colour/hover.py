@@ -19,6 +19,8 @@ from napari_amil.plugin.layers.selection import keys_of, selection_of
 from napari_amil.plugin.window.follow import hear
 from napari_amil.plugin.window.viewer import PerViewer, take_key
 
+_IDLE = "Ready"
+"""What napari writes where there is nothing to say."""
 LET_GO_KEY = "Escape"
 STILL_PX = 4
 """A press that moves no farther on the screen than this is a click."""
@@ -38,6 +40,8 @@ class Hover(QObject):
         super().__init__(parent)
         self._viewer = weakref.ref(viewer)
         self._cell: tuple[Shapes | None, int] = (None, -1)
+        self._cell_id = -1
+        self._position: tuple[float, ...] | None = None
         self._status = ""
         self._is_writing = False
         self.is_paused = False
@@ -46,7 +50,8 @@ class Hover(QObject):
         # napari writes its own line after every movement; ours comes last and stays
         hear(self, viewer.events.status, self._on_status, position="last")
         hear(self, viewer.layers.events.inserted, self._on_inserted)
-        hear(self, viewer.layers.events.removed, self._on_removed)
+        hear(self, viewer.layers.events.removed, self._on_changed)
+        hear(self, viewer.dims.events.current_step, self._on_plane_changed)
         for layer in viewer.layers:
             self._watch(layer)
         take_key(self, viewer, LET_GO_KEY, self.let_go)
@@ -77,12 +82,14 @@ class Hover(QObject):
 
     def look_at(self, position: tuple[float, ...]) -> None:
         """Find the cell at ``position`` (world coordinates) and say what is known about it."""
-        found = self.cell_at(position)
-        if found == self._cell:
-            return
-        self._cell = found
-        self._tell()
-        self.cellChanged.emit(*found)
+        self._position = tuple(position)
+        layer, row = self.cell_at(position)
+        number = int(layer.features["cell_id"].iloc[row]) if layer is not None else -1
+        is_same = (layer, row, number) == (*self._cell, self._cell_id)
+        self._cell, self._cell_id = (layer, row), number
+        if not is_same:
+            self._tell()
+            self.cellChanged.emit(layer, row)
 
     def cell_at(self, position: tuple[float, ...]) -> tuple[Shapes | None, int]:
         """Return the layer and row of the topmost cell at ``position`` (world coordinates), if any."""
@@ -96,10 +103,10 @@ class Hover(QObject):
 
     def _tell(self) -> None:
         """Write the line about the cell under the pointer into the status bar."""
-        viewer, (layer, row) = self._viewer(), self._cell
+        viewer, (layer, row), before = self._viewer(), self._cell, self._status
         self._status = "" if layer is None else describe(layer.features.iloc[row].to_dict())[0]
-        if self._status and viewer is not None:
-            viewer.status = self._status
+        if viewer is not None and (self._status or viewer.status == before):
+            viewer.status = self._status or _IDLE
 
     def _on_move(self, event: Any) -> None:  # noqa: ANN401
         self.look_at(event.position)
@@ -145,24 +152,24 @@ class Hover(QObject):
 
     def _watch(self, layer: Any) -> None:  # noqa: ANN401
         if isinstance(layer, Shapes):
-            hear(self, layer.events.features, self._on_features_changed)
+            hear(self, layer.events.features, self._on_changed)
+            hear(self, layer.events.visible, self._on_changed)
 
-    def _on_features_changed(self, event: Any) -> None:  # noqa: ANN401
-        layer, row = self._cell
-        if layer is None or event.source is not layer:
-            return
-        if row >= layer.nshapes:
-            self._forget()
-        else:
+    def _on_changed(self, _: object = None) -> None:
+        """Look again at what lies under the pointer: another cell, the same with other scores, or none."""
+        layer, _row = self._cell
+        if layer is not None and self._position is not None:
+            self.look_at(self._position)
             self._tell()
 
-    def _on_removed(self, event: Any) -> None:  # noqa: ANN401
-        if event.value is self._cell[0]:
-            self._forget()
-
-    def _forget(self) -> None:
-        self._cell, self._status = (None, -1), ""
-        self.cellChanged.emit(None, -1)
+    def _on_plane_changed(self, _: object) -> None:
+        """Look at the same place of the plane that is shown now."""
+        viewer, place = self._viewer(), self._position
+        if viewer is None or place is None or len(place) != viewer.dims.ndim:
+            return
+        shown = viewer.dims.displayed
+        point = viewer.dims.point
+        self.look_at(tuple(place[axis] if axis in shown else point[axis] for axis in range(len(place))))
 
 
 def _row_at(layer: Shapes, position: tuple[float, ...]) -> int | None:

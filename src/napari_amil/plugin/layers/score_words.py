@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from napari_amil.core.base.class_names import display_name
 from napari_amil.core.base.column import Column
@@ -69,6 +70,12 @@ def contributions(row: Mapping[str, Any]) -> dict[str, float]:
     """Return what a cell adds to each class; classes without a number are left out."""
     values = {name: float(row[column]) for name, column in parts(row, CONTRIBUTION).items()}
     return {name: value for name, value in values.items() if np.isfinite(value)}
+
+
+def largest_contribution(table: pd.DataFrame) -> float:
+    """Return the largest contribution of any cell to any class, for or against; 0 without one."""
+    values = table[list(parts(table, CONTRIBUTION).values())].to_numpy(float)
+    return float(np.abs(values[np.isfinite(values)]).max(initial=0.0))
 
 
 def describe(row: Mapping[str, Any]) -> list[str]:

@@ -13,10 +13,18 @@ from qtpy.QtWidgets import QComboBox, QGridLayout, QHBoxLayout, QPushButton, QVB
 
 from napari_amil.core.base.class_names import display_name
 from napari_amil.plugin.colour.hover import hover_of
+from napari_amil.plugin.layers.cell_layer import cell_layers
 from napari_amil.plugin.layers.crops import cell_picture
 from napari_amil.plugin.layers.evidence import evidence_of
 from napari_amil.plugin.layers.rows import record_of
-from napari_amil.plugin.layers.score_words import certainty, contributions, describe, numbers, unusual
+from napari_amil.plugin.layers.score_words import (
+    certainty,
+    contributions,
+    describe,
+    largest_contribution,
+    numbers,
+    unusual,
+)
 from napari_amil.plugin.layers.selection import CellKey, find_cell, keys_of, selection_of
 from napari_amil.plugin.layers.walk import NEXT_KEY, PREVIOUS_KEY, Order, walk_of
 from napari_amil.plugin.reasons.charts import SignedBars
@@ -31,6 +39,10 @@ from napari_amil.plugin.window.work import Worker, shared_worker
 _SIDE_PX = 122
 _LEAST_ERROR = 0.005
 """Errors of a percentile below this are not worth a sentence."""
+_VOICES = (
+    "How far this cell moves the score of each class (no unit): to the right for it, to the left against it. "
+    "The bars of all cells of the open images have one scale."
+)
 _NOTHING = "Point at a cell, click on one to keep it here, or press ▶."
 
 
@@ -54,6 +66,7 @@ class CellCard(Panel):
         self._under_pointer: CellKey | None = None
         self._orders: list[Order] = []
         self._walk = walk_of(viewer)
+        self._reach: float | None = None
         self.key: CellKey | None = None
         self._build()
         self._later = QTimer(self)  # a change of many layers and features is shown once
@@ -82,6 +95,7 @@ class CellCard(Panel):
         self.words = wrapped()
         self.voices_heading = heading("Moves the verdict")
         self.voices = SignedBars(theme)
+        self.voices.setToolTip(_VOICES)
         self.figures = wrapped()
         self.controls = PictureRow(theme)
         self.likes = LikeCells(self._viewer, self._worker)
@@ -159,6 +173,7 @@ class CellCard(Panel):
         self.refresh()
 
     def _on_later(self) -> None:
+        self._reach = None
         self.likes.look_at(None)
         self.refresh()
 
@@ -220,7 +235,10 @@ class CellCard(Panel):
         self.twin.look_at(layer if is_scored else None, self.key.cell_id)
 
     def _show_voices(self, voices: dict[str, float]) -> None:
-        self.voices.show_values(voices)
+        if voices and self._reach is None:
+            tables = [layer.features for layer in cell_layers(self._viewer.layers)]
+            self._reach = max(map(largest_contribution, tables), default=0.0)
+        self.voices.show_values(voices, self._reach or 0.0)
         for part in (self.voices_heading, self.voices):
             part.setVisible(bool(voices))
 

@@ -23,7 +23,7 @@ from napari_amil.plugin.layers.planes import shown_plane
 from napari_amil.plugin.layers.rows import CellRecord, record_of
 from napari_amil.plugin.window.diameter_choice import DiameterChoice
 from napari_amil.plugin.window.follow import LayerCombo, hear
-from napari_amil.plugin.window.forms import SettingsForm
+from napari_amil.plugin.window.forms import PER_CENT, Label, SettingsForm
 from napari_amil.plugin.window.job import JobBar
 from napari_amil.plugin.window.model_choice import ModelChoice
 from napari_amil.plugin.window.panel import DetectingPanel
@@ -37,21 +37,22 @@ _WELCOME = (
     "Nothing is open yet: drag a smear (PNG, JPEG, TIFF) into the window, or choose File > Open Sample > "
     "AMIL blood smears. Then press Find cells."
 )
-_LIVE = {
-    "min_score": "Certainty from",
-    "min_diameter": "Diameter from",
-    "max_diameter": "Diameter to",
-    "max_overlap": "Overlap up to",
+_TYPICAL = "\N{MULTIPLICATION SIGN} typical"
+_LIVE: dict[str, Label] = {
+    "min_score": ("Certainty from", PER_CENT),
+    "min_diameter": ("Diameter from", _TYPICAL),
+    "max_diameter": ("Diameter to", _TYPICAL),
+    "max_overlap": ("Overlap up to", PER_CENT),
     "keep_border": "Keep cells cut by the border",
 }
-_FOLDED = {
+_FOLDED: dict[str, Label] = {
     "cell_diameter_um": "Diameter in micrometres",
     "cells": "Cells of interest",
-    "max_foreign": "Foreign colour up to",
-    "max_cells": "Most cells",
-    "candidate_score": "Candidates from",
-    "candidate_overlap": "Same cell from",
-    "tile_px": "Tile",
+    "max_foreign": ("Colour of no red cell, up to", PER_CENT),
+    "max_cells": ("Most cells", "cells"),
+    "candidate_score": ("Candidates from", PER_CENT),
+    "candidate_overlap": ("Same cell from", PER_CENT),
+    "tile_px": ("Side of a tile", "px"),
     "tiles_at_once": "Tiles at once",
 }
 

@@ -10,14 +10,14 @@ from qtpy.QtCore import Qt, QTimer, Signal
 from qtpy.QtGui import QColor
 from qtpy.QtWidgets import QHBoxLayout, QLabel, QSlider
 
-from napari_amil.core.base.columns import BOX_COLUMNS, column_of
+from napari_amil.core.base.columns import BOX_COLUMNS
 from napari_amil.core.base.errors import AmilError
 from napari_amil.plugin.cohorts.cell_canvas import is_of_cell_images
 from napari_amil.plugin.cohorts.cell_table import CellTable, cohort_cells, no_cells, open_cells
 from napari_amil.plugin.cohorts.field_opening import bring_forward, find_same_cell, open_field
 from napari_amil.plugin.cohorts.folder_names import give_names, with_name
 from napari_amil.plugin.cohorts.gallery_filter import GalleryFilter
-from napari_amil.plugin.cohorts.gallery_order import GalleryOrder, sorting
+from napari_amil.plugin.cohorts.gallery_order import GalleryOrder, sorting, told_apart
 from napari_amil.plugin.cohorts.gallery_source import GallerySource
 from napari_amil.plugin.cohorts.open_results import open_results_of
 from napari_amil.plugin.cohorts.scored_folder import ScoredFolder
@@ -62,6 +62,7 @@ class GalleryPanel(Panel):
         self._scored: ScoredFolder | None = None
         self._shown: NDArray[np.intp] = np.zeros(0, dtype=np.intp)
         self._values: NDArray[np.float64] = np.zeros(0)
+        self._anomaly: NDArray[np.float64] = np.zeros(0)
         self._scale: ColourScale | None = None
         self._is_telling = False
         self._wanted: list[Crop] = []
@@ -202,11 +203,9 @@ class GalleryPanel(Panel):
         """Filter and sort anew."""
         keep = self.filter.keeps(self._cells.table)
         column, highest_first = self.order.value()
-        self._values = self._cells.values(column)
+        self._values, self._anomaly = self._cells.values(column), self._cells.values("anomaly")
         kept = np.flatnonzero(keep)
-        self._shown = kept[
-            sorting(column, self._values[kept], self._cells.values("anomaly")[kept], highest_first)
-        ]
+        self._shown = kept[sorting(column, self._values[kept], self._anomaly[kept], highest_first)]
         self._recolour()
         total = len(self._cells)
         n_shown = len(self._shown)
@@ -235,11 +234,9 @@ class GalleryPanel(Panel):
 
     def _tile(self, position: int) -> GridItem:
         row = int(self._shown[position])
-        column, _ = self.order.value()
         value = self._values[row : row + 1]
         rgba = self._scale.rgba(value)[0] if self._scale is not None else UNSCORED_RGBA
-        given = self._cells.given_name(row)
-        text, colour = given or column_of(column).text(float(value[0])), QColor.fromRgbF(*rgba)
+        text, colour = self._cells.given_name(row) or self._number(position), QColor.fromRgbF(*rgba)
         crop = self._cells.crop(row)
         if crop is None:
             return GridItem(None, text, colour, "no image")
@@ -250,6 +247,12 @@ class GalleryPanel(Panel):
             self._wanted.append(crop)
             self._paint_ended.start()
         return GridItem(picture, text, colour)
+
+    def _number(self, position: int) -> str:
+        """Return the score of the cell at a position; with its distance where a neighbour has the same."""
+        near = self._shown[max(position - 1, 0) : position + 2]
+        column, _ = self.order.value()
+        return told_apart(column, self._values[near], self._anomaly[near])[min(position, 1)]
 
     def _on_paint_ended(self) -> None:
         self.thumbnails.want(self._wanted)

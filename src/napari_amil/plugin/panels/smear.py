@@ -32,7 +32,7 @@ from napari_amil.plugin.layers.selection import CellKey, find_cell, selection_of
 from napari_amil.plugin.layers.walk import walk_of
 from napari_amil.plugin.panels.detect import DetectPanel
 from napari_amil.plugin.panels.score import ScorePanel
-from napari_amil.plugin.reasons.ranked_cells import RankedList, shape_words
+from napari_amil.plugin.reasons.ranked_cells import RankedList, joined_words, shape_words
 from napari_amil.plugin.reasons.sample_summary import SampleSummary
 from napari_amil.plugin.window.docks import open_panel
 from napari_amil.plugin.window.follow import LayerCombo, hear
@@ -303,11 +303,9 @@ class SmearPanel(Panel):
         layer, row = found
         values = layer.features.iloc[row].to_dict()
         percentile = float(values.get("anomaly_percentile", np.nan))
-        words = shape_words(layer, key.cell_id)[:_N_WORDS]
         first = unusual(percentile) if np.isfinite(percentile) else "Not scored"
         parts = [f"Cell {key.cell_id}: {first[:1].lower()}{first[1:]}.", certainty(values)]
-        if words:
-            parts.append(f"{'; '.join(words)[:1].upper()}{'; '.join(words)[1:]}.")
+        parts.append(joined_words(shape_words(layer, key.cell_id)[:_N_WORDS]))
         self.why.setText(" ".join(part for part in parts if part))
 
     def _on_only_toggled(self, is_only: bool) -> None:

@@ -21,12 +21,16 @@ _COLOURS = (FOR, AGAINST, QColor("#3f9e6e"), QColor("#9068b0"))
 
 
 class SignedBars(QWidget):
-    """One line a name: its bar to the right of the middle where it is positive, else to the left."""
+    """One line a name: its bar to the right of the middle where it is positive, else to the left.
+
+    The ends stand for the largest value of all that are compared, which is given with them.
+    """
 
     def __init__(self, theme: str = "dark", parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._palette: Palette = palette(theme)
         self._values: list[tuple[str, float]] = []
+        self._reach = 1.0
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
 
     def set_theme(self, theme: str) -> None:
@@ -34,9 +38,10 @@ class SignedBars(QWidget):
         self._palette = palette(theme)
         self.update()
 
-    def show_values(self, values: Mapping[str, float]) -> None:
-        """Show ``name -> value`` in the given order."""
+    def show_values(self, values: Mapping[str, float], reach: float = 0.0) -> None:
+        """Show ``name -> value`` in the given order; a bar of the whole width is ``reach`` long or longer."""
         self._values = [(name, float(value)) for name, value in values.items()]
+        self._reach = max([reach, *(abs(value) for _, value in self._values)]) or 1.0
         self.setAccessibleDescription(", ".join(f"{name} {value:+.2f}" for name, value in self._values))
         self.updateGeometry()
         self.update()
@@ -59,7 +64,6 @@ class SignedBars(QWidget):
         name_width, number_width = min(widest, self.width() * 0.45), metrics.horizontalAdvance("+00.00")
         left, right = _TEXT_PX + name_width + 8, self.width() - number_width - 6
         middle, half = (left + right) / 2, max((right - left) / 2, 2)
-        reach = max((abs(value) for _, value in self._values), default=0.0) or 1.0
         flags = Qt.AlignmentFlag.AlignVCenter
         for row, (name, value) in enumerate(self._values):
             top = row * self._line()
@@ -68,7 +72,7 @@ class SignedBars(QWidget):
             painter.drawText(QRectF(_TEXT_PX, top, name_width + 1, self._line()), flags, shown)
             number = QRectF(right + 6, top, number_width, self._line())
             painter.drawText(number, flags | Qt.AlignmentFlag.AlignRight, f"{value:+.2f}")
-            length = half * abs(value) / reach
+            length = half * abs(value) / self._reach
             start = middle if value >= 0 else middle - length
             painter.setPen(Qt.PenStyle.NoPen)
             painter.setBrush(FOR if value >= 0 else AGAINST)

@@ -22,7 +22,8 @@ from napari_amil.plugin.window.theme import palette
 
 MOST, LEAST = 50, 8
 """At most and at least so many cells are listed; the least are shown even where none stands out."""
-_SIDE_PX = 44
+_SIDE_PX = 40
+_OF_CONTROLS = " of control cells"
 
 
 class RankedCell(NamedTuple):
@@ -115,7 +116,7 @@ class RankedList(QWidget):
         words = shape_words(layer, cell.key.cell_id)
         percentile = float(cell.values.get("anomaly_percentile", np.nan))
         first = short_rank(percentile) if np.isfinite(percentile) else f"cell {cell.key.cell_id}"
-        second = words[0].replace("control cells", "controls") if words else ""
+        second = words[0].removesuffix(_OF_CONTROLS) if words else ""
         picture, icon = self._picture(layer, cell), QIcon()
         for mode in (QIcon.Mode.Normal, QIcon.Mode.Selected):  # else Qt tints the chosen one
             icon.addPixmap(picture, mode)
@@ -159,6 +160,17 @@ def shape_words(layer: Shapes, cell_id: int) -> list[str]:
     """
     evidence = evidence_of(layer)
     return [word for word in evidence.words(cell_id) if ": " not in word] if evidence is not None else []
+
+
+def joined_words(words: list[str]) -> str:
+    """Return what is unusual about a cell as one sentence that names the control cells once.
+
+    >>> joined_words(["paler than 99 % of control cells", "longer than 98 % of control cells"])
+    'Paler than 99 %, longer than 98 % of control cells.'
+    """
+    last = max((i for i, word in enumerate(words) if word.endswith(_OF_CONTROLS)), default=0)
+    text = ", ".join([*(word.removesuffix(_OF_CONTROLS) for word in words[:last]), *words[last:]])
+    return f"{text[:1].upper()}{text[1:]}." if text else ""
 
 
 def short_rank(percentile: float) -> str:

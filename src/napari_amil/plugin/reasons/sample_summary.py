@@ -79,5 +79,5 @@ class SampleSummary(QWidget):
         n = n_standing_out(table)
         share = f" ({per_cent(n / scored)})" if n and scored else ""
         text = f"{n:,} of {scored:,} cells stand out{share}" if n else f"None of {scored:,} cells stands out"
-        self.share.setText(text if n else f"{text}; the most unusual:")
+        self.share.setText(text)
         return n

@@ -6,12 +6,12 @@ from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QComboBox, QFormLayout, QLabel, QVBoxLayout, QWidget
 
 from napari_amil.core.base.settings import ModelSettings, RunSettings, TrainingSettings
-from napari_amil.plugin.window.forms import Folded, SettingsForm
+from napari_amil.plugin.window.forms import PER_CENT, Folded, Label, SettingsForm
 
 _SHOWN = {"max_epochs": "Epochs over bags", "cell_epochs": "Epochs over cells"}
-_FOLDED = {
+_FOLDED: dict[str, Label] = {
     "calibration_folds": "Networks for p-values",
-    "validation_fraction": "Share kept aside",
+    "validation_fraction": ("Kept aside", PER_CENT),
     "learning_rate": "Step size, bags",
     "cell_learning_rate": "Step size, cells",
     "bags_per_step": "Bags in a step",

@@ -29,7 +29,7 @@ class DiameterChoice(QWidget):
         self.box = QDoubleSpinBox()
         self.box.setDecimals(1)
         self.box.setRange(bounds.low - 1, bounds.high)
-        self.box.setSuffix(" pixels")
+        self.box.setSuffix(" px")
         self.box.setSpecialValueText(_AUTOMATIC)
         self.box.setValue(self.box.minimum())
         self.box.setToolTip(_TIP)
@@ -64,5 +64,5 @@ class DiameterChoice(QWidget):
 
     def show_found(self, diameter_px: float | None) -> None:
         """Show what automatic has come to in the image."""
-        found = "" if diameter_px is None else f": {diameter_px:.0f} pixels"
+        found = "" if diameter_px is None else f": {diameter_px:.0f} px"
         self.box.setSpecialValueText(f"{_AUTOMATIC}{found}")

@@ -32,7 +32,11 @@ from napari_amil.core.base.settings import Settings
 _SLIDER_SPAN = 10.0
 """A number between two bounds that are no farther apart than this is set with a slider."""
 _UNBOUNDED = 1e6
-_UNITS = {"_px": " px", "_um": " µm"}
+_UNITS = {"_px": "px", "_um": "µm"}
+PER_CENT = "%"
+"""Unit of a share, which the form shows times a hundred."""
+Label = str | tuple[str, str]
+"""What a field is called, and the unit of its number where its name does not end with one."""
 S = TypeVar("S", bound=Settings)
 
 
@@ -74,8 +78,8 @@ def _number(bound: Any) -> float:  # noqa: ANN401 - annotated types know only th
     return float(bound)
 
 
-def make_editor(name: str, info: FieldInfo, blank: str) -> Editor:
-    """Return the editor that fits the type of a field.
+def make_editor(name: str, info: FieldInfo, blank: str, unit: str = "") -> Editor:
+    """Return the editor that fits the type of a field, with ``unit`` behind its number.
 
     Raises
     ------
@@ -91,9 +95,12 @@ def make_editor(name: str, info: FieldInfo, blank: str) -> Editor:
         box = QCheckBox()
         return Editor(box, box.isChecked, box.setChecked, box.toggled)
     if kind is int and not optional:
-        return _int_editor(Bounds.from_field(info, 1))
+        return _int_editor(Bounds.from_field(info, 1), unit)
+    if kind is float and unit == PER_CENT and not optional:
+        return _share_editor(Bounds.from_field(info, 0.01))
     if kind in (int, float):
-        return _float_editor(name, info, blank if optional else None)
+        unit = unit or next((unit for end, unit in _UNITS.items() if name.endswith(end)), "")
+        return _float_editor(info, blank if optional else None, unit)
     if kind is str:
         line = QLineEdit()
         return Editor(line, line.text, line.setText, line.textChanged)
@@ -125,32 +132,50 @@ def _combo_editor(choices: tuple[Any, ...]) -> Editor:
     )
 
 
-def _int_editor(bounds: Bounds) -> Editor:
+def _int_editor(bounds: Bounds, unit: str) -> Editor:
     box = QSpinBox()
+    box.setSuffix(f" {unit}" if unit else "")
     box.setRange(int(bounds.low), int(bounds.high))
     box.setGroupSeparatorShown(True)
     quiet_wheel(box)
     return Editor(box, box.value, box.setValue, box.valueChanged)
 
 
-def _float_editor(name: str, info: FieldInfo, blank: str | None) -> Editor:
+def _share_editor(bounds: Bounds) -> Editor:
+    """Return a slider in per cent for a share of 0 to 1."""
+    slider = _slider(Bounds(100 * bounds.low, 100 * bounds.high), 0, PER_CENT)
+    return Editor(
+        slider,
+        lambda: round(slider.value()) / 100,
+        lambda share: slider.setValue(100 * share),
+        slider.valueChanged,
+    )
+
+
+def _slider(bounds: Bounds, decimals: int, unit: str) -> Any:  # noqa: ANN401 - of superqt, without types
+    slider: Any = QLabeledDoubleSlider(Qt.Orientation.Horizontal)
+    slider.setDecimals(decimals)
+    slider.setRange(bounds.low, bounds.high)
+    slider.setSingleStep(10.0**-decimals)
+    if unit:
+        slider.layout().addWidget(QLabel(unit))
+    quiet_wheel(slider)
+    return slider
+
+
+def _float_editor(info: FieldInfo, blank: str | None, unit: str) -> Editor:
     default = info.default if isinstance(info.default, float) else 1.0
-    unit = next((unit for end, unit in _UNITS.items() if name.endswith(end)), "")
-    decimals = 1 if unit else 2 if default == 0 or abs(default) >= 0.01 else 6
+    decimals = 1 if unit in _UNITS.values() else 2 if default == 0 or abs(default) >= 0.01 else 6
     step = 10.0**-decimals
     bounds = Bounds.from_field(info, step)
     if blank is None and bounds.high - bounds.low <= _SLIDER_SPAN and decimals == 2:
-        slider: Any = QLabeledDoubleSlider(Qt.Orientation.Horizontal)
-        slider.setDecimals(decimals)
-        slider.setRange(bounds.low, bounds.high)
-        slider.setSingleStep(step)
-        quiet_wheel(slider)
+        slider = _slider(bounds, decimals, unit)
         return Editor(slider, lambda: round(slider.value(), decimals), slider.setValue, slider.valueChanged)
     box = QDoubleSpinBox()
     box.setDecimals(decimals)
     box.setSingleStep(10 * step)
     box.setRange(bounds.low, bounds.high)
-    box.setSuffix(unit)
+    box.setSuffix(f" {unit}" if unit else "")
     quiet_wheel(box)
     if blank is None:
         return Editor(box, box.value, box.setValue, box.valueChanged)
@@ -222,7 +247,7 @@ class SettingsForm(QWidget, Generic[S]):
     kind
         The settings class; every value that the form returns was validated by it.
     shown
-        ``field -> label`` of the fields that are always seen, in this order.
+        ``field -> label`` (or label and unit) of the fields that are always seen, in this order.
     folded
         ``field -> label`` of the fields behind "More settings"; fields in neither keep their values.
     blank
@@ -234,8 +259,8 @@ class SettingsForm(QWidget, Generic[S]):
     def __init__(
         self,
         kind: type[S],
-        shown: Mapping[str, str],
-        folded: Mapping[str, str] | None = None,
+        shown: Mapping[str, Label],
+        folded: Mapping[str, Label] | None = None,
         blank: str = "automatic",
         parent: QWidget | None = None,
     ) -> None:
@@ -279,14 +304,15 @@ class SettingsForm(QWidget, Generic[S]):
         """Return the widget of one field."""
         return self._editors[name].widget
 
-    def _rows(self, fields: Mapping[str, str], blank: str) -> QFormLayout:
+    def _rows(self, fields: Mapping[str, Label], blank: str) -> QFormLayout:
         rows = QFormLayout()
         rows.setContentsMargins(0, 0, 0, 0)
         rows.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
         rows.setRowWrapPolicy(QFormLayout.RowWrapPolicy.WrapLongRows)
-        for name, label in fields.items():
+        for name, called in fields.items():
+            label, unit = (called, "") if isinstance(called, str) else called
             info = self._kind.model_fields[name]
-            editor = make_editor(name, info, blank)
+            editor = make_editor(name, info, blank, unit)
             editor.widget.setObjectName(name)
             editor.widget.setToolTip(info.description or "")
             editor.widget.setAccessibleName(label)
