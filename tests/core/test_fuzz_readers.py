@@ -39,7 +39,6 @@ from napari_amil.core.exchange.field_files import (
     write_yolo,
 )
 from napari_amil.core.exchange.geojson import read_geojson, write_geojson
-from napari_amil.core.exchange.h5ad import read_h5ad, write_h5ad
 from napari_amil.core.exchange.labels import cells_of_labels, read_label_image
 from napari_amil.core.exchange.project import Project, read_project, write_project
 from napari_amil.core.model.bundle import load_bundle
@@ -183,10 +182,6 @@ def projects(folder: Path) -> None:
     write_project(project(), folder / "scored")
 
 
-def annotated_data(folder: Path) -> None:
-    write_h5ad(project(), folder / "a.h5ad")
-
-
 def explorations(folder: Path) -> None:
     many = project(10)
     scores = {"anomaly_q": 0.01, "anomaly_percentile": 100.0, "novelty_p": 0.5}
@@ -238,7 +233,6 @@ KINDS: dict[str, tuple[Callable[[Path], object], Callable[[Path], object]]] = {
     "ROI sets": (roi_sets, read_rois),
     "LabelMe": (labelme_files, read_labelme),
     "YOLO": (yolo_files, read_yolo_file),
-    "h5ad": (annotated_data, read_h5ad),
 }
 
 

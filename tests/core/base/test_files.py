@@ -25,7 +25,6 @@ from napari_amil.core.evaluation.ablation import read_rows
 from napari_amil.core.exchange.box_files import read_shapes, read_voc
 from napari_amil.core.exchange.cell_files import read_cells
 from napari_amil.core.exchange.geojson import read_geojson
-from napari_amil.core.exchange.h5ad import read_h5ad
 from napari_amil.core.exchange.labels import read_label_image
 from napari_amil.core.exchange.tables import load_table
 from napari_amil.core.images.fields import open_field
@@ -53,7 +52,6 @@ READERS: dict[str, tuple[Callable[[Path], object], str]] = {
     "shapes": (read_shapes, "shapes.csv"),
     "voc": (read_voc, "field.xml"),
     "labels": (read_label_image, "field_labels.png"),
-    "h5ad": (read_h5ad, "cells.h5ad"),
     "settings": (RunSettings.from_yaml, "run.yaml"),
     "rows": (read_rows, "rows.yaml"),
     "card": (read_card, "bundle.safetensors"),

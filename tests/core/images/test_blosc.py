@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import gzip
 import random
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
+import numcodecs
 import numpy as np
 import pytest
 import zarr
@@ -14,6 +17,7 @@ from numcodecs import blosc
 
 from napari_amil.core.images.blosc import check_blosc
 from napari_amil.core.images.ome_zarr import open_zarr
+from napari_amil.core.images.refusals import UnusableError
 
 VALUES = np.random.default_rng(0).integers(0, 40, 3000, dtype=np.uint16)
 
@@ -80,15 +84,41 @@ def test_what_passes_the_check_does_not_crash_the_library() -> None:
     assert n_passed > 1000
 
 
-@pytest.mark.parametrize("version", [2, 3])
-def test_a_damaged_array_is_refused_when_it_is_read(tmp_path: Path, version: int) -> None:
+CODEC = zarr.codecs.BloscCodec()
+LAYOUTS: dict[str, dict[str, Any]] = {
+    "version 2": {"zarr_format": 2, "compressors": blosc.Blosc()},
+    "version 3": {"compressors": CODEC},
+    "in shards": {"compressors": CODEC, "shards": (40, 50, 3)},
+    "before another codec": {"compressors": [CODEC, zarr.codecs.GzipCodec()]},
+}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_a_damaged_array_is_refused_when_it_is_read(tmp_path: Path, layout: str) -> None:
     values = np.random.default_rng(0).integers(0, 9, (40, 50, 3), dtype=np.uint8)
-    packed = {"compressors": zarr.codecs.BloscCodec()} if version == 3 else {"compressors": blosc.Blosc()}
-    zarr.create_array(tmp_path / "a.zarr", data=values, chunks=(20, 50, 3), zarr_format=version, **packed)
-    assert np.array_equal(open_zarr(tmp_path / "a.zarr").array[:], values)
-    files = (path for path in (tmp_path / "a.zarr").rglob("*") if path.is_file())
-    largest = max(files, key=lambda path: path.stat().st_size)
-    content = largest.read_bytes()
-    largest.write_bytes(content[:18] + content[28:])
-    with pytest.raises(ValueError, match="chunk"):
-        open_zarr(tmp_path / "a.zarr").array[:]
+    path = tmp_path / "a.zarr"
+    zarr.create_array(path, data=values, chunks=(20, 50, 3), **LAYOUTS[layout])
+    assert np.array_equal(open_zarr(path).array[:], values)
+    assert np.array_equal(open_zarr(path).array[5:9, 7:], values[5:9, 7:])
+    unpack, pack = (gzip.decompress, gzip.compress) if "another" in layout else (bytes, bytes)
+    for file in (file for file in path.rglob("*") if file.is_file() and "z" not in file.name):
+        content = unpack(file.read_bytes())
+        file.write_bytes(pack(content[:16] + b"\xff\xff\xff\x7f" + content[20:]))
+    for wanted in (slice(None), slice(5, 9)):
+        with pytest.raises(ValueError, match="a block of a chunk lies outside of it"):
+            open_zarr(path).array[wanted]
+
+
+@pytest.mark.parametrize(
+    "codecs",
+    [
+        {"filters": [blosc.Blosc()], "compressors": numcodecs.Zlib()},
+        {"filters": [blosc.Blosc()], "compressors": blosc.Blosc()},
+    ],
+)
+def test_chunks_that_cannot_be_checked_are_refused(tmp_path: Path, codecs: dict[str, Any]) -> None:
+    zarr.create_array(
+        tmp_path / "a.zarr", shape=(40, 50), dtype="u1", chunks=(20, 50), zarr_format=2, **codecs
+    )
+    with pytest.raises(UnusableError, match="Blosc within other codecs; save it with Blosc alone"):
+        open_zarr(tmp_path / "a.zarr")

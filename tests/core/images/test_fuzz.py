@@ -67,6 +67,8 @@ def zarrs(folder: Path) -> dict[str, Path]:
         group.attrs.update(
             {"multiscales": described} if version == 2 else {"ome": {"multiscales": described}}
         )
+    packed = {"chunks": (20, 25, 3), "shards": (40, 50, 3), "compressors": zarr.codecs.BloscCodec()}
+    zarr.create_array(folder / "shards.zarr", data=COLOUR, **packed)
     return {path.name: path for path in folder.iterdir()}
 
 

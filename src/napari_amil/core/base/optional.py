@@ -10,7 +10,6 @@ from napari_amil.core.base.errors import MissingExtraError
 EXTRAS = {
     "anndata": "h5ad",
     "bioimageio.spec": "bioimageio",
-    "h5py": "h5ad",
     "distributed": "cluster",
     "lightning_fabric": "fabric",
     "napari": "gui",

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from napari_amil.core.base.optional import optional
-from napari_amil.core.images.blosc import checked_store
+from napari_amil.core.images.blosc import checked_store, open_with_checked_codec
 from napari_amil.core.images.pixel_size import PixelSize, pixel_size, to_number
 from napari_amil.core.images.refusals import MAX_PIXELS, MIN_SIDE_PX, UnusableError, check_claim
 from napari_amil.core.images.samples import check_numbers
@@ -22,6 +22,7 @@ _CODECS = frozenset(
     | {"bytes", "crc32c", "sharding_indexed", "transpose"}
 )
 """Codecs that only compress; others could run code that the file brings along."""
+_BLOSC = "blosc"
 _MAX_CHUNK_BYTES = 2**30
 
 
@@ -92,8 +93,13 @@ def _levels(path: Path) -> Iterator[ZarrImage]:
 
 def _with_checked_chunks(array: Any, path: Path) -> Any:  # noqa: ANN401
     """Return an array in a folder, whose chunks are refused where Blosc would read beyond their end."""
-    if (list(_codec_names(array.metadata.to_dict())) or [""])[-1] != "blosc" or array.shards:
+    names = list(_codec_names(array.metadata.to_dict()))
+    if not any(name.endswith(_BLOSC) for name in names):
         return array
+    if array.metadata.zarr_format == 3 and f"numcodecs.{_BLOSC}" not in names:
+        return open_with_checked_codec(path)
+    if array.shards or not names[-1].endswith(_BLOSC) or sum(name.endswith(_BLOSC) for name in names) > 1:
+        raise UnusableError("is compressed with Blosc within other codecs; save it with Blosc alone.")
     store = checked_store(path)
     store.most_bytes = math.prod(array.chunks) * array.dtype.itemsize
     return optional("zarr").open(store, mode="r")
@@ -173,7 +179,8 @@ def _check(array: Any, axes: str, path: Path) -> None:  # noqa: ANN401
     shape = array.shape
     if not {"Y", "X"} <= set(axes) or len(axes) != len(shape) or len(set(axes)) != len(axes):
         raise UnusableError(f"has the axes '{axes}' for the shape {shape}; it needs y and x.")
-    foreign = sorted(set(_codec_names(array.metadata.to_dict())) - _CODECS)
+    names = _codec_names(array.metadata.to_dict())
+    foreign = sorted({name.removeprefix("numcodecs.") for name in names} - _CODECS)
     if foreign:
         raise UnusableError(
             f"is compressed with '{foreign[0]}', which is not read; save it with Blosc or zlib."
@@ -196,7 +203,7 @@ def _codec_names(metadata: Any) -> Iterator[str]:  # noqa: ANN401
     if isinstance(metadata, Mapping):
         for key in ("filters", "compressor", "codecs", "index_codecs"):
             for codec in _listed(metadata.get(key)):
-                yield str(codec.get("id", codec.get("name"))).removeprefix("numcodecs.")
+                yield str(codec.get("id", codec.get("name")))
                 yield from _codec_names(codec.get("configuration"))
 
 
