@@ -183,7 +183,7 @@ def test_one_slider_is_one_step_however_far_it_goes(layer: Shapes, cells: Cells)
 
 def test_a_hundred_steps_are_kept(layer: Shapes) -> None:
     for number in range(STEPS + 5):
-        layer.features = layer.features.assign(note=float(number))
+        layer.features = layer.features.assign(cell_type=f"type {number}")
     journal = _journal(layer)
     assert len(journal.done) == STEPS
     for _ in range(3):

@@ -23,7 +23,7 @@ from napari_amil.core.base.errors import AmilError
 from napari_amil.core.exchange.geojson import read_own
 from napari_amil.plugin.layers.cell_layer import cell_layers
 from napari_amil.plugin.layers.journal import Journal, journal_of
-from napari_amil.plugin.layers.rows import CELL_TYPE, record_of
+from napari_amil.plugin.layers.rows import record_of
 from napari_amil.plugin.layers.snapshot import from_json, snapshot
 from napari_amil.plugin.layers.writers import write_snapshot
 from napari_amil.plugin.window.follow import hear
@@ -187,8 +187,7 @@ class Autosave(QObject):
 def _has_work(layer: Shapes) -> bool:
     """Tell whether a layer holds work by hand that is worth keeping."""
     record = record_of(layer)
-    named = CELL_TYPE in layer.features and layer.features[CELL_TYPE].fillna("").ne("").any()
-    return record is not None and (bool(named) or record.is_touched(layer.features))
+    return record is not None and record.is_worked_on(layer.features)
 
 
 def content_key(image: Image) -> str:

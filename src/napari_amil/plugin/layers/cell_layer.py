@@ -79,6 +79,8 @@ def features_of(cells: Cells, record: CellRecord) -> pd.DataFrame:
     """Return the features of ``cells`` with the scores that are known for them."""
     table = cells.table()
     table["status"] = "unscored"
+    if record.aside is not None:
+        table = table.join(record.aside.loc[record.aside.index.intersection(table["cell_id"])], on="cell_id")
     return with_scores(complete(table, len(cells), record), record.scores)
 
 
@@ -135,6 +137,7 @@ def show_cells(layer: Shapes, cells: Cells) -> None:
     wanted = np.asarray(cells.cell_id)
     leave = np.flatnonzero(~np.isin(ids, wanted) & ~by_hand)
     enter = cells.take(~np.isin(wanted, ids) & ~np.isin(wanted, list(record.removed)))
+    record.keep_aside(table.iloc[leave])
     record.paused = True
     try:
         with fastest_triangulation():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import weakref
 from collections import deque
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -26,7 +27,15 @@ from napari_amil.plugin.layers.journal_steps import (
     side_of,
     title_of,
 )
-from napari_amil.plugin.layers.rows import CellRecord, complete, outline_of, record_of, watch, write_features
+from napari_amil.plugin.layers.rows import (
+    CellRecord,
+    complete,
+    foreign_names,
+    outline_of,
+    record_of,
+    watch,
+    write_features,
+)
 
 STEPS = 100
 """How many steps can be undone."""
@@ -39,7 +48,8 @@ class Journal:
 
     It compares the layer with what it knew whenever `RowKeeper` has put the rows in order, so that it
     misses nothing, whoever made the change. Ids that were given stay given: an undone cell never lends its
-    ``cell_id`` to another one. Rows are joined by ``cell_id``; their order is not part of a step.
+    ``cell_id`` to another one. Rows are joined by ``cell_id``; their order is not part of a step,
+    nor is what other plugins write into columns of their own.
     """
 
     changed = Signal()
@@ -87,7 +97,7 @@ class Journal:
         self._look()
         touched = frozenset(
             {i for i in shapes.keys() | self._shapes.keys() if shapes.get(i) is not self._shapes.get(i)}
-            | changed_rows(rows, self._rows)
+            | changed_rows(_own(rows), _own(self._rows))
         )
         if not touched and memory.is_like(self._memory):
             return
@@ -189,8 +199,7 @@ class Journal:
             _put_shapes(layer, record, side, changed)
             kept = [i for i in self._shapes if i not in changed]
             order = [*kept, *(i for i in side.shapes if i in changed)]
-            known = step.before.rows.columns.union(step.after.rows.columns)
-            table = _joined_rows(self._rows, side, order, known)
+            table = _joined_rows(self._rows, side, order)
             write_features(layer, record, complete(table, layer.nshapes, record))
         finally:
             self._busy = record.paused = False
@@ -273,17 +282,25 @@ def _put_shapes(layer: Shapes, record: CellRecord, side: CellStates, changed: se
             )
 
 
-def _joined_rows(rows: pd.DataFrame, side: CellStates, order: list[int], known: pd.Index) -> pd.DataFrame:
+def _joined_rows(rows: pd.DataFrame, side: CellStates, order: list[int]) -> pd.DataFrame:
     """Return the rows of ``order``: those of ``side`` where it has them, with its columns.
 
-    Columns of ``rows`` that the step does not know, ``known``, were written later and stay.
+    Columns of other plugins stay as they are; a cell that comes back has those that it had.
     """
-    later = [name for name in rows.columns if name not in known]
-    columns = [*side.rows.columns, *later]
-    own = side.rows.astype(object).join(rows[later].astype(object))
-    others = rows[~rows.index.isin(side.rows.index)].reindex(columns=columns).astype(object)
-    table = pd.concat([others, own]).loc[order]
-    return table.reset_index(drop=True).infer_objects()
+    foreign, own = foreign_names(rows.columns), _own(side.rows).astype(object)
+    kept = rows[~rows.index.isin(own.index)].reindex(columns=own.columns).astype(object)
+    back = side.rows[~side.rows.index.isin(rows.index)].reindex(columns=foreign).astype(object)
+    written = pd.concat([rows[foreign].astype(object), back])
+    table = pd.concat([kept, own]).join(written).loc[order].reset_index(drop=True).infer_objects()
+    for name in foreign:
+        with suppress(ValueError, TypeError):  # a whole number cannot be blank
+            table[name] = table[name].astype(rows[name].dtype)
+    return table
+
+
+def _own(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return the columns of this program."""
+    return rows.drop(columns=foreign_names(rows.columns))
 
 
 def _ids(layer: Shapes, rows: Any) -> set[int]:  # noqa: ANN401

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from copy import copy
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -15,7 +15,7 @@ from napari.layers import Shapes
 from napari.utils.events import Event
 from numpy.typing import NDArray
 
-from napari_amil.core.base.columns import BOX_COLUMNS, FLAG_COLUMNS, score_names
+from napari_amil.core.base.columns import BOX_COLUMNS, FLAG_COLUMNS, names_in, score_names
 from napari_amil.core.base.settings import DetectionSettings, SelectionSettings
 from napari_amil.core.base.types import CELL_COLUMNS, Cells, polygon_area
 from napari_amil.core.detection.select import Candidates
@@ -85,6 +85,8 @@ class CellRecord:
     present: set[int] = field(default_factory=set)
     scores: pd.DataFrame | None = None
     """The latest scores, indexed by ``cell_id``."""
+    aside: pd.DataFrame | None = None
+    """Names and columns of other plugins of the cells that a slider took out, indexed by ``cell_id``."""
     scale: ColourScale | None = None
     detection: DetectionSettings = field(default_factory=DetectionSettings)
     """How the cells were found; scoring looks at the image with the same cell diameter."""
@@ -117,16 +119,38 @@ class CellRecord:
         """Tell whether the user drew, changed, left out or deleted a cell."""
         return bool(self.removed) or bool(self.by_hand(features).any())
 
+    def is_worked_on(self, features: pd.DataFrame) -> bool:
+        """Tell whether finding the cells anew would lose something, names and what plugins wrote included."""
+        named = CELL_TYPE in features and features[CELL_TYPE].fillna("").ne("").any()
+        return bool(named or foreign_names(features)) or self.is_touched(features)
+
     def by_hand(self, features: pd.DataFrame) -> NDArray[np.bool_]:
         """Return which rows are the user's own work; a slider leaves them alone."""
         ids = features["cell_id"].to_numpy()
         excluded = features["status"].eq("excluded").to_numpy(bool)
         return excluded | np.isin(ids, list(self.redrawn)) | ~np.isin(ids, self.known.cell_id)
 
+    def keep_aside(self, table: pd.DataFrame) -> None:
+        """Keep what others wrote of cells that are taken out, for when they come back."""
+        names = [name for name in (CELL_TYPE, *foreign_names(table)) if name in table]
+        if names and len(table):
+            kept = table.set_index("cell_id")[names]
+            before = [] if self.aside is None else [self.aside[~self.aside.index.isin(kept.index)]]
+            self.aside = pd.concat([*before, kept])
+
     def take_id(self) -> int:
         """Return an id that was never given before."""
         self.next_id += 1
         return self.next_id - 1
+
+
+def foreign_names(names: Iterable[Any]) -> list[Any]:
+    """Return those of ``names`` that are no columns of this program: another plugin wrote them."""
+    names = list(names)
+    own = set(names_in("cells", map(str, names)))
+    if TYPE_PROBABILITY not in own:  # ours comes with its probability
+        own.discard(TYPE)
+    return [name for name in names if name not in own]
 
 
 def record_of(layer: Any) -> CellRecord | None:  # noqa: ANN401
@@ -238,7 +262,7 @@ def complete(features: pd.DataFrame, n_rows: int, record: CellRecord) -> pd.Data
     columns |= {name: table[name] for name in table if name not in columns and name != "status"}
     if CELL_TYPE in table:
         columns[CELL_TYPE] = np.array(table[CELL_TYPE].astype(object).where(table[CELL_TYPE].notna(), ""))
-    if TYPE in table:
+    if TYPE in table and TYPE_PROBABILITY in table:
         known = np.isfinite(_floats(table, TYPE_PROBABILITY, n_rows)) & table[TYPE].notna().to_numpy()
         columns[TYPE] = np.where(known, table[TYPE].astype(object), "")
     status = table["status"] if "status" in table else pd.Series("unscored", table.index)

@@ -19,6 +19,8 @@ from napari_amil.plugin.layers.colour_scale import UNSCORED_RGBA, CellStyle, Col
 from napari_amil.plugin.layers.rows import RECORD, CellRecord
 
 VERSION = 1
+_PLAIN = (bool, int, float, str, np.generic, list, dict, type(None))
+"""Values that JSON has."""
 LayerData = tuple[Any, dict[str, Any], str]
 _TRANSFORM = ("scale", "translate", "rotate", "shear", "affine")
 _CELL_ARRAYS: dict[str, Any] = {"boxes": np.float32, "outline_points": np.float32, "outline_sizes": np.int64}
@@ -74,6 +76,7 @@ def to_json(taken: Snapshot) -> dict[str, Any]:
             "removed": sorted(record.removed),
             "next_id": record.next_id,
             "scores": scores,
+            "aside": None if record.aside is None else _table_json(record.aside.reset_index()),
             "scale": None if record.scale is None else asdict(record.scale),
             "detection": record.detection.model_dump(mode="json"),
             "selection": None if record.selection is None else record.selection.model_dump(mode="json"),
@@ -136,6 +139,8 @@ def _record(saved: Mapping[str, Any]) -> CellRecord:
     record.redrawn, record.removed = set(saved["redrawn"]), set(saved["removed"])
     record.next_id = int(saved["next_id"])
     record.scores = None if saved["scores"] is None else _table(saved["scores"]).set_index("cell_id")
+    aside = saved.get("aside")
+    record.aside = None if aside is None else _table(aside).set_index("cell_id")
     record.scale = None if saved["scale"] is None else _scale(saved["scale"])
     record.detection = DetectionSettings.model_validate(saved["detection"])
     if saved["selection"] is not None:
@@ -145,7 +150,15 @@ def _record(saved: Mapping[str, Any]) -> CellRecord:
 
 
 def _table_json(table: pd.DataFrame) -> dict[str, Any]:
-    return {str(name): {"type": str(table[name].dtype), "values": table[name].tolist()} for name in table}
+    """Return a table as JSON; columns of kinds that JSON has not are written as texts."""
+    return {str(name): _column_json(table[name]) for name in table}
+
+
+def _column_json(column: pd.Series) -> dict[str, Any]:
+    if isinstance(column.dtype, np.dtype) and column.dtype.kind in "fiub":
+        return {"type": str(column.dtype), "values": column.tolist()}
+    values = column.astype(object).where(column.notna(), None).tolist()
+    return {"type": "object", "values": [v if isinstance(v, _PLAIN) else str(v) for v in values]}
 
 
 def _table(saved: Mapping[str, Any]) -> pd.DataFrame:

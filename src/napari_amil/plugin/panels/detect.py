@@ -178,7 +178,7 @@ class DetectPanel(DetectingPanel):
             other = record_of(layer)
             if other is None or (other.image_id, other.place) != (record.image_id, record.place):
                 continue
-            if other.is_touched(layer.features):
+            if other.is_worked_on(layer.features):
                 layer.visible = False
                 layer.name = f"{layer.name} (earlier, changed by hand)"
                 self.job.say(

@@ -352,4 +352,4 @@ def _is_own_work(layer: Shapes) -> bool:
     """Tell whether finding cells anew would lose something: work by hand, or cells that a file brought."""
     record = need_record(layer)
     found_here = len(record.known) and np.isfinite(record.candidates.diameter_px)
-    return not found_here or record.is_touched(layer.features)
+    return not found_here or record.is_worked_on(layer.features)
