@@ -188,7 +188,7 @@ def test_a_hundred_steps_are_kept(layer: Shapes) -> None:
     assert len(journal.done) == STEPS
     for _ in range(3):
         journal.undo()
-    assert layer.features["note"].iloc[0] == STEPS + 1.0
+    assert layer.features["cell_type"].iloc[0] == f"type {STEPS + 1}"
 
 
 def test_the_keys_of_undo_are_free_and_work(layer: Shapes) -> None:
