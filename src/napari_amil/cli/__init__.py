@@ -22,8 +22,9 @@ from napari_amil.cli import (
     studies,
     training,
 )
-from napari_amil.cli.console import INTERRUPTED, UNEXPECTED, UNUSABLE, Talk, one_line, say_stopped
+from napari_amil.cli.console import UNEXPECTED, UNUSABLE, Talk, one_line, say_stopped
 from napari_amil.core.base.errors import AmilError
+from napari_amil.core.base.interrupts import INTERRUPTED, interrupt_work
 
 DEBUG = "NAPARI_AMIL_DEBUG"
 """Environment variable that, set to 1, shows the traceback of an unexpected error."""
@@ -44,6 +45,7 @@ class _Commands(TyperGroup):
     def invoke(self, ctx: Any) -> Any:  # noqa: ANN401
         """Run the command that was given."""
         try:
+            interrupt_work()
             return super().invoke(ctx)
         except KeyboardInterrupt:
             say_stopped()

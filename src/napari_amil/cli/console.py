@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from napari_amil.cli.lazy import events, pipeline
+from napari_amil.core.base.interrupts import INTERRUPTED, STOPPED
 
 if TYPE_CHECKING:
     from napari_amil.core.base.settings import RunSettings
@@ -27,10 +28,6 @@ UNUSABLE = 2
 """Exit code when nothing could be done."""
 UNEXPECTED = 3
 """Exit code of an error that the program does not know."""
-
-INTERRUPTED = 130
-"""Exit code when Ctrl-C ended the work, as shells count it."""
-STOPPED = "Stopped. What is done is kept where the command can go on: give it again."
 
 
 class Style(enum.StrEnum):
