@@ -184,6 +184,35 @@ def test_a_region_around_detections_is_no_cell_and_a_drawn_cell_is(kind: str, tm
     assert len(annotation_of([square(0, 0, 30, "annotation"), drawn], tmp_path).cells) == 2
 
 
+ROUND = [[50 + 40 * np.cos(angle), 50 + 40 * np.sin(angle)] for angle in np.linspace(0, 2 * np.pi, 30)]
+
+
+@pytest.mark.parametrize(
+    ("shape", "side", "is_region"),
+    [
+        (square(0, 0, 400, "annotation"), 400, True),
+        (square(50, 50, 130, "annotation"), 400, True),
+        (square(50, 50, 120, "annotation"), 400, False),
+        (square(50, 50, 640, "annotation"), 4000, True),
+        (square(50, 50, 620, "annotation"), 4000, False),
+        (square(0, 0, 400, "detection"), 400, False),
+        (feature(geometry={"type": "Polygon", "coordinates": [ROUND]}, id="PathAnnotationObject"), 99, True),
+        (
+            feature(geometry={"type": "Polygon", "coordinates": [ROUND]}, id="PathAnnotationObject"),
+            110,
+            False,
+        ),
+        (feature(geometry={"type": "Polygon", "coordinates": [ROUND]}), 99, False),
+    ],
+)
+def test_a_region_alone_in_an_image_is_no_cell(
+    shape: dict[str, Any], side: int, is_region: bool, tmp_path: Path
+) -> None:
+    found = annotation_of([shape], tmp_path).within("a.png", (side, side))
+    assert (len(found.cells), found.left_out) == ((0, {REGION: 1}) if is_region else (1, {}))
+    assert len(found.records) == len(found.marked_region) == len(found.cells)
+
+
 def test_an_outline_around_others_is_no_cell_unless_it_was_detected(tmp_path: Path) -> None:
     cells = [square(10 + 40 * i, 10, 30) for i in range(3)]
     found = annotation_of([square(0, 0, 200), *cells], tmp_path)

@@ -29,6 +29,9 @@ DAMAGED = "damaged"
 REGION = "a region around cells"
 OUTSIDE = "outside the image"
 _REGION_RATIO = 4.0  # an outline around others is a region from this many typical areas on
+_REGION_PX = 625.0  # no cell is as wide: 2.5 diameters of the largest that the program looks for
+_REGION_SHARE, _RECTANGLE_SHARE = 0.5, 0.1  # of an image: a marked shape, and a marked upright rectangle
+_FILLED = 0.99  # of its box, by an upright rectangle
 _BORDER_PX = 2.0  # a box this close to the border of the image is cut by it, as detected cells have it
 _BROKEN = (AttributeError, KeyError, TypeError, ValueError, IndexError, OverflowError)
 
@@ -82,6 +85,8 @@ class Annotation:
         Number of objects that are no cells, by the reason.
     records
         What else the file has about each cell, row for row; none where the reader keeps nothing.
+    marked_region
+        Whether the file marks each cell as a region of interest, row for row; none where no file could.
     """
 
     cells: Cells
@@ -91,6 +96,7 @@ class Annotation:
     shape: tuple[int, int] | None = None
     left_out: Mapping[str, int] = field(default_factory=dict)
     records: tuple[Mapping[str, Any], ...] = ()
+    marked_region: tuple[bool, ...] = ()
 
     @classmethod
     def from_objects(cls, objects: Iterable[Any], found: Callable[[Any], FoundObject]) -> Annotation:
@@ -117,12 +123,14 @@ class Annotation:
         reasons = no_cell_reasons(boxes, outlines, marked, scored)
         left_out.update(reason for reason in reasons if reason)
         kept = [row for row, reason in zip(rows, reasons, strict=True) if not reason]
-        return cls(_cells(kept), left_out=left_out, records=tuple(row.record for row in kept))
+        records, marks = tuple(row.record for row in kept), tuple(row.marked_region for row in kept)
+        return cls(_cells(kept), left_out=left_out, records=records, marked_region=marks)
 
     def within(self, name: str, shape: tuple[int, int]) -> Annotation:
         """Return the annotation with its boxes inside an image of ``shape`` and its border flags set.
 
-        Boxes outside the image are left out and counted, unless they are the larger part.
+        Boxes outside the image are left out and counted, unless they are the larger part, and so are shapes
+        that the file marks as regions and that are larger than a cell can be in this image.
 
         Raises
         ------
@@ -144,13 +152,28 @@ class Annotation:
                 f"{int(outside.sum())} of {len(outside)} boxes of '{name}' lie outside its "
                 f"{width} x {height} pixels; check that they belong to this image and are in pixels."
             )
-        cells = self.cells.take(~outside)
+        region = self._regions(height * width) & ~outside
+        out = outside | region
+        cells = self.cells.take(~out)
         cut = (cells.boxes[:, :2] < _BORDER_PX).any(axis=1)
         cut |= (cells.boxes[:, 2:] > limits - _BORDER_PX).any(axis=1)
-        left_out = {OUTSIDE: int(outside.sum())} if outside.any() else {}
-        records = tuple(one for one, out in zip(self.records, outside, strict=False) if not out)
+        numbers = {OUTSIDE: int(outside.sum()), REGION: int(region.sum())}
+        left_out = {reason: number for reason, number in numbers.items() if number}
+        records = tuple(one for one, gone in zip(self.records, out, strict=False) if not gone)
+        marks = tuple(one for one, gone in zip(self.marked_region, out, strict=False) if not gone)
         clipped = _clipped(cells, limits, np.asarray(cut, dtype=bool))
-        return replace(self, cells=clipped, left_out=left_out, records=records)
+        return replace(self, cells=clipped, left_out=left_out, records=records, marked_region=marks)
+
+    def _regions(self, image_px: int) -> NDArray[np.bool_]:
+        """Return which objects the file marks as regions and are too large for a cell of an image."""
+        if not any(self.marked_region):
+            return np.zeros(len(self.cells), dtype=bool)
+        areas = self.cells.area_px
+        upright = areas > _FILLED * (self.cells.boxes[:, 2:] - self.cells.boxes[:, :2]).prod(axis=1)
+        share = np.where(upright, _RECTANGLE_SHARE, _REGION_SHARE)
+        large = (areas > share * image_px) | (areas > _REGION_PX**2)
+        marked = np.array(self.marked_region, dtype=bool) & np.isnan(self.cells.detection_score)
+        return np.asarray(large & marked, dtype=bool)
 
 
 def left_out_sentence(place: str, left_out: Mapping[str, int]) -> str:

@@ -21,8 +21,8 @@ ANOMALOUS_CELL = {"name": "Anomalous cell", "color": [213, 94, 0]}
 OWN = "napari_amil"
 """Name of the member of a file that only this program reads."""
 _LINES_AND_POINTS = {"Point", "MultiPoint", "LineString", "MultiLineString"}
-_REGIONS = {"annotation", "tma_core", "root"}
-"""Types of objects that QuPath draws around detections and cells."""
+_REGIONS = {"annotation", "tma_core", "root", "PathAnnotationObject", "TMACoreObject", "PathRootObject"}
+"""Types of objects that QuPath draws around detections and cells; before version 0.3 it wrote them as id."""
 
 
 def write_geojson(
@@ -151,7 +151,8 @@ def _object(feature: dict[str, Any]) -> FoundObject:
     if box is None or not still_fits(outline, box):
         box = bounds(outline)
         columns["area_px"] = polygon_area(outline)
-    return FoundObject(box, outline, columns, properties, properties.get("objectType") in _REGIONS)
+    kind = str(properties.get("objectType", feature.get("id")))
+    return FoundObject(box, outline, columns, properties, kind in _REGIONS)
 
 
 def _measurements(stored: Any) -> dict[str, float]:  # noqa: ANN401
