@@ -18,6 +18,7 @@ from napari_amil.core.morphology.measures import NAMES
 
 CPU = torch.device("cpu")
 SETTINGS = RunSettings(model=ModelSettings(latent_dim=4, measurement_columns=0))
+ROUND = SETTINGS.model.roundness
 RNG = np.random.default_rng(0)
 PART = np.repeat(np.arange(4), 20)
 MEASUREMENTS = RNG.normal(size=(80, len(NAMES)))
@@ -47,7 +48,7 @@ def test_the_calibration_ranks_joint_distances_of_held_out_cells() -> None:
         inside = number == PART
         others = drain(AnomalyModel.fit(CONTROLS.take(~inside), SETTINGS, CPU))
         latent[inside] = others.pooling_distance(EMBEDDING[inside]).numpy()
-        shape[inside] = ControlMorphology.fit(MEASUREMENTS[~inside]).distance(MEASUREMENTS[inside])
+        shape[inside] = ControlMorphology.fit(MEASUREMENTS[~inside], ROUND).distance(MEASUREMENTS[inside])
     expected = model.joint.distance([latent, shape])
     np.testing.assert_array_equal(model.calibration.distances.numpy(), np.sort(expected))
     np.testing.assert_allclose(model.joint.center, [np.log(latent).mean(), np.log(shape).mean()])
@@ -79,7 +80,7 @@ def test_measurements_are_refitted_to_the_patients_that_the_embeddings_are() -> 
     assert refits.shape == (N_REFITS, 80)
     drawn = drawn_patients(4)[0].numpy()
     rows = np.concatenate([np.flatnonzero(number == PART) for number in drawn if number > 0])
-    expected = ControlMorphology.fit(MEASUREMENTS[rows]).distance(MEASUREMENTS)
+    expected = ControlMorphology.fit(MEASUREMENTS[rows], ROUND).distance(MEASUREMENTS)
     np.testing.assert_allclose(refits[0], expected, rtol=1e-4)
 
 

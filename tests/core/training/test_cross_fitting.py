@@ -153,14 +153,14 @@ def test_the_anomaly_is_made_of_two_distances_that_were_both_left_out() -> None:
     assert model.joint is not None
     part = split_units(bags, independent_units(bags), N_CONTROLS, SETTINGS.training.seed)[: N_CONTROLS * 16]
     controls = MEASUREMENTS[: len(part)]
-    shapes = np.empty(len(part))
+    shapes, roundness = np.empty(len(part)), MEASURED.model.roundness
     for number in np.unique(part):
         inside = part == number
-        shapes[inside] = ControlMorphology.fit(controls[~inside]).distance(controls[inside])
+        shapes[inside] = ControlMorphology.fit(controls[~inside], roundness).distance(controls[inside])
     assert float(model.joint.center[1]) == pytest.approx(np.log(shapes).mean())
     assert float(model.joint.center[0]) == pytest.approx(float(alone.calibration.distances.log().mean()))
     latent = fitted().gaussian.distance(embed_all(fitted().model, bags.cells(np.arange(len(part))), CPU))
-    inside = ControlMorphology.fit(controls).distance(controls)
+    inside = ControlMorphology.fit(controls, roundness).distance(controls)
     seen = model.joint.distance([latent.numpy(), inside]).mean()
     assert float(model.calibration.in_sample) == pytest.approx(seen, rel=1e-5)
 

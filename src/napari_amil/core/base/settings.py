@@ -193,7 +193,7 @@ class ModelSettings(Settings):
     shrinkage: Literal["auto", "ledoit-wolf", "none"] = "auto"
     """Covariance of the control Gaussian; 'auto' takes Ledoit-Wolf below 10 control cells per dimension."""
     roundness: float = Field(0.9, ge=0, le=1)
-    """Share of that covariance that is replaced by a sphere of the same mean variance; 0 as published."""
+    """Share of each covariance of controls that a sphere of equal mean variance replaces; 0 as published."""
     channels: tuple[str, ...] = ("latent_distance", "morph_distance")
     """Anomaly scores of a cell, by name; 'latent_distance' comes first."""
     joined: tuple[str, ...] = ()

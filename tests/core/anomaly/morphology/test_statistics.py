@@ -44,7 +44,7 @@ def test_unknown_stays_unknown(normal: np.ndarray) -> None:
 
 
 def test_distance_is_that_of_scipy(normal: np.ndarray) -> None:
-    control = ControlMorphology.fit(normal)
+    control = ControlMorphology.fit(normal, 0.5)
     z = control.deviations(normal)
     z[:, NAMES.index("blueness")] = 0
     covariance, _ = ledoit_wolf(z)

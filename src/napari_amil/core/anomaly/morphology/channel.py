@@ -33,13 +33,14 @@ class MorphDistance(CellScorer):
     def fit(self, controls: CellInputs, seed: int, device: torch.device) -> Generator[Event, None, None]:
         """Fit the statistics to whole cells, and to those of each draw of patients for standard errors."""
         measurements, patients = controls.measurements, controls.patients
+        roundness = self.settings.roundness
         assert measurements is not None
         whole = whole_cells(measurements)
-        self.statistics = ControlMorphology.fit(measurements[whole])
+        self.statistics = ControlMorphology.fit(measurements[whole], roundness)
         if patients is not None and len(np.unique(patients)) > 1:
             codes = patient_codes(patients)
             drawn = drawn_patients(int(codes.max()) + 1).numpy()
-            self.refits = MorphologyRefits.fit(measurements[whole], codes[whole], drawn)
+            self.refits = MorphologyRefits.fit(measurements[whole], codes[whole], drawn, roundness)
         yield from ()
 
     def score(self, cells: CellInputs) -> Floats:

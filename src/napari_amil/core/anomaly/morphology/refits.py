@@ -31,7 +31,11 @@ class MorphologyRefits(nn.Module):
 
     @classmethod
     def fit(
-        cls, measurements: NDArray[Any], patients: NDArray[np.int64], drawn: NDArray[np.int64]
+        cls,
+        measurements: NDArray[Any],
+        patients: NDArray[np.int64],
+        drawn: NDArray[np.int64],
+        roundness: float = 0.0,
     ) -> MorphologyRefits:
         """Return a refit for each draw; where a draw has too few cells, the fit to all cells stands for it.
 
@@ -43,19 +47,21 @@ class MorphologyRefits(nn.Module):
             ``(n_cells,)`` number of the patient of each.
         drawn
             ``(n_draws, n_patients)`` numbers of the patients that a draw consists of.
+        roundness
+            Of every fit, as of `ControlMorphology.fit`.
 
         Raises
         ------
         AmilError
             As `ControlMorphology.fit` of all cells.
         """
-        whole = ControlMorphology.fit(measurements)
+        whole = ControlMorphology.fit(measurements, roundness)
         cells = [np.flatnonzero(patients == patient) for patient in range(drawn.shape[1])]
         fits = []
         for draw in drawn:
             rows = np.concatenate([cells[patient] for patient in draw])
             try:
-                fits.append(ControlMorphology.fit(measurements[rows]).state_dict())
+                fits.append(ControlMorphology.fit(measurements[rows], roundness).state_dict())
             except AmilError:
                 fits.append(whole.state_dict())
         return cls({name: torch.stack([fit[name] for fit in fits]) for name in fits[0]})

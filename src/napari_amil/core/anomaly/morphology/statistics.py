@@ -26,10 +26,6 @@ _LOW, _MEDIAN, _HIGH = (int(np.searchsorted(_LEVELS, level)) for level in (0.025
 _LEAST_SCALE = 0.2  # of the standard deviation: most cells have no spicule, and a cell with one is common
 _MOST = 8.0  # clip at this many control deviations
 _FEWEST_CELLS = 20
-MORPHOLOGY_ROUNDNESS = 0.5
-"""Share of the covariance of measurements that is replaced by a sphere of the same mean variance, as
-`ModelSettings.roundness` is for embeddings. Some measurements are nearly the same; without it their small
-differences, mostly noise, would count like any other direction. Chosen on folds 0 and 1."""
 
 
 class ControlMorphology(nn.Module):
@@ -64,8 +60,14 @@ class ControlMorphology(nn.Module):
         self.register_buffer("factor", torch.eye(n, dtype=torch.float64))  # L, L L^T = Sigma^-1
 
     @classmethod
-    def fit(cls, measurements: NDArray[Any]) -> ControlMorphology:
+    def fit(cls, measurements: NDArray[Any], roundness: float = 0.0) -> ControlMorphology:
         """Return the statistics of control cells ``(n_cells, n_measurements)``; NaN is unknown.
+
+        Parameters
+        ----------
+        roundness
+            `ModelSettings.roundness`. Some measurements are nearly the same; with none their small
+            differences, mostly noise, count like any other direction.
 
         Raises
         ------
@@ -87,7 +89,7 @@ class ControlMorphology(nn.Module):
         deviations = _bounded(statistics.deviations(values), names)
         covariance, _ = ledoit_wolf(deviations)
         sphere = np.trace(covariance) / len(names) * np.eye(len(names))
-        covariance = (1 - MORPHOLOGY_ROUNDNESS) * covariance + MORPHOLOGY_ROUNDNESS * sphere
+        covariance = (1 - roundness) * covariance + roundness * sphere
         factor = np.linalg.inv(np.linalg.cholesky(covariance + 1e-6 * np.eye(len(names)))).T
         statistics.mean.copy_(torch.from_numpy(deviations.mean(axis=0)))
         statistics.factor.copy_(torch.from_numpy(np.ascontiguousarray(factor)))
