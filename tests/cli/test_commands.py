@@ -333,6 +333,9 @@ def test_annotated_images_fine_tune_the_detector_and_given_cells_are_scored(tmp_
     learned = load_bundle(tmp_path / "run" / "bundle.safetensors")
     assert kinds_of(learned.need_detector().state_dict()) == WHITE
     assert learned.card["detector"]["n_images"] == 3  # of p2, of the further source, made up
+    receipt = json.loads((tmp_path / "run" / "receipt.json").read_text())
+    read = {"../images/p1/a.png", "../images/p2/a.png", "../images/p2/b.png", "../also/c.png", "starter"}
+    assert read <= set(receipt["inputs"])
     failures = pd.read_csv(tmp_path / "run" / "failures.csv")
     assert failures["source"].tolist() == ["p2/b.png"]
     said = [json.loads(line) for line in trained.stdout.splitlines()]

@@ -139,11 +139,13 @@ class Talk:
         self._receipt: Any = None
         self._inputs: dict[str, Path] = {}
 
-    def reads(self, source: pipeline.Source | list[Path], bundle: Path | None) -> None:
-        """Let a receipt be written beside the results, which names these files as inputs."""
+    def reads(
+        self, source: pipeline.Source | list[Path], bundle: Path | None, *, starter: bool = True
+    ) -> None:
+        """Let a receipt be written beside the results, which names these files, or the starter, as inputs."""
         files = source if isinstance(source, list) else [path for path, _ in source.files.values()]
         self._inputs = {str(file.resolve()): file for file in [*files, *([bundle] if bundle else [])]}
-        if bundle is None:
+        if bundle is None and starter:
             self._inputs[pipeline.STARTER] = pipeline.starter_path()
 
     def follow(self, work: Generator[events.Event, None, Any]) -> Any:  # noqa: ANN401

@@ -164,23 +164,28 @@ def train_detector(
     chosen = settings.parse(values) if start == "nothing" else settings.fine_tuning(**values)
     recipe = pipeline.Recipe.for_training(begun, begun.settings, pipeline.pick_device(device))
     kinds = tuple(classes or ()), tuple(white or ())
+    read: list[Path] = []
     with talk.stopping(pipeline.make_folder(out) / pipeline.STOP_FILE):
         further = talk.follow(pipeline.made_fields(made, recipe.settings.normalisation, seed))
         for place in also or ():
-            opening = _opened([place], None, kinds, None, partial=partial)
+            opening = _opened([place], None, kinds, None, read, partial=partial)
             further += talk.follow(pipeline.further_fields(opening, recipe, hold_out_fold))
         if self_annotate:
             pipeline.write_text(begun.settings.to_yaml(), out / "run.yaml")
             files = pipeline.training_images(
                 pipeline.open_source(images, begun.settings.control), hold_out_fold
             )
+            read += [path for path, _ in files.values()]
             work = pipeline.train_detector_on(files, recipe, chosen, out / "checkpoint.safetensors", further)
             pipeline.save_bundle(talk.follow(work), out / "bundle.safetensors")
             pipeline.write_json(pipeline.environment(), out / "environment.json")
             figures = {}
         else:
-            annotated = _opened(images, cells, kinds, hold_out_fold, partial=partial)
-            figures = talk.follow(pipeline.detector_run(annotated, recipe, chosen, out, further)).figures
+            annotated = _opened(images, cells, kinds, hold_out_fold, read, partial=partial)
+            work = pipeline.detector_run(annotated, recipe, chosen, out, further)
+            figures = talk.follow(work).figures
+    started_from = Path(start.removeprefix("coco:"))
+    talk.reads(read, started_from if started_from.is_file() else None, starter=start == "starter")
     _say_trained(talk, figures, out)
 
 
@@ -189,12 +194,17 @@ def _opened(
     cells: Path | None,
     kinds: tuple[tuple[str, ...], tuple[str, ...]],
     hold_out_fold: int | None,
+    read: list[Path],
     *,
     partial: bool,
 ) -> Generator[Any, None, Any]:
-    """Open the annotated images that the options leave; ``kinds`` of cells are red (or any) and white."""
+    """Open the annotated images that the options leave and name their files in ``read``.
+
+    ``kinds`` of cells are red (or any) and white.
+    """
     cells_of_interest, white = kinds
     annotated = yield from pipeline.open_annotated(images, cells, cells_of_interest and sum(kinds, ()))
+    read += [image.path for image in annotated.images.values()]
     return annotated.without_fold(hold_out_fold).marked(partial=partial, white=white)
 
 
