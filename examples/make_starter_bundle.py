@@ -130,8 +130,8 @@ def with_results(trained: Bundle, quality: Path, fields: Path) -> Bundle:
     return trained.with_card(
         name="starter",
         data="Chula RBC-12 (arXiv 2012.01321, MIT licence) dealt by slide, composed bags, folds 0 and 1, and "
-        "control bags of normal cells of the same slides; the detector also TXL-PBC (MIT licence; pbc and "
-        "w575, even numbers) and made-up smears",
+        "control bags of normal cells of the same slides, which teach the classes only; the detector also "
+        "TXL-PBC (MIT licence; pbc and w575, even numbers) and made-up smears",
         held_out="fold 2: whole slides and composed patients; the results are measured there. Of TXL-PBC the "
         "images with odd numbers",
         results={

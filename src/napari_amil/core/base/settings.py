@@ -192,7 +192,7 @@ class ModelSettings(Settings):
     """Share of embedding units silenced while training."""
     shrinkage: Literal["auto", "ledoit-wolf", "none"] = "auto"
     """Covariance of the control Gaussian; 'auto' takes Ledoit-Wolf below 10 control cells per dimension."""
-    roundness: float = Field(0.9, ge=0, le=1)
+    roundness: float = Field(0.7, ge=0, le=1)
     """Share of each covariance of controls that a sphere of equal mean variance replaces; 0 as published."""
     channels: tuple[str, ...] = ("latent_distance", "morph_distance")
     """Anomaly scores of a cell, by name; 'latent_distance' comes first."""
