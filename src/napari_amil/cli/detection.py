@@ -182,8 +182,7 @@ def train_detector(
             figures = {}
         else:
             annotated = _opened(images, cells, kinds, hold_out_fold, read, partial=partial)
-            work = pipeline.detector_run(annotated, recipe, chosen, out, further)
-            figures = talk.follow(work).figures
+            figures = talk.follow(pipeline.detector_run(annotated, recipe, chosen, out, further)).figures
     started_from = Path(start.removeprefix("coco:"))
     talk.reads(read, started_from if started_from.is_file() else None, starter=start == "starter")
     _say_trained(talk, figures, out)
