@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,11 @@ import torch
 import torchvision  # noqa: F401 - importing it after a viewer exists crashes where Mesa draws: before all tests
 
 from napari_amil.core.base.device import seed_everything
+
+try:
+    import resource
+except ImportError:  # on Windows
+    resource = None  # type: ignore[assignment]
 
 DATA_VARIABLE = "NAPARI_AMIL_DATA"
 
@@ -63,3 +70,21 @@ def _one_thread() -> None:
 @pytest.fixture(autouse=True)
 def _seed() -> None:
     seed_everything(0)
+
+
+@contextmanager
+def limited_files(n_bytes: int) -> Iterator[None]:
+    """Let this process, and for good the children it starts meanwhile, write no larger file: a full disk."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (n_bytes, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+@pytest.fixture
+def small_files() -> Callable[[int], AbstractContextManager[None]]:
+    if resource is None:
+        pytest.skip("there is no limit for files on Windows")
+    return limited_files

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -26,11 +25,6 @@ from napari_amil.plugin.layers import care as _care
 from napari_amil.plugin.layers import cell_layer as _layers
 from napari_amil.plugin.layers.rows import CellRecord
 from napari_amil.plugin.window.work import Worker
-
-try:
-    import resource
-except ImportError:  # on Windows
-    resource = None  # type: ignore[assignment]
 
 TINY = (sys.executable, str(Path(__file__).with_name("tiny_worker.py")))
 WAIT_MS = 120_000
@@ -190,21 +184,3 @@ def scored_project(tmp_path: Path, field: np.ndarray, cells: Cells) -> Path:
     project = Project(pd.concat(tables, ignore_index=True), bags, embeddings, cells.outlines * 3, card)
     write_project(project, tmp_path / "scored")
     return tmp_path / "scored"
-
-
-@contextmanager
-def limited_files(n_bytes: int) -> Iterator[None]:
-    """Let this process, and for good the children it starts meanwhile, write no larger file: a full disk."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (n_bytes, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-
-
-@pytest.fixture
-def small_files() -> Callable[[int], AbstractContextManager[None]]:
-    if resource is None:
-        pytest.skip("there is no limit for files on Windows")
-    return limited_files

@@ -31,7 +31,16 @@ DEBUG = "NAPARI_AMIL_DEBUG"
 
 
 class _Noted(TyperCommand):
-    """A command whose arguments `Talk` can name in the receipt."""
+    """A command whose arguments `Talk` can name in the receipt, none of them empty."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # noqa: ANN401
+        """Refuse an empty argument, such as of a variable that is not set: it would mean this folder."""
+        for before, word in zip(["", *args], args, strict=False):
+            option, is_set, value = word.partition("=") if word.startswith("--") else (before, "=", word)
+            if is_set and not value.strip():
+                place = f"after {option}" if option.startswith("-") else f"of {ctx.info_name}"
+                raise AmilError(f"An argument {place} is empty; give a path or a value, or leave it out.")
+        return super().parse_args(ctx, args)
 
     def invoke(self, ctx: Any) -> Any:  # noqa: ANN401 - typer brings its own click
         """Run the command."""

@@ -18,6 +18,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from napari_amil.cli.lazy import events, pipeline
 from napari_amil.core.base.interrupts import INTERRUPTED, STOPPED
+from napari_amil.core.base.locks import locked
 
 if TYPE_CHECKING:
     from napari_amil.core.base.settings import RunSettings
@@ -147,6 +148,10 @@ class Talk:
         self._inputs = {str(file.resolve()): file for file in [*files, *([bundle] if bundle else [])]}
         if bundle is None and starter:
             self._inputs[pipeline.STARTER] = pipeline.starter_path()
+
+    def holds(self, out: Path) -> None:
+        """Hold the folder of results as the one process that writes into it, until the command ends."""
+        self.context.with_resource(locked(pipeline.make_folder(out)))
 
     def follow(self, work: Generator[events.Event, None, Any]) -> Any:  # noqa: ANN401
         """Run the work to its end and return its result; Ctrl-C closes it and leaves with a sentence."""

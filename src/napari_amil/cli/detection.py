@@ -111,12 +111,12 @@ def detect(
     sources = talk.follow(pipeline.opening_images(images, as_.value))
     if dry_run:
         return
+    talk.holds(out)
+    pipeline.refuse_lost_files([source.name for source in sources], out, format_)
     recipe = pipeline.Recipe.from_bundle(pipeline.load_bundle(bundle), run, pipeline.pick_device(device))
     recipe = pipeline.on_cluster(pipeline.in_processes(recipe, jobs), dask)
     talk.reads([source.path for source in sources], bundle)
-    if format_ is Format.csv:
-        pipeline.refuse_scored_folder(out)
-    kept = pipeline.KeptDetections.beside(pipeline.make_folder(out), recipe, bundle)
+    kept = pipeline.KeptDetections.beside(out, recipe, bundle)
     found = talk.follow(pipeline.detect_images(sources, recipe, kept))
     written = pipeline.write_detections(found, out, format_)
     kept.drop()

@@ -5,10 +5,19 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from napari_amil.core.base.errors import CohortError
-from napari_amil.core.base.tables import read_table
+from napari_amil.core.base.tables import read_table, refuse_twin_columns
+
+
+@pytest.mark.parametrize("twins", [("Label", "label"), ("patient", "Patient"), ("Straße", "STRASSE")])
+def test_columns_that_differ_only_by_case_are_refused(twins: tuple[str, str]) -> None:
+    found = pd.DataFrame({twins[0]: ["a"], "image": ["b"], twins[1]: ["c"]})
+    with pytest.raises(CohortError, match=f"'t.csv' has two columns .* case, '{twins[0]}' and '{twins[1]}'"):
+        refuse_twin_columns(Path("t.csv"), found)
+    refuse_twin_columns(Path("t.csv"), found[[twins[0], "image"]])
 
 
 def table(folder: Path, text: str, encoding: str = "utf-8") -> Path:

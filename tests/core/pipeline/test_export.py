@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 import warnings
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,7 +25,7 @@ from napari_amil.core.exchange.cell_files import read_cells
 from napari_amil.core.exchange.project import Project, read_project, write_project
 from napari_amil.core.exchange.tables import load_table
 from napari_amil.core.pipeline import export
-from napari_amil.core.pipeline.export import choose_bags, export_project
+from napari_amil.core.pipeline.export import FORMATS, choose_bags, export_project
 
 
 @pytest.fixture
@@ -82,6 +85,34 @@ def test_geojson_is_valid_and_has_the_outlines_and_scores(project: Project, tmp_
                 assert measured["anomaly"] == pytest.approx(row["anomaly"])
         ((cells, table),) = read_cells(path).values()
         assert_same(project, str(image), cells, table)
+
+
+@pytest.mark.parametrize("kind", [kind for kind in FORMATS if kind != "spatialdata"])
+def test_an_export_onto_a_full_disk_is_one_sentence_and_leaves_nothing(
+    project: Project, kind: str, tmp_path: Path, small_files: Callable[[int], AbstractContextManager[None]]
+) -> None:
+    work = export_project(project, kind, tmp_path / "out")
+    named = re.escape(f"{tmp_path}/out/")
+    with (
+        small_files(300),
+        pytest.raises(AmilError, match=rf"^Cannot write '{named}[^.].*; check the folder and"),
+    ):
+        drain(work)
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+@pytest.mark.parametrize("kind", ["geojson", "labels", "coco"])
+def test_an_export_replaces_nothing_that_was_drawn_or_corrected(
+    project: Project, kind: str, tmp_path: Path
+) -> None:
+    (written,) = drain(export_project(project, kind, tmp_path))
+    drain(export_project(project, kind, tmp_path))
+    corrected = next(path for path in (written, *sorted(written.rglob("*"))) if path.is_file())
+    corrected.write_text("by hand")
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    with pytest.raises(AmilError, match=re.escape(f"'{corrected}' was not written by this program, or was")):
+        drain(export_project(project, kind, tmp_path))
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
 
 
 def test_coco_tools_read_it(project: Project, tmp_path: Path) -> None:

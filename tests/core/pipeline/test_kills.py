@@ -178,7 +178,7 @@ def test_exports_and_reports_are_of_one_model_or_none(
             drain(export_project(project, kind, tmp_path / "out"))
 
     for number in killed_at_every_switch(lambda: write("b"), monkeypatch, lambda: write("a")):
-        texts = [path.read_text() for path in (tmp_path / "out").rglob("*") if path.is_file()]
+        texts = [path.read_text() for path in (tmp_path / "out").rglob("[!.]*") if path.is_file()]
         assert all(("model-a" in text) != ("model-b" in text) for text in texts)
         assert len({"model-a" in text for text in texts}) <= 1, number
 
@@ -249,7 +249,7 @@ def test_detections_are_of_one_run_or_none(
         write_detections({name: ((99, 99), Cells(boxes)) for name in ("x.png", "y.png")}, tmp_path, kind)
 
     for _ in killed_at_every_switch(lambda: write(310007), monkeypatch, lambda: write(170003)):
-        texts = [path.read_text() for path in tmp_path.rglob("*") if path.is_file()]
+        texts = [path.read_text() for path in tmp_path.rglob("[!.]*") if path.is_file()]
         assert len({"170003" in text for text in texts}) <= 1
         assert all(("170003" in text) != ("310007" in text) for text in texts)
 

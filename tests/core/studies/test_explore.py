@@ -14,7 +14,7 @@ import pytest
 
 from napari_amil.core.base import columns
 from napari_amil.core.base.errors import AmilError
-from napari_amil.core.base.events import Failed, drain
+from napari_amil.core.base.events import Failed, Step, drain
 from napari_amil.core.base.types import UNSEEN, box_outline
 from napari_amil.core.cohort.layouts.registry import read_cohort
 from napari_amil.core.cohort.summary import bag_table
@@ -70,6 +70,18 @@ def project(tmp_path: Path) -> Project:
 @pytest.fixture
 def found(project: Project, tmp_path: Path) -> Exploration:
     return drain(explore_project(project, ClusterSettings(min_cells=8), tmp_path / "x"))
+
+
+def test_a_folder_is_held_while_clusters_are_looked_for(project: Project, tmp_path: Path) -> None:
+    work = explore_project(project, ClusterSettings(min_cells=8), tmp_path / "x", pictures=False)
+    assert next(work) == Step("explore", 0, 1, "Looking for clusters")
+    with pytest.raises(AmilError, match="is writing into"):
+        drain(explore_project(project, ClusterSettings(), tmp_path / "x"))
+    work.close()
+    (tmp_path / "x" / "patients.csv").write_text("patient,age\np1,4\n")
+    with pytest.raises(AmilError, match=r"patients\.csv' was not written by this program"):
+        drain(explore_project(project, ClusterSettings(min_cells=8), tmp_path / "x", pictures=False))
+    assert (tmp_path / "x" / "patients.csv").read_text() == "patient,age\np1,4\n"
 
 
 def test_a_new_kind_is_found_and_can_be_looked_at(

@@ -172,6 +172,10 @@ def replacing_together(
             (folder / path).parent.mkdir(parents=True, exist_ok=True)
             (stage / path).replace(folder / path)
         _sync_folder(folder)
+    except AmilError as error:
+        if str(stage) not in str(error):
+            raise
+        raise AmilError(str(error).replace(str(stage), str(folder))) from error  # no name that is gone
     except OSError as error:
         raise AmilError(
             f"Cannot write into '{folder}': {error.strerror or error}; check the folder and the free space."

@@ -34,7 +34,9 @@ def locked(folder: Path) -> Iterator[None]:
     try:
         descriptor = _take_lock(file)
     except OSError as error:
-        raise AmilError(f"Cannot write into '{folder}': {error.strerror}; check its permissions.") from error
+        raise AmilError(
+            f"Cannot write into '{folder}': {error.strerror}; check its permissions and the free space."
+        ) from error
     try:
         yield
     finally:
@@ -56,8 +58,9 @@ def _take_lock(file: Path) -> int:
                 )
             with suppress(FileNotFoundError):  # another process has ended and removed it in between
                 if _names(file, descriptor):
-                    os.truncate(descriptor, 0)
-                    os.write(descriptor, str(os.getpid()).encode())
+                    with suppress(OSError):  # on a full disk the folder is held without a number
+                        os.truncate(descriptor, 0)
+                        os.write(descriptor, str(os.getpid()).encode())
                     return descriptor
         except BaseException:
             os.close(descriptor)

@@ -11,6 +11,7 @@ EXTRAS = {
     "anndata": "h5ad",
     "bioimageio.spec": "bioimageio",
     "distributed": "cluster",
+    "h5py": "h5ad",
     "lightning_fabric": "fabric",
     "napari": "gui",
     "onnxruntime": "encoders",

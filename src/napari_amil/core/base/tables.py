@@ -71,6 +71,24 @@ def header_of(path: Path) -> list[str]:
     return [clean_text(name) for name in header]
 
 
+def refuse_twin_columns(path: Path, table: pd.DataFrame) -> None:
+    """Refuse a table with two columns whose names differ only by case, such as ``Label`` and ``label``.
+
+    Raises
+    ------
+    CohortError
+        Naming both.
+    """
+    first: dict[str, str] = {}
+    for name in map(str, table.columns):
+        twin = first.setdefault(name.casefold(), name)
+        if twin != name:
+            raise CohortError(
+                f"The table '{path}' has two columns whose names differ only by case, '{twin}' and '{name}'; "
+                "rename or delete one."
+            )
+
+
 def number_hint(text: str) -> str:
     """Return what to do about a field that should be a number, such as one with a decimal comma."""
     return " (decimal comma: write a point)" if "," in text else ""

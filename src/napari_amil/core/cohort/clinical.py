@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from napari_amil.core.base.errors import CohortError
-from napari_amil.core.base.tables import read_table
+from napari_amil.core.base.tables import read_table, refuse_twin_columns
 from napari_amil.core.base.types import Bag
 from napari_amil.core.cohort.class_labels import UNKNOWN_WORDS
 
@@ -29,6 +29,7 @@ def add_clinical(bags: Sequence[Bag], path: Path) -> list[Bag]:
         If the table has no key column, names something twice or ambiguously, or fits no bag.
     """
     table = read_table(path)
+    refuse_twin_columns(path, table)
     key = next((name for name in ("bag", "patient") if name in table), None)
     if key is None:
         raise CohortError(f"The table '{path}' has neither a column 'bag' nor 'patient'; add one of them.")

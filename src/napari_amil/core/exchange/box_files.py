@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from napari_amil.core.base.columns import BOX_COLUMNS, FLAG_COLUMNS
 from napari_amil.core.base.errors import AmilError
 from napari_amil.core.base.files import decoding
-from napari_amil.core.base.tables import number_hint, read_table
+from napari_amil.core.base.tables import number_hint, read_table, refuse_twin_columns
 from napari_amil.core.base.types import CELL_COLUMNS, Cells, box_outline
 from napari_amil.core.exchange.annotation import (
     NO_AREA,
@@ -66,9 +66,8 @@ def read_boxes(path: Path, classes: Collection[str] = ()) -> dict[str, Annotatio
         If the table has no boxes, or none of them is a cell.
     """
     table = load_table(path)
+    refuse_twin_columns(path, table)
     table.columns = [str(name).lower() for name in table]
-    if not table.columns.is_unique:
-        raise AmilError(f"The table '{path}' has two columns whose names differ only by case; rename one.")
     convention = next((names for names in _CONVENTIONS if set(names) <= set(table)), None)
     if convention is None:
         raise AmilError(

@@ -1,6 +1,7 @@
 """Write a scored cohort as annotated data that scanpy opens.
 
-This program reads no such files: the HDF5 library crashes on damaged ones.
+This program reads no such files, and writes them from memory: the HDF5 library crashes on damaged files and
+on a full disk.
 """
 
 from __future__ import annotations
@@ -33,10 +34,13 @@ def write_h5ad(project: Project, path: Path) -> None:
     MissingExtraError
         If anndata is not installed.
     """
-    data = annotated_data(project)
+    data, h5py = annotated_data(project), optional("h5py")
     with replacing(path) as partial, warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)
-        data.write_h5ad(partial)
+        with h5py.File("image", "w", driver="core", backing_store=False) as stored:
+            optional("anndata").io.write_elem(stored, "/", data)
+            stored.flush()
+            partial.write_bytes(stored.id.get_file_image())
 
 
 def annotated_data(project: Project) -> Any:  # noqa: ANN401

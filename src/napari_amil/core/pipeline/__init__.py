@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     from napari_amil.core.evaluation.figures import save_figure
     from napari_amil.core.exchange.bioimageio import write_bioimageio
     from napari_amil.core.exchange.labels import labels_of_cells
-    from napari_amil.core.exchange.project import Project, read_project, refuse_scored_folder
+    from napari_amil.core.exchange.project import Project, read_project
     from napari_amil.core.exchange.tables import write_table
     from napari_amil.core.images.fields import Field, as_field, open_field
     from napari_amil.core.images.read import ImageSource, find_images, read_image
@@ -102,6 +102,7 @@ if TYPE_CHECKING:
     from napari_amil.core.pipeline.detect import (
         cell_table,
         detect_images,
+        refuse_lost_files,
         write_detections,
         write_fields_of_view,
     )
@@ -272,7 +273,7 @@ __all__ = [
     "recipe_for",
     "redraw_cells",
     "redrawing_scores",
-    "refuse_scored_folder",
+    "refuse_lost_files",
     "replay_words",
     "save_bundle",
     "save_figure",

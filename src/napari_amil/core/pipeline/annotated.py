@@ -16,7 +16,7 @@ from napari_amil.core.base.errors import CohortError
 from napari_amil.core.base.events import Event, Step, Understood, Warned
 from napari_amil.core.base.files import replacing, replacing_together
 from napari_amil.core.base.names import file_name
-from napari_amil.core.base.tables import read_table
+from napari_amil.core.base.tables import read_table, refuse_twin_columns
 from napari_amil.core.base.types import Cells, Image
 from napari_amil.core.exchange.annotation import Annotation
 from napari_amil.core.exchange.annotation_files import read_annotations
@@ -202,6 +202,7 @@ def _with_patients(annotated: Annotated, path: Path) -> Annotated:
 
 def _listed_patients(path: Path) -> dict[str, tuple[str, int | None]]:
     table = read_table(path)
+    refuse_twin_columns(path, table)
     if not {"image", "patient"} <= set(table):
         raise CohortError(f"'{path}' needs the columns image and patient; add them.")
     folds = table["fold"] if "fold" in table else pd.Series("", table.index)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -12,10 +12,8 @@ import PIL.Image
 
 from napari_amil.core.base.errors import AmilError
 from napari_amil.core.base.events import Event, Failed, Step, Warned
-from napari_amil.core.base.files import replacing_together
-from napari_amil.core.base.locks import locked
 from napari_amil.core.base.names import relative_files
-from napari_amil.core.base.outputs import make_folder
+from napari_amil.core.base.own_files import refuse_foreign_files, replacing_own
 from napari_amil.core.base.types import Cells
 from napari_amil.core.exchange.coco import write_coco
 from napari_amil.core.exchange.field_files import WRITERS
@@ -31,6 +29,7 @@ from napari_amil.core.pipeline.kept_detections import Detection, KeptDetections
 
 Found = dict[str, tuple[tuple[int, int], Cells]]
 """``image name -> ((height, width), cells)``"""
+_OF_IMAGES = {"geojson": ".geojson", **{kind: suffix for kind, (suffix, _) in WRITERS.items()}}
 
 
 def detect_images(
@@ -82,7 +81,7 @@ def write_fields_of_view(sources: Sequence[ImageSource], out: Path) -> Generator
     """
     folder = out / "field-of-view"
     places = {source.name: source for source in sources}
-    with locked(make_folder(out)), replacing_together(folder) as stage:
+    with replacing_own(folder) as stage:
         for number, (name, file) in enumerate(relative_files(places, ".png").items()):
             yield Step("field-of-view", number, len(places), "Looking for the field of view")
             target = stage / file
@@ -111,21 +110,44 @@ def write_detections(found: Found, out: Path, kind: str) -> Path:
     """Write detected cells as ``csv``, ``parquet``, ``coco``, ``geojson`` or one of `WRITERS`; return where.
 
     GeoJSON and the formats of `WRITERS` hold one image a file, so they go into a folder.
+
+    Raises
+    ------
+    AmilError
+        As `refuse_lost_files`, or if a file cannot be written.
+    """
+    refuse_lost_files(found, out, kind)
+    files = _files_of(found, kind)
+    with replacing_own(out) as stage:
+        if kind == "geojson":
+            for image, file in files.items():
+                write_geojson(found[image][1], None, stage / file)
+        elif kind in WRITERS:
+            for image, file in files.items():
+                WRITERS[kind][1](found[image][1], None, (image, found[image][0]), stage / file)
+        elif kind == "coco":
+            write_coco(found, stage / files[""])
+        else:
+            write_table(cell_table(found), stage / files[""])
+    return out / (kind if kind in _OF_IMAGES else files[""])
+
+
+def refuse_lost_files(images: Iterable[str], out: Path, kind: str) -> None:
+    """Refuse to write detections over what another command or hand wrote, before the work is done.
+
+    Raises
+    ------
+    AmilError
+        Naming the file that would be lost.
     """
     if kind == "csv":
         refuse_scored_folder(out)
-    folders = {name: name for name in ("geojson", *WRITERS)}
-    name = (folders | {"coco": "cells.coco.json"}).get(kind, f"cells.{kind}")
-    with locked(make_folder(out)), replacing_together(out) as stage:
-        if kind == "geojson":
-            for image, file in relative_files(found, ".geojson").items():
-                write_geojson(found[image][1], None, stage / name / file)
-        elif kind in WRITERS:
-            suffix, write = WRITERS[kind]
-            for image, file in relative_files(found, suffix).items():
-                write(found[image][1], None, (image, found[image][0]), stage / name / file)
-        elif kind == "coco":
-            write_coco(found, stage / name)
-        else:
-            write_table(cell_table(found), stage / name)
-    return out / name
+    refuse_foreign_files(out, _files_of(images, kind).values())
+
+
+def _files_of(images: Iterable[str], kind: str) -> dict[str, Path]:
+    """Return the file of each image, or of all together under ``""``, relative to the folder of results."""
+    if kind in _OF_IMAGES:
+        files = relative_files(images, _OF_IMAGES[kind])
+        return {image: Path(kind, file) for image, file in files.items()}
+    return {"": Path("cells.coco.json" if kind == "coco" else f"cells.{kind}")}

@@ -9,10 +9,10 @@ import pandas as pd
 
 from napari_amil.core.base.errors import AmilError
 from napari_amil.core.base.events import Event, Failed, Step, Warned
-from napari_amil.core.base.files import replacing_together
 from napari_amil.core.base.locks import locked
 from napari_amil.core.base.names import relative_files
 from napari_amil.core.base.outputs import make_folder
+from napari_amil.core.base.own_files import replacing_own
 from napari_amil.core.base.types import Cells, Image
 from napari_amil.core.exchange.coco import write_coco
 from napari_amil.core.exchange.field_files import WRITERS
@@ -64,7 +64,7 @@ def export_project(project: Project, kind: str, out: Path) -> Generator[Event, N
         raise AmilError(f"There is no format '{kind}'; choose one of {', '.join(FORMATS)}.")
     if kind == "csv":
         refuse_scored_folder(out)
-    with locked(make_folder(out)), replacing_together(out) as stage:
+    with locked(make_folder(out)), replacing_own(out) as stage:
         if kind == "geojson":
             yield from _geojson(project, stage / "geojson")
             return [out / "geojson"]

@@ -12,11 +12,12 @@ import yaml
 
 from napari_amil.core.base.errors import AmilError
 from napari_amil.core.base.events import Event, Step
-from napari_amil.core.base.files import replacing, replacing_together
+from napari_amil.core.base.files import replacing
 from napari_amil.core.base.locks import locked
 from napari_amil.core.base.names import file_name, relative_files
 from napari_amil.core.base.optional import optional
 from napari_amil.core.base.outputs import make_folder, write_text
+from napari_amil.core.base.own_files import replacing_own
 from napari_amil.core.base.types import Image
 from napari_amil.core.exchange.project import Project
 from napari_amil.core.report.page import Origin, render_page
@@ -57,7 +58,7 @@ def write_reports(
     known = [str(bag) for bag in project.bags["bag"]]
     names = dict(zip(known, relative_files(map(file_name, known), ".html").values(), strict=True))
     written = []
-    with locked(make_folder(out)), replacing_together(out, last=("cohort.html",)) as stage:
+    with locked(make_folder(out)), replacing_own(out, last=("cohort.html",)) as stage:
         for number, bag in enumerate(map(str, bags)):
             yield Step("report", number, len(bags) + 1, bag)
             page = yield from sample_page(project, bag, fields, (twins or {}).get(bag))

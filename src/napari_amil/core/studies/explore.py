@@ -14,8 +14,10 @@ from PIL import Image as PillowImage
 from napari_amil.core.base.columns import KEY_COLUMNS, PLACE_COLUMNS
 from napari_amil.core.base.errors import AmilError
 from napari_amil.core.base.events import Event, Step
-from napari_amil.core.base.files import decoding, read_json, replacing, replacing_together
+from napari_amil.core.base.files import decoding, read_json, replacing
+from napari_amil.core.base.locks import locked
 from napari_amil.core.base.outputs import make_folder, write_json
+from napari_amil.core.base.own_files import replacing_own
 from napari_amil.core.base.types import ANOMALOUS_Q, Image
 from napari_amil.core.evaluation.clusters import (
     NONE,
@@ -82,6 +84,15 @@ def explore_project(
     AmilError
         If too few cells are unusual, or a file cannot be written.
     """
+    with locked(make_folder(out)):
+        refuse_scored_folder(out)
+        return (yield from _explore(project, settings, out, pictures=pictures))
+
+
+def _explore(
+    project: Project, settings: ClusterSettings, out: Path, *, pictures: bool
+) -> Generator[Event, None, Exploration]:
+    """Find clusters as `explore_project` does, in a folder that this process holds."""
     yield Step("explore", 0, 1, "Looking for clusters")
     chosen = looked_at(project.cells, project.bags, project.classes, settings)
     features = cell_features(project.cells, project.embeddings, chosen)
@@ -96,8 +107,7 @@ def explore_project(
         map_x=clusters.place[:, 0],
         map_y=clusters.place[:, 1],
     )
-    refuse_scored_folder(out)
-    with replacing_together(make_folder(out), last=(_ORIGIN,), outdated=_earlier(out)) as stage:
+    with replacing_own(out, last=(_ORIGIN,), outdated=_earlier(out)) as stage:
         write_table(table, stage / "clusters.csv")
         write_table(patients, stage / "patients.csv")
         write_table(placed, stage / "cells.csv")

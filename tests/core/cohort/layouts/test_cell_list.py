@@ -132,6 +132,10 @@ def test_missing_columns_and_wrong_encodings_are_said(tmp_path: Path) -> None:
         read_cohort(write_list(tmp_path, "b,Müller,control,a.png,0,0,9,9", encoding="latin-1"))
     with pytest.raises(CohortError, match="two columns 'bag'"):
         read_cohort(write_list(tmp_path, "b,p", header="bag,bag"))
+    with pytest.raises(CohortError, match=r"two columns .* differ only by case, 'label' and 'Label'"):
+        read_cohort(
+            write_list(tmp_path, "b,p,ill,a,control,0,0,9,9", header=HEADER.replace("label", "label,Label"))
+        )
     with pytest.raises(CohortError, match="cannot be found or is no cohort; give a folder <root>"):
         read_cohort(tmp_path / "nothing")
 

@@ -10,7 +10,7 @@ import numpy as np
 import PIL.Image
 
 from napari_amil.core.base.errors import CohortError, ImageError
-from napari_amil.core.base.tables import clean_text, header_of, read_table
+from napari_amil.core.base.tables import clean_text, header_of, read_table, refuse_twin_columns
 from napari_amil.core.base.types import Bag, Cells
 from napari_amil.core.cohort.class_labels import label_key
 from napari_amil.core.cohort.clinical import KnownValues, known_values
@@ -104,6 +104,7 @@ def _images_by_folder(root: Path) -> dict[str, list[str]]:
 def _rows(path: Path) -> dict[str, tuple[str, KnownValues]]:
     """Return ``ID -> (label, known values)``."""
     table = read_table(path)
+    refuse_twin_columns(path, table)
     table = table.rename(columns={name: name.upper() for name in table if name.upper() in {"ID", "LABEL"}})
     refuse_rows(path, table["ID"] == "", "has no ID; fill it in")
     refuse_rows(path, table["ID"].duplicated(), "repeats an ID; keep one row of it")

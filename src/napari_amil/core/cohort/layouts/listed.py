@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from napari_amil.core.base.errors import CohortError
-from napari_amil.core.base.tables import number_hint, read_table
+from napari_amil.core.base.tables import number_hint, read_table, refuse_twin_columns
 from napari_amil.core.base.types import Bag
 from napari_amil.core.cohort.class_labels import label_key
 from napari_amil.core.cohort.clinical import acquisition_columns
@@ -30,6 +30,7 @@ def read_listed(path: Path, kind: str, required: Sequence[str]) -> pd.DataFrame:
         If a column is missing or a row is wrong; the first is named as a spreadsheet numbers it.
     """
     table = read_table(path)
+    refuse_twin_columns(path, table)
     missing = [name for name in required if name not in table]
     if missing:
         raise CohortError(
