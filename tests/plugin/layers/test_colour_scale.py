@@ -8,7 +8,7 @@ from napari_amil.plugin.layers import colour_scale as _colours
 
 
 @pytest.mark.parametrize("name", [*_colours.SEQUENTIAL_MAPS, *_colours.DIVERGING_MAPS])
-def test_what_is_not_scored_is_grey_visible_and_untinted(name: str) -> None:
+def test_what_is_not_scored_is_black_visible_and_untinted(name: str) -> None:
     scale = _colours.ColourScale("anomaly", 0, 1, name)
     values = np.array([np.nan, 0.0, 0.5, 1.0, np.inf, -np.inf])
     edge, face = scale.edge_rgba(values), scale.face_rgba(values)
@@ -20,9 +20,22 @@ def test_what_is_not_scored_is_grey_visible_and_untinted(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", _colours.SEQUENTIAL_MAPS)
-def test_no_score_has_the_grey_of_no_score(name: str) -> None:
+def test_no_score_has_the_colour_of_no_score(name: str) -> None:
     colours = _colours.map_colours(name, np.linspace(0, 1, 101))
     assert np.abs(colours[:, :3] - _colours.UNSCORED_RGBA[:3]).max(axis=1).min() > 0.04
+
+
+@pytest.mark.parametrize("red", [(91, 80, 113), (157, 96, 111), (201, 163, 165)])
+def test_cells_without_a_score_are_seen_on_red_cells(red: tuple[int, int, int]) -> None:
+    """Median colours of red cells of three microscopes; a contrast of 1 is none."""
+    shades = [_luminance(np.array(red) / 255), _luminance(np.array(_colours.UNSCORED_RGBA[:3]))]
+    assert (max(shades) + 0.05) / (min(shades) + 0.05) > 2.5
+
+
+def _luminance(colour: np.ndarray) -> float:
+    """Return the relative luminance of an sRGB colour (WCAG 2.1)."""
+    linear = np.where(colour <= 0.03928, colour / 12.92, ((colour + 0.055) / 1.055) ** 2.4)
+    return float(linear @ [0.2126, 0.7152, 0.0722])
 
 
 def test_values_beyond_the_ends_take_the_end_colours() -> None:

@@ -11,6 +11,7 @@ from pytestqt.qtbot import QtBot
 
 from napari_amil.core.base.settings import SelectionSettings
 from napari_amil.core.base.types import Cells
+from napari_amil.plugin.layers.cell_layer import cells_of
 from napari_amil.plugin.layers.journal import journal_of
 from napari_amil.plugin.layers.rows import record_of
 from napari_amil.plugin.panels.detect import DetectPanel
@@ -197,6 +198,20 @@ def test_shapes_drawn_before_become_cells(panel: DetectPanel, viewer: ViewerMode
     assert panel.existing.isHidden()
     drawn.remove([0])
     assert journal_of(drawn).undo() == "Undone: delete 1 cell."
+
+
+def test_lines_open_paths_and_clicks_are_no_cells_and_this_is_said(
+    panel: DetectPanel, viewer: ViewerModel, field: np.ndarray
+) -> None:
+    viewer.add_image(field, rgb=True, name="smear")
+    drawn = viewer.add_shapes([BOX], shape_type="rectangle", name="mine")
+    drawn.add([BOX[:2]], shape_type="line")
+    drawn.add([BOX + 50], shape_type="path")
+    drawn.add([np.tile(BOX[:1], (2, 1))], shape_type="path")
+    panel.existing.button.click()
+    said = "3 shapes are no cells and are left out: lines, open paths and clicks have no area."
+    assert panel.job.notice.text() == said
+    assert cells_of(drawn).cell_id.tolist() == [1]
 
 
 def test_a_slider_leaves_cells_alone_that_it_cannot_judge(

@@ -18,6 +18,7 @@ from qtpy.QtWidgets import QWidget
 from napari_amil.plugin.layers.rows import record_of
 from napari_amil.plugin.layers.selection import selection_of
 from napari_amil.plugin.panels.smear import SmearPanel
+from napari_amil.plugin.panels.verdict import VerdictPanel
 from napari_amil.plugin.reasons.ranked_cells import ranked_cells, short_rank
 from napari_amil.plugin.window.work import Worker
 
@@ -105,9 +106,16 @@ def test_each_image_and_each_frame_has_its_own_verdict(
     viewer.dims.set_point(0, 2)
     done(panel.finished, panel.run)
     assert panel.summary.verdict.isVisible()
+    verdict = VerdictPanel(viewer, panel.score._worker)
+    qtbot.addWidget(verdict)
+    assert verdict.headline.text() == panel.score.verdict.text() == panel.summary.verdict.text()
     viewer.dims.set_point(0, 0)
     qtbot.waitUntil(lambda: not panel.summary.verdict.isVisible(), timeout=WAIT_MS)
     assert panel.cells.keys == []
+    elsewhere = "These cells lie on frame 3, which is not shown; go there for their verdict."
+    qtbot.waitUntil(lambda: verdict.reasons.text() == elsewhere, timeout=WAIT_MS)
+    assert panel.score.verdict_detail.text() == elsewhere
+    assert not any(part.isVisibleTo(None) for part in (verdict.headline, panel.score.verdict))
     viewer.dims.set_point(0, 2)
     qtbot.waitUntil(panel.summary.verdict.isVisible, timeout=WAIT_MS)
     viewer.add_image(field, rgb=True, name="another")

@@ -81,7 +81,10 @@ def test_cells_that_are_to_be_found_have_no_number(qtbot: QtBot, bags: pd.DataFr
     qtbot.addWidget(preview)
     preview.show_cohort(bags.assign(cells=pd.NA), "healthy", [])
     assert preview.tree.topLevelItem(0).text(4) == "…"
+    assert [preview.tree.isColumnHidden(column) for column in range(5)] == [False] * 4 + [True]
     assert "found by the detector" in preview.sums.text()
+    preview.show_cohort(bags.assign(images=1), "healthy", [])
+    assert [preview.tree.isColumnHidden(column) for column in range(5)] == [False] * 3 + [True, False]
 
 
 def test_a_grave_problem_refuses_until_it_is_accepted(qtbot: QtBot) -> None:
@@ -131,11 +134,24 @@ def test_the_folds_of_the_cohort_are_offered_for_the_test(qtbot: QtBot) -> None:
     form.set_test("folds", 5)
     assert (form.n_folds(), form.hold_out_fold()) == (5, None)
     form.offer_folds([0, 1, 4])
+    assert (form.n_folds(), form.hold_out_fold()) == (None, 0)
+    form.set_test("none", 0)
+    form.offer_folds([0, 1, 4])
     assert (form.n_folds(), form.hold_out_fold()) == (None, None)
     form.set_test("fold", 4)
     assert (form.n_folds(), form.hold_out_fold()) == (None, 4)
     form.offer_folds([0, 1, 4])
     assert form.hold_out_fold() == 4
+
+
+def test_a_model_is_tested_on_one_fold_unless_another_test_was_chosen(qtbot: QtBot) -> None:
+    form = TrainingForm()
+    qtbot.addWidget(form)
+    assert form.hold_out_fold() is None
+    form.offer_folds([2, 3])
+    assert form.hold_out_fold() == 2
+    form.offer_folds([])
+    assert (form.n_folds(), form.hold_out_fold()) == (None, None)
 
 
 def _read(page: PreparePage, bags: pd.DataFrame, tmp_path: Path, control: str | None = "healthy") -> None:

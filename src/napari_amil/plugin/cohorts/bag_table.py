@@ -19,6 +19,8 @@ GROUPS = {"Every sample": None, "By patient": "patient", "By label": "label", "B
 _SORT = Qt.ItemDataRole.UserRole
 _NO_PARENT = QModelIndex()
 _WIDEST_PX = 140
+_ROWS_MEASURED = 200
+"""Rows whose texts decide how wide a column is."""
 
 
 def samples_in_words(bags: pd.DataFrame) -> str:
@@ -131,9 +133,11 @@ def row_view(model: BagFilter, name: str, tip: str) -> QTableView:
     view.setAccessibleName(name)
     view.setToolTip(tip)
     view.setTextElideMode(Qt.TextElideMode.ElideMiddle)
+    model.modelReset.connect(view.resizeColumnsToContents)
     names, numbers = view.horizontalHeader(), view.verticalHeader()
     if names is not None and numbers is not None:
         names.setMaximumSectionSize(_WIDEST_PX)  # the whole text is in the tooltip
+        names.setResizeContentsPrecision(_ROWS_MEASURED)
         numbers.hide()
     return view
 

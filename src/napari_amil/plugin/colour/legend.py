@@ -166,14 +166,14 @@ class ColourBar(QWidget):
         self._paint_notes(painter, bar, line)
 
     def _paint_notes(self, painter: QPainter, bar: QRectF, line: float) -> None:
-        """Say what the lines in the bar are, and how many cells are grey."""
+        """Say what the lines in the bar are, and how many cells are black."""
         base = bar.bottom() + 6 + line
         if self._marks.levels:
             painter.setPen(QPen(self._palette.muted))
             painter.drawText(QPointF(bar.left(), base + line * 0.78), self._marks.levels_said())
             base += line
         if self._n_without:
-            painter.setPen(Qt.PenStyle.NoPen)
+            painter.setPen(QPen(self._palette.muted, 1))
             painter.setBrush(QColor.fromRgbF(*UNSCORED_RGBA))
             painter.drawRoundedRect(QRectF(bar.left(), base + line * 0.15, line * 0.8, line * 0.7), 2, 2)
             painter.setPen(QPen(self._palette.muted))

@@ -115,7 +115,7 @@ def set_scores(layer: Shapes, scores: pd.DataFrame) -> None:
 
 
 def show_scale(layer: Shapes, scale: ColourScale) -> None:
-    """Colour the cells by ``scale``; cells without that score turn grey."""
+    """Colour the cells by ``scale``; cells without that score turn black."""
     record = need_record(layer)
     record.scale = scale
     colour_cells(layer, record, layer.features.iloc[: layer.nshapes])
@@ -178,6 +178,15 @@ def cells_of(layer: Shapes) -> Cells:
     shapes, kinds = layer.data, layer.shape_type
     cells, _ = cells_in(record, table.iloc[rows], [(shapes[r], kinds[r]) for r in rows])
     return cells
+
+
+def no_cells_in_words(layer: Shapes) -> str:
+    """Return a sentence about shapes of a cell layer that are no cells; empty where there are none."""
+    n = int(layer.features["status"].ne("excluded").sum()) - len(cells_of(layer))
+    if n <= 0:
+        return ""
+    are = "shape is no cell and is" if n == 1 else "shapes are no cells and are"
+    return f"{n:,} {are} left out: lines, open paths and clicks have no area."
 
 
 def drawn_shapes(cells: Cells, record: CellRecord) -> list[NDArray[np.float64]]:

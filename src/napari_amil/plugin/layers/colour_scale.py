@@ -1,4 +1,4 @@
-"""One colour scale per score, the same for every image; cells without a score are grey."""
+"""One colour scale per score, the same for every image; cells without a score are black."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from numpy.typing import NDArray
 from napari_amil.core.base.columns import column_of, menu_names
 from napari_amil.core.base.types import ANOMALOUS_Q
 
-UNSCORED_RGBA = (0.32, 0.32, 0.32, 1.0)
-"""Colour of the outline of a cell that has no score: a grey that shows on a bright and on a dim field."""
+UNSCORED_RGBA = (0.0, 0.0, 0.0, 1.0)
+"""Colour of the outline of a cell without a score: black, quiet, and seen on pale and on dark red cells."""
 FILL_ALPHA = (0.0, 0.35)
 """Opacity of the inside of a tinted cell at the lower and at the upper end of the scale."""
 STYLES = ("tinted", "outline", "box", "filled")
 """Ways to draw a cell: outline with a tint where it is extreme, outline alone, box, or filled mask."""
 
 SEQUENTIAL_MAPS = ("plasma", "viridis", "magma", "inferno")
-"""Perceptually even maps that people with a colour-vision deficiency can read (the middle of cividis is the
-grey of a cell without a score, so it is not among them)."""
+"""Perceptually even maps that people with a colour-vision deficiency can read (cividis begins nearly
+black, as are cells without a score, so it is not among them)."""
 DIVERGING_MAPS = ("coolwarm", "PiYG")
 """Maps with a neutral middle, for scores that have a sign."""
 
@@ -97,7 +97,7 @@ class ColourScale:
         return colours
 
     def rgba(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return the opaque colours ``(n, 4)`` of ``values``; NaN is grey and never transparent."""
+        """Return the opaque colours ``(n, 4)`` of ``values``; NaN is black and never transparent."""
         place = self.position(values)
         known = np.isfinite(place)
         colours = np.tile(np.array(UNSCORED_RGBA), (len(place), 1))

@@ -151,6 +151,15 @@ def shown_plane(viewer: ViewerModel, layer: Image) -> Plane:
     return plane
 
 
+def frame_elsewhere(viewer: ViewerModel, record: CellRecord) -> str:
+    """Return a sentence where the cells of ``record`` lie on another frame than the one that is shown."""
+    image = next((i for i in viewer.layers if str(i.unique_id) == record.image_id), None)
+    if not record.place or not isinstance(image, Image) or shown_place(viewer, image) == record.place:
+        return ""
+    frame = ", ".join(str(index + 1) for index in record.place)
+    return f"These cells lie on frame {frame}, which is not shown; go there for their verdict."
+
+
 def shown_place(viewer: ViewerModel, layer: Image) -> tuple[int, ...]:
     """Return the index along the leading axes of ``layer`` of the plane that the viewer shows."""
     n_lead = layer.ndim - 2

@@ -35,6 +35,7 @@ TYPE, TYPE_PROBABILITY = "type", "type_probability"
 """Columns with the type that was learned from such names; empty again when the outline changes."""
 _ELLIPSE_POINTS = 48
 _MOVED_PX = 1e-3
+_OPEN_KINDS = ("line", "path")
 _ENDING = re.compile(r"\.[A-Za-z]\w{1,4}(?=$|#)")
 
 
@@ -336,7 +337,9 @@ def outline_in(corners: NDArray[Any], kind: str) -> NDArray[np.float64]:
 def cells_in(
     record: CellRecord, table: pd.DataFrame, shapes: Sequence[tuple[NDArray[Any], str]]
 ) -> tuple[Cells, NDArray[np.int64]]:
-    """Return the cells of some rows and shapes, and the rows that are cells; shapes without area are not.
+    """Return the cells of some rows and shapes, and the rows that are cells.
+
+    Lines, open paths and shapes without an area, such as stray clicks, are no cells.
 
     A cell that nobody changed has its exact outline and detector box. Shapes are clipped to the image.
     """
@@ -349,7 +352,7 @@ def cells_in(
         else:
             drawn = np.clip(outline_in(*shape), 0, record.image_shape)
             box = np.array([*drawn.min(axis=0), *drawn.max(axis=0)])
-            if (box[2:] - box[:2]).min() < 1 or polygon_area(drawn) < 1:
+            if shape[1] in _OPEN_KINDS or (box[2:] - box[:2]).min() < 1 or polygon_area(drawn) < 1:
                 continue
             outline = drawn.astype(np.float32)
         rows.append(row)

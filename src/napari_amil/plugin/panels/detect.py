@@ -16,7 +16,14 @@ from napari_amil.core.base.settings import DetectionSettings, RunSettings, Selec
 from napari_amil.core.base.types import Cells
 from napari_amil.core.detection.select import Candidates
 from napari_amil.plugin.layers.care import look_after
-from napari_amil.plugin.layers.cell_layer import adopt_layer, cell_layers, make_layer, need_record, show_cells
+from napari_amil.plugin.layers.cell_layer import (
+    adopt_layer,
+    cell_layers,
+    make_layer,
+    need_record,
+    no_cells_in_words,
+    show_cells,
+)
 from napari_amil.plugin.layers.companions import lie_on
 from napari_amil.plugin.layers.offers import ExistingShapes, RestoreBar
 from napari_amil.plugin.layers.planes import shown_plane
@@ -152,6 +159,7 @@ class DetectPanel(DetectingPanel):
             return
         adopt_layer(layer, plane.record())
         self._care.adopt(layer)
+        self.job.say(no_cells_in_words(layer), "warning")
         layer.events.name()  # every choice of layers looks again
         self._viewer.layers.selection.active = layer
         self._on_active_changed()

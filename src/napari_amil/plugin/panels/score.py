@@ -26,10 +26,11 @@ from napari_amil.plugin.layers.cell_layer import (
     cells_of,
     layer_of_labels,
     need_record,
+    no_cells_in_words,
     set_scores,
 )
 from napari_amil.plugin.layers.evidence import Evidence, keep_evidence, read_evidence
-from napari_amil.plugin.layers.planes import Plane, shown_plane
+from napari_amil.plugin.layers.planes import Plane, frame_elsewhere, shown_plane
 from napari_amil.plugin.layers.rows import record_of
 from napari_amil.plugin.layers.score_words import describe
 from napari_amil.plugin.layers.selection import find_cell, selection_of
@@ -61,6 +62,7 @@ class ScorePanel(ScoringPanel):
         self.selection.currentChanged.connect(self._on_current_changed)
         hear(self, viewer.events.theme, self._on_theme_changed)
         hear(self, viewer.layers.selection.events.active, self._on_active_changed)
+        hear(self, viewer.dims.events.current_step, self._on_plane_changed)
         self.cells.layerChanged.connect(self._on_layer_changed)
         self.job.wanted.connect(self.run)
         self.job.finished.connect(self._on_finished)
@@ -156,6 +158,9 @@ class ScorePanel(ScoringPanel):
         complete = len(same) == len(scores)  # else the sum would not hold
         need_record(layer).bag = answer.bag if complete else None
         set_scores(layer, same)
+        left_out = no_cells_in_words(layer)
+        if left_out and not self.job.notice.text():
+            self.job.say(left_out, "warning")
         self.colours.offer(layer)
         self._show_verdict()
         self.scored.emit(layer)
@@ -177,10 +182,14 @@ class ScorePanel(ScoringPanel):
         self.colours.refresh_bar()
         self._show_verdict()
 
+    def _on_plane_changed(self, _: object) -> None:
+        self._show_verdict()
+
     def _show_verdict(self) -> None:
         layer = self.cells.layer()
         record = record_of(layer) if layer is not None else None
-        bag = record.bag if record is not None else None
+        elsewhere = frame_elsewhere(self._viewer, record) if record is not None else ""
+        bag = record.bag if record is not None and not elsewhere else None
         for widget in (self.verdict_caption, self.verdict, self.bars):
             widget.setVisible(bag is not None)
         self.cell_text.setVisible(record is not None)
@@ -192,6 +201,8 @@ class ScorePanel(ScoringPanel):
             why = words.reasons[:1] if bag.get("verdict", bag["predicted"]) != bag["predicted"] else ()
             self.verdict_detail.setText(" ".join([*why, *summary(bag, layer.features)[:2], RESEARCH]))
             self.verdict_detail.setToolTip("\n".join(words.reasons))
+        elif elsewhere:
+            self.verdict_detail.setText(elsewhere)
         elif record is not None and record.scores is not None:
             self.verdict_detail.setText(
                 "The cells have changed since they were scored; score again for a verdict."

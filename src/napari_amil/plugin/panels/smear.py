@@ -21,10 +21,12 @@ from qtpy.QtWidgets import (
 )
 
 from napari_amil.core.base.errors import AmilError
+from napari_amil.plugin.cohorts.open_bar import OpenBar
 from napari_amil.plugin.colour.scales import scales_of
 from napari_amil.plugin.colour.typical_cell import typical_cell_of
+from napari_amil.plugin.layers.care import look_after
 from napari_amil.plugin.layers.cell_layer import cell_layers, need_record
-from napari_amil.plugin.layers.offers import JoinBar
+from napari_amil.plugin.layers.offers import JoinBar, RestoreBar
 from napari_amil.plugin.layers.planes import shown_place
 from napari_amil.plugin.layers.rows import CellRecord, record_of
 from napari_amil.plugin.layers.score_words import certainty, unusual
@@ -101,7 +103,8 @@ class SmearPanel(Panel):
         self.job = JobBar(
             "Find and score", "Find every cell, compare it with control cells, and judge the sample."
         )
-        self.join = JoinBar(self._viewer)
+        self.join, self.closed = JoinBar(self._viewer), OpenBar(self._viewer)
+        self.unsaved = RestoreBar(look_after(self._viewer).autosave)
         self.summary = SampleSummary()
         self.only = QCheckBox("Show only these")
         self.only.setToolTip("Hide the outlines of all cells that do not stand out.")
@@ -134,7 +137,16 @@ class SmearPanel(Panel):
         choice.addWidget(self.image, 1)
         choice.addWidget(self.open)
         layout.addLayout(choice)
-        rows = (self.sample, self.join, self.detect.diameter, self.job, self.summary, self.only)
+        rows = (
+            self.sample,
+            self.join,
+            self.closed,
+            self.unsaved,
+            self.detect.diameter,
+            self.job,
+            self.summary,
+            self.only,
+        )
         for widget in rows:
             layout.addWidget(widget)
         layout.addWidget(self.cells, 1)
@@ -269,6 +281,7 @@ class SmearPanel(Panel):
         for part in (self.cells, self.why):
             part.setVisible(is_scored)
         self.join.offer(self.image.layer())
+        self.closed.look()
         self._show_circle(record)
         self._show_why()
 

@@ -15,6 +15,7 @@ from napari_amil.core.base.class_names import class_sentence, display_name
 from napari_amil.plugin.colour.legend import ProbabilityBars
 from napari_amil.plugin.layers.crops import cell_picture
 from napari_amil.plugin.layers.evidence import evidence_of
+from napari_amil.plugin.layers.planes import frame_elsewhere
 from napari_amil.plugin.layers.rows import record_of
 from napari_amil.plugin.layers.selection import CellKey, find_cell, fly_to, keys_of, selection_of
 from napari_amil.plugin.reasons.contributions import ClassContributions, ClassSums, contributions_by_class
@@ -51,6 +52,7 @@ class VerdictPanel(Panel):
         self.selection.currentChanged.connect(self._on_current_changed)
         hear(self, viewer.events.theme, self._on_theme_changed)
         hear(self, viewer.layers.selection.events.active, self._on_active_changed)
+        hear(self, viewer.dims.events.current_step, self._on_features_changed)
         self.cells.layerChanged.connect(self._on_layer_changed)
         self._on_layer_changed()
 
@@ -93,13 +95,14 @@ class VerdictPanel(Panel):
         """Show the sample as it stands now."""
         layer = self.cells.layer()
         record = record_of(layer) if layer is not None else None
-        bag = record.bag if record is not None else None
+        elsewhere = frame_elsewhere(self._viewer, record) if record is not None else ""
+        bag = record.bag if record is not None and not elsewhere else None
         shown = (self.caption, self.headline, self.bars, self.rests, self.sums, self.waterfall)
         for widget in (*shown, self.case_label, self.chosen):
             widget.setVisible(bag is not None)
         if bag is None or layer is None:
             was_scored = record is not None and record.scores is not None
-            self.reasons.setText(_STALE if was_scored else _UNSCORED)
+            self.reasons.setText(elsewhere or (_STALE if was_scored else _UNSCORED))
             self.deletion.show_for(None, None)
             return
         words = verdict_words(bag)

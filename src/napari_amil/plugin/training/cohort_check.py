@@ -22,6 +22,7 @@ from napari_amil.worker.protocol.messages import Problem
 
 _COLUMNS = ("", "Patients", "Bags", "Images", "Cells")
 _HEIGHTS_PX = (90, 190)
+_IMAGES, _CELLS = 3, 4
 _TO_FIND = "…"
 """Stands where cells are still to be found by the detector."""
 _UNLABELLED = "without a label"
@@ -39,7 +40,7 @@ class CohortPreview(QWidget):
         self.tree.setHeaderLabels(list(_COLUMNS))
         self.tree.setAccessibleName("What the cohort holds")
         self.tree.setUniformRowHeights(True)
-        self.tree.setIndentation(12)
+        self.tree.setIndentation(8)
         self.tree.setSelectionMode(QAbstractItemView.SelectionMode.NoSelection)
         header = self.tree.header()
         if header is not None:
@@ -87,6 +88,8 @@ class CohortPreview(QWidget):
             parts = [(f"Fold {int(fold)}", part) for fold, part in folds.groupby("fold")]
             items += [QTreeWidgetItem(_row(name, part)) for name, part in parts]
         self.tree.addTopLevelItems(items)
+        self.tree.setColumnHidden(_IMAGES, bool((bags["images"] == 1).all()))  # as many as bags
+        self.tree.setColumnHidden(_CELLS, bool(bags["cells"].isna().all()))
         for item in items:
             _align(item)
         wanted = int(1.1 * (len(items) + 2) * self.tree.fontMetrics().lineSpacing())
@@ -98,12 +101,14 @@ class CohortPreview(QWidget):
     def _class_item(self, name: str, bags: pd.DataFrame, control: str) -> QTreeWidgetItem:
         is_told = name == control and "control" not in name.lower()
         item = QTreeWidgetItem(_row(f"{name} (control)" if is_told else name, bags))
+        item.setToolTip(0, item.text(0))
         font = QFont(self.font())
         font.setBold(True)
         item.setFont(0, font)
         for patient, own in bags.groupby("patient", sort=False):
             below = QTreeWidgetItem(["", "", *_row("", own)[2:]])
             below.setText(0, str(patient).removeprefix(f"{name}/"))
+            below.setToolTip(0, below.text(0))
             if len(own) > 1:
                 rows = [_row(str(bag).rsplit("/", 1)[-1], part) for bag, part in own.groupby("bag")]
                 below.addChildren([QTreeWidgetItem([row[0], "", "", *row[3:]]) for row in rows])

@@ -53,6 +53,7 @@ class TrainingForm(QWidget):
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._presets: dict[str, RunSettings] = {"recommended": RunSettings(preset="recommended")}
+        self._is_test_chosen = False
         self._preset, self._test, self._device = (_combo(name) for name in ("preset", "test", "device"))
         self._preset.addItem("recommended", "recommended")
         self._device.addItem("Best available", "auto")
@@ -77,6 +78,7 @@ class TrainingForm(QWidget):
         self.offer_folds([])
         self.setValue(self._presets["recommended"])
         self._preset.currentIndexChanged.connect(self._on_preset_changed)
+        self._test.activated.connect(self._on_test_chosen)
         for signal in (self._test.currentIndexChanged, self._device.currentIndexChanged):
             signal.connect(self.changed)
         for form in (self.training, self.details, self.model, self.run):
@@ -126,6 +128,7 @@ class TrainingForm(QWidget):
 
     def set_test(self, kind: str, number: int) -> None:
         """Choose a test: ``none``, ``fold`` (which) or ``folds`` (how many)."""
+        self._is_test_chosen = True
         self._test.setCurrentIndex(max(self._test.findData(f"{kind} {number}"), 0))
 
     def offer(self, presets: dict[str, RunSettings], devices: dict[str, str]) -> None:
@@ -143,8 +146,8 @@ class TrainingForm(QWidget):
             combo.blockSignals(False)
 
     def offer_folds(self, folds: list[int]) -> None:
-        """Offer the folds that the cohort brings; the choice stays if it can."""
-        before = self._test.currentData()
+        """Offer the folds that the cohort brings; the choice stays, else the first is the test."""
+        before = self._test.currentData() if self._is_test_chosen else None
         self._test.blockSignals(True)
         self._test.clear()
         self._test.addItem("None: train on all", "none 0")
@@ -153,8 +156,11 @@ class TrainingForm(QWidget):
         for count in [len(folds)] if len(folds) > 1 else _FOLD_COUNTS:
             self._test.addItem(f"{count} folds in turn", f"folds {count}")
         self._test.blockSignals(False)
-        if before is not None:
-            self._test.setCurrentIndex(max(self._test.findData(before), 0))
+        kept = self._test.findData(before) if before is not None else -1
+        self._test.setCurrentIndex(kept if kept >= 0 else int(len(folds) > 1))
+
+    def _on_test_chosen(self, _: int) -> None:
+        self._is_test_chosen = True
 
     def _on_preset_changed(self, _: int) -> None:
         self.setValue(self._presets[self.preset()])

@@ -53,8 +53,17 @@ class Panel(QWidget):
     def showEvent(self, event: QShowEvent | None) -> None:  # noqa: N802 - Qt's manner
         """Become a tab beside the other panels when a dock shows the panel first."""
         super().showEvent(event)
+        if self._is_page():
+            return
         window: Any = self.window()
         self._dock_care.settle([panel for panel in window.findChildren(Panel) if panel is not self])
+
+    def _is_page(self) -> bool:
+        """Tell whether the panel is a page of another one, whose dock is not its own."""
+        parent = self.parentWidget()
+        while parent is not None and not isinstance(parent, Panel):
+            parent = parent.parentWidget()
+        return parent is not None
 
     def _scrolling_layout(self) -> QVBoxLayout:
         """Return the layout of a content that scrolls on a small screen."""
