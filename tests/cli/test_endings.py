@@ -133,3 +133,19 @@ def test_files_of_another_hand_are_refused_before_cells_are_looked_for(
     )
     assert (code, "was not written by this program" in said) == (2, True), said
     assert drawn.read_text() == "by hand"
+
+
+def test_where_no_image_can_be_searched_earlier_results_stay(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "a.png").write_bytes(b"no image")
+    table = tmp_path / "out" / "cells.csv"
+    table.parent.mkdir()
+    table.write_text("image,y0,x0,y1,x1,area_px\nb.png,1,1,9,9,64\n")
+    code, said = end_of(monkeypatch, capsys, "detect", tmp_path / "a.png", "--out", table.parent)
+    assert (code, said.splitlines()[-1]) == (
+        2,
+        "No image could be searched; the reasons are listed above.",
+    )
+    assert "a.png" in said.splitlines()[-2]
+    assert table.read_text().startswith("image,y0,x0,y1,x1,area_px\nb.png")

@@ -29,6 +29,7 @@ from napari_amil.cli.console import (
     settings_for,
 )
 from napari_amil.cli.lazy import pipeline
+from napari_amil.core.base.errors import AmilError
 
 
 class Format(enum.StrEnum):
@@ -118,6 +119,8 @@ def detect(
     talk.reads([source.path for source in sources], bundle)
     kept = pipeline.KeptDetections.beside(out, recipe, bundle)
     found = talk.follow(pipeline.detect_images(sources, recipe, kept))
+    if not found:
+        raise AmilError("No image could be searched; the reasons are listed above.")
     written = pipeline.write_detections(found, out, format_)
     kept.drop()
     if field_of_view:

@@ -161,6 +161,8 @@ def calibrate(
     Says how far these controls lie from those of the training, in stain, size and anomaly.
     """
     talk = Talk(style)
+    target = out / "bundle.safetensors" if out.is_dir() else out
+    pipeline.refuse_unwritable(target.parent)
     run = settings_for(bundle, settings_file)
     found = talk.follow(pipeline.opening_controls(controls, control or run.control))
     source = pipeline.cohort_source(found)
@@ -168,7 +170,6 @@ def calibrate(
     recipe = pipeline.on_cluster(pipeline.in_processes(recipe, jobs), dask)
     talk.reads(source, bundle)
     calibrated = talk.follow(pipeline.calibrate(source, recipe))
-    target = out / "bundle.safetensors" if out.is_dir() else out
     pipeline.save_bundle(calibrated.bundle, target)
     for sentence in pipeline.drift_sentences(calibrated.drift):
         talk.result(sentence)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import platform
+import tempfile
 from collections.abc import Iterable
 from importlib import metadata
 from pathlib import Path
@@ -33,6 +34,23 @@ def make_folder(path: Path) -> Path:
             f"Cannot use '{path}' as output folder ({error.strerror}); choose another with --out."
         ) from error
     return path
+
+
+def refuse_unwritable(folder: Path) -> None:
+    """Make a folder if need be, and refuse one in which no file can be written, before work begins.
+
+    Raises
+    ------
+    AmilError
+        With the reason.
+    """
+    try:
+        with tempfile.TemporaryFile(dir=make_folder(folder)):
+            pass
+    except OSError as error:
+        raise AmilError(
+            f"Cannot write into '{folder}': {error.strerror}; check its permissions and the free space."
+        ) from error
 
 
 def write_text(text: str, path: Path) -> None:

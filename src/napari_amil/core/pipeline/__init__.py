@@ -12,7 +12,14 @@ from napari_amil.core.base.lazy_names import lazy_names
 if TYPE_CHECKING:
     from napari_amil.core.base.device import device_names, pick_device, seed_everything
     from napari_amil.core.base.events import STOP_FILE
-    from napari_amil.core.base.outputs import environment, failure_table, make_folder, write_json, write_text
+    from napari_amil.core.base.outputs import (
+        environment,
+        failure_table,
+        make_folder,
+        refuse_unwritable,
+        write_json,
+        write_text,
+    )
     from napari_amil.core.base.presets import PRESETS, preset, preset_table
     from napari_amil.core.base.receipt import STARTER, Receipt
     from napari_amil.core.base.settings import DetectorTrainingSettings, RunSettings
@@ -274,6 +281,7 @@ __all__ = [
     "redraw_cells",
     "redrawing_scores",
     "refuse_lost_files",
+    "refuse_unwritable",
     "replay_words",
     "save_bundle",
     "save_figure",
