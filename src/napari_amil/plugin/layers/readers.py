@@ -13,6 +13,7 @@ from napari.utils.notifications import show_warning
 
 from napari_amil.core.base.columns import BOX_COLUMNS, score_names
 from napari_amil.core.base.errors import AmilError
+from napari_amil.core.base.files import special_kind
 from napari_amil.core.exchange.cell_files import CellTable, read_cells
 from napari_amil.core.exchange.geojson import read_own
 from napari_amil.plugin.layers.care import look_after
@@ -37,6 +38,8 @@ def get_reader(path: str | Sequence[str]) -> Reader | None:
 
 def _looks_like_cells(path: Path) -> bool:
     suffix = path.suffix.lower()
+    if special_kind(path) is not None:  # opening a named pipe would block for ever
+        return False
     if suffix == ".parquet":
         return path.is_file()
     if suffix not in {".csv", ".json", ".geojson"}:

@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from napari.layers import Layer
 from numpy.typing import NDArray
 
 from napari_amil.core.base.errors import AmilError
+from napari_amil.core.base.files import decoding
 from napari_amil.core.base.settings import DetectionSettings, SelectionSettings
 from napari_amil.core.base.types import Cells
 from napari_amil.core.detection.select import Candidates
@@ -22,6 +25,8 @@ VERSION = 1
 _PLAIN = (bool, int, float, str, np.generic, list, dict, type(None))
 """Values that JSON has."""
 LayerData = tuple[Any, dict[str, Any], str]
+_KINDS = {"ellipse", "line", "path", "polygon", "rectangle"}
+_LARGEST_SIDE_PX, _BEYOND, _LARGEST = 1 << 24, 4, 1e12
 _TRANSFORM = ("scale", "translate", "rotate", "shear", "affine")
 _CELL_ARRAYS: dict[str, Any] = {"boxes": np.float32, "outline_points": np.float32, "outline_sizes": np.int64}
 _CELL_ARRAYS |= {"detection_score": np.float32, "area_px": np.float32, "cell_id": np.int64}
@@ -98,39 +103,65 @@ def from_json(saved: Mapping[str, Any], path: str) -> LayerData:
             f"The cells in '{path}' have format version {saved.get('version')}, not {VERSION}; "
             "install the version of the program that wrote them."
         )
-    try:
+    with decoding(Path(path), "holds damaged cells", "use an earlier copy"):
         return _layer_data(saved)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise AmilError(f"The cells in '{path}' are damaged ({error}); use an earlier copy.") from error
 
 
 def _layer_data(saved: Mapping[str, Any]) -> LayerData:
     record = _record(saved)
-    shapes = [np.array(shape, float) for shape in saved["shapes"]]
+    shapes = [_numbers(shape, _farthest(record), len(record.place) + 2) for shape in saved["shapes"]]
     n = max(len(shapes), 1)
+    transform = {name: _numbers(value, _LARGEST) for name, value in saved["transform"].items()}
+    where: dict[str, Any] = {"ndim": len(record.place) + 2, **transform}
+    if saved["units"]:
+        where["units"] = tuple(saved["units"])
+    Layer.create(None, where, "shapes")  # raises where the transform or a unit means nothing
     attributes: dict[str, Any] = {
-        "name": saved["name"],
-        "ndim": len(record.place) + 2,
+        **where,
+        "name": str(saved["name"]),
         "edge_color": np.tile(UNSCORED_RGBA, (n, 1)),
         "face_color": np.zeros((n, 4)),
         "opacity": 1.0,
         "metadata": {RECORD: record},
-        **{name: np.array(value) for name, value in saved["transform"].items()},
     }
-    if saved["units"]:
-        attributes["units"] = tuple(saved["units"])
     if shapes:
-        attributes |= {"shape_type": saved["kinds"], "edge_width": saved["widths"]}
-        attributes["features"] = _table(saved["table"])
+        kinds, widths, table = saved["kinds"], _numbers(saved["widths"], _LARGEST), _table(saved["table"])
+        if not (n == len(kinds) == len(widths) == len(table)) or widths.ndim > 1 or not set(kinds) <= _KINDS:
+            raise ValueError("each cell needs one shape, one width and one row")
+        attributes |= {"shape_type": kinds, "edge_width": widths, "features": table}
     return shapes or None, attributes, "shapes"
+
+
+def _farthest(record: CellRecord) -> float:
+    """Return a coordinate beyond which no cell of the image lies."""
+    return float(_BEYOND * max(record.image_shape) + max(record.place, default=0))
+
+
+def _numbers(values: Any, largest: float, columns: int | None = None) -> NDArray[np.float64]:  # noqa: ANN401
+    """Return numbers that are finite and no larger than they can be, in a table of so many columns.
+
+    Raises
+    ------
+    ValueError
+        If they are not: libraries that draw shapes crash on such numbers.
+    """
+    numbers = np.array(values, float)
+    if not (np.abs(numbers) <= largest).all() or (columns and numbers.shape[1:] != (columns,)):
+        raise ValueError("a coordinate lies far outside of the image")
+    return numbers
 
 
 def _record(saved: Mapping[str, Any]) -> CellRecord:
     arrays = {name: np.array(saved["candidates"][name], dtype) for name, dtype in _CELL_ARRAYS.items()}
     arrays["boxes"] = arrays["boxes"].reshape(-1, 4)
     arrays["outline_points"] = arrays["outline_points"].reshape(-1, 2)
-    height, width = saved["image_shape"]
-    record = CellRecord("", str(saved["image"]), tuple(saved["place"]), (height, width))
+    height, width = (int(side) for side in saved["image_shape"])
+    if not (0 < height <= _LARGEST_SIDE_PX and 0 < width <= _LARGEST_SIDE_PX):
+        raise ValueError("no image has such a size")
+    place = tuple(int(number) for number in saved["place"])
+    record = CellRecord("", str(saved["image"]), place, (height, width))
+    for name in ("boxes", "outline_points"):
+        _numbers(arrays[name], _farthest(record))
     diameter = saved["diameter_px"]
     record.candidates = Candidates.from_cells(
         Cells.from_arrays(arrays), np.nan if diameter is None else diameter
@@ -165,6 +196,8 @@ def _table(saved: Mapping[str, Any]) -> pd.DataFrame:
     columns = {}
     for name, column in saved.items():
         numbers = np.dtype(column["type"]) if column["type"] != "object" else None
+        if numbers is not None and numbers.kind not in "fiub":
+            raise ValueError(f"a column has the type {numbers}")
         values = column["values"]
         if numbers is not None and numbers.kind == "f":
             values = [np.nan if value is None else value for value in values]
