@@ -1,4 +1,4 @@
-"""``train`` and ``train-anomaly``."""
+"""``train``, ``train-anomaly`` and ``pretrain``."""
 
 from __future__ import annotations
 
@@ -156,4 +156,54 @@ def train_anomaly(
     talk.finish(out)
 
 
-COMMANDS = {"train": train, "train-anomaly": train_anomaly}
+def pretrain(
+    inputs: Annotated[
+        list[Path],
+        typer.Argument(
+            help="Images, folders, patterns, or one cohort; labels are not read.", show_default=False
+        ),
+    ],
+    out: Out,
+    bundle: BundleFile = None,
+    settings_file: SettingsFile = None,
+    cells: Annotated[
+        Path | None,
+        typer.Option(
+            help="Boxes, outlines or labels of another program, for these images: a file or a folder."
+        ),
+    ] = None,
+    hold_out_fold: Annotated[int | None, typer.Option(help="Leave this fold of the cohort out.")] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Most passes over the cells.")] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="Most optimiser steps.")] = None,
+    batch: Annotated[int | None, typer.Option(min=2, help="Cells in one step.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Seed of everything random.")] = None,
+    device: DeviceName = Device.auto,
+    as_: As = Kind.auto,
+    style: EventStyle = Style.bar,
+) -> None:
+    """Pre-train an encoder on smears without labels: two views of a cell are to be alike.
+
+    OUT/encoder.yaml is a settings file for 'train', which puts a model on the encoder. A training that was
+    stopped (Ctrl-C, or a file called 'stop' in OUT) goes on when the command is given again.
+    """
+    talk = Talk(style)
+    loaded = pipeline.load_bundle(bundle)
+    run = pipeline.RunSettings.from_yaml(settings_file, loaded.settings) if settings_file else loaded.settings
+    run = run if seed is None else run.changed({"training": {"seed": seed}})
+    given = {"epochs": epochs, "steps": steps, "batch_size": batch}
+    wanted = pipeline.ContrastiveSettings.parse({name: v for name, v in given.items() if v is not None})
+    source = talk.follow(pipeline.opening_source(inputs, run.control, as_.value))
+    if hold_out_fold is not None:
+        source = pipeline.sources_by_fold(source, hold_out_fold)[0]
+    recipe = pipeline.Recipe.for_training(loaded, run, pipeline.pick_device(device))
+    if cells is not None:
+        source = talk.follow(pipeline.give_cells(source, cells, recipe))
+    talk.reads(source, bundle)
+    with talk.stopping(out / pipeline.STOP_FILE):
+        found = talk.follow(pipeline.pretrain(source, recipe, pipeline.make_folder(out), wanted))
+    text = f"{found.n_cells} cells taught {found.encoder}; to train on it: --settings {found.settings}"
+    talk.result(text, encoder=str(found.encoder), settings=str(found.settings), n_cells=found.n_cells)
+    talk.finish(out)
+
+
+COMMANDS = {"train": train, "train-anomaly": train_anomaly, "pretrain": pretrain}

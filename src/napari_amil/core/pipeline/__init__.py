@@ -119,6 +119,7 @@ if TYPE_CHECKING:
     from napari_amil.core.pipeline.evidence import delete_from_field, field_evidence, nearest_cells
     from napari_amil.core.pipeline.export import FORMATS, choose_bags, export_project
     from napari_amil.core.pipeline.kept_detections import KeptDetections
+    from napari_amil.core.pipeline.pretraining import Pretrained, pretrain
     from napari_amil.core.pipeline.recalibrate import calibrate
     from napari_amil.core.pipeline.redraw import redraw_cells, redrawing_scores, twin_sheets
     from napari_amil.core.pipeline.replay import compare_runs, replay_words, with_receipt
@@ -152,6 +153,7 @@ if TYPE_CHECKING:
     )
     from napari_amil.core.studies.plan import StudyProtocol
     from napari_amil.core.studies.unseen import unseen
+    from napari_amil.core.training.contrastive import ContrastiveSettings
 else:
     __getattr__, __dir__ = lazy_names(__name__, __file__)
 
@@ -170,6 +172,7 @@ __all__ = [
     "Candidates",
     "CellImageCohortSettings",
     "ClusterSettings",
+    "ContrastiveSettings",
     "Corrected",
     "DetectorTrainingSettings",
     "Estimate",
@@ -180,6 +183,7 @@ __all__ = [
     "ImageSource",
     "KeptDetections",
     "Placed",
+    "Pretrained",
     "Problem",
     "Project",
     "Protocol",
@@ -269,6 +273,7 @@ __all__ = [
     "prepare",
     "preset",
     "preset_table",
+    "pretrain",
     "project_of",
     "read_card",
     "read_cohort",
