@@ -41,10 +41,10 @@ LADDER: tuple[frozenset[str], ...] = (
 
 INNER_LADDERS: dict[str, tuple[frozenset[str], ...]] = {
     "core.pipeline": (
-        frozenset({"kept_detections"}),
+        frozenset({"given_names", "kept_detections"}),
         frozenset({"annotated", "arrays", "cell_typing", "recalibrate", "replay", "detect", "slides"}),
         frozenset({"evidence", "export", "held_out", "redraw", "run_folder"}),
-        frozenset({"anomaly_networks", "score", "train", "train_detector"}),
+        frozenset({"anomaly_networks", "pretraining", "score", "train", "train_detector"}),
         frozenset({"diagnosis", "estimate", "score_folder"}),
         frozenset({"evaluate", "shards"}),
         frozenset({"training_run"}),

@@ -143,7 +143,7 @@ def classify(
     names: Annotated[
         Path | None,
         typer.Option(
-            help="Table of named cells: image, cell_type, cell_id or box; cell_type of SCORED if not given."
+            help="Named cells: a table image, cell_type, cell_id or box; or classes of QuPath or LabelMe."
         ),
     ] = None,
     classifier: Annotated[

@@ -25,7 +25,8 @@ from napari_amil.core.cell_types.named_cells import NAME, named_rows
 from napari_amil.core.cell_types.suggestions import worth_naming
 from napari_amil.core.cell_types.validation import Validation, cross_validate, importances, in_words
 from napari_amil.core.exchange.project import Project
-from napari_amil.core.exchange.tables import load_table, write_table
+from napari_amil.core.exchange.tables import write_table
+from napari_amil.core.pipeline.given_names import read_names
 
 CLASSIFIER = "types.safetensors"
 N_NEXT = 20
@@ -80,9 +81,9 @@ def classify_project(
     project
         A scored folder.
     names
-        Table ``image, cell_type``, and ``cell_id`` or the box; the column ``cell_type`` of the project
-        itself if neither it nor a classifier is given. A column ``slide`` says which cells are of one slide,
-        else the patient does.
+        Table ``image, cell_type``, and ``cell_id`` or the box, or classes of QuPath or LabelMe
+        (`read_names`); the column ``cell_type`` of the project itself if neither it nor a classifier is
+        given. A column ``slide`` says which cells are of one slide, else the patient does.
     classifier
         File of a classifier. Alone it is used as it is; with names, they are added to those that it was
         made from.
@@ -170,7 +171,7 @@ def _given_names(
                 f"This folder has no column '{NAME}'; give a table with --names (image, cell_id, {NAME})."
             )
         return project.cells[NAME].fillna("").to_numpy(dtype=np.str_), slides
-    table = load_table(names) if isinstance(names, Path) else names
+    table = (yield from read_names(project, names)) if isinstance(names, Path) else names
     given, n_lost = named_rows(project.cells, table)
     if n_lost:
         yield Warned(f"{n_lost} names belong to no cell of this folder and are left out.")
