@@ -82,8 +82,8 @@ def with_normal_cells(cohort: Path, folder: Path) -> Path:
 
     The bags of controls come from a few slides, and every class from its own, so that a network may learn
     slides in place of cells. So normal cells of the slides of diseased bags make control bags of their
-    own, slide by slide. They teach the classes only: a cell counts as unusual against the controls proper.
-    The held-out fold stays as it is.
+    own, slide by slide. They teach the classes, and how far normal cells of other slides lie; a cell is
+    measured against the controls proper. The held-out fold stays as it is.
     """
     table = pd.read_csv(cohort)
     table = table.assign(control_reference=1)
@@ -130,7 +130,7 @@ def with_results(trained: Bundle, quality: Path, fields: Path) -> Bundle:
     return trained.with_card(
         name="starter",
         data="Chula RBC-12 (arXiv 2012.01321, MIT licence) dealt by slide, composed bags, folds 0 and 1, and "
-        "control bags of normal cells of the same slides, which teach the classes only; the detector also "
+        "control bags of normal cells of the same slides, which are no reference; the detector also "
         "TXL-PBC (MIT licence; pbc and w575, even numbers) and made-up smears",
         held_out="fold 2: whole slides and composed patients; the results are measured there. Of TXL-PBC the "
         "images with odd numbers",

@@ -46,6 +46,7 @@ def test_a_control_bag_that_teaches_only_the_classes_gives_no_control_cell() -> 
     bags = replace(bag_arrays(), reference=np.array([True, True, False]))
     assert bag_arrays().control_cells()[0].tolist() == [0, 1, 4]
     assert bags.control_cells()[0].tolist() == [0, 1]
+    assert bags.control_cells(teaching=True)[0].tolist() == [0, 1, 4]
     assert bags.roles.tolist() == [0, 1, 2]
     assert bags.take([2, 0]).control_cells()[0].tolist() == [0, 1]
     assert bags.fingerprint() != bag_arrays().fingerprint()

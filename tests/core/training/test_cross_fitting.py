@@ -91,7 +91,8 @@ def test_control_bags_that_only_teach_classes_are_no_reference() -> None:
     bags = replace(bag_arrays(), reference=np.arange(2 * (N_CONTROLS + N_ILL)) >= 4)  # of p2 and p3
     found = drain(fit_anomaly(bags, independent_units(bags), fitted(), SETTINGS, CPU))
     assert found.anomaly.state()[0]["channels/latent_distance/moments.count"].tolist() == [16.0] * 2
-    assert len(found.anomaly.calibration) == 2 * 16
+    assert len(found.anomaly.calibration) == N_CONTROLS * 16
+    assert found.anomaly.calibration.n_patients == N_CONTROLS
     assert found.classes is not None
     assert int(found.classes.n_patients) == N_CONTROLS + N_ILL
 

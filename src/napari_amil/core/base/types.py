@@ -286,7 +286,8 @@ class Bag:
     slides
         ``image -> slide`` where it is known; cells of one slide are never on both sides of a calibration.
     control_reference
-        Whether cells of a control bag are what others are measured against; else they teach the classes only.
+        Whether cells of a control bag are what others are measured against; else they teach the classes, and
+        how unusual normal cells of other slides are.
     """
 
     bag: str

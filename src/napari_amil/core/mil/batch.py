@@ -111,8 +111,8 @@ class BagArrays:
     covariates
         Clinical values and acquisition columns of each bag, raw.
     reference
-        ``(n_bags,)`` False for a control bag that teaches the classes but is no reference of the anomaly;
-        None if there is none such.
+        ``(n_bags,)`` False for a control bag that is no reference of the anomaly but teaches the classes, and
+        how unusual cells of other slides are; None if there is none such.
     """
 
     instances: NDArray[Any]
@@ -192,12 +192,20 @@ class BagArrays:
         """Return the cells at ``rows`` of the instances."""
         return Instances.from_values(self.instances[rows])
 
-    def control_cells(self) -> tuple[NDArray[np.int64], tuple[str, ...]]:
-        """Return the rows of the cells of the control bags of reference, each once, and their patients."""
+    def control_cells(self, *, teaching: bool = False) -> tuple[NDArray[np.int64], tuple[str, ...]]:
+        """Return the rows of the cells of control bags, each once, and the patient of each.
+
+        Parameters
+        ----------
+        teaching
+            Count also the bags that are no reference of the anomaly.
+        """
         patient_of = {
             int(row): patient
-            for rows, role, patient in zip(self.rows, self.roles, self.patients, strict=True)
-            if role == self.control_label
+            for rows, label, patient in zip(
+                self.rows, self.labels if teaching else self.roles, self.patients, strict=True
+            )
+            if label == self.control_label
             for row in rows
         }
         return np.array(sorted(patient_of), dtype=np.int64), tuple(

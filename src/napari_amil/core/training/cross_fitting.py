@@ -67,8 +67,9 @@ def fit_anomaly(
     device: torch.device,
     inputs: CellInputs | None = None,
 ) -> Generator[Event, None, CrossFitted]:
-    """Fit the anomaly model to all bags, and calibrate it part by part on units that were held out.
+    """Fit the anomaly model to the reference, and calibrate it part by part on units that were held out.
 
+    Control bags that are no reference are held out and calibrate like the others.
     With ``training.calibration_folds`` of 2 or more a network is trained without each part, and what it
     has not seen stands for what the final network will not have seen (cross-conformal prediction, Vovk
     2015, with one network in place of several at the end); its logits of the bags that it has not seen
@@ -86,21 +87,20 @@ def fit_anomaly(
     inputs
         What the channels read of the stored cells beside their embedding; None where nothing is known.
     """
-    control = bags.control_cells()[0]
     cells = _EmbeddedCells(inputs or CellInputs(), units).seen_by(fitted.model, bags, device)
     fit_profile(fitted.model, bags, cells.inputs.measurements, units)
+    reference, control = bags.control_cells()[0], bags.control_cells(teaching=True)[0]
     controls, n_units = cells.at(control), len(np.unique(units[control]))
     if n_units > 1:
         controls = replace(controls, patients=units[control])
-    work = AnomalyModel.fit(controls, settings, device, fitted.gaussian)
+    work = AnomalyModel.fit(controls.take(np.isin(control, reference)), settings, device, fitted.gaussian)
     whole = yield from _as_steps(work, "Networks of the anomaly scores")
     if n_units < 2:
         yield from whole.calibrate(controls)
         return CrossFitted(whole)
     cells.fit_novelty(whole, bags)
     groups = groups_of_units(bags, units)
-    of_class = np.concatenate([bags.rows[i] for i in np.flatnonzero(bags.labels == bags.control_label)])
-    n_groups = len(np.unique(groups[of_class]))
+    n_groups = len(np.unique(groups[control]))
     n_networks = 0 if fitted.stopped else min(settings.training.calibration_folds, n_groups)
     n_parts = n_networks if n_networks > 1 else min(_PARTS, n_groups)
     part = split_units(bags, groups, n_parts, settings.training.seed)
@@ -172,7 +172,7 @@ def _hold_out(
     networks
         Train a network without each part; else the network stays, and there are no logits.
     """
-    control, n_parts = bags.control_cells()[0], int(part.max()) + 1
+    control, n_parts = bags.control_cells(teaching=True)[0], int(part.max()) + 1
     scores: list[tuple[NDArray[np.int64], dict[str, Floats]]] = []
     left_out = _LeftOutBags()
     for number in range(n_parts):

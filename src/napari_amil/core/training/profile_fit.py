@@ -30,7 +30,7 @@ def fit_profile(
     """
     if model.profile is None or measurements is None:
         return
-    rows = bags.control_cells()[0]
+    rows = bags.control_cells(teaching=True)[0]
     whole = rows[~is_empty(measurements[rows])]
     if not len(whole):
         return

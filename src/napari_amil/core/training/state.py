@@ -82,7 +82,7 @@ class ScorerTraining:
         self.fingerprint = bags.fingerprint()
         self.model = new_model(bags, settings.model).to(self.device)
         for encoder in self.model.measurement_encoders:
-            controls = bags.cells(bags.control_cells()[0]).measurements
+            controls = bags.cells(bags.control_cells(teaching=True)[0]).measurements
             encoder.fit(cast(Tensor, controls).to(self.device))
         self.gaussian = LatentGaussian(self.model.embedding_dim)
         self.control_distances = torch.zeros(0)
