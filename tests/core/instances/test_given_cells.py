@@ -135,7 +135,7 @@ def test_layers_saved_from_napari_come_back_with_outlines_but_without_the_detect
     alike = both & (holds_overlaps | ~before["overlaps"])  # in a label image one of two lacks what they share
     assert alike.sum() > both.sum() / 2
     assert np.corrcoef(after["anomaly"][alike], before["anomaly"][alike])[0, 1] > (
-        0.9 if holds_overlaps else 0.99
+        0.9 if holds_overlaps else 0.98
     )
 
 
