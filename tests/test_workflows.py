@@ -42,3 +42,13 @@ def test_hooks_of_others_are_pinned_to_a_commit(hooks: list[dict[str, Any]]) -> 
 def test_hooks_run_what_tox_runs_for_style_and_types(hooks: list[dict[str, Any]]) -> None:
     entries = {hook["entry"] for repo in hooks if repo["repo"] == "local" for hook in repo["hooks"]}
     assert set(tox_commands("lint") + tox_commands("types")) <= entries
+
+
+def test_known_holes_of_dependencies_are_looked_for_every_week() -> None:
+    text = (ROOT / ".github" / "workflows" / "upcoming.yml").read_text(encoding="utf-8")
+    workflow = yaml.safe_load(text)
+    job = workflow["jobs"]["check"]
+    assert "audit" in job["strategy"]["matrix"]["env"]
+    assert {"run": "tox run -e ${{ matrix.env }}"} in job["steps"]
+    assert re.search(r'cron: "\d+ \d+ \* \* \d"', text)
+    assert tox_commands("audit") == ["pip-audit --skip-editable"]

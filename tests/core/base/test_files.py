@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import socket
 import subprocess
 import sys
@@ -208,3 +209,18 @@ def test_an_error_before_the_switch_leaves_the_old_files(tmp_path: Path) -> None
         fail()
     assert names_in(tmp_path) == {"card"}
     assert (tmp_path / "card").read_text() == "old"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links need rights there")
+def test_a_link_planted_at_a_temporary_name_is_not_followed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    victim, token = tmp_path / "victim", "0" * 12
+    victim.write_text("mine")
+    monkeypatch.setattr(secrets, "token_hex", lambda _: token)
+    with replacing(tmp_path / "a") as first:
+        name = first.name
+    (tmp_path / name).symlink_to(victim)
+    with pytest.raises(AmilError, match="File exists"), replacing(tmp_path / "a") as partial:
+        partial.write_text("theirs")
+    assert victim.read_text() == "mine"

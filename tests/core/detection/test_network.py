@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -152,3 +153,23 @@ def test_safetensors_are_read_and_damaged_ones_refused(tmp_path: Path, detector:
     safetensors.torch.save_file({"layer.weight": torch.zeros(3)}, path)
     with pytest.raises(BundleError, match=r"coco\.safetensors' holds no weights of maskrcnn"):
         load_coco_weights(detector, path)
+
+
+class Hostile:
+    """Pickled, it makes a file when it is read."""
+
+    def __init__(self, made: Path) -> None:
+        self.made = made
+
+    def __reduce__(self) -> tuple[Any, tuple[str]]:
+        return Path.touch, (self.made,)  # type: ignore[return-value]
+
+
+def test_weights_run_no_code(tmp_path: Path) -> None:
+    made = tmp_path / "made"
+    torch.save({"backbone.body.conv1.weight": Hostile(made)}, tmp_path / "hostile.pth")
+    with pytest.raises(BundleError, match=r"hostile\.pth' is not a file of torch weights"):
+        load_coco_weights(build_detector("light"), tmp_path / "hostile.pth")
+    assert not made.exists()
+    torch.load(tmp_path / "hostile.pth", weights_only=False)
+    assert made.exists()
