@@ -122,3 +122,13 @@ def test_a_broken_parquet_file_is_refused(tmp_path: Path) -> None:
     path.write_bytes(b"PAR1 nothing")
     with pytest.raises(AmilError, match=r"cells\.parquet' cannot be read"):
         load_table(path)
+
+
+def test_words_for_unknown_in_a_column_of_numbers_are_missing(tmp_path: Path) -> None:
+    words = ["n/a", "NA", "#N/A", "<NA>", "-", "?", "null", "", "nan"]
+    rows = "".join(f"{word},{word},b\n" for word in words)
+    (tmp_path / "a.csv").write_text("anomaly,mine,bag\n1.5,high,a\n" + rows)
+    table = load_table(tmp_path / "a.csv")
+    assert table["anomaly"].tolist()[0] == 1.5
+    assert table["anomaly"].isna().sum() == len(words)
+    assert table["mine"].tolist() == ["high", *words]

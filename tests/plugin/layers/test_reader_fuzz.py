@@ -113,6 +113,17 @@ def test_values_of_the_wrong_kind_in_an_own_file_are_opened_or_refused(
     assert not any("\n" in message for message in messages)
 
 
+def test_a_score_that_is_no_number_is_said(tmp_path: Path) -> None:
+    table = tmp_path / "a.csv"
+    for word, is_read in (("n/a", True), ("1,5", True), ("high", False)):
+        table.write_text(f"image;y0;x0;y1;x1;anomaly\na.png;5;5;25;25;2\na.png;30;5;55;25;{word}\n")
+        if is_read:
+            drop(table)
+            continue
+        with pytest.raises(AmilError, match=r"a\.csv' holds values that cannot be shown .*'high'\); correct"):
+            drop(table)
+
+
 def test_a_cell_far_outside_of_its_image_is_refused(layer: Shapes, tmp_path: Path) -> None:
     path = tmp_path / "own.geojson"
     _writers.write_cells(str(path), *layer.as_layer_data_tuple()[:2])

@@ -15,6 +15,7 @@ from napari_amil.core.base.errors import AmilError
 from napari_amil.core.base.files import decoding, replacing
 from napari_amil.core.base.optional import optional
 from napari_amil.core.base.tables import read_table
+from napari_amil.core.cohort.class_labels import UNKNOWN_WORDS
 
 _NAMES, _VALUES = "columns", "column/"
 _CODES, _TEXTS = "codes/", "texts/"
@@ -79,7 +80,7 @@ def _typed(column: pd.Series, path: Path) -> pd.Series:
     except (ValueError, OverflowError):
         pass
     try:
-        return column.map(lambda text: float(text or "nan"))
+        return column.map(lambda text: float("nan" if text.casefold() in UNKNOWN_WORDS else text))
     except ValueError:
         return column
 

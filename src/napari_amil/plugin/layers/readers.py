@@ -13,7 +13,7 @@ from napari.utils.notifications import show_warning
 
 from napari_amil.core.base.columns import BOX_COLUMNS, score_names
 from napari_amil.core.base.errors import AmilError
-from napari_amil.core.base.files import special_kind
+from napari_amil.core.base.files import decoding, special_kind
 from napari_amil.core.exchange.cell_files import CellTable, read_cells
 from napari_amil.core.exchange.geojson import read_own
 from napari_amil.plugin.layers.care import look_after
@@ -77,7 +77,8 @@ def _layers_of(path: Path) -> list[LayerData]:
     found = read_cells(path, show_warning)
     if not any(len(cells) for cells, _ in found.values()):
         raise AmilError(f"'{path}' holds no cells; nothing was opened.")
-    return [_layer(name, known) for name, known in found.items() if len(known[0])]
+    with decoding(path, "holds values that cannot be shown", "correct them"):
+        return [_layer(name, known) for name, known in found.items() if len(known[0])]
 
 
 def _layer(image: str, known: CellTable) -> LayerData:
