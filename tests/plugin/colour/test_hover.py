@@ -158,3 +158,10 @@ def test_the_line_follows_the_shown_frame(
     assert viewer.status == "Ready"
     viewer.dims.set_point(0, 1)
     assert viewer.status == "Cell 1: not scored yet"
+
+
+def test_no_empty_brackets_stand_in_the_status_line(shown: ViewerModel, layer: Shapes) -> None:
+    hover_of(shown)
+    parts = {"layer_name": "cells", "coordinates": "[1 1]: [, ]", "coords": "[1 1]", "value": "[, ]"}
+    shown.status = parts
+    assert shown.status == {**parts, "coordinates": "[1 1]", "value": ""}

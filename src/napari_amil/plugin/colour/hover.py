@@ -139,11 +139,12 @@ class Hover(QObject):
 
     def _on_status(self, event: Any) -> None:  # noqa: ANN401
         viewer = self._viewer()
-        if self._is_writing or not self._status or event.value == self._status or viewer is None:
+        wanted = self._status or _plain(event.value)
+        if self._is_writing or not wanted or event.value == wanted or viewer is None:
             return
         self._is_writing = True  # two that insist on their own line would never end
         try:
-            viewer.status = self._status
+            viewer.status = wanted
         finally:
             self._is_writing = False
 
@@ -170,6 +171,13 @@ class Hover(QObject):
         shown = viewer.dims.displayed
         point = viewer.dims.point
         self.look_at(tuple(place[axis] if axis in shown else point[axis] for axis in range(len(place))))
+
+
+def _plain(status: Any) -> Any:  # noqa: ANN401 - a text or napari's parts of one
+    """Return napari's line beside all cells without the brackets that it writes for no cell; else nothing."""
+    if not isinstance(status, dict) or not str(status.get("value", "")).startswith("[,"):
+        return ""
+    return {**status, "value": "", "coordinates": status.get("coords", "")}
 
 
 def _row_at(layer: Shapes, position: tuple[float, ...]) -> int | None:

@@ -44,7 +44,17 @@ from napari_amil.plugin.window.path_choice import ask_path
 from napari_amil.plugin.window.theme import PAGE_MARGINS, wrapped
 from napari_amil.plugin.window.work import Task, Worker, shared_worker
 
-_N_WORDS = 3
+_TERMS = (
+    "Abnormal",
+    "Control",
+    "Interval",
+    "Novelty",
+    "q-value",
+    "Stands out",
+    "Typical diameter",
+    "Verdict",
+)
+_N_WORDS = 2
 """So many properties of the chosen cell are told; the Cell card has all."""
 DETECTION, SCORES = "Detection", "Scores"
 """Titles of the second and third page."""
@@ -72,7 +82,7 @@ class SmearPanel(Panel):
     """Image, Find and score, verdict, the cells that stand out, and the next steps; settings on two pages."""
 
     TITLE = SMEAR_TITLE
-    TERMS = tuple(sorted({*DetectPanel.TERMS, *ScorePanel.TERMS, "Control"}, key=str.lower))
+    TERMS = tuple(sorted({*DetectPanel.TERMS, *ScorePanel.TERMS, *_TERMS}, key=str.lower))
     finished = Signal(object)
     """The scored cell layer, after every *Find and score*."""
     errored = Signal(str)
@@ -96,6 +106,7 @@ class SmearPanel(Panel):
     def _build(self) -> None:
         self.image = LayerCombo(self._viewer, lambda layer: isinstance(layer, Image), "open an image first")
         self.image.setAccessibleName("Image")
+        self.image.setToolTip("The image whose cells are looked at.")
         self.open = QPushButton("Open …")
         self.open.setToolTip("Open an image of a blood smear: PNG, JPEG, TIFF.")
         self.sample = QPushButton("Try a sample smear")
@@ -106,10 +117,11 @@ class SmearPanel(Panel):
         self.join, self.closed = JoinBar(self._viewer), OpenBar(self._viewer)
         self.unsaved = RestoreBar(look_after(self._viewer).autosave)
         self.summary = SampleSummary()
-        self.only = QCheckBox("Show only these")
+        self.only = QCheckBox("Only these")
         self.only.setToolTip("Hide the outlines of all cells that do not stand out.")
         self.cells = RankedList(self._viewer)
         self.why = wrapped()
+        self.why.setToolTip("What is known about the chosen cell; 'Why this cell?' has all of it.")
         self.steps = [QPushButton(text) for text, _, _ in _STEPS]
         for button, (_, title, tip) in zip(self.steps, _STEPS, strict=True):
             button.setToolTip(f"{tip} Opens the panel {title}.")
@@ -145,10 +157,10 @@ class SmearPanel(Panel):
             self.detect.diameter,
             self.job,
             self.summary,
-            self.only,
         )
         for widget in rows:
             layout.addWidget(widget)
+        self.summary.foot.addWidget(self.only)
         layout.addWidget(self.cells, 1)
         layout.addWidget(self.why)
         grid = QGridLayout()

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from napari.layers import Shapes
-from qtpy.QtWidgets import QVBoxLayout, QWidget
+from qtpy.QtWidgets import QHBoxLayout, QVBoxLayout, QWidget
 
 from napari_amil.core.base.class_names import class_sentence
 from napari_amil.core.base.sample_words import share_sentences
@@ -18,6 +18,7 @@ from napari_amil.plugin.window.theme import NOTICE, sized, wrapped
 
 _RESEARCH = "For research only, no diagnosis."
 _NAMES_NONE = "So the model names no class."
+_MOST_LIKE = "The class of the model that the image is most like; 'Why the verdict?' tells what it rests on."
 _STANDS_OUT = "A cell stands out if its q-value is below 0.05: of those that do, about 5 % are false alarms."
 
 
@@ -27,6 +28,7 @@ class SampleSummary(QWidget):
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.caption = wrapped()
+        self.caption.setToolTip("What the model says about the whole image.")
         self.verdict = sized(wrapped(), 1.4, bold=True)
         self.look = wrapped()
         self.look.setToolTip(
@@ -35,19 +37,21 @@ class SampleSummary(QWidget):
         )
         self.detail = wrapped()
         self.share = sized(wrapped(), 1.1, bold=True)
-        self.share.setToolTip(_STANDS_OUT)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(4)
-        for label in (self.caption, self.verdict, self.look, self.detail, self.share):
+        for label in (self.caption, self.verdict, self.look, self.detail):
             layout.addWidget(label)
+        self.foot = QHBoxLayout()
+        self.foot.addWidget(self.share, 1)
+        layout.addLayout(self.foot)
 
     def show_text(self, text: str) -> None:
         """Show a sentence in place of a verdict."""
         for label in (self.caption, self.verdict, self.look):
             label.hide()
         self.detail.setText(text)
-        self.detail.setToolTip("")
+        self.detail.setToolTip(text)
 
     def show_bag(self, bag: Mapping[str, Any]) -> None:
         """Show the verdict on a sample, and before it whether its image looks like those of the training."""
@@ -57,7 +61,7 @@ class SampleSummary(QWidget):
         self.caption.setText(words.caption)
         self.caption.setVisible(verdict != ABSTAIN)
         self.verdict.setText(words.headline)
-        self.verdict.setToolTip(class_sentence(predicted))
+        self.verdict.setToolTip(class_sentence(predicted) or _MOST_LIKE)
         self.verdict.show()
         is_odd = bag.get("looks_alike") is False
         self.look.setText(str(bag.get("look", "")))
@@ -67,7 +71,7 @@ class SampleSummary(QWidget):
         if is_odd and bag.get("caveat"):
             about = _NAMES_NONE
         self.detail.setText(" ".join(filter(None, [about, *share_sentences(bag)[:1], _RESEARCH])))
-        self.detail.setToolTip("\n".join(words.reasons))
+        self.detail.setToolTip("\n".join(words.reasons) or _MOST_LIKE)
 
     def show_share(self, layer: Shapes | None) -> int:
         """Tell how many scored cells of a layer stand out, and return it; None tells nothing."""
@@ -80,4 +84,9 @@ class SampleSummary(QWidget):
         share = f" ({per_cent(n / scored)})" if n and scored else ""
         text = f"{n:,} of {scored:,} cells stand out{share}" if n else f"None of {scored:,} cells stands out"
         self.share.setText(text)
+        others = layer.nshapes - scored
+        told = (
+            f"\n{others:,} cells have no score, as those cut by the border: black outlines." if others else ""
+        )
+        self.share.setToolTip(_STANDS_OUT + told)
         return n
