@@ -213,6 +213,17 @@ def test_a_region_alone_in_an_image_is_no_cell(
     assert len(found.records) == len(found.marked_region) == len(found.cells)
 
 
+def test_a_frame_around_the_image_is_no_cell_beside_another(tmp_path: Path) -> None:
+    frame = square(0, 0, 390)
+    found = annotation_of([frame, square(50, 50, 30)], tmp_path).within("a.png", (400, 400))
+    assert (found.cells.boxes.tolist(), found.left_out) == ([[50, 50, 80, 80]], {REGION: 1})
+    assert len(annotation_of([frame], tmp_path).within("a.png", (400, 400)).cells) == 1
+    assert (
+        len(annotation_of([square(0, 0, 370), square(50, 50, 30)], tmp_path).within("a", (400, 400)).cells)
+        == 2
+    )
+
+
 def test_an_outline_around_others_is_no_cell_unless_it_was_detected(tmp_path: Path) -> None:
     cells = [square(10 + 40 * i, 10, 30) for i in range(3)]
     found = annotation_of([square(0, 0, 200), *cells], tmp_path)

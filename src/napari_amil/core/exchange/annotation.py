@@ -31,6 +31,7 @@ OUTSIDE = "outside the image"
 _REGION_RATIO = 4.0  # an outline around others is a region from this many typical areas on
 _REGION_PX = 625.0  # no cell is as wide: 2.5 diameters of the largest that the program looks for
 _REGION_SHARE, _RECTANGLE_SHARE = 0.5, 0.1  # of an image: a marked shape, and a marked upright rectangle
+_WHOLE_SHARE = 0.9  # of an image that other objects share: a frame around it
 _FILLED = 0.99  # of its box, by an upright rectangle
 _BORDER_PX = 2.0  # a box this close to the border of the image is cut by it, as detected cells have it
 _BROKEN = (AttributeError, KeyError, TypeError, ValueError, IndexError, OverflowError)
@@ -129,8 +130,9 @@ class Annotation:
     def within(self, name: str, shape: tuple[int, int]) -> Annotation:
         """Return the annotation with its boxes inside an image of ``shape`` and its border flags set.
 
-        Boxes outside the image are left out and counted, unless they are the larger part, and so are shapes
-        that the file marks as regions and that are larger than a cell can be in this image.
+        Boxes outside the image are left out and counted, unless they are the larger part, and so are a frame
+        around the whole image beside other objects, and shapes that the file marks as regions and that are
+        larger than a cell can be in this image.
 
         Raises
         ------
@@ -165,15 +167,19 @@ class Annotation:
         return replace(self, cells=clipped, left_out=left_out, records=records, marked_region=marks)
 
     def _regions(self, image_px: int) -> NDArray[np.bool_]:
-        """Return which objects the file marks as regions and are too large for a cell of an image."""
+        """Return which objects are too large for a cell: marked regions, and frames around the image."""
+        areas, drawn = self.cells.area_px, np.isnan(self.cells.detection_score)
+        whole = drawn & (areas > _WHOLE_SHARE * image_px)
+        whole = (
+            whole if len(whole) > whole.sum() else np.zeros_like(whole)
+        )  # a single cell may fill its image
         if not any(self.marked_region):
-            return np.zeros(len(self.cells), dtype=bool)
-        areas = self.cells.area_px
+            return np.asarray(whole, dtype=bool)
         upright = areas > _FILLED * (self.cells.boxes[:, 2:] - self.cells.boxes[:, :2]).prod(axis=1)
         share = np.where(upright, _RECTANGLE_SHARE, _REGION_SHARE)
         large = (areas > share * image_px) | (areas > _REGION_PX**2)
-        marked = np.array(self.marked_region, dtype=bool) & np.isnan(self.cells.detection_score)
-        return np.asarray(large & marked, dtype=bool)
+        marked = np.array(self.marked_region, dtype=bool) & drawn
+        return np.asarray(whole | (large & marked), dtype=bool)
 
 
 def left_out_sentence(place: str, left_out: Mapping[str, int]) -> str:
