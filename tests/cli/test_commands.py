@@ -25,6 +25,7 @@ from napari_amil.cli.console import Style, Talk
 from napari_amil.core.base.events import Event, Failed, Step
 from napari_amil.core.base.presets import preset
 from napari_amil.core.base.settings import RunSettings
+from napari_amil.core.base.types import Cells
 from napari_amil.core.cohort.synth import (
     SynthCohortSettings,
     SynthSettings,
@@ -209,7 +210,7 @@ def test_detect_keeps_the_settings_of_the_bundle_that_a_file_does_not_change(
     def noting(_: object, recipe: Recipe, *__: object) -> Generator[Event, None, dict[str, object]]:
         used.append(recipe)
         yield from ()
-        return {}
+        return {"a.png": ((9, 9), Cells(np.zeros((0, 4), np.float32)))}
 
     monkeypatch.setattr("napari_amil.core.pipeline.detect_images", noting)
     options = ("--bundle", tmp_path / "own.safetensors", "--settings", few, "--out", tmp_path / "o")
