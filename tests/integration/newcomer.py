@@ -111,6 +111,30 @@ class Newcomer:
         until(lambda: not menu.isVisible(), f"the menu closed after {title}")
         QTest.qWait(300)
 
+    def type(self, widget: Any, *keys: Qt.Key) -> None:
+        """Press keys one after the other."""
+        for key in keys:
+            QTest.keyClick(widget, key)
+            QTest.qWait(60)
+
+    def choose_by_keys(self, n_down: int) -> None:
+        """Go to the plugin's menu and ``n_down`` entries down in it, by the arrow keys alone."""
+        bar = self.window.menuBar()
+        plugins = next(a for a in bar.actions() if a.text().replace("&", "") == "Plugins")
+        bar.setActiveAction(plugins)
+        menu = plugins.menu()
+        until(menu.isVisible, "the menu Plugins by keys")
+        for _ in menu.actions():
+            if menu.activeAction() is not None and "AMIL" in menu.activeAction().text():
+                break
+            self.type(menu, Qt.Key.Key_Down)
+        self.type(menu, Qt.Key.Key_Right)
+        inner = menu.activeAction().menu()
+        until(inner.isVisible, "the menu of the plugin by keys")
+        self.type(inner, *[Qt.Key.Key_Down] * n_down, Qt.Key.Key_Return)
+        until(lambda: not menu.isVisible(), "the menu closed by a key")
+        QTest.qWait(200)
+
     def panels(self, kind: type[Panel] = Panel) -> list[Any]:
         docks = self.viewer.window.dock_widgets.values()
         return [panel for panel in docks if isinstance(panel, kind)]
@@ -125,6 +149,26 @@ class Newcomer:
         centre_y, centre_x = camera.center[-2:]
         at = (x - centre_x) * camera.zoom + size.width() / 2, (y - centre_y) * camera.zoom + size.height() / 2
         return QPoint(round(at[0]), round(at[1]))
+
+
+def by_keys_alone(user: Newcomer, smear: SmearPanel) -> None:
+    """Find and score and walk the list without a mouse, then open the second entry of the menu."""
+    again: list[Any] = []
+    smear.finished.connect(again.append)
+    smear.job.button.setFocus()
+    user.type(smear.job.button, Qt.Key.Key_Space)
+    until(lambda: bool(again), "the scores by a key")
+    cells = smear.cells
+    cells.list.setFocus()
+    for number in range(2):
+        user.type(cells.list, Qt.Key.Key_Down)
+        assert selection_of(user.viewer).current == cells.keys[number]
+        assert smear.why.text().startswith(f"Cell {cells.keys[number].cell_id}: ")
+    user.type(user.canvas, Qt.Key.Key_Escape)
+    assert selection_of(user.viewer).current is None
+    before = {type(panel) for panel in user.panels()}
+    user.choose_by_keys(1)
+    assert {type(panel).__name__ for panel in user.panels() if type(panel) not in before} == {"CellCard"}
 
 
 def main() -> None:
@@ -142,7 +186,8 @@ def main() -> None:
     user.press(smear.job.button)
     until(lambda: bool(scored), "the scores")
     told("one press")
-    user.choose("Cell card")
+    by_keys_alone(user, smear)
+    told("keys")
     user.choose("Verdict")
     user.choose("Look at a smear")
     assert len(user.panels()) == 3
@@ -153,7 +198,7 @@ def main() -> None:
     tabs = user.window.tabifiedDockWidgets(user.viewer.window._wrapped_dock_widgets[_dock_name(user, smear)])
     assert len(tabs) == 2
     told("tabs")
-    layer = scored[0]
+    layer = scored[-1]
     user.viewer.reset_view()
     QTest.qWait(200)
     for row in [*range(layer.nshapes), *range(layer.nshapes)]:

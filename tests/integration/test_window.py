@@ -117,7 +117,7 @@ def test_the_way_from_a_field_to_corrected_cells_and_back(
     _reopened(field, saved, left)
 
 
-STEPS = ("menu", "one press", "tabs", "hover", "click", "every panel")
+STEPS = ("menu", "one press", "keys", "tabs", "hover", "click", "every panel")
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="Xvfb is a matter of Linux")
