@@ -67,7 +67,7 @@ class VerdictPanel(Panel):
         self.reasons = wrapped()
         self.rests = heading("What it rests on")
         self.rests.setToolTip(
-            "The start value (bias) and what every cell adds give the score (logit) of a class, exactly."
+            "The start value and what every cell adds give the score of a class, exactly."
         )
         self.chosen = QComboBox()
         self.chosen.setAccessibleName("Class whose cells are shown")

@@ -93,8 +93,8 @@ class ClassSums(QWidget):
         self._chosen = ""
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
         self.setToolTip(
-            "Orange: what cells say for the class; blue: against it; grey: the bias, which no cell "
-            "contributes. The line is their sum, the logit (no unit). Press a class to see its cells."
+            "Orange: what cells say for the class; blue: against it; grey: the start value, to which no cell "
+            "contributes. The line is their sum, the class's score (no unit). Press a class to see its cells."
         )
 
     def set_theme(self, theme: str) -> None:
@@ -106,8 +106,8 @@ class ClassSums(QWidget):
         """Show ``cases`` in their order and mark the one of the class ``chosen``."""
         self._cases, self._chosen = cases, chosen
         spoken = (
-            f"{c.name}: bias {c.bias:+.2f}, for {c.speaks_for:+.2f}, against {c.speaks_against:+.2f}"
-            f", logit {c.logit:+.2f}"
+            f"{c.name}: start value {c.bias:+.2f}, for {c.speaks_for:+.2f}, against {c.speaks_against:+.2f}"
+            f", score {c.logit:+.2f}"
             for c in cases
         )
         self.setAccessibleDescription("; ".join(spoken))
