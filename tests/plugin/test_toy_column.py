@@ -192,7 +192,8 @@ def test_a_scored_folder_keeps_shows_and_exports_it(scored: Path, tmp_path: Path
     write_project(replace(project, cells=cells), tmp_path / "toy")
     opened = read_results_folder(tmp_path / "toy")
     assert opened.cells["granularity"].tolist() == values.tolist()
-    exported = {kind: drain(export_project(opened.project, kind, tmp_path / kind))[0] for kind in FORMATS}
+    kinds = [kind for kind in FORMATS if kind != "spatialdata"]  # has an environment of its own
+    exported = {kind: drain(export_project(opened.project, kind, tmp_path / kind))[0] for kind in kinds}
     assert pd.read_csv(exported["csv"])["stain_ill"].tolist() == (-values).tolist()
     assert pd.read_parquet(exported["parquet"])["granularity"].tolist() == values.tolist()
     assert anndata.read_h5ad(exported["h5ad"]).obs["granularity"].tolist() == values.tolist()

@@ -66,9 +66,7 @@ class VerdictPanel(Panel):
         self.bars = ProbabilityBars(theme)
         self.reasons = wrapped()
         self.rests = heading("What it rests on")
-        self.rests.setToolTip(
-            "The start value and what every cell adds give the score of a class, exactly."
-        )
+        self.rests.setToolTip("The start value and what every cell adds give the score of a class, exactly.")
         self.chosen = QComboBox()
         self.chosen.setAccessibleName("Class whose cells are shown")
         self.sums = ClassSums(theme)
