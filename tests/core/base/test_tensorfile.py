@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
@@ -32,18 +34,12 @@ def test_a_folder_that_cannot_be_made_is_one_sentence(tmp_path: Path) -> None:
         write_tensors({"a": torch.zeros(1)}, {}, tmp_path / "file" / "x.safetensors")
 
 
-def test_a_full_disk_keeps_the_old_file_and_leaves_no_half_one(tmp_path: Path) -> None:
-    resource = pytest.importorskip(
-        "resource"
-    )  # a bound on the size of files is to a writer what a full disk is
+def test_a_full_disk_keeps_the_old_file_and_leaves_no_half_one(
+    tmp_path: Path, small_files: Callable[[int], AbstractContextManager[None]]
+) -> None:
     path = tmp_path / "file.safetensors"
     write_tensors({"a": torch.ones(2)}, {}, path)
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))
-    try:
-        with pytest.raises(BundleError, match="free space"):
-            write_tensors({"a": torch.ones(100_000)}, {}, path)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    with small_files(4096), pytest.raises(BundleError, match="free space"):
+        write_tensors({"a": torch.ones(100_000)}, {}, path)
     torch.testing.assert_close(load_file(path)["a"], torch.ones(2))
     assert [entry.name for entry in tmp_path.iterdir()] == ["file.safetensors"]
