@@ -2,7 +2,7 @@
 
 Usage: python -m benchmarks.detect_latency [--image FIELD] [--rounds 3]
 
-A timer beats every 5 ms in an offscreen window with the panels Detect, Score, Cell card and Cell gallery,
+A timer beats every 5 ms in an offscreen window with the panels Look at a smear, Cell card and Cell gallery,
 while the worker finds and scores the cells of one field (made up unless one is given) and the window
 shows them. Told are the median, the 95th percentile and the largest delay of a beat, in milliseconds,
 over all rounds but the first, which warms the worker up. The aims are 30 ms for the 95th percentile and
@@ -28,9 +28,8 @@ from skimage.io import imread
 from benchmarks.window_latency import told
 from napari_amil.plugin.entry.menus import synthetic_smear
 from napari_amil.plugin.panels.cell_card import CellCard
-from napari_amil.plugin.panels.detect import DetectPanel
 from napari_amil.plugin.panels.gallery import GalleryPanel
-from napari_amil.plugin.panels.score import ScorePanel
+from napari_amil.plugin.panels.smear import SmearPanel
 from napari_amil.plugin.window.user_settings import preference
 from napari_amil.plugin.window.work import Worker
 
@@ -41,13 +40,11 @@ _PATIENCE_S = 600
 class Way:
     """One way from a field to scored cells, and when each beat of the timer came meanwhile."""
 
-    def __init__(self, detect: DetectPanel, score: ScorePanel) -> None:
-        self.detect, self.score = detect, score
+    def __init__(self, smear: SmearPanel) -> None:
+        self.smear = smear
         self.is_done, self.problem = False, ""
-        detect.detected.connect(self._on_detected)
-        score.scored.connect(self._on_scored)
-        for panel in (detect, score):
-            panel.errored.connect(self._on_errored)
+        smear.finished.connect(self._on_finished)
+        smear.errored.connect(self._on_errored)
 
     def go(self, application: QApplication) -> np.ndarray:
         """Return by how many milliseconds each beat came late."""
@@ -56,7 +53,7 @@ class Way:
         timer = QTimer()
         timer.timeout.connect(lambda: times.append(time.perf_counter()))
         timer.start(_BEAT_MS)
-        self.detect.run()
+        self.smear.run()
         end = time.perf_counter() + _PATIENCE_S
         while not self.is_done and time.perf_counter() < end:
             application.processEvents()
@@ -70,10 +67,7 @@ class Way:
             raise RuntimeError(self.problem or "The cells were not scored in ten minutes.")
         return np.maximum(np.diff(times) * 1000 - _BEAT_MS, 0)
 
-    def _on_detected(self, _: object) -> None:
-        QTimer.singleShot(0, self.score.run)
-
-    def _on_scored(self, _: object) -> None:
+    def _on_finished(self, _: object) -> None:
         self.is_done = True
 
     def _on_errored(self, problem: str) -> None:
@@ -92,15 +86,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     pixels = imread(options.image) if options.image else synthetic_smear()[0][0]
     viewer.add_image(pixels, rgb=True, name="field")
     worker = Worker()
-    detect, score = DetectPanel(viewer, worker), ScorePanel(viewer, worker)
-    panels = [detect, score, CellCard(viewer, worker), GalleryPanel(viewer)]
+    smear = SmearPanel(viewer, worker)
+    panels = [smear, CellCard(viewer, worker), GalleryPanel(viewer)]
     for panel in panels:
         panel.resize(400, 700)
         panel.show()
-    way = Way(detect, score)
+    way = Way(smear)
     way.go(application)
     late = np.concatenate([way.go(application) for _ in range(options.rounds)])
-    layer = score.cells.layer()
+    layer = smear.score.cells.layer()
     print(f"{layer.nshapes} cells, {options.rounds} rounds")
     told("finding and scoring cells", late)
     for panel in panels:
