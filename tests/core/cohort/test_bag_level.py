@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -43,6 +45,10 @@ def test_every_image_is_a_bag_of_its_patient() -> None:
 def test_a_patient_holds_every_cell_once() -> None:
     (bag,) = at_level(COHORT, "patient").bags
     assert (bag.bag, bag.patient, bag.images) == ("anna", "anna", ("a", "b", "c"))
+    assert bag.control_reference
+    teaching = replace(COHORT.bags[1], control_reference=False)
+    (joined,) = at_level(replace(COHORT, bags=(COHORT.bags[0], teaching)), "patient").bags
+    assert not joined.control_reference
     assert bag.n_cells == 5
     assert bag.cells["b"].boxes[:, 0].tolist() == [5, 40]
     assert bag.cells["b"].cell_id.tolist() == [1, 2]

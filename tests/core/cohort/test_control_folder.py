@@ -53,6 +53,16 @@ def test_of_a_cell_list_the_controls_alone_are_taken(tmp_path: Path) -> None:
     assert found(listed) == [("1", "a", 1), ("3", "c", 1)]
 
 
+def test_of_a_cell_list_the_bags_that_are_a_reference_are_taken(tmp_path: Path) -> None:
+    images(tmp_path, "a.png", "b.png")
+    listed = tmp_path / "cells.csv"
+    listed.write_text(
+        "bag,patient,label,image,y0,x0,y1,x1,control_reference\n"
+        "a,a,control,a.png,1,1,20,20,1\nb,b,control,b.png,1,1,20,20,0\n"
+    )
+    assert found(listed) == [("a", "a", 1)]
+
+
 def test_mixed_depths_are_refused(tmp_path: Path) -> None:
     images(tmp_path, "1.png", "a/1.png")
     with pytest.raises(CohortError, match="different depths"):

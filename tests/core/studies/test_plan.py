@@ -87,6 +87,24 @@ def test_rows_with_the_same_first_stage_form_a_group(source: Source, recipe: Rec
     assert len(train) + len(test) == 12
 
 
+def test_control_bags_that_are_no_reference_teach_the_classes_only(
+    source: Source, recipe: Recipe, tmp_path: Path
+) -> None:
+    first = next(bag.bag for bag in source.cohort if bag.label == "control")
+    bags = tuple(replace(bag, control_reference=bag.bag != first) for bag in source.cohort)
+    marked = replace(source, cohort=replace(source.cohort, bags=bags))
+    plan = _plan(marked, StudyProtocol(runs=1), recipe, tmp_path)
+    trial = plan.trials["one"][0]
+    assert trial.cells != _plan(source, StudyProtocol(runs=1), recipe, tmp_path).trials["one"][0].cells
+    cells = plan.opened(trial)[0]
+    number = cells.table["bag"].tolist().index(first)
+    assert not set(cells.bags.rows[number]) & set(cells.bags.control_cells()[0])
+    assert set(cells.bags.rows[number]) <= set(cells.bags.control_cells(teaching=True)[0])
+    for one in plan.trials["one"]:
+        assert number not in plan.controls(one)
+        assert len(plan.controls(one))
+
+
 def test_a_class_that_is_left_out_is_only_tested(source: Source, recipe: Recipe, tmp_path: Path) -> None:
     protocol = StudyProtocol(runs=1)
     plan = StudyPlan(protocol.source(source), protocol, tmp_path)

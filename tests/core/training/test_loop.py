@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -244,6 +245,13 @@ def test_feature_maps_train_too() -> None:
     output, distances = score_bags(fitted.model, fitted.gaussian, bag_arrays("roi"), CPU)
     assert output.logits.shape == (16, 2)
     assert torch.isfinite(distances).all()
+
+
+def test_controls_without_a_reference_are_refused() -> None:
+    bags = bag_arrays()
+    bags = replace(bags, reference=np.zeros(len(bags), dtype=bool))
+    with pytest.raises(AmilError, match="No bag of the control class 'control' is a reference"):
+        drain(fit_model(bags, SETTINGS, CPU))
 
 
 def test_two_shapes_are_told_apart() -> None:

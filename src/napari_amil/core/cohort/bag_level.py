@@ -61,7 +61,8 @@ def _joined(bags: Sequence[Bag]) -> Bag:
         if holders and all(image in bag.cell_type for bag in holders):
             cell_type[image] = np.concatenate([bag.cell_type[image] for bag in holders])[rows]
     slides = {image: slide for bag in bags for image, slide in bag.slides.items()}
-    joined = replace(first, bag=first.patient, images=images, slides=slides)
+    reference = all(bag.control_reference for bag in bags)
+    joined = replace(first, bag=first.patient, images=images, slides=slides, control_reference=reference)
     return replace(joined, cells=cells, cell_type=cell_type)
 
 

@@ -16,6 +16,7 @@ _LAYOUTS = "<patient>/<image>, <patient>/<sample>/<image> or <class>/<patient>/.
 def read_controls(path: Path, control: str) -> Cohort:
     """Return the control bags of a cell list, of a cohort, or of a folder of controls alone.
 
+    Of a table those bags are left out that are no reference (``control_reference`` 0).
     In a folder with a folder called ``control`` only what lies in that is taken. Otherwise all is:
     ``<patient>/<image>``, ``<patient>/<sample>/<image>``, or loose images, of which each counts as a patient.
 
@@ -26,7 +27,7 @@ def read_controls(path: Path, control: str) -> Cohort:
     """
     if layout_of(path) not in {None, "folder"}:
         cohort = read_cohort(path, control)
-        return cohort.where(lambda bag: bag.label == control)
+        return cohort.where(lambda bag: bag.label == control and bag.control_reference)
     names = [source.name for source in find_images([path])]
     folders = {name: PurePosixPath(name).parts[:-1] for name in names}
     depths = {len(parts) for parts in folders.values()}

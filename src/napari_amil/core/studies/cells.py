@@ -118,6 +118,7 @@ def cells_folder(source: Source, recipe: Recipe, work: Path, *, measured: bool) 
     ]
     if not all(bag.n_cells for bag in source.cohort):
         stages += [settings.selection.model_dump(mode="json"), detector]
+    seen += [[bag.bag for bag in source.cohort if not bag.control_reference]]
     bags = [
         [
             bag.bag,
@@ -173,16 +174,25 @@ def open_cells(folder: Path, classes: Sequence[str], control: str) -> StudyCells
     instances = np.load(folder / _INSTANCES, mmap_mode="r")
     records = (json.loads(text) for text in table[_COVARIATES])
     covariates = Covariates.from_records(*zip(*records, strict=True))
-    bags = BagArrays(instances, rows, labels, tuple(table["patient"]), tuple(classes), control, covariates)
-    return StudyCells(bags, table, cells)
+    names = tuple(table["patient"]), tuple(classes), control
+    reference = table["control_reference"].to_numpy(bool)
+    return StudyCells(BagArrays(instances, rows, labels, *names, covariates, reference), table, cells)
 
 
 def _bag_table(gathered: Gathered) -> pd.DataFrame:
     lines = [
-        (bag.bag, bag.patient, bag.label, bag.n_cells, json.dumps([bag.clinical, bag.acquisition]))
+        (
+            bag.bag,
+            bag.patient,
+            bag.label,
+            bag.n_cells,
+            int(bag.control_reference),
+            json.dumps([bag.clinical, bag.acquisition]),
+        )
         for bag in gathered.cohort
     ]
-    return pd.DataFrame(lines, columns=["bag", "patient", "label", "n_cells", _COVARIATES])
+    columns = ["bag", "patient", "label", "n_cells", "control_reference", _COVARIATES]
+    return pd.DataFrame(lines, columns=columns)
 
 
 def _cell_table(gathered: Gathered) -> pd.DataFrame:

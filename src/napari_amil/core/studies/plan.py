@@ -215,10 +215,10 @@ class StudyPlan:
         return self._opened[trial.cells], self._sides(trial.cells, trial.fold)[1]
 
     def controls(self, trial: Trial) -> NDArray[np.int64]:
-        """Return the numbers of the control bags that a trial learns from."""
+        """Return the numbers of the control bags that are a trial's reference."""
         train = self._sides(trial.cells, trial.fold)[0]
         bags = self._opened[trial.cells].bags
-        return train[bags.labels[train] == bags.control_label]
+        return train[bags.roles[train] == bags.control_label]
 
     def truth(self) -> Truth:
         """Return labels, patients and cell types: the same for every row."""

@@ -15,7 +15,7 @@ from napari_amil.core.encoders.crop import CropEncoder
 from napari_amil.core.training.augment import augment_crops
 
 NAME = "pretrain"
-"""What the training is called in events."""
+"""Name of the training in its events."""
 
 
 class ContrastiveSettings(NetworkSettings):

@@ -277,9 +277,14 @@ def _finish(state: ScorerTraining, bags: BagArrays) -> FittedModel:
 
 def _check(bags: BagArrays) -> None:
     """Refuse bags that cannot be trained on, in words."""
-    if not (bags.roles == bags.control_label).any():
+    if not (bags.labels == bags.control_label).any():
         raise AmilError(
             f"No bag is of the control class '{bags.control}', so there is no control Gaussian; add some."
+        )
+    if not (bags.roles == bags.control_label).any():
+        raise AmilError(
+            f"No bag of the control class '{bags.control}' is a reference, so there is no control Gaussian; "
+            "write control_reference 1 for some."
         )
     if (bags.labels < 0).any():
         raise AmilError("Some bags have no label; leave them out of the training.")

@@ -20,7 +20,7 @@ from napari_amil.plugin.window.follow import hear
 from napari_amil.plugin.window.viewer import PerViewer, take_key
 
 _IDLE = "Ready"
-"""What napari writes where there is nothing to say."""
+"""Text of napari's own status line."""
 LET_GO_KEY = "Escape"
 STILL_PX = 4
 """A press that moves no farther on the screen than this is a click."""

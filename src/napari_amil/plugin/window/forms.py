@@ -36,7 +36,7 @@ _UNITS = {"_px": "px", "_um": "µm"}
 PER_CENT = "%"
 """Unit of a share, which the form shows times a hundred."""
 Label = str | tuple[str, str]
-"""What a field is called, and the unit of its number where its name does not end with one."""
+"""Title of a field, and the unit of its number if the name of the field does not end with it."""
 S = TypeVar("S", bound=Settings)
 
 
