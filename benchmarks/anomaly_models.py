@@ -45,7 +45,7 @@ from napari_amil.core.mil.batch import BagArrays
 from napari_amil.core.mil.instances import crops_of, measurements_of, sizes_of
 from napari_amil.core.mil.model import AmilModel, embed_all
 from napari_amil.core.model.bundle import Bundle
-from napari_amil.core.pipeline.redraw import heat_picture
+from napari_amil.core.scoring.redraw import heat_picture
 from napari_amil.core.training.loop import fit_encoder
 
 CPU = torch.device("cpu")

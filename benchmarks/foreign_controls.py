@@ -19,7 +19,7 @@ from napari_amil.core.base.types import ABSTAIN, ANOMALOUS_Q, UNSEEN
 from napari_amil.core.instances.sources import open_source
 from napari_amil.core.pipeline import Recipe, load_bundle, pick_device
 from napari_amil.core.pipeline.recalibrate import calibrate
-from napari_amil.core.pipeline.score import score_source
+from napari_amil.core.scoring.score import score_source
 
 
 def judged(images: Sequence[Path], recipe: Recipe) -> dict[str, float]:

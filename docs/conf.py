@@ -56,7 +56,17 @@ copybutton_exclude = ".linenos, .gp, .go"
 
 STEPS = [
     *("base", "images", "cohort", "encoders", "detection", "morphology", "mil", "anomaly", "model"),
-    *("training", "cell_types", "evaluation", "exchange", "instances", "studies", "report", "pipeline"),
+    *(
+        "training",
+        "cell_types",
+        "evaluation",
+        "exchange",
+        "instances",
+        "studies",
+        "report",
+        "scoring",
+        "pipeline",
+    ),
 ]
 API = Path(__file__).with_name("_api")
 

@@ -32,6 +32,7 @@ LADDER: tuple[frozenset[str], ...] = (
     frozenset({"core.instances"}),
     frozenset({"core.studies"}),
     frozenset({"core.report"}),
+    frozenset({"core.scoring"}),
     frozenset({"core.pipeline"}),
     frozenset({"api"}),
     frozenset({"worker.protocol"}),
@@ -40,14 +41,15 @@ LADDER: tuple[frozenset[str], ...] = (
 """From the lowest step to the highest; a file imports only from lower steps and from its own name."""
 
 INNER_LADDERS: dict[str, tuple[frozenset[str], ...]] = {
+    "core.scoring": (
+        frozenset({"arrays", "kept_detections", "slides", "evidence", "redraw", "score"}),
+        frozenset({"detect", "diagnosis", "score_folder"}),
+        frozenset({"shards"}),
+    ),
     "core.pipeline": (
-        frozenset({"given_names", "kept_detections"}),
-        frozenset({"annotated", "arrays", "cell_typing", "recalibrate", "replay", "detect", "slides"}),
-        frozenset({"evidence", "export", "held_out", "redraw", "run_folder"}),
-        frozenset({"anomaly_networks", "pretraining", "score", "train", "train_detector"}),
-        frozenset({"diagnosis", "estimate", "score_folder"}),
-        frozenset({"evaluate", "shards"}),
-        frozenset({"training_run"}),
+        frozenset({"annotated", "given_names", "recalibrate", "replay", "evaluate"}),
+        frozenset({"cell_typing", "export", "held_out", "run_folder", "train"}),
+        frozenset({"anomaly_networks", "estimate", "pretraining", "train_detector", "training_run"}),
     ),
     "plugin": (
         frozenset({"window"}),

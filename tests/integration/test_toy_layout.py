@@ -20,8 +20,8 @@ from napari_amil.core.cohort.synth import SynthCohortSettings, write_synthetic_c
 from napari_amil.core.instances.extract import Recipe
 from napari_amil.core.instances.sources import cohort_source, opening_cohort, opening_source
 from napari_amil.core.model.bundle import Bundle, load_bundle
-from napari_amil.core.pipeline.score import score_source
 from napari_amil.core.pipeline.training_run import Protocol, train_run
+from napari_amil.core.scoring.score import score_source
 from napari_amil.worker.protocol.messages import CheckCohort, ReadCohort
 from napari_amil.worker.trainings import check, read_cohort
 

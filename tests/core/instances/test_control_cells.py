@@ -26,7 +26,7 @@ from napari_amil.core.model.bundle import Bundle, load_bundle, save_bundle
 from napari_amil.core.model.scorer import Scorer
 from napari_amil.core.morphology.measures import NAMES
 from napari_amil.core.pipeline.evaluate import delete_cells
-from napari_amil.core.pipeline.score import score_source
+from napari_amil.core.scoring.score import score_source
 
 Changed = Callable[[Scorer, ControlMorphology], Scorer]
 

@@ -16,7 +16,7 @@ from napari_amil.core.instances.extract import Recipe
 from napari_amil.core.instances.field_note import FieldNote
 from napari_amil.core.instances.sources import open_source
 from napari_amil.core.model.bundle import load_bundle
-from napari_amil.core.pipeline.score import score_source
+from napari_amil.core.scoring.score import score_source
 
 TRAINED: dict[str, Any] = {"scorer": {"fields": {"density": [0.40, 0.10], "diameter_px": [40.0, 5.0]}}}
 

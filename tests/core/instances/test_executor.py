@@ -22,8 +22,8 @@ from napari_amil.core.images.read import find_images
 from napari_amil.core.instances.executor import SERIAL, Executor, Finished, map_fields, messages_of
 from napari_amil.core.instances.extract import Recipe
 from napari_amil.core.instances.sources import open_source
-from napari_amil.core.pipeline.detect import detect_images, write_detections
-from napari_amil.core.pipeline.score_folder import score_cohort
+from napari_amil.core.scoring.detect import detect_images, write_detections
+from napari_amil.core.scoring.score_folder import score_cohort
 
 Item = TypeVar("Item")
 Value = TypeVar("Value")

@@ -24,8 +24,8 @@ from napari_amil.core.instances.field_blocks import PreparedField
 from napari_amil.core.instances.given_cells import give_cells
 from napari_amil.core.instances.sources import open_source
 from napari_amil.core.mil.instances import measurements_of, pixels_of
-from napari_amil.core.pipeline.score import Scored, score_source
-from napari_amil.core.pipeline.score_folder import project_of
+from napari_amil.core.scoring.score import Scored, score_source
+from napari_amil.core.scoring.score_folder import project_of
 from napari_amil.core.studies.pictures import Fields, cell_sheet, distance_caption, most_unusual
 
 SHAPE = (330, 420)

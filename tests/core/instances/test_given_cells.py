@@ -26,8 +26,8 @@ from napari_amil.core.instances.extract import Recipe
 from napari_amil.core.instances.given_cells import give_cells
 from napari_amil.core.instances.sources import open_source
 from napari_amil.core.model.bundle import load_bundle
-from napari_amil.core.pipeline.detect import Found, detect_images, write_detections
-from napari_amil.core.pipeline.score import Scored, score_source
+from napari_amil.core.scoring.detect import Found, detect_images, write_detections
+from napari_amil.core.scoring.score import Scored, score_source
 
 SHAPE = 256, 320
 SCORES = ["anomaly", "attention", "pool_weight", "contribution_control", "morph_distance"]

@@ -20,8 +20,8 @@ from napari_amil.core.instances.executor import Finished
 from napari_amil.core.instances.extract import Recipe
 from napari_amil.core.instances.processes import Processes, in_processes
 from napari_amil.core.instances.sources import open_source
-from napari_amil.core.pipeline.detect import detect_images
-from napari_amil.core.pipeline.score_folder import score_cohort
+from napari_amil.core.scoring.detect import detect_images
+from napari_amil.core.scoring.score_folder import score_cohort
 
 
 @pytest.fixture

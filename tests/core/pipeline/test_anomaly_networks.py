@@ -22,7 +22,7 @@ from napari_amil.core.instances.sources import Source, cohort_source, open_sourc
 from napari_amil.core.model.bundle import Bundle, load_bundle
 from napari_amil.core.pipeline.anomaly_networks import AddedNetworks, train_anomaly
 from napari_amil.core.pipeline.recalibrate import calibrate
-from napari_amil.core.pipeline.score import score_source
+from napari_amil.core.scoring.score import score_source
 
 CPU = torch.device("cpu")
 COLUMNS = ["anomaly_ra", "anomaly_ra_percentile", "anomaly_ra_p", "anomaly_ra_q"]

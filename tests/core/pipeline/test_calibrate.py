@@ -23,7 +23,7 @@ from napari_amil.core.instances.focus import focus_of, sharpness
 from napari_amil.core.instances.sources import Source, cohort_source
 from napari_amil.core.model.bundle import load_bundle, save_bundle
 from napari_amil.core.pipeline.recalibrate import Calibrated, calibrate
-from napari_amil.core.pipeline.score import score_source
+from napari_amil.core.scoring.score import score_source
 
 
 @pytest.fixture(scope="module")

@@ -23,8 +23,8 @@ from napari_amil.core.instances.extract import Recipe
 from napari_amil.core.instances.sources import Source, cohort_source, sources_by_fold
 from napari_amil.core.model.bundle import Bundle, load_bundle, save_bundle
 from napari_amil.core.pipeline.estimate import estimating
-from napari_amil.core.pipeline.score import score_source
 from napari_amil.core.pipeline.train import train_scorer
+from napari_amil.core.scoring.score import score_source
 
 CPU = torch.device("cpu")
 

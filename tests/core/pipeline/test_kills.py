@@ -32,13 +32,14 @@ from napari_amil.core.exchange.project import Project, note_in_card, read_projec
 from napari_amil.core.instances.extract import Recipe
 from napari_amil.core.instances.sources import Source, cohort_source, open_source
 from napari_amil.core.model.bundle import Bundle, load_bundle, save_bundle
-from napari_amil.core.pipeline import evaluate, score_folder
-from napari_amil.core.pipeline.detect import write_detections
+from napari_amil.core.pipeline import evaluate
 from napari_amil.core.pipeline.export import export_project
-from napari_amil.core.pipeline.score import Scored, score_source
-from napari_amil.core.pipeline.score_folder import score_cohort
 from napari_amil.core.pipeline.training_run import Protocol, train_run
 from napari_amil.core.report.report import write_reports
+from napari_amil.core.scoring import score_folder
+from napari_amil.core.scoring.detect import write_detections
+from napari_amil.core.scoring.score import Scored, score_source
+from napari_amil.core.scoring.score_folder import score_cohort
 from napari_amil.core.studies.explore import explore_project, read_exploration
 
 

@@ -25,8 +25,8 @@ from napari_amil.core.mil.instances import crops_of
 from napari_amil.core.model.bundle import Bundle, load_bundle, save_bundle
 from napari_amil.core.pipeline.export import export_project
 from napari_amil.core.pipeline.recalibrate import calibrate
-from napari_amil.core.pipeline.score import score_source
 from napari_amil.core.pipeline.train import train_scorer
+from napari_amil.core.scoring.score import score_source
 
 CPU = torch.device("cpu")
 COLUMNS = ["anomaly_area", "anomaly_area_percentile", "anomaly_area_p", "anomaly_area_q"]

@@ -99,35 +99,19 @@ if TYPE_CHECKING:
         writing_annotated,
     )
     from napari_amil.core.pipeline.anomaly_networks import AddedNetworks, train_anomaly
-    from napari_amil.core.pipeline.arrays import array_source
     from napari_amil.core.pipeline.cell_typing import (
         CLASSIFIER,
         Typed,
         classify_project,
         write_typed,
     )
-    from napari_amil.core.pipeline.detect import (
-        cell_table,
-        detect_images,
-        refuse_lost_files,
-        write_detections,
-        write_fields_of_view,
-    )
-    from napari_amil.core.pipeline.diagnosis import diagnose
     from napari_amil.core.pipeline.estimate import Estimate, estimating
     from napari_amil.core.pipeline.evaluate import evaluate_cohort
-    from napari_amil.core.pipeline.evidence import delete_from_field, field_evidence, nearest_cells
     from napari_amil.core.pipeline.export import FORMATS, choose_bags, export_project
-    from napari_amil.core.pipeline.kept_detections import KeptDetections
     from napari_amil.core.pipeline.pretraining import Pretrained, pretrain
     from napari_amil.core.pipeline.recalibrate import calibrate
-    from napari_amil.core.pipeline.redraw import redraw_cells, redrawing_scores, twin_sheets
     from napari_amil.core.pipeline.replay import compare_runs, replay_words, with_receipt
     from napari_amil.core.pipeline.run_folder import in_run_folder
-    from napari_amil.core.pipeline.score import Scored, measured_field, score_bag, score_source
-    from napari_amil.core.pipeline.score_folder import project_of, score_cohort
-    from napari_amil.core.pipeline.shards import Shard, merge_shards, score_shard
-    from napari_amil.core.pipeline.slides import FieldChoice, choose_fields, write_slide_results
     from napari_amil.core.pipeline.train import train_scorer
     from napari_amil.core.pipeline.train_detector import (
         detector_run,
@@ -139,6 +123,22 @@ if TYPE_CHECKING:
     from napari_amil.core.pipeline.training_run import Protocol, train_run
     from napari_amil.core.report.field_figure import draw_cells
     from napari_amil.core.report.report import write_reports
+    from napari_amil.core.scoring.arrays import array_source
+    from napari_amil.core.scoring.detect import (
+        cell_table,
+        detect_images,
+        refuse_lost_files,
+        write_detections,
+        write_fields_of_view,
+    )
+    from napari_amil.core.scoring.diagnosis import diagnose
+    from napari_amil.core.scoring.evidence import delete_from_field, field_evidence, nearest_cells
+    from napari_amil.core.scoring.kept_detections import KeptDetections
+    from napari_amil.core.scoring.redraw import redraw_cells, redrawing_scores, twin_sheets
+    from napari_amil.core.scoring.score import Scored, measured_field, score_bag, score_source
+    from napari_amil.core.scoring.score_folder import project_of, score_cohort
+    from napari_amil.core.scoring.shards import Shard, merge_shards, score_shard
+    from napari_amil.core.scoring.slides import FieldChoice, choose_fields, write_slide_results
     from napari_amil.core.studies.ablate import ablate
     from napari_amil.core.studies.candidates import CANDIDATES, Candidate, name_cluster
     from napari_amil.core.studies.explore import (

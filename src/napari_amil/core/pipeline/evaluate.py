@@ -36,8 +36,8 @@ from napari_amil.core.instances.control_cells import measurements_in
 from napari_amil.core.instances.extract import Recipe
 from napari_amil.core.instances.sources import Source
 from napari_amil.core.instances.taught import refusing_taught
-from napari_amil.core.pipeline.score import Scored, score_source
-from napari_amil.core.pipeline.score_folder import OUTDATED, project_of, refuse_other_images
+from napari_amil.core.scoring.score import Scored, score_source
+from napari_amil.core.scoring.score_folder import OUTDATED, project_of, refuse_other_images
 
 _TYPED = 0.9  # share of typed cells from which the share of abnormal ones counts as known
 _OTHER_ORDERS = {"contribution": "Contribution", "random": "At random"}

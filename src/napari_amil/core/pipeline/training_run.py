@@ -37,9 +37,9 @@ from napari_amil.core.model.bundle import Bundle, load_bundle, save_bundle
 from napari_amil.core.model.card import read_card
 from napari_amil.core.pipeline.evaluate import draw_evaluation, evaluate_scored
 from napari_amil.core.pipeline.run_folder import in_run_folder, logged
-from napari_amil.core.pipeline.score import Scored, score_source
-from napari_amil.core.pipeline.score_folder import bag_record
 from napari_amil.core.pipeline.train import train_scorer
+from napari_amil.core.scoring.score import Scored, score_source
+from napari_amil.core.scoring.score_folder import bag_record
 
 _CHECKPOINT = "checkpoint.safetensors"
 

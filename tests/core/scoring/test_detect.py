@@ -16,7 +16,7 @@ from napari_amil.core.images import fields
 from napari_amil.core.images.read import find_images
 from napari_amil.core.instances.extract import Recipe, recipe_for
 from napari_amil.core.model.bundle import Bundle
-from napari_amil.core.pipeline.detect import cell_table, detect_images, write_fields_of_view
+from napari_amil.core.scoring.detect import cell_table, detect_images, write_fields_of_view
 
 
 @pytest.fixture(scope="module")

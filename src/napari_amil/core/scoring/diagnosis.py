@@ -13,7 +13,7 @@ from napari_amil.core.cohort.synth import synthetic_smear
 from napari_amil.core.instances.extract import Recipe, detect_field
 from napari_amil.core.model.bundle import load_bundle
 from napari_amil.core.model.card import starter_path
-from napari_amil.core.pipeline.score import measured_field, score_bag
+from napari_amil.core.scoring.score import measured_field, score_bag
 
 
 def diagnose(bundle_path: Path | None) -> dict[str, str]:

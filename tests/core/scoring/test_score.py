@@ -18,7 +18,7 @@ from napari_amil.core.cohort.synth import SynthCohortSettings, synthetic_smear, 
 from napari_amil.core.instances.extract import Recipe
 from napari_amil.core.instances.sources import open_source
 from napari_amil.core.pipeline.evaluate import evaluate_scored, name_unknown_labels
-from napari_amil.core.pipeline.score import measured_field, score_bag, score_source
+from napari_amil.core.scoring.score import measured_field, score_bag, score_source
 
 
 def test_contributions_and_bias_add_up_to_the_logit(recipe: Recipe) -> None:

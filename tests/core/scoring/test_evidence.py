@@ -22,8 +22,8 @@ from napari_amil.core.evaluation.faithfulness import N_DRAWS, SHARES
 from napari_amil.core.instances.control_cells import morphology_columns
 from napari_amil.core.instances.extract import Recipe
 from napari_amil.core.model.scorer import Scorer
-from napari_amil.core.pipeline.evidence import delete_from_field, field_evidence, nearest_cells
-from napari_amil.core.pipeline.score import measured_field, score_bag
+from napari_amil.core.scoring.evidence import delete_from_field, field_evidence, nearest_cells
+from napari_amil.core.scoring.score import measured_field, score_bag
 
 Known = tuple[dict[str, np.ndarray], Recipe, pd.DataFrame]
 

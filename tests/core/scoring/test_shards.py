@@ -12,8 +12,8 @@ from napari_amil.core.base.events import Failed, collecting, drain
 from napari_amil.core.cohort.synth import SynthSettings, synthetic_smear
 from napari_amil.core.instances.extract import Recipe
 from napari_amil.core.instances.sources import open_source
-from napari_amil.core.pipeline.score_folder import score_cohort
-from napari_amil.core.pipeline.shards import Shard, merge_shards, score_shard
+from napari_amil.core.scoring.score_folder import score_cohort
+from napari_amil.core.scoring.shards import Shard, merge_shards, score_shard
 
 
 def test_two_shards_make_the_bytes_of_one_run(recipe: Recipe, tmp_path: Path) -> None:

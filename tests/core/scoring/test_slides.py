@@ -16,7 +16,7 @@ from napari_amil.core.base.files import read_json
 from napari_amil.core.cohort.slide_synth import SyntheticSlide
 from napari_amil.core.exchange.project import Project
 from napari_amil.core.images.fields import open_field
-from napari_amil.core.pipeline.slides import FieldChoice, choose_fields, write_slide_results
+from napari_amil.core.scoring.slides import FieldChoice, choose_fields, write_slide_results
 
 REGION = FieldChoice(region=(200, 40, 600, 300))
 

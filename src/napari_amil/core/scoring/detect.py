@@ -25,7 +25,7 @@ from napari_amil.core.images.fields import is_large, open_field
 from napari_amil.core.images.read import ImageSource
 from napari_amil.core.instances.executor import map_fields
 from napari_amil.core.instances.extract import Recipe, detect_in, notes_of, recipe_for, without_steps
-from napari_amil.core.pipeline.kept_detections import Detection, KeptDetections
+from napari_amil.core.scoring.kept_detections import Detection, KeptDetections
 
 Found = dict[str, tuple[tuple[int, int], Cells]]
 """``image name -> ((height, width), cells)``"""

@@ -10,8 +10,8 @@ from napari_amil.core.base.events import Event, Step, Warned, drain
 from napari_amil.core.cohort.synth import SynthSettings, synthetic_smear
 from napari_amil.core.images.read import find_images
 from napari_amil.core.instances.extract import Recipe
-from napari_amil.core.pipeline.detect import cell_table, detect_images
-from napari_amil.core.pipeline.kept_detections import KeptDetections
+from napari_amil.core.scoring.detect import cell_table, detect_images
+from napari_amil.core.scoring.kept_detections import KeptDetections
 
 
 def test_a_stopped_detection_goes_on(recipe: Recipe, tmp_path: Path) -> None:

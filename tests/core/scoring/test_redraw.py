@@ -20,8 +20,8 @@ from napari_amil.core.images.foreground import REFERENCE_DIAMETER_PX
 from napari_amil.core.instances.cell_inputs import crops_with_masks
 from napari_amil.core.instances.extract import Recipe, prepare
 from napari_amil.core.model.bundle import Bundle
-from napari_amil.core.pipeline.redraw import HOTTEST, heat_picture, redraw_cells, twin_sheets
 from napari_amil.core.report.report import write_reports
+from napari_amil.core.scoring.redraw import HOTTEST, heat_picture, redraw_cells, twin_sheets
 
 CPU = torch.device("cpu")
 

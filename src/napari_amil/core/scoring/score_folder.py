@@ -31,7 +31,7 @@ from napari_amil.core.exchange.project import (
 from napari_amil.core.instances.extract import Recipe
 from napari_amil.core.instances.sources import Source
 from napari_amil.core.model.card import starter_path
-from napari_amil.core.pipeline.score import Scored, score_source, scoring_ahead
+from napari_amil.core.scoring.score import Scored, score_source, scoring_ahead
 
 WORK = "parts"
 _FIGURES = ("confusion", "curves", "decision", "scores", "calibration", "deletion")

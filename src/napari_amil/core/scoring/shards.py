@@ -16,7 +16,7 @@ from napari_amil.core.base.outputs import make_folder
 from napari_amil.core.exchange.project import Project, refuse_foreign_tables
 from napari_amil.core.instances.extract import Recipe
 from napari_amil.core.instances.sources import Source
-from napari_amil.core.pipeline.score_folder import (
+from napari_amil.core.scoring.score_folder import (
     WORK,
     card_of,
     refuse_other_images,

@@ -15,12 +15,12 @@ from napari_amil.core.cohort.synth import SynthCohortSettings, write_synthetic_c
 from napari_amil.core.exchange.project import read_project
 from napari_amil.core.instances.extract import Recipe
 from napari_amil.core.instances.sources import Source, open_source
-from napari_amil.core.pipeline import score_folder as portions
-from napari_amil.core.pipeline.detect import write_detections
 from napari_amil.core.pipeline.evaluate import evaluate_cohort
-from napari_amil.core.pipeline.score import score_source
-from napari_amil.core.pipeline.score_folder import score_cohort
 from napari_amil.core.pipeline.training_run import Protocol, train_run
+from napari_amil.core.scoring import score_folder as portions
+from napari_amil.core.scoring.detect import write_detections
+from napari_amil.core.scoring.score import score_source
+from napari_amil.core.scoring.score_folder import score_cohort
 
 
 @pytest.fixture
