@@ -1,7 +1,7 @@
 """Anomaly scores of cells on the held-out slides of Chula RBC-12: kinds found, lesions located, cost.
 
 Usage: python -m benchmarks.anomaly_models CHULA_SLIDES --out FOLDER [--only NAME ...] [--steps N]
-       [--seed 0] [--most 150] [--cell-epochs 20] [--draw NAME ...]
+       [--seed 0] [--most 150] [--cell-epochs 20] [--test-fold 2] [--draw NAME ...]
 
 All networks learn from cells of the control bags of folds 0 and 1; the embedding learns from these bags and
 from those of two diseases, so that the kinds of the other two, and macrocytes, are left out. Tested are
@@ -10,7 +10,9 @@ are planted in normal cells of fold 2 (`planted_lesions`); a score points at a l
 lies in it; the false area is the share of a healthy cell hotter than the pixel that 5 % of the pixels of
 healthy training cells reach. Seconds are those of the processor, of one thread. What was computed lies in
 FOLDER and is not done again; the table is made of all that lies there. ``--draw`` writes pictures of a
-network that was trained.
+network that was trained. ``NAME+maddr`` is a network with domain constraints (MADDR), the slide of a cell its
+domain. ``--test-fold 0`` or ``1`` leaves fold 2 alone: networks learn from the other of both, for choices;
+it needs a FOLDER of its own. Scores of the tested cells lie in ``scores-SEED.npz``.
 """
 
 from __future__ import annotations
@@ -54,7 +56,10 @@ KNOWN_KINDS = ("spherocyte", "schistocyte", "elliptocyte", "ovalocyte", "teardro
 LEFT_OUT_KINDS = ("target", "hypochromia", "microcyte", "stomatocyte", "burr", "macrocyte")
 NORMAL = "normal"
 DRAWN_KINDS = (NORMAL, "spherocyte", "target", "stomatocyte", "hypochromia", "burr")
-_TEST_FOLD = 2
+_TRAINED = {0: (1,), 1: (0,), 2: (0, 1)}
+"""Folds that a test on another fold learns from; fold 2 is never learned from."""
+_CONSTRAINED = "+maddr"
+_NETWORKS = [name + end for name in RECONSTRUCTIONS for end in ("", _CONSTRAINED)]
 _N_LESION_CELLS = 120
 _BORDER_PX = 2  # a box nearer to the border of its image holds a cut cell
 _KEY = ["image", "y0", "x0", "y1", "x1"]
@@ -67,7 +72,7 @@ class BenchmarkCells:
     Parameters
     ----------
     table
-        One row per cell: ``image, slide, fold, cell_type, control`` (of a control bag of folds 0 and 1).
+        One row per cell: ``image, slide, fold, cell_type, control`` (of a control bag of the training).
     values
         ``(n_cells,)`` as `measured_instances`.
     """
@@ -84,16 +89,24 @@ class BenchmarkCells:
             measurements_of(values),
             crops_of(values),
             patients,
+            domains={"slide": patients},
         )
 
 
-def chosen_cells(folder: Path, most: int, seed: int) -> pd.DataFrame:
-    """Return the cells of the bags of folds 0 and 1, and at most ``most`` of each kind of fold 2."""
-    bags = pd.read_csv(folder / "bags.csv").query("fold != @_TEST_FOLD and label in @KNOWN_CLASSES")
+def known_bags(given: argparse.Namespace) -> pd.DataFrame:
+    """Return the bags of the known classes of the folds that are trained on, one row per cell."""
+    bags = pd.read_csv(given.folder / "bags.csv")
+    return bags[bags["fold"].isin(_TRAINED[given.test_fold]) & bags["label"].isin(KNOWN_CLASSES)]
+
+
+def chosen_cells(given: argparse.Namespace, seed: int) -> pd.DataFrame:
+    """Return the cells of the bags of the training, and at most ``most`` of each kind of the test fold."""
+    most, bags = given.most, known_bags(given)
     trained = bags.drop_duplicates(_KEY)[[*_KEY, "slide", "fold", "cell_type"]]
     control = bags[bags["label"] == "control"].drop_duplicates(_KEY)[_KEY].assign(control=True)
     trained = trained.merge(control, on=_KEY, how="left")
-    cells = pd.read_csv(folder / "cells.csv").query("fold == @_TEST_FOLD and cell_type != 'uncategorised'")
+    cells = pd.read_csv(given.folder / "cells.csv")
+    cells = cells[(cells["fold"] == given.test_fold) & (cells["cell_type"] != "uncategorised")]
     shuffled = cells.drop_duplicates(_KEY).sample(frac=1.0, random_state=seed)
     limit = np.where(shuffled["cell_type"] == NORMAL, 4 * most, most)
     tested = shuffled[shuffled.groupby("cell_type").cumcount() < limit]
@@ -101,11 +114,12 @@ def chosen_cells(folder: Path, most: int, seed: int) -> pd.DataFrame:
     return table.assign(control=table["control"].eq(True))
 
 
-def measured_cells(folder: Path, out: Path, most: int) -> BenchmarkCells:
+def measured_cells(given: argparse.Namespace) -> BenchmarkCells:
     """Return the cells, measured once and kept in ``out``."""
+    folder, out = given.folder, given.out
     kept, listed = out / "cells.npy", out / "cells.csv"
     if not kept.exists():
-        table = chosen_cells(folder, most, seed=0)
+        table = chosen_cells(given, seed=0)
         cohort_file = folder / "bags.csv"
         cells = table.assign(bag=table["slide"], patient=table["slide"], label="control")
         cells.to_csv(out / "list.csv", index=False)
@@ -131,11 +145,11 @@ def measured_cells(folder: Path, out: Path, most: int) -> BenchmarkCells:
 
 def embedded(given: argparse.Namespace, cells: BenchmarkCells) -> torch.Tensor:
     """Return the embeddings of all cells by an encoder trained on the known classes, kept in ``out``."""
-    folder, kept = given.folder, given.out / f"latents-{given.seed}.npy"
+    kept = given.out / f"latents-{given.seed}.npy"
     if not kept.exists():
         schedule = {"seed": given.seed, "cell_epochs": given.cell_epochs}
         settings = RunSettings().changed({"training": schedule})
-        bags = pd.read_csv(folder / "bags.csv").query("fold != @_TEST_FOLD and label in @KNOWN_CLASSES")
+        bags = known_bags(given)
         at = cells.table[_KEY].assign(row=np.arange(len(cells.table)))
         rows = bags.merge(at, on=_KEY, how="inner").groupby("bag", sort=False)
         first = rows.first()
@@ -214,12 +228,20 @@ def judged(scorer: CellScorer, cells: CellInputs, types: NDArray[np.str_]) -> di
     return {"ms": 1000 * (time.process_time() - started) / len(cells), "areas": areas(score, types)}
 
 
+def keep_scores(given: argparse.Namespace, fresh: dict[str, NDArray[Any]]) -> None:
+    """Add scores to the file of scores."""
+    path = given.out / f"scores-{given.seed}.npz"
+    before = dict(np.load(path)) if path.exists() else {}
+    np.savez(path, **(before | fresh))
+
+
 def one_network(name: str, given: argparse.Namespace, cells: BenchmarkCells) -> dict[str, Any]:
     """Train a network on the control cells and return its row."""
-    changes: dict[str, Any] = {"steps": given.steps} if given.steps else {}
-    settings = RunSettings().changed({"model": {"networks": {name: changes}}}).model
-    controls, test, healthy = split(cells)
-    scorer = RECONSTRUCTIONS[name](settings)
+    kind, domains = name.removesuffix(_CONSTRAINED), ["slide"] if name.endswith(_CONSTRAINED) else []
+    changes: dict[str, Any] = {"domains": domains} | ({"steps": given.steps} if given.steps else {})
+    settings = RunSettings().changed({"model": {"networks": {kind: changes}}}).model
+    controls, test, healthy = split(cells, given.test_fold)
+    scorer = RECONSTRUCTIONS[kind](settings)
     kept = given.out / f"{name}-{given.seed}.pt"
     if kept.exists():
         scorer.load_state_dict(torch.load(kept, weights_only=True))
@@ -229,6 +251,7 @@ def one_network(name: str, given: argparse.Namespace, cells: BenchmarkCells) -> 
         seconds, steps = timed(scorer, cells.inputs(controls), given.seed), scorer.network.steps
         torch.save(scorer.state_dict(), kept)
     types = cells.table["cell_type"].to_numpy(np.str_)[test]
+    keep_scores(given, {name: scorer.score(cells.inputs(test))})
     perceptual = scorer.source if isinstance(scorer, PerceptualScorer) else "none"
     weights = sum(weight.numel() for weight in scorer.net.parameters())
     row = {"seconds": seconds, "perceptual": perceptual, "weights": weights}
@@ -239,14 +262,14 @@ def one_network(name: str, given: argparse.Namespace, cells: BenchmarkCells) -> 
 
 def draw(name: str, given: argparse.Namespace, cells: BenchmarkCells) -> None:
     """Write cells of some kinds of the test, their twins and the differences as ``<name>.png``."""
-    scorer = RECONSTRUCTIONS[name](RunSettings().model)
+    scorer = RECONSTRUCTIONS[name.removesuffix(_CONSTRAINED)](RunSettings().model)
     scorer.load_state_dict(torch.load(given.out / f"{name}-{given.seed}.pt", weights_only=True))
     table, lines = cells.table, []
     crops = crops_of(cells.values)
     assert crops is not None
     inside = ~table["cut"].to_numpy() & (crops[:, 3] > 0).any(axis=(1, 2))
     for kind in DRAWN_KINDS:
-        rows = np.flatnonzero((table["fold"] == _TEST_FOLD) & (table["cell_type"] == kind) & inside)[:4]
+        rows = np.flatnonzero((table["fold"] == given.test_fold) & (table["cell_type"] == kind) & inside)[:4]
         drawn = scorer.redraw(cells.inputs(rows))
         colours = np.moveaxis(crops[rows, :3], 1, 3)
         heats = [heat_picture(cell, heat) for cell, heat in zip(colours, drawn.heat, strict=True)]
@@ -258,10 +281,12 @@ def draw(name: str, given: argparse.Namespace, cells: BenchmarkCells) -> None:
     Image.fromarray(np.concatenate(padded)).save(given.out / f"{name}.png")
 
 
-def split(cells: BenchmarkCells) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+def split(
+    cells: BenchmarkCells, test_fold: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
     """Return rows of control cells, of the test, and of healthy cells of the test for lesions."""
     table = cells.table
-    test = np.flatnonzero(table["fold"] == _TEST_FOLD)
+    test = np.flatnonzero(table["fold"] == test_fold)
     healthy = test[table["cell_type"].to_numpy()[test] == NORMAL]
     crops = crops_of(cells.values)
     assert crops is not None
@@ -272,7 +297,7 @@ def split(cells: BenchmarkCells) -> tuple[NDArray[np.int64], NDArray[np.int64], 
 def baselines(given: argparse.Namespace, cells: BenchmarkCells) -> dict[str, dict[str, Any]]:
     """Return the rows of the Gaussian, the measurements and both joined."""
     latents = embedded(given, cells)
-    settings, (controls, test, _) = RunSettings().model, split(cells)
+    settings, (controls, test, _) = RunSettings().model, split(cells, given.test_fold)
     types = cells.table["cell_type"].to_numpy(np.str_)[test]
     known, tested = cells.inputs(controls, latents), cells.inputs(test, latents)
     part = parts_of_patients(known.patients, 5) if known.patients is not None else None
@@ -289,6 +314,7 @@ def baselines(given: argparse.Namespace, cells: BenchmarkCells) -> dict[str, dic
             held[part == number] = partial.score(known.take(part == number))
         held_out.append(held[np.isfinite(held)])
         scores.append(scorer.score(tested))
+        keep_scores(given, {name: scores[-1], f"held-out {name}": held})
     joint = JointDistance.fit(held_out, [0.5, 0.5], [True, False])
     rows["joint"] = {"areas": areas(joint.distance(scores), types)}
     return rows
@@ -323,16 +349,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--only", nargs="*", default=["baselines", *RECONSTRUCTIONS])
+    parser.add_argument("--only", nargs="*", default=["baselines", *_NETWORKS])
     parser.add_argument("--steps", type=int)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--most", type=int, default=150)
+    parser.add_argument("--test-fold", type=int, default=2, choices=list(_TRAINED))
     parser.add_argument("--draw", nargs="*", default=[])
     parser.add_argument("--cell-epochs", type=int, default=20)
     given = parser.parse_args()
     given.out.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(1)
-    cells = measured_cells(given.folder, given.out, given.most)
+    cells = measured_cells(given)
     for name in given.draw:
         draw(name, given, cells)
     kept = given.out / f"rows-{given.seed}.json"

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from napari_amil.core.anomaly.channels import SCORERS
+from napari_amil.core.anomaly.pooled import distance_in
 from napari_amil.core.anomaly.scorer import CellInputs, CellScorer
 from napari_amil.core.base.events import Event, drain
 from napari_amil.core.base.settings import ModelSettings, RunSettings
@@ -126,3 +127,32 @@ def test_crops_with_masks_are_kept_for_a_scorer_of_pixels_alone(
     green = crops[:, 1].astype(np.float64)
     assert np.median(green[inside]) < np.median(green[outside]) - 30  # the mask is the dark cell
     assert inside[seen, 32, 32].mean() > 0.9  # in the middle of its crop
+
+
+def test_a_score_of_pixels_may_weigh_the_cells_of_a_bag(settings: RunSettings, tmp_path: Path) -> None:
+    wanted = SynthCohortSettings(patients=3, samples=1, diseases={"ill": {"spherocyte": 0.3}})
+    listed = write_synthetic_cohort(tmp_path / "cohort", wanted)
+    source = open_source([listed], "control")
+    settings = settings.changed({"model": {"pooled": ["area"], "bag_profile": False}})
+    bundle = drain(train_scorer(source, Recipe.for_training(Bundle(settings), settings, CPU)))
+    whole, *parts = FITTED[:4]
+    assert sum(parts) == 2 * whole  # those that weigh the cells of the training had not seen them
+    save_bundle(bundle, tmp_path / "bundle.safetensors")
+    loaded = load_bundle(tmp_path / "bundle.safetensors")
+    recipe = Recipe.from_bundle(loaded, None, CPU)
+    scored = drain(score_source(source, recipe))
+    scorer, known = loaded.need_scorer(), (scored.cells["status"] == "scored").to_numpy()
+    pooled, cells = scorer.anomaly.pooled, scored.cells[known]
+    assert pooled is not None
+    d = distance_in(cells, pooled).numpy()
+    np.testing.assert_array_equal(np.argsort(d), np.argsort(cells["anomaly_area"].to_numpy().astype("f4")))
+    for bag, own in cells.assign(d=d).groupby("bag"):
+        z = torch.from_numpy(np.asarray(scored.embeddings)[known][(cells["bag"] == bag).to_numpy()])
+        output = scorer.model.aggregate(z, torch.tensor([len(own)]), torch.from_numpy(own["d"].to_numpy()))
+        np.testing.assert_allclose(own["pool_weight"], output.pool_weight.detach(), atol=1e-4)
+        total = output.contribution.sum(dim=0) + output.bias
+        torch.testing.assert_close(total, output.image_logits[0], rtol=1e-4, atol=1e-5)
+    controls = cohort_source(read_controls(listed, "control"))
+    renewed = drain(calibrate(controls, Recipe.from_bundle(loaded, None, CPU))).bundle.need_scorer().anomaly
+    assert renewed.pooled is not None
+    assert renewed.pooled.others == ("area",)

@@ -34,8 +34,8 @@ def active_channels(settings: ModelSettings) -> tuple[str, ...]:
     Raises
     ------
     SettingsError
-        If one is not registered or named twice, one that is joined is not active, or the first is not
-        ``latent_distance``, which the pooling of bags reads and on whose scale the anomaly is.
+        If one is not registered or named twice, one that is joined or pooled is not active, or the first is
+        not ``latent_distance``, on whose scale the anomaly and the distance of the pooling are.
     """
     names = settings.channels
     for name in names:
@@ -47,11 +47,12 @@ def active_channels(settings: ModelSettings) -> tuple[str, ...]:
         raise SettingsError(
             f"model.channels is {list(names)}; it must begin with '{LATENT}' and name no score twice."
         )
-    for name in settings.joined:
-        if name not in names:
-            raise SettingsError(
-                f"model.joined names '{name}', which is not in model.channels: {', '.join(names)}."
-            )
+    for setting, chosen in (("joined", settings.joined), ("pooled", settings.pooled)):
+        for name in chosen:
+            if name not in names:
+                raise SettingsError(
+                    f"model.{setting} names '{name}', which is not in model.channels: {', '.join(names)}."
+                )
     return names
 
 

@@ -27,6 +27,7 @@ from napari_amil.core.anomaly.joint import JointDistance
 from napari_amil.core.anomaly.morphology.channel import MorphDistance
 from napari_amil.core.anomaly.morphology.statistics import ControlMorphology
 from napari_amil.core.anomaly.novelty import BagNovelty, EmbeddedBags
+from napari_amil.core.anomaly.pooled import PooledDistance, Scores
 from napari_amil.core.anomaly.scorer import CellInputs, CellScorer
 from napari_amil.core.anomaly.share import AbnormalShare, abnormal_share
 from napari_amil.core.base.errors import AmilError, BundleError
@@ -47,7 +48,7 @@ class AnomalyModel:
     settings
         Settings of the model.
     channels
-        ``name -> scorer``; the first is ``latent_distance``, which the pooling of bags reads too.
+        ``name -> scorer``; the first is ``latent_distance``.
     joint
         Joint distance of some channels; without one the anomaly is the first channel.
     joined
@@ -58,6 +59,8 @@ class AnomalyModel:
         Novelty of bags; None where there were too few patients.
     n_networks
         Networks that were trained without a part of the patients for the calibration.
+    pooled
+        Makes d_n of the pooling of several channels; None where the first alone does.
     """
 
     settings: ModelSettings
@@ -67,6 +70,7 @@ class AnomalyModel:
     calibrations: dict[str, Calibration] = field(default_factory=dict)
     novelty: BagNovelty | None = None
     n_networks: int = 0
+    pooled: PooledDistance | None = None
 
     @classmethod
     def fit(
@@ -141,9 +145,15 @@ class AnomalyModel:
         assert isinstance(scorer, LatentDistance)
         return scorer.gaussian
 
-    def pooling_distance(self, z: Tensor) -> Tensor:
-        """Return the distances ``d_n (n_cells,)`` that pooling and novelty of bags read."""
-        return self.gaussian.distance(z)
+    def pooling_distance(self, z: Tensor, scores: Scores | None = None) -> Tensor:
+        """Return ``d_n (n_cells,)``, which pooling and novelty of bags read; `pooled_scores` have a part."""
+        distance = self.gaussian.distance(z)
+        return distance if self.pooled is None else self.pooled(distance, scores or {})
+
+    def pooled_scores(self, cells: CellInputs) -> dict[str, Floats]:
+        """Return ``channel -> (n_cells,)`` scores that have a part in d_n beside the control Gaussian."""
+        names = () if self.pooled is None else self.pooled.others
+        return {n: cells.scores[n] if n in cells.scores else self.channels[n].score(cells) for n in names}
 
     def channel_scores(self, cells: CellInputs) -> dict[str, Floats]:
         """Return ``channel -> (n_cells,)`` scores; those that the cells bring are taken as they are."""
@@ -306,10 +316,10 @@ class AnomalyModel:
         if self.novelty is not None:
             self.novelty.calibration = Calibration(novelty, patients)
 
-    def add_known_bags(self, z: Tensor, lengths: Tensor, patients: Sequence[str]) -> None:
-        """Add bags of control cells ``(n, n_views, k)`` to the known ones among which novelty is ranked."""
+    def add_known_bags(self, bags: EmbeddedBags, patients: Sequence[str]) -> None:
+        """Add bags of control cells to the known ones among which novelty is ranked."""
         if self.novelty is not None:
-            self.novelty.add_bags((z, self.pooling_distance(z), lengths), patients)
+            self.novelty.add_bags(bags, patients)
 
     @property
     def ranks_novelty(self) -> bool:
@@ -329,6 +339,7 @@ class AnomalyModel:
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Return all that was fitted: tensors by name, and JSON values. Unknown numbers are left out."""
         modules: dict[str, nn.Module | None] = {"joint": self.joint, "novelty": self.novelty}
+        modules["pooled"] = self.pooled
         modules |= {f"channels/{name}": scorer for name, scorer in self.channels.items()}
         modules |= {f"calibrations/{column}": one for column, one in self.calibrations.items()}
         tensors = {
@@ -359,6 +370,9 @@ class AnomalyModel:
                 "install the version of napari-amil, or the extension, that made it."
             )
         joint, novelty = _under("joint/", tensors), _under("novelty/", tensors)
+        pooled = PooledDistance.wanted(settings)
+        if pooled is not None:
+            pooled.load_state_dict(_under("pooled/", tensors))
         return cls(
             settings,
             {
@@ -373,6 +387,7 @@ class AnomalyModel:
             },
             BagNovelty.from_state(novelty) if novelty else None,
             names["n_networks"],
+            pooled,
         )
 
     def to(self, device: torch.device) -> None:

@@ -198,6 +198,8 @@ class ModelSettings(Settings):
     """Anomaly scores of a cell, by name; 'latent_distance' comes first."""
     joined: tuple[str, ...] = ()
     """Anomaly scores that make the anomaly of a cell together; empty = all of them."""
+    pooled: tuple[str, ...] = ()
+    """Anomaly scores that make the distance d_n of the pooling; empty = that to the control Gaussian."""
     networks: dict[str, dict[str, Any]] = {}
     """Settings of the networks among the anomaly scores, by name: a preset, and what differs from it."""
     morphology_weight: float = Field(0.75, ge=0, le=1)

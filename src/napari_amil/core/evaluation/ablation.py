@@ -69,6 +69,7 @@ _MIXTURES = {
 }
 """Several Gaussians, as the paper has them; `recommended` has one."""
 
+_NAMES = ("ra", "dpa", "memae", "ganomaly", "fanogan")
 _NETWORKS = {
     f"{name} in the anomaly": Change(
         values={
@@ -76,9 +77,19 @@ _NETWORKS = {
             "model.networks": {name: {"preset": "cell"}},
         }
     )
-    for name in ("ra", "dpa", "memae", "ganomaly", "fanogan")
+    for name in _NAMES
+} | {
+    f"{name} in the pooling": Change(
+        values={
+            "model.channels": ("latent_distance", "morph_distance", name),
+            "model.joined": ("latent_distance", "morph_distance"),
+            "model.pooled": ("latent_distance", name),
+            "model.networks": {name: {"preset": "cell"}},
+        }
+    )
+    for name in _NAMES
 }
-"""One network more that judges cells (docs/anomaly-models.md)."""
+"""One network more that judges cells, in their anomaly or in d_n of the pooling (docs/anomaly-models.md)."""
 WHITE = tuple(name for name in PRESETS if name.startswith("lympho"))
 """Presets for images of single white cells, which no smear can be scored with."""
 
@@ -117,6 +128,7 @@ ROWS: dict[str, Change] = {
     ),
     "no morphology in the anomaly": Change(values={"model.channels": ("latent_distance",)}),
     "measurements alone in the anomaly": Change(values={"model.joined": ("morph_distance",)}),
+    "measurements in the pooling": Change(values={"model.pooled": ("latent_distance", "morph_distance")}),
     "no bag profile": Change(values={"model.bag_profile": False}),
     "one bag head": Change(values={"model.bag_heads": 1}),
     "encoder roi": Change(values={"model.encoder": "roi"}),
@@ -166,6 +178,7 @@ BAG_STAGE: dict[str, frozenset[str]] = {
             "channels",
             "morphology_weight",
             "joined",
+            "pooled",
             "networks",
             "n_components",
             "orientations",

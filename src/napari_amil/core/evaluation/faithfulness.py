@@ -33,7 +33,7 @@ class BagCells:
     Parameters
     ----------
     z, distance
-        ``(n_cells, k)`` embeddings, ``(n_cells,)`` distances to the control Gaussian.
+        ``(n_cells, k)`` embeddings, ``(n_cells,)`` distances d_n that the pooling reads.
     scores
         ``name -> (n_cells,)``, larger for more important. The contribution to the predicted class need
         not be among them.

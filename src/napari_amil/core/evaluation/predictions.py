@@ -21,7 +21,7 @@ from napari_amil.core.mil.batch import BagArrays
 from napari_amil.core.mil.class_calibration import ClassCalibration, class_probability
 from napari_amil.core.mil.model import AmilOutput
 from napari_amil.core.training.loop import FittedModel
-from napari_amil.core.training.steps import score_bags
+from napari_amil.core.training.steps import aggregate, score_bags
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,14 +99,17 @@ def predict(
     AmilError
         If a logit is not finite.
     """
-    output, distance = score_bags(
-        fitted.model, fitted.gaussian, bags, device, None if inputs is None else inputs.measurements
-    )
+    inputs = inputs or CellInputs()
+    measured = inputs.measurements
+    output, distance = score_bags(fitted.model, fitted.gaussian, bags, device, measured)
+    given = {LATENT: distance.double().cpu().numpy()}
+    if anomaly.pooled is not None:
+        distance = anomaly.pooled(distance, anomaly.pooled_scores(inputs))
+        output = aggregate(fitted.model, output.latent, distance, bags, device, measured)
     if not bool(output.logits.isfinite().all()):
         raise AmilError("A logit is not finite, so no class can be named; lower the learning rate.")
     lengths = bags.lengths.numpy()
-    given = {LATENT: distance.double().cpu().numpy()}
-    channels = anomaly.channel_scores(replace(inputs or CellInputs(), scores=given))
+    channels = anomaly.channel_scores(replace(inputs, scores=given))
     joint = anomaly.anomaly(channels)
     scores: dict[str, NDArray[np.floating]] = {"anomaly": joint}
     scores |= {column_of(name): values for name, values in channels.items()}

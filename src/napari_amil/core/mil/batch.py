@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from napari_amil.core.base.errors import AmilError
+from napari_amil.core.base.types import Floats
 from napari_amil.core.mil.covariates import Covariates
 from napari_amil.core.mil.instances import Instances
 
@@ -113,6 +114,9 @@ class BagArrays:
     reference
         ``(n_bags,)`` False for a control bag that is no reference of the anomaly but teaches the classes, and
         how unusual cells of other slides are; None if there is none such.
+    scores
+        ``name -> (n_instances,)`` anomaly scores of the stored cells that the pooling reads, of a control
+        cell by what was fitted without its patient; NaN is unknown.
     """
 
     instances: NDArray[Any]
@@ -123,6 +127,7 @@ class BagArrays:
     control: str
     covariates: Covariates = field(default_factory=Covariates)
     reference: NDArray[np.bool_] | None = None
+    scores: Mapping[str, Floats] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not len(self.rows) == len(self.labels) == len(self.patients):
@@ -173,6 +178,7 @@ class BagArrays:
             self.control,
             self.covariates.take(bags),
             None if self.reference is None else self.reference[chosen],
+            self.scores,
         )
 
     def used(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -191,6 +197,10 @@ class BagArrays:
     def cells(self, rows: NDArray[np.int64]) -> Instances:
         """Return the cells at ``rows`` of the instances."""
         return Instances.from_values(self.instances[rows])
+
+    def scores_at(self, rows: NDArray[np.int64]) -> dict[str, Floats]:
+        """Return ``name -> (n_cells,)`` anomaly scores of the cells at ``rows`` of the instances."""
+        return {name: values[rows] for name, values in self.scores.items()}
 
     def control_cells(self, *, teaching: bool = False) -> tuple[NDArray[np.int64], tuple[str, ...]]:
         """Return the rows of the cells of control bags, each once, and the patient of each.

@@ -90,9 +90,8 @@ def _part(source: Source) -> Source:
 
 def _short(settings: RunSettings) -> RunSettings:
     cells = min(settings.training.cell_epochs, _EPOCHS)
-    return settings.changed(
-        {"training": {"cell_epochs": cells, "max_epochs": _EPOCHS, "validation_fraction": 0.0}}
-    )
+    training = {"cell_epochs": cells, "max_epochs": _EPOCHS, "validation_fraction": 0.0}
+    return settings.changed({"training": training, "model": {"pooled": ()}})
 
 
 def _n_cells(source: Source, gathered: Gathered, n_images: int, n_read: int) -> int:

@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from sklearn.metrics import confusion_matrix
 
+from napari_amil.core.anomaly.pooled import distance_in
 from napari_amil.core.base.columns import PLACE_COLUMNS, PROBABILITY, column_name, column_of, scores_for
 from napari_amil.core.base.errors import BundleError
 from napari_amil.core.base.events import Event, Step, Warned
@@ -216,7 +217,7 @@ def delete_cells(scored: Scored, recipe: Recipe) -> Generator[Event, None, Delet
         whole = (inside["status"] == "scored").to_numpy()
         z = torch.from_numpy(np.asarray(scored.embeddings)[rows[whole]])
         scores = {name: inside.loc[whole, name].to_numpy(copy=True) for name in deleted}
-        distance = torch.from_numpy(inside.loc[whole, "latent_distance"].to_numpy(np.float32, copy=True))
+        distance = distance_in(inside[whole], scorer.anomaly.pooled)
         measured = torch.from_numpy(measurements_in(inside[whole], recipe.settings.model.cells))
         cells = BagCells(z, distance, scores, scorer.temperature, measured)
         found = deletion(scorer.model, cells, recipe.device, recipe.settings.training.seed)

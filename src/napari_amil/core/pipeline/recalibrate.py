@@ -85,7 +85,10 @@ def calibrate(source: Source, recipe: Recipe) -> Generator[Event, None, Calibrat
         recipe.bundle.card.get("scorer", {}).get("fields", {}) | _focus(scorer),
     )
     found |= calls | power(renewed.anomaly.calibration)
-    renewed.anomaly.add_known_bags(latents[np.concatenate(bags.rows)], bags.lengths, bags.patients)
+    used = np.concatenate(bags.rows)
+    scores = renewed.anomaly.pooled_scores(cell_inputs(gathered.values[used]))
+    distance = renewed.anomaly.pooling_distance(latents[used], scores)
+    renewed.anomaly.add_known_bags((latents[used], distance, bags.lengths), bags.patients)
     card = _card(gathered, units, found)
     return Calibrated(replace(recipe.bundle, scorer=renewed).with_card(calibration=card), found)
 
@@ -162,6 +165,10 @@ def _renewed(
     yield from anomaly.calibrate(controls, held_out)
     model = copy.deepcopy(scorer.model).cpu()  # where the embeddings are
     distances = torch.from_numpy(held_out[LATENT])
+    anomaly.pooled = copy.deepcopy(scorer.anomaly.pooled)
+    if anomaly.pooled is not None:
+        anomaly.pooled.fit(distances, held_out)
+        distances = anomaly.pooled(distances, held_out)
     model.set_control_distances(float(distances.mean()), max(float(distances.std(correction=0)), 1e-6))
     anomaly.keep_novelty(scorer.anomaly, latents)
     renewed = replace(scorer, model=model, anomaly=anomaly)

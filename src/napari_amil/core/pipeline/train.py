@@ -26,6 +26,7 @@ from napari_amil.core.model.bundle import INTENDED_USE, Bundle
 from napari_amil.core.model.scorer import Scorer
 from napari_amil.core.training.cross_fitting import CrossFitted, fit_anomaly
 from napari_amil.core.training.loop import FittedModel, fit_model
+from napari_amil.core.training.pooling_scores import with_pooling_scores
 from napari_amil.core.training.units import independent_units
 
 
@@ -53,9 +54,11 @@ def train_scorer(
     gathered: Gathered = yield from gather(labelled, recipe, measured_instances, field_note)
     gathered = without_cut_cells(gathered)
     bags = as_arrays(gathered, embed_measurements=recipe.settings.model.measured)
-    fitted: FittedModel = yield from fit_model(bags, recipe.settings, recipe.device, checkpoint, stop=stop)
-    units = independent_units(bags, gathered.images, gathered.slides)
     inputs = cell_inputs(gathered.values)
+    bags, networks = yield from with_pooling_scores(bags, inputs, recipe.settings, recipe.device)
+    fitted: FittedModel = yield from fit_model(bags, recipe.settings, recipe.device, checkpoint, stop=stop)
+    fitted = replace(fitted, networks=networks)
+    units = independent_units(bags, gathered.images, gathered.slides)
     crossed: CrossFitted = yield from fit_anomaly(bags, units, fitted, recipe.settings, recipe.device, inputs)
     anomaly = crossed.anomaly
     controls = control_sample(gathered, bags, fitted.model, recipe.device, recipe.settings.training.seed)

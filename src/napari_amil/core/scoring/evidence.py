@@ -14,6 +14,7 @@ from napari_amil.core.anomaly.calibration import Calibration
 from napari_amil.core.anomaly.channels import LATENT, MORPH, column_of
 from napari_amil.core.anomaly.control_sample import ControlSample
 from napari_amil.core.anomaly.morphology.words import morphology_in_words
+from napari_amil.core.anomaly.pooled import distance_columns, distance_in
 from napari_amil.core.base.columns import scores_for
 from napari_amil.core.base.errors import AmilError
 from napari_amil.core.base.events import Event
@@ -66,7 +67,7 @@ def field_evidence(
         "words": _words(table, scorer),
         **{
             name: table[name].to_numpy(np.float64, copy=True)
-            for name in (*scores_for("delete", table), "latent_distance")
+            for name in (*scores_for("delete", table), *distance_columns(scorer.anomaly.pooled))
         },
         **_control_pictures(z, scorer.controls),
         "control_level": _control_levels(scorer.anomaly.calibration),
@@ -183,7 +184,7 @@ def delete_from_field(arrays: Arrays, recipe: Recipe) -> Generator[Event, None, 
         between random and each.
     """
     scorer = recipe.bundle.need_scorer()
-    distance = torch.from_numpy(np.asarray(arrays["latent_distance"], np.float32))
+    distance = distance_in(arrays, scorer.anomaly.pooled)
     scores = {name: np.asarray(arrays[name]) for name in scores_for("delete", arrays)}
     z = torch.from_numpy(np.asarray(arrays["z"]))
     measured = torch.from_numpy(np.asarray(arrays["measurements"]))

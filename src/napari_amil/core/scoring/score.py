@@ -162,16 +162,17 @@ def score_bag(
         )
     z = torch.from_numpy(known["latents"][member])
     _check_finite(bag, "embedding of a cell", z)
-    distance = scorer.anomaly.pooling_distance(z)
+    given = {name: known[name][member] for name in scorer.anomaly.pixel_channels}
+    inputs = CellInputs(z, known["measurements"][member], scores=given)
+    distance = scorer.anomaly.pooling_distance(z, scorer.anomaly.pooled_scores(inputs))
     lengths = torch.tensor([len(z)])
     with torch.inference_mode():
         placed = z.mean(dim=1).to(recipe.device), lengths.to(recipe.device), distance.to(recipe.device)
         measured = torch.from_numpy(known["measurements"][member])
         output = scorer.model.aggregate(*placed, covariates, measured)
     _check_finite(bag, "logit", output.logits)
-    given = {name: known[name][member] for name in scorer.anomaly.pixel_channels}
-    given[LATENT] = distance.double().numpy()
-    inputs = CellInputs(z, known["measurements"][member], scores=given)
+    if scorer.anomaly.pooled is None:
+        given[LATENT] = distance.double().numpy()
     scores = score_columns(output, inputs, scorer)
     novelty = float(scorer.anomaly.novelty_p((z, distance, lengths))[0])
     found = _bag_score(bag, output, scores, scorer)

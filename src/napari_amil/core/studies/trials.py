@@ -21,6 +21,7 @@ from napari_amil.core.mil.batch import BagArrays
 from napari_amil.core.studies.cells import StudyCells, open_cells
 from napari_amil.core.training.cross_fitting import CrossFitted, fit_anomaly, fit_anomaly_to_seen_cells
 from napari_amil.core.training.loop import FittedModel, fit_encoder, fit_model
+from napari_amil.core.training.pooling_scores import with_pooling_scores
 from napari_amil.core.training.profile_fit import fit_profile
 from napari_amil.core.training.state import TrainedEncoder
 from napari_amil.core.training.units import independent_units
@@ -154,10 +155,11 @@ def work_on(group: Group, device: str) -> Generator[TrialEvent, None, None]:
             if trial.row == BASELINE:
                 predictions = _without_network(cells, train, test, trial.settings.training.seed)
             else:
-                fitted = yield from fit_model(
-                    train, trial.settings, torch.device(device), checkpoint, encoder
-                )
-                predictions = yield from _predicted(trial, cells, fitted, train, test)
+                place = trial.settings, torch.device(device)
+                known, networks = yield from with_pooling_scores(train, cells.inputs, *place)
+                fitted = yield from fit_model(known, *place, checkpoint, encoder)
+                fitted = replace(fitted, networks=networks)
+                predictions = yield from _predicted(trial, cells, fitted, known, test)
         except AmilError as error:
             yield Failed(label, f"{label}: {error}")
         else:

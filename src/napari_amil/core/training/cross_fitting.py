@@ -30,6 +30,7 @@ from napari_amil.core.mil.class_calibration import ClassCalibration, weight_by_p
 from napari_amil.core.mil.model import AmilModel, embed_all
 from napari_amil.core.training.fusion_fit import best_share, best_threshold, fit_to_held_out
 from napari_amil.core.training.loop import FittedModel, fit_model
+from napari_amil.core.training.pooling_scores import with_pooling_scores
 from napari_amil.core.training.profile_fit import fit_profile
 from napari_amil.core.training.units import groups_of_units, split_units
 
@@ -93,8 +94,10 @@ def fit_anomaly(
     controls, n_units = cells.at(control), len(np.unique(units[control]))
     if n_units > 1:
         controls = replace(controls, patients=units[control])
-    work = AnomalyModel.fit(controls.take(np.isin(control, reference)), settings, device, fitted.gaussian)
+    kept = fitted.gaussian, fitted.networks
+    work = AnomalyModel.fit(controls.take(np.isin(control, reference)), settings, device, *kept)
     whole = yield from _as_steps(work, "Networks of the anomaly scores")
+    whole.pooled = fitted.pooled
     if n_units < 2:
         yield from whole.calibrate(controls)
         return CrossFitted(whole)
@@ -104,7 +107,8 @@ def fit_anomaly(
     n_networks = 0 if fitted.stopped else min(settings.training.calibration_folds, n_groups)
     n_parts = n_networks if n_networks > 1 else min(_PARTS, n_groups)
     part = split_units(bags, groups, n_parts, settings.training.seed)
-    held_out, left_out = yield from _hold_out(cells, bags, part, settings, device, n_networks > 1)
+    resting = None if n_networks > 1 else fitted
+    held_out, left_out = yield from _hold_out(cells, bags, part, settings, device, resting)
     if left_out.patients:
         whole.calibrate_novelty(torch.cat(left_out.novelty), left_out.patients)
     yield from empty_boxes(controls)
@@ -161,7 +165,7 @@ def _hold_out(
     part: NDArray[np.int64],
     settings: RunSettings,
     device: torch.device,
-    networks: bool,
+    resting: FittedModel | None,
 ) -> Generator[Event, None, tuple[dict[str, Floats], _LeftOutBags]]:
     """Return scores of control cells, and what is known of bags, by models fitted without their part.
 
@@ -169,8 +173,8 @@ def _hold_out(
     ----------
     part
         ``(n_instances,)`` part of each stored cell; -1 for a cell that is never held out.
-    networks
-        Train a network without each part; else the network stays, and there are no logits.
+    resting
+        The model that stays, and then there are no logits; None to train one without each part.
     """
     control, n_parts = bags.control_cells(teaching=True)[0], int(part.max()) + 1
     scores: list[tuple[NDArray[np.int64], dict[str, Floats]]] = []
@@ -179,20 +183,26 @@ def _hold_out(
         yield Step("calibration", number, n_parts, f"Holding out part {number + 1} of the patients")
         known, others = _restricted(bags, part != number), _restricted(bags, part == number, _FEWEST_CELLS)
         model: AmilModel | None = None
-        if networks:
+        fitted = resting
+        if fitted is None:
             name = f"Network {number + 1} of {n_parts}"
+            scored = with_pooling_scores(known, cells.inputs, settings, device)
+            known, networks = yield from _as_steps(scored, name)
             fitted = yield from _as_steps(fit_model(known, settings, device), name)
+            fitted = replace(fitted, networks=networks)
             model = fitted.model.to(device).eval()
             fit_profile(model, known, cells.inputs.measurements, cells.units)
             cells = cells.seen_by(model, bags, device)
-        work = fit_quietly(cells.at(known.control_cells()[0]), settings, device)
+        kept = {} if resting is not None else fitted.networks
+        work = fit_quietly(cells.at(known.control_cells()[0]), settings, device, kept)
         partial = yield from _as_steps(work, f"Part {number + 1} of {n_parts}")
+        partial.pooled = fitted.pooled
         cells.fit_novelty(partial, known)
         rows = np.flatnonzero(part[control] == number)
         if len(rows):
             scores.append((rows, partial.channel_scores(cells.at(control[rows]))))
         if len(others):
-            embedded = cells.embedded(others, partial)
+            embedded = cells.embedded(others if resting else cells.scored(others, partial), partial)
             left_out.novelty.append(torch.from_numpy(partial.bag_novelty(embedded)))
             left_out.patients += others.patients
             if model is not None:
@@ -231,13 +241,16 @@ def fit_anomaly_to_seen_cells(
     The parameters are those of `fit_anomaly`.
     """
     control, patients = bags.control_cells()
-    distances = {LATENT: fitted.held_out.double().numpy()}
+    known = {name: values for name, values in bags.scores_at(control).items() if name in fitted.networks}
+    distances = {LATENT: fitted.held_out.double().numpy(), **known}
     controls = replace((inputs or CellInputs()).take(control), scores=distances)
-    whole = yield from AnomalyModel.fit(controls, settings, device, fitted.gaussian)
+    whole = yield from AnomalyModel.fit(controls, settings, device, fitted.gaussian, fitted.networks)
+    whole.pooled = fitted.pooled
     if len(set(patients)) < 2:
         yield from whole.calibrate(controls)
         return whole
-    found = yield from cross_fit_channels(controls, parts_of_patients(patients), settings, device)
+    part = parts_of_patients(patients)
+    found = yield from cross_fit_channels(controls, part, settings, device, fitted.networks)
     yield from whole.calibrate(replace(controls, patients=np.array(patients)), found | distances)
     return whole
 
@@ -275,7 +288,16 @@ class _EmbeddedCells:
     def embedded(self, bags: BagArrays, anomaly: AnomalyModel) -> EmbeddedBags:
         """Return embeddings and distances, bag after bag, and the sizes of the bags."""
         z = self.latents[self.position[np.concatenate(bags.rows)]]
-        return z, anomaly.pooling_distance(z), bags.lengths
+        return z, anomaly.pooling_distance(z, bags.scores_at(np.concatenate(bags.rows))), bags.lengths
+
+    def scored(self, bags: BagArrays, anomaly: AnomalyModel) -> BagArrays:
+        """Return bags that an anomaly model has not seen with its scores for the pooling."""
+        used = bags.used()[0]
+        scores = {}
+        for name, values in anomaly.pooled_scores(self.inputs.take(used)).items():
+            scores[name] = np.full(len(bags.instances), np.nan)
+            scores[name][used] = values
+        return replace(bags, scores=scores)
 
     def fit_novelty(self, anomaly: AnomalyModel, known: BagArrays) -> None:
         """Fit the novelty of bags to the known ones."""

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Generator, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Generator, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +14,8 @@ from torch import Tensor
 
 from napari_amil.core.anomaly.gaussian.mahalanobis import LatentGaussian, cross_fit
 from napari_amil.core.anomaly.patients import parts_of_patients
+from napari_amil.core.anomaly.pooled import PooledDistance
+from napari_amil.core.anomaly.scorer import CellScorer
 from napari_amil.core.base.errors import AmilError
 from napari_amil.core.base.events import EpochReport, Event, Step, Warned
 from napari_amil.core.base.settings import RunSettings
@@ -47,6 +49,10 @@ class FittedModel:
     """Epoch, counted from 0, whose weights were kept; -1 if none over bags was reached."""
     stopped: bool = False
     """Whether a stop was asked for before the last epoch."""
+    pooled: PooledDistance | None = None
+    """Makes d_n of several scores; None where the Gaussian alone does."""
+    networks: Mapping[str, CellScorer] = field(default_factory=dict)
+    """Networks that scored the cells for the pooling, fitted to all control cells."""
 
 
 def fit_encoder(
@@ -271,7 +277,13 @@ def _finish(state: ScorerTraining, bags: BagArrays) -> FittedModel:
         held_out = cross_fit(latents, parts_of_patients(patients), state.settings.model, seed)
     state.model.eval()
     return FittedModel(
-        state.model, state.gaussian, held_out, tuple(state.history), state.best_epoch, state.stopped
+        state.model,
+        state.gaussian,
+        held_out,
+        tuple(state.history),
+        state.best_epoch,
+        state.stopped,
+        state.pooled,
     )
 
 

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from napari_amil.core.anomaly.gaussian.mahalanobis import LatentGaussian, cross_fit
 from napari_amil.core.anomaly.patients import parts_of_patients
+from napari_amil.core.anomaly.pooled import PooledDistance, Scores
 from napari_amil.core.base.checkpoint import (
     flatten_optimiser,
     read_checkpoint,
@@ -85,6 +86,7 @@ class ScorerTraining:
             controls = bags.cells(bags.control_cells(teaching=True)[0]).measurements
             encoder.fit(cast(Tensor, controls).to(self.device))
         self.gaussian = LatentGaussian(self.model.embedding_dim)
+        self.pooled = PooledDistance.wanted(settings.model)
         self.control_distances = torch.zeros(0)
         kind = torch.optim.AdamW if training.optimiser == "adamw" else torch.optim.Adam
         self.optimiser = kind(
@@ -133,21 +135,31 @@ class ScorerTraining:
         """
         note = self._fit_gaussian(bags) if self.engine.is_first else ""
         self.engine.agree(self.gaussian)
+        if self.pooled is not None:
+            self.engine.agree(self.pooled)
         self.engine.agree(self.model.heads)
         return note
 
     def _fit_gaussian(self, bags: BagArrays) -> str:
         rows, patients = bags.control_cells()
-        latents = embed_all(self.model, bags.cells(rows), self.device)
+        latents, scores = embed_all(self.model, bags.cells(rows), self.device), bags.scores_at(rows)
         model, seed = self.settings.model, self.settings.training.seed
         note = self.gaussian.fit(latents, model, seed)
         d = self.control_distances = self.gaussian.distance(latents)
-        if not self.model.needs_control_distances:
+        if not self.model.needs_control_distances and self.pooled is None:
             return note
         if len(set(patients)) > 1:
             d = cross_fit(latents, parts_of_patients(patients), model, seed)
+        if self.pooled is not None:
+            self.pooled.fit(d, scores)
+            d = self.pooled(d, scores)
         self.model.set_control_distances(float(d.mean()), max(float(d.std(correction=0)), 1e-6))
         return note
+
+    def pooling_distance(self, z: Tensor, scores: Scores) -> Tensor:
+        """Return ``d_n (n_cells,)`` of embeddings of cells with such scores, without a gradient."""
+        distance = self.gaussian.distance(z)
+        return distance if self.pooled is None else self.pooled(distance, scores)
 
     def control_histogram(self) -> ControlDistances:
         """Return a histogram of the distances of the control cells to the Gaussian that was fitted last."""
@@ -211,6 +223,7 @@ class ScorerTraining:
         """Write everything to ``path`` in one step."""
         tensors = with_prefix("model", self.model.state_dict()) | with_prefix("best", self.best_weights)
         tensors |= with_prefix("gaussian", self.gaussian.state_dict())
+        tensors |= {} if self.pooled is None else with_prefix("pooled", self.pooled.state_dict())
         tensors |= with_prefix("optimiser", flatten_optimiser(self.optimiser))
         tensors["random/generator"] = self.generator.get_state()
         tensors["random/torch"] = torch.get_rng_state()
@@ -245,6 +258,8 @@ class ScorerTraining:
                 )
         self.model.load_state_dict(self.model.state_dict() | under_prefix("model", tensors))
         self.gaussian.load_state_dict(under_prefix("gaussian", tensors))
+        if self.pooled is not None:
+            self.pooled.load_state_dict(under_prefix("pooled", tensors))
         restore_optimiser(self.optimiser, under_prefix("optimiser", tensors))
         self.generator.set_state(tensors["random/generator"])
         torch.set_rng_state(tensors["random/torch"])

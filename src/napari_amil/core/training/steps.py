@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from napari_amil.core.anomaly.gaussian.mahalanobis import LatentGaussian
+from napari_amil.core.anomaly.pooled import PooledDistance
 from napari_amil.core.base.errors import AmilError
 from napari_amil.core.base.settings import TrainingSettings
 from napari_amil.core.mil.batch import BagArrays, segment_of
@@ -59,7 +60,8 @@ class CellViews:
                     torch.cat([embed_all(state.model, part, state.device).float() for part in parts])
                 )
         latents = torch.stack([z.mean(dim=1) for z in views])
-        return cls(latents, torch.stack([state.gaussian.distance(z) for z in views]), position)
+        scores = bags.scores_at(used)
+        return cls(latents, torch.stack([state.pooling_distance(z, scores) for z in views]), position)
 
     def draw(self, rows: NDArray[np.int64], generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Return ``z (n_cells, k)`` and ``d (n_cells,)`` of one view of each cell at random."""
@@ -88,12 +90,13 @@ def encoder_step(
     batch = bags.batch(chosen.numpy())
     instances, lengths = batch.instances.to(device), batch.lengths.to(device)
     labels = torch.from_numpy(bags.labels)[chosen].to(device)
+    scores = bags.scores_at(np.concatenate(bags.take(chosen.numpy()).rows))
     if settings.training.augment:
         instances = state.augmented(instances, state.generator)
 
     def losses() -> tuple[Tensor, Tensor]:
         z = state.embed(instances)  # (n_cells, k)
-        d = state.gaussian.distance(z)  # (n_cells,), without a gradient
+        d = state.pooling_distance(z, scores)  # (n_cells,), without a gradient
         output = model.aggregate(z, lengths, d, batch.covariates)
         kind, experts = settings.training.loss, settings.training.expert_loss
         loss = amil_loss(output, labels, lengths, beta, kind, experts)
@@ -132,8 +135,9 @@ def score_bags(
     bags: BagArrays,
     device: torch.device,
     measurements: NDArray[np.floating] | None = None,
+    pooled: PooledDistance | None = None,
 ) -> tuple[AmilOutput, Tensor]:
-    """Return the output for all bags and the distances ``(n_cells,)``, in evaluation.
+    """Return the output for all bags and the distances ``d_n (n_cells,)``, in evaluation.
 
     Every stored cell is embedded once, in however many bags it is.
 
@@ -141,12 +145,16 @@ def score_bags(
     ----------
     measurements
         ``(n_cells, m)`` of the cells, bag after bag; without them the network speaks alone.
+    pooled
+        Makes d_n of the distances to the Gaussian and the scores of the bags; None leaves the former.
     """
     used, position = np.unique(np.concatenate(bags.rows), return_inverse=True)
     z = embed_all(model, bags.cells(used), device)  # (n_used, n_views, k)
     d = gaussian.distance(z)  # (n_used,)
+    if pooled is not None:
+        d = pooled(d, bags.scores_at(used))
     placed = z.mean(dim=1)[position], d[position], bags, device
-    return _aggregate(model, *placed, _as_tensor(measurements)), d[position]
+    return aggregate(model, *placed, measurements), d[position]
 
 
 def validate(state: ScorerTraining, bags: BagArrays, views: CellViews | None = None) -> tuple[float, float]:
@@ -160,10 +168,10 @@ def validate(state: ScorerTraining, bags: BagArrays, views: CellViews | None = N
     if not len(bags):
         return math.nan, math.nan
     if views is None:
-        output, _distances = score_bags(state.model, state.gaussian, bags, state.device)
+        output, _distances = score_bags(state.model, state.gaussian, bags, state.device, pooled=state.pooled)
     else:
         z, d = views.plain(np.concatenate(bags.rows))
-        output = _aggregate(state.model, z, d, bags, state.device)
+        output = aggregate(state.model, z, d, bags, state.device)
     logits, labels = output.logits.cpu(), torch.from_numpy(bags.labels)
     loss = float(F.cross_entropy(logits, labels))
     if not math.isfinite(loss):
@@ -172,25 +180,22 @@ def validate(state: ScorerTraining, bags: BagArrays, views: CellViews | None = N
 
 
 @torch.no_grad()
-def _aggregate(
+def aggregate(
     model: AmilModel,
     z: Tensor,
     d: Tensor,
     bags: BagArrays,
     device: torch.device,
-    measurements: Tensor | None = None,
+    measurements: NDArray[np.floating] | None = None,
 ) -> AmilOutput:
     """Return the output for embeddings and distances in the order of the rows of all bags."""
     training = model.training
     model.eval()
     placed = z.to(device), bags.lengths.to(device), d.to(device), bags.covariates
-    output = model.aggregate(*placed, measurements)
+    told = None if measurements is None else torch.from_numpy(np.asarray(measurements, dtype=np.float32))
+    output = model.aggregate(*placed, told)
     model.train(training)
     return output
-
-
-def _as_tensor(values: NDArray[np.floating] | None) -> Tensor | None:
-    return None if values is None else torch.from_numpy(np.asarray(values, dtype=np.float32))
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,0 +1,170 @@
+"""One network for three stains against one network for each, with and without domain constraints (MADDR).
+
+Usage: python -m benchmarks.universal_stains CHULA_SLIDES --out FOLDER [--model memae] [--steps 1500]
+       [--seeds 0 1 2]
+
+Three stains are made of the same normalised cells: the optical density of each colour is multiplied by a
+factor, as the stain augmentation does (`napari_amil.core.training.augment`), so that the stain is all that
+differs. Networks learn from the control cells of folds 0 and 1 in all stains (universal) or in one
+(specific); a universal network takes three times the steps, since it has three times the cells. Tested are
+labelled cells of fold 2 (`benchmarks.anomaly_models`) in each stain: the mean over kinds of the area under
+the ROC curve against normal cells of the same stain. The probe is a logistic regression that tells the
+stain from the shared part of the code, z_a, all but the ten numbers that the stain has for itself; it
+learns from the control cells and is tested on the normal cells of fold 2 (chance is a third). FOLDER is that
+of `benchmarks.anomaly_models`, whose cells are taken if they lie there; what was computed is kept.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from benchmarks.anomaly_models import CPU, NORMAL, BenchmarkCells, areas, measured_cells, said, split
+from napari_amil.core.anomaly.channels import RECONSTRUCTIONS
+from napari_amil.core.anomaly.reconstruction.cell_images import CellImages
+from napari_amil.core.anomaly.reconstruction.scorer import ReconstructionScorer
+from napari_amil.core.anomaly.scorer import CellInputs
+from napari_amil.core.base.events import drain
+from napari_amil.core.base.settings import RunSettings
+
+STAINS = {
+    "plain": (1.0, 1.0, 1.0),
+    "pale": tuple(np.exp([-0.30, -0.45, -0.60])),
+    "strong": tuple(np.exp([0.30, 0.45, 0.60])),
+}
+"""Factor on the optical density of red, green and blue; all within two deviations of the augmentation."""
+CONSTRAINTS: dict[str, dict[str, Any]] = {
+    "none": {"domain_weight": 0.0, "center_weight": 0.0},
+    "classification": {"center_weight": 0.0},
+    "centre": {"domain_weight": 0.0},
+    "both": {},
+    "both, reversed": {"reversal_weight": 0.1},
+}
+"""The last is not part of MADDR."""
+_DOMAIN = "stain"
+
+
+def stained(cells: CellInputs, stain: str) -> CellInputs:
+    """Return cells in another stain, which is their domain."""
+    assert cells.pixels is not None
+    pixels = cells.pixels.copy()
+    factor = np.array(STAINS[stain], dtype=np.float32)[:, None, None]
+    colour = np.maximum(pixels[:, :3].astype(np.float32) / 255, 1e-3) ** factor
+    pixels[:, :3] = (255 * colour).round()
+    return CellInputs(pixels=pixels, domains={_DOMAIN: np.full(len(pixels), stain)})
+
+
+def joined(parts: list[CellInputs]) -> CellInputs:
+    """Return the cells of several stains, one after the other."""
+    pixels = np.concatenate([part.pixels for part in parts if part.pixels is not None])
+    return CellInputs(
+        pixels=pixels, domains={_DOMAIN: np.concatenate([part.domains[_DOMAIN] for part in parts])}
+    )
+
+
+def shared_code(scorer: ReconstructionScorer, cells: CellInputs) -> NDArray[np.float32]:
+    """Return ``z_a (n_cells, k - 10)`` of cells with an outline, averaged over the places of the code."""
+    assert cells.pixels is not None
+    training = scorer.training_of(scorer.net).eval()
+    found = []
+    with torch.inference_mode():
+        for part in torch.from_numpy(cells.pixels).split(256):
+            code = training.latent(CellImages.from_pixels(part, scorer.network).x)
+            found.append(code.flatten(2).mean(dim=2) if code.ndim > 2 else code)
+    return torch.cat(found)[:, scorer.network.domain_dim :].numpy()
+
+
+def probe(scorer: ReconstructionScorer, known: CellInputs, tested: CellInputs) -> float:
+    """Return the share of cells whose stain a linear probe tells from ``z_a``."""
+    teller = make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000))
+    teller.fit(shared_code(scorer, known), known.domains[_DOMAIN])
+    return float(teller.score(shared_code(scorer, tested), tested.domains[_DOMAIN]))
+
+
+def trained(
+    given: argparse.Namespace, seed: int, changes: dict[str, Any], known: CellInputs
+) -> ReconstructionScorer:
+    """Return a network trained on cells."""
+    settings = RunSettings().changed({"model": {"networks": {given.model: changes}}}).model
+    scorer = RECONSTRUCTIONS[given.model](settings)
+    drain(scorer.fit(known, seed, CPU), said)
+    return scorer
+
+
+def mean_area(scorer: ReconstructionScorer, cells: CellInputs, types: NDArray[np.str_]) -> float:
+    """Return the mean area under the ROC curve over all kinds."""
+    return float(np.mean([*areas(scorer.score(cells), types).values()]))
+
+
+def one_seed(given: argparse.Namespace, cells: BenchmarkCells, seed: int) -> dict[str, Any]:
+    """Return ``row -> stain -> area``, and the probe, of one seed; what is known is not computed again."""
+    kept = given.out / f"universal-{given.model}-{given.steps}-{seed}.json"
+    rows: dict[str, Any] = json.loads(kept.read_text()) if kept.exists() else {}
+    controls, test, _ = split(cells, given.test_fold)
+    plain, tested = cells.inputs(controls), cells.inputs(test)
+    types = cells.table["cell_type"].to_numpy(np.str_)[test]
+    normal = tested.take((types == NORMAL) & (tested.pixels[:, 3].max(axis=(1, 2)) > 0))  # type: ignore[index]
+    every, healthy = (joined([stained(some, stain) for stain in STAINS]) for some in (plain, normal))
+    for name, changes in CONSTRAINTS.items():
+        if name in rows:
+            continue
+        wanted = {"steps": 3 * given.steps, "domains": [_DOMAIN], **changes}
+        scorer = trained(given, seed, wanted, every)
+        found = {stain: mean_area(scorer, stained(tested, stain), types) for stain in STAINS}
+        rows[name] = found | {"probe": probe(scorer, every, healthy)}
+        kept.write_text(json.dumps(rows, indent=1))
+    if "specific" not in rows:
+        found = {}
+        for stain in STAINS:
+            own = replace(stained(plain, stain), domains={})
+            scorer = trained(given, seed, {"steps": given.steps}, own)
+            found[stain] = mean_area(scorer, stained(tested, stain), types)
+        rows["specific"] = found
+        kept.write_text(json.dumps(rows, indent=1))
+    return rows
+
+
+def table(runs: list[dict[str, Any]]) -> str:
+    """Return the means over the seeds in Markdown."""
+    lines = [f"| constraints | {' | '.join(STAINS)} | mean | - specific | probe |", "|---" * 7 + "|"]
+    specific = np.mean([[run["specific"][stain] for stain in STAINS] for run in runs])
+    for name in (*CONSTRAINTS, "specific"):
+        values = np.mean([[run[name][stain] for stain in STAINS] for run in runs], axis=0)
+        told = [run[name]["probe"] for run in runs if "probe" in run[name]]
+        numbers = [f"{value:.3f}" for value in (*values, values.mean())]
+        numbers += [f"{values.mean() - specific:+.3f}", f"{np.mean(told):.2f}" if told else ""]
+        lines.append(f"| {name} | {' | '.join(numbers)} |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Train, test and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--model", default="memae", choices=list(RECONSTRUCTIONS))
+    parser.add_argument("--steps", type=int, default=1500)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument("--most", type=int, default=150)
+    given = parser.parse_args(namespace=argparse.Namespace(test_fold=2))
+    given.out.mkdir(parents=True, exist_ok=True)
+    torch.set_num_threads(1)
+    cells = measured_cells(given)
+    runs = []
+    for seed in given.seeds:
+        runs.append(one_seed(given, cells, seed))
+        print(table(runs), flush=True)
+
+
+if __name__ == "__main__":
+    main()
