@@ -44,11 +44,9 @@ class Settings(BaseModel):
         if not isinstance(values, dict):
             return values
         for name, constant in cls.removed.items():
-            if name in values and values[name] != constant:
-                raise ValueError(
-                    f"The setting '{name}' = {values[name]!r} was removed, and its value is always "
-                    f"{constant!r}; remove the line, or use the version of napari-amil that wrote it."
-                )
+            if values.get(name, constant) != constant:
+                text = f"The setting '{name}' = {values[name]!r} was removed, and is always {constant!r}"
+                raise ValueError(f"{text}; remove the line, or use the version of napari-amil that wrote it.")
         return {name: value for name, value in values.items() if name not in cls.removed}
 
     @classmethod
