@@ -33,14 +33,13 @@ from napari_amil.core.exchange.coco import read_coco, write_coco
 from napari_amil.core.exchange.field_files import (
     read_labelme,
     read_rois,
-    read_yolo,
     write_labelme,
     write_rois,
-    write_yolo,
 )
 from napari_amil.core.exchange.geojson import read_geojson, write_geojson
 from napari_amil.core.exchange.labels import cells_of_labels, read_label_image
 from napari_amil.core.exchange.project import Project, read_project, write_project
+from napari_amil.core.exchange.yolo import read_yolo, write_yolo
 from napari_amil.core.model.bundle import load_bundle
 from napari_amil.core.model.card import read_card
 from napari_amil.core.studies.explore import explore_project, read_exploration

@@ -30,8 +30,8 @@ def classify(
         Scores of the cells, from `score` or `load_results`.
     names
         Table ``image, cell_type``, and ``cell_id`` or the box ``y0, x0, y1, x1``; or a file or folder of
-        QuPath (GeoJSON with classes) or LabelMe; the column ``cell_type`` of the results if neither it nor a
-        classifier is given.
+        QuPath (GeoJSON with classes), LabelMe or YOLO; the column ``cell_type`` of the results if neither it
+        nor a classifier is given.
     classifier
         ``types.safetensors`` of an earlier call with ``out``: instead of names, or improved by them.
     out

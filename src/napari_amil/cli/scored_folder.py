@@ -143,7 +143,7 @@ def classify(
     names: Annotated[
         Path | None,
         typer.Option(
-            help="Named cells: a table image, cell_type, cell_id or box; or classes of QuPath or LabelMe."
+            help="Named cells: a table image, cell_type, cell_id or box; classes of QuPath, LabelMe, YOLO."
         ),
     ] = None,
     classifier: Annotated[

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from napari_amil.core.base.files import replacing
-from napari_amil.core.base.names import file_name, printable, relative_files
+from napari_amil.core.base.names import file_name, files_of_images, printable, relative_files
 
 
 @pytest.mark.parametrize(
@@ -31,6 +31,19 @@ def test_plain_names_stay_and_no_two_names_have_one_file() -> None:
         "A_B.png-3.geojson",
         "one.png-2.geojson",
         "[red]x.png.geojson",
+    ]
+
+
+def test_files_of_images_are_called_like_them_where_no_two_are_called_alike() -> None:
+    names = ["one.png", "sub/two.ome.tif", "twin.png", "Twin.jpg", "page.tif#2", ".png", "none"]
+    assert [file.as_posix() for file in files_of_images(names, ".txt").values()] == [
+        "one.txt",
+        "sub/two.ome.txt",
+        "twin.png.txt",
+        "Twin.jpg.txt",
+        "page.tif#2.txt",
+        ".png.txt",
+        "none.txt",
     ]
 
 

@@ -22,10 +22,10 @@ from napari_amil.core.exchange.field_files import (
     WRITERS,
     read_labelme,
     read_rois,
-    read_yolo,
     write_labelme,
     write_rois,
 )
+from napari_amil.core.exchange.yolo import read_yolo, write_yolo
 from napari_amil.core.images.read import ImageSource
 
 SHAPE = (100, 140)
@@ -166,6 +166,30 @@ def test_yolo_is_in_shares_of_the_image(tmp_path: Path) -> None:
     path.write_text("0 0.5 0.5\n")
     with pytest.raises(AmilError, match="is no label file of YOLO"):
         read_yolo(path, (100, 200))
+
+
+@pytest.mark.parametrize(
+    ("file", "text"),
+    [
+        ("labels/train/classes.txt", "cell\nburr\ntarget\n"),
+        ("labels/obj.names", "cell\nburr\ntarget"),
+        ("data.yaml", "names: [cell, burr, target]\n"),
+        ("dataset.yaml", "nc: 3\nnames:\n  2: target\n  1: burr\n"),
+    ],
+)
+def test_classes_of_yolo_have_the_names_of_the_nearest_file(
+    file: str, text: str, cells: Cells, tmp_path: Path
+) -> None:
+    path = tmp_path / "labels" / "train" / "a.txt"
+    types = pd.DataFrame({"cell_type": ["target", None]})
+    write_yolo(cells, types, ("a.png", SHAPE), path, ("cell", "burr", "target"))
+    assert [line.split()[0] for line in path.read_text().splitlines()] == ["2", "0"]
+    assert read_yolo(path, SHAPE).records == ({}, {})
+    (tmp_path / file).write_text(text)
+    assert read_yolo(path, SHAPE).records == ({"cell_type": "target"}, {})
+    (path.parent / "data.yaml").write_text("names: [")
+    with pytest.raises(AmilError, match=r"data\.yaml' holds no names of YOLO's classes"):
+        read_yolo(path, SHAPE)
 
 
 def test_a_pickle_of_cellpose_is_refused_with_the_way_round_it(picture: ImageSource, tmp_path: Path) -> None:

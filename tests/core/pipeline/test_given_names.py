@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import PIL.Image
 import pytest
 
 from napari_amil.core.base.errors import AmilError
@@ -17,6 +19,7 @@ from napari_amil.core.cell_types.named_cells import named_rows
 from napari_amil.core.exchange.field_files import write_labelme
 from napari_amil.core.exchange.geojson import write_geojson
 from napari_amil.core.exchange.project import Project
+from napari_amil.core.pipeline.export import export_project
 from napari_amil.core.pipeline.given_names import class_of, read_names
 
 
@@ -48,6 +51,17 @@ def test_classes_of_qupath_and_labels_of_labelme_are_names(project: Project, tmp
     )
     assert found(project, tmp_path / "q") == ["burr", "", "target", "", "burr", ""]
     assert found(project, tmp_path / "q" / "a.geojson") == ["burr", "", "target", "", "", ""]
+
+
+def test_classes_of_yolo_are_names_and_are_exported_as_they_were(project: Project, tmp_path: Path) -> None:
+    for image in ("a.png", "b.png"):
+        PIL.Image.new("RGB", (99, 99)).save(tmp_path / image)
+    types = ["burr", "", "target", "", "schistocyte", ""]
+    named = replace(project, cells=project.cells.assign(cell_type=types))
+    drain(export_project(named, "yolo", tmp_path / "out"))
+    folder = tmp_path / "out" / "yolo"
+    assert (folder / "classes.txt").read_text().split() == ["cell", "burr", "schistocyte", "target"]
+    assert found(project, folder) == types
 
 
 def test_regions_around_cells_and_the_classes_of_our_own_scores_are_no_names(

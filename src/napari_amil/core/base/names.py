@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import unicodedata
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -69,3 +70,16 @@ def relative_files(names: Iterable[str], suffix: str) -> dict[str, Path]:
         used.add(file.lower())
         files[name] = Path(file)
     return files
+
+
+def files_of_images(names: Iterable[str], suffix: str) -> dict[str, Path]:
+    """Return a file for each image, called like it without its ending (``a.png``: ``a.txt``).
+
+    Other programs look for it there. Images that differ by their endings alone, and pages, keep their names
+    (`relative_files`).
+    """
+    stems = {name: re.sub(r"(?<=[^/\\])\.[^./\\#]+$", "", name) for name in names}
+    counts = Counter(stem.lower() for stem in stems.values())
+    called = {name: stem if counts[stem.lower()] == 1 else name for name, stem in stems.items()}
+    files = relative_files(called.values(), suffix)
+    return {name: files[own] for name, own in called.items()}

@@ -20,7 +20,6 @@ from napari_amil.core.exchange.field_files import (
     is_labelme,
     read_labelme,
     read_rois,
-    read_yolo,
     refuse_cellpose,
 )
 from napari_amil.core.exchange.geojson import read_geojson
@@ -32,6 +31,7 @@ from napari_amil.core.exchange.labels import (
     is_label_image,
     read_label_image,
 )
+from napari_amil.core.exchange.yolo import read_yolo
 from napari_amil.core.images.fields import open_field
 from napari_amil.core.images.read import ImageSource, files_below
 
@@ -228,7 +228,7 @@ def _of_folder(
     for number, (name, source) in enumerate(images.items()):
         yield Step("annotations", number, len(images), name)
         alike = taken[name_key(name, fold_case=True)] == 1  # else letters' case tells images apart
-        places = _places(name, source.page)
+        places = dict.fromkeys(_places(name, source.page, folder.name))
         beside = [path for place in places for path in _meant(folder / place, by_key, folder, alike)]
         beside = [path for path in dict.fromkeys(beside) if path.resolve() not in own]
         beside = [path for path in beside if path.suffix.lower() != ".json" or is_labelme(path)]
@@ -290,10 +290,10 @@ def _is_collection(path: Path) -> bool:
     return "image" in header and any(side in header for side in ("y0", "ymin", "height"))
 
 
-def _places(name: str, page: int) -> Iterator[str]:
-    """Yield where the annotation of an image may lie, relative to its folder."""
+def _places(name: str, page: int, folder: str) -> Iterator[str]:
+    """Yield where the annotation of an image may lie, relative to a folder that is called so."""
     path = PurePosixPath(name.rsplit("#", 1)[0] if page else name)
-    for suffix in _BESIDE:
+    for suffix in (*_BESIDE, *_IN_FOLDERS.get(folder, ())):
         yield str(path.with_name(path.stem + suffix))
     yield f"{path}.geojson"
     parts = path.parts

@@ -1,4 +1,4 @@
-"""Cells of one image as files of other programs: label image, ImageJ RoiSet, LabelMe, YOLO."""
+"""Cells of one image as files of other programs: label image, ImageJ RoiSet, LabelMe."""
 
 from __future__ import annotations
 
@@ -12,18 +12,16 @@ import pandas as pd
 import tifffile
 
 from napari_amil.core.base.errors import AmilError
-from napari_amil.core.base.files import decoding, read_json, regular_file, replacing
+from napari_amil.core.base.files import decoding, read_json, replacing
 from napari_amil.core.base.optional import optional
 from napari_amil.core.base.outputs import write_json
 from napari_amil.core.base.types import Cells
-from napari_amil.core.exchange.annotation import Annotation, FoundObject, NoCellError, refuse_without_cells
+from napari_amil.core.exchange.annotation import Annotation, FoundObject, NoCellError
 from napari_amil.core.exchange.labels import labels_of_cells
 from napari_amil.core.exchange.polygons import bounds, outline_of, ring
-from napari_amil.core.images.pixel_size import to_number
+from napari_amil.core.exchange.yolo import CELL_NAME, checked, names_of, write_yolo
 
 _LARGEST_SET_BYTES = 1 << 28
-CELL_NAME = "cell"
-"""Class of a cell that has no ``cell_type``."""
 Writer = Callable[[Cells, "pd.DataFrame | None", tuple[str, tuple[int, int]], Path], None]
 """Writes the cells of an image, with one row of scores per cell or None, its name and shape, to a file."""
 
@@ -49,7 +47,7 @@ def write_rois(
         If roifile is not installed.
     """
     roifile = optional("roifile")
-    names = _names(cells, scores)
+    names = names_of(cells, scores)
     rois = [
         roifile.ImagejRoi.frompoints(np.array(ring(outline, box), np.float32), name=f"{number:04}-{name}")
         for number, name, outline, box in zip(cells.cell_id, names, cells.outlines, cells.boxes, strict=True)
@@ -85,7 +83,7 @@ def read_rois(path: Path) -> Annotation:
         outline = outline_of(np.asarray(roi.coordinates()).tolist())
         return FoundObject(bounds(outline), outline, record={"name": roi.name})
 
-    return _checked(path, Annotation.from_objects(stored, found))
+    return checked(path, Annotation.from_objects(stored, found))
 
 
 def _stored_rois(path: Path) -> list[bytes]:
@@ -119,7 +117,7 @@ def write_labelme(
             "mask": None,
         }
         for number, label, outline, box in zip(
-            cells.cell_id, _names(cells, scores), cells.outlines, cells.boxes, strict=True
+            cells.cell_id, names_of(cells, scores), cells.outlines, cells.boxes, strict=True
         )
     ]
     size = {"imageHeight": height, "imageWidth": width}
@@ -150,7 +148,7 @@ def read_labelme(path: Path) -> Annotation:
         shape = None if None in sides else (int(sides[0]), int(sides[1]))
         found = Annotation.from_objects(content["shapes"], _labelme_shape)
     annotation = Annotation(found.cells, shape=shape, left_out=found.left_out, records=found.records)
-    return _checked(path, annotation)
+    return checked(path, annotation)
 
 
 def _labelme_shape(shape: dict[str, Any]) -> FoundObject:
@@ -171,65 +169,6 @@ def _labelme_shape(shape: dict[str, Any]) -> FoundObject:
     return FoundObject(bounds(outline), outline, columns, record)
 
 
-def write_yolo(
-    cells: Cells, scores: pd.DataFrame | None, image: tuple[str, tuple[int, int]], path: Path
-) -> None:
-    """Write a label file of YOLO: one line a cell, class 0 and its polygon in shares of width and height."""
-    height, width = image[1]
-    lines = []
-    for outline, box in zip(cells.outlines, cells.boxes, strict=True):
-        points = np.clip(np.array(ring(outline, box)) / (width, height), 0, 1)
-        lines.append(" ".join(["0", *(f"{value:.6f}" for value in points.ravel())]))
-    with replacing(path) as partial:
-        partial.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
-
-
-def read_yolo(path: Path, shape: tuple[int, int]) -> Annotation:
-    """Return the cells of a label file of YOLO, boxes or polygons, of any class.
-
-    Parameters
-    ----------
-    path
-        ``class x y width height [score]``, or ``class x y x y x y ...``, in shares of the image.
-    shape
-        Height and width of the image in pixels.
-
-    Raises
-    ------
-    AmilError
-        If a line is neither, or none is a cell.
-    """
-    height, width = shape
-
-    def found(words: list[str]) -> FoundObject:
-        numbers = [float(word) for word in words]
-        if len(numbers) in {5, 6}:
-            x, y, w, h = np.array(numbers[1:5]) * (width, height, width, height)
-            columns = {"detection_score": numbers[5]} if len(numbers) == 6 else {}
-            return FoundObject(
-                np.array([y - h / 2, x - w / 2, y + h / 2, x + w / 2], np.float32), None, columns
-            )
-        points = np.array(numbers[1:]).reshape(-1, 2) * (width, height)
-        outline = outline_of(points.tolist())
-        return FoundObject(bounds(outline), outline)
-
-    remedy = "each line is 'class x y width height' or 'class x y x y x y ...' in shares of the image"
-    with decoding(path, "is no label file of YOLO", remedy):
-        text = regular_file(path).read_text(encoding="utf-8")
-        rows = [line.split() for line in text.splitlines() if line.strip()]
-        wrong = [row for row in rows if not _is_yolo(row)]
-        if wrong and len(wrong) == len(rows):
-            raise ValueError(f"its first line is '{' '.join(wrong[0])}'")
-    return _checked(path, Annotation.from_objects(rows, found))
-
-
-def _is_yolo(words: list[str]) -> bool:
-    """Return whether the words of a line are numbers, as many as a box or a polygon has."""
-    n_words = len(words)
-    fits = n_words in {5, 6} or (n_words >= 7 and n_words % 2 == 1)
-    return fits and all(to_number(word) is not None and "," not in word for word in words)
-
-
 def refuse_cellpose(path: Path) -> Annotation:
     """Refuse a ``_seg.npy`` of Cellpose, which is a pickle.
 
@@ -242,18 +181,6 @@ def refuse_cellpose(path: Path) -> Annotation:
         f"'{path}' is a pickle, which can run any program and is never opened; in Cellpose choose File > "
         "Save masks as PNG/tif (or call cellpose.io.save_masks), and give its _cp_masks file."
     )
-
-
-def _names(cells: Cells, scores: pd.DataFrame | None) -> list[str]:
-    """Return the type of each cell, or ``cell``."""
-    if scores is None or "cell_type" not in scores:
-        return [CELL_NAME] * len(cells)
-    return [text if isinstance(text, str) and text else CELL_NAME for text in scores["cell_type"]]
-
-
-def _checked(path: Path, annotation: Annotation) -> Annotation:
-    refuse_without_cells(str(path), len(annotation.cells), annotation.left_out)
-    return annotation
 
 
 WRITERS: dict[str, tuple[str, Writer]] = {

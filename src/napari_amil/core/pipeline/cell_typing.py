@@ -81,7 +81,7 @@ def classify_project(
     project
         A scored folder.
     names
-        Table ``image, cell_type``, and ``cell_id`` or the box, or classes of QuPath or LabelMe
+        Table ``image, cell_type``, and ``cell_id`` or the box, or classes of QuPath, LabelMe or YOLO
         (`read_names`); the column ``cell_type`` of the project itself if neither it nor a classifier is
         given. A column ``slide`` says which cells are of one slide, else the patient does.
     classifier

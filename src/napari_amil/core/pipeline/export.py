@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -10,10 +11,11 @@ import pandas as pd
 from napari_amil.core.base.errors import AmilError
 from napari_amil.core.base.events import Event, Failed, Step, Warned
 from napari_amil.core.base.locks import locked
-from napari_amil.core.base.names import relative_files
-from napari_amil.core.base.outputs import make_folder
+from napari_amil.core.base.names import files_of_images, relative_files
+from napari_amil.core.base.outputs import make_folder, write_text
 from napari_amil.core.base.own_files import replacing_own
 from napari_amil.core.base.types import Cells, Image
+from napari_amil.core.cell_types.named_cells import NAME
 from napari_amil.core.exchange.coco import write_coco
 from napari_amil.core.exchange.field_files import WRITERS
 from napari_amil.core.exchange.geojson import write_geojson
@@ -21,6 +23,7 @@ from napari_amil.core.exchange.h5ad import write_h5ad
 from napari_amil.core.exchange.project import Project, refuse_scored_folder
 from napari_amil.core.exchange.spatial import write_spatialdata
 from napari_amil.core.exchange.tables import write_table
+from napari_amil.core.exchange.yolo import CELL_NAME, CLASSES, write_yolo
 from napari_amil.core.images.fields import is_large, open_field
 
 FORMATS = ("csv", "parquet", "geojson", "coco", "h5ad", "spatialdata", *WRITERS)
@@ -53,7 +56,7 @@ def export_project(project: Project, kind: str, out: Path) -> Generator[Event, N
         per image for QuPath, ``coco`` one file of all images, whose size is read from the images,
         ``h5ad`` one file for scanpy, ``spatialdata`` one Zarr folder with the images in it. ``labels``
         (label images), ``imagej`` (RoiSets), ``labelme`` and ``yolo`` give a folder of that name with one
-        file per image.
+        file per image; that of YOLO has the types in ``classes.txt``.
 
     Raises
     ------
@@ -130,7 +133,11 @@ def _of_fields(project: Project, kind: str, folder: Path) -> Generator[Event, No
     """Write one file per image, below the folder as the image lies below its own."""
     shapes = yield from _shapes(project)
     suffix, write = WRITERS[kind]
-    for image, file in relative_files(shapes, suffix).items():
+    if kind == "yolo":
+        types = sorted(set(project.cells[NAME].fillna("")) - {"", CELL_NAME}) if NAME in project.cells else []
+        write_text("".join(f"{name}\n" for name in (CELL_NAME, *types)), folder / CLASSES)
+        write = partial(write_yolo, classes=(CELL_NAME, *types))
+    for image, file in files_of_images(shapes, suffix).items():
         cells, scores = project.image_cells(image)
         write(cells, scores, (image, shapes[image]), folder / file)
 

@@ -31,7 +31,7 @@ def read_names(project: Project, place: Path) -> Generator[Event, None, pd.DataF
         A scored folder, whose images the names belong to.
     place
         A table, or what `read_annotations` reads: a file or folder of QuPath (its classes), LabelMe (its
-        labels) or COCO with ``cell_type`` among its attributes.
+        labels), YOLO (the names of its classes) or COCO with ``cell_type`` among its attributes.
 
     Raises
     ------
@@ -53,8 +53,8 @@ def read_names(project: Project, place: Path) -> Generator[Event, None, pd.DataF
     table = table[table[NAME] != ""].reset_index(drop=True)
     if not len(table):
         raise AmilError(
-            f"No cell in '{place}' has a class; give cells classes in QuPath, labels in LabelMe, or a table "
-            f"with the columns image, {NAME}, and cell_id or y0, x0, y1, x1."
+            f"No cell in '{place}' has a class; give cells classes in QuPath, labels in LabelMe, a "
+            f"data.yaml to YOLO, or a table with the columns image, {NAME}, and cell_id or y0, x0, y1, x1."
         )
     return table
 

@@ -12,7 +12,7 @@ import PIL.Image
 
 from napari_amil.core.base.errors import AmilError
 from napari_amil.core.base.events import Event, Failed, Step, Warned
-from napari_amil.core.base.names import relative_files
+from napari_amil.core.base.names import files_of_images, relative_files
 from napari_amil.core.base.own_files import refuse_foreign_files, replacing_own
 from napari_amil.core.base.types import Cells
 from napari_amil.core.exchange.coco import write_coco
@@ -148,6 +148,6 @@ def refuse_lost_files(images: Iterable[str], out: Path, kind: str) -> None:
 def _files_of(images: Iterable[str], kind: str) -> dict[str, Path]:
     """Return the file of each image, or of all together under ``""``, relative to the folder of results."""
     if kind in _OF_IMAGES:
-        files = relative_files(images, _OF_IMAGES[kind])
+        files = (files_of_images if kind in WRITERS else relative_files)(images, _OF_IMAGES[kind])
         return {image: Path(kind, file) for image, file in files.items()}
     return {"": Path("cells.coco.json" if kind == "coco" else f"cells.{kind}")}
