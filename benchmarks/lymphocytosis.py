@@ -45,7 +45,7 @@ PRESETS = ("lympho-images", "lympho-clinical", "lympho-concat", "lympho-moe")
 OTHER_STAIN = (1.45, 0.8, 1.15)
 """Factors on the optical density in red, green and blue of the changed test images."""
 CPU = torch.device("cpu")
-_SMALL: dict[str, Any] = {
+SMALL: dict[str, Any] = {
     "model": {"width": 8, "latent_dim": 8, "orientations": 1, "measurement_columns": 2, "bag_heads": 2},
     "training": {"cell_epochs": 8, "max_epochs": 20, "calibration_folds": 3, "views": 1},
     "crop": {"size_px": 32},
@@ -56,7 +56,7 @@ _CELLS = (8, 12)
 
 def small(name: str) -> RunSettings:
     """Return a preset with a network that one core trains in seconds."""
-    return preset(name).changed(_SMALL)
+    return preset(name).changed(SMALL)
 
 
 def drawn(folder: Path, patients: int, first: int, carrier: Carrier, **values: Any) -> Source:  # noqa: ANN401

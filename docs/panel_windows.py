@@ -13,19 +13,25 @@ import os
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import napari
+import numpy as np
+import pandas as pd
 from napari.settings import get_settings
 from qtpy.QtWidgets import QApplication, QDockWidget
 from skimage.io import imsave
 
-from napari_amil.core.cohort.samples import REAL_FILE, real_field
+from napari_amil.core.cell_types.classifier import FEWEST
+from napari_amil.core.cell_types.named_cells import named_rows
+from napari_amil.core.cohort.samples import DATA_VARIABLE, REAL_FILE, real_field
 from napari_amil.plugin.cohorts.open_results import open_results_of
 from napari_amil.plugin.entry.demo import some_display
-from napari_amil.plugin.layers.selection import keys_of, selection_of
+from napari_amil.plugin.layers.cell_names import name_open_cells, open_project, type_keys
+from napari_amil.plugin.layers.selection import CellKey, keys_of, selection_of
 from napari_amil.plugin.window.docks import dock_of, open_panel
 from napari_amil.plugin.window.panel import SMEAR_TITLE
 from napari_amil.plugin.window.work import shared_worker
@@ -37,6 +43,7 @@ PANELS = {
     "card": "Cell card",
     "verdict": "Verdict",
     "correct": "Correct cells",
+    "types": "Name cell types",
     "gallery": "Cell gallery",
     "calibrate": "Calibrate on my controls",
     "arrange": "Make a cohort of loose images",
@@ -128,6 +135,31 @@ class Window:
         gallery.grid.grab()
         tile = gallery._tile  # noqa: SLF001
         self.wait(lambda: all(tile(p).picture or tile(p).missing for p in gallery.grid.visible()))
+
+    def _set_types(self) -> None:
+        """Give every second whole cell the name of the publishers, and let the others be typed."""
+        table = Path(os.environ.get(DATA_VARIABLE, ""), "chula_slides", "cells.csv")
+        if not table.is_file():
+            return
+        cells = open_project(self.viewer.layers).cells
+        published = pd.read_csv(table)
+        published = published[published["image"] == f"images/{REAL_FILE}"]
+        names, _ = named_rows(cells, published.assign(image=cells["image"].iloc[0]))
+        whole = np.flatnonzero((names != "") & ~cells["touches_border"].to_numpy(bool))[::2]
+        for name, number in Counter(names[whole]).most_common():
+            if number < FEWEST:
+                continue
+            type_keys(self.viewer).add(str(name))
+            own = cells.iloc[whole[names[whole] == name]]
+            keys = [
+                CellKey(image, cell_id, "")
+                for image, cell_id in zip(own["image"], own["cell_id"], strict=True)
+            ]
+            name_open_cells(self.viewer, keys, str(name))
+        panel, heard = self.panels["types"], []
+        panel.typed.connect(heard.append)
+        panel.run()
+        self.wait(lambda: bool(heard))
 
     def _set_cohort(self) -> None:
         if self.scored is not None:

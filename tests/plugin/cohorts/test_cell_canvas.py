@@ -9,11 +9,18 @@ import pandas as pd
 import PIL.Image
 import pytest
 from napari.components import ViewerModel
+from pytestqt.qtbot import QtBot
 
 from napari_amil.core.base.errors import AmilError
+from napari_amil.core.base.types import box_outline
+from napari_amil.core.exchange.project import Project, write_project
 from napari_amil.plugin.cohorts.cell_canvas import is_of_cell_images
 from napari_amil.plugin.cohorts.field_opening import find_same_cell, open_field
+from napari_amil.plugin.cohorts.open_results import open_results_of
+from napari_amil.plugin.layers.cell_layer import need_record
 from napari_amil.plugin.layers.selection import CellKey, keys_of, rows_of, selection_of
+from napari_amil.plugin.panels.cell_card import CellCard
+from napari_amil.plugin.reasons.sample_verdict import summary, verdict_words
 
 SIZES = ((20, 24), (16, 16), (20, 10))
 
@@ -72,3 +79,31 @@ def test_a_lost_picture_is_named(cells: pd.DataFrame, tmp_path: Path) -> None:
     with pytest.raises(AmilError, match=r"2.png' cannot be opened"):
         open_field(viewer, tmp_path, cells, (), None)
     assert not viewer.layers
+
+
+def test_a_sample_of_a_scored_folder_brings_its_verdict_and_words(
+    qtbot: QtBot, cells: pd.DataFrame, tmp_path: Path
+) -> None:
+    clinical = {"image_weight": 0.25, "clinical_AGE": -0.5}
+    bag = {"bag": "P1", "patient": "P1", "predicted": "ill", "n_cells": 3, "caveat": np.nan, **clinical}
+    bags = pd.DataFrame([{**bag, "probability_ill": 0.9, "probability_well": 0.1}])
+    cells = cells.assign(detection_score=1.0, area_px=200.0, touches_border=False, overlaps=False)
+    cells = cells.assign(morph_nucleus_solidity=0.7, morph_nucleus_solidity_z=-4.0, anomaly_percentile=99.0)
+    images = {name: [str(tmp_path / name), 0] for name in cells["image"]}
+    outlines = tuple(box_outline(box) for box in cells[["y0", "x0", "y1", "x1"]].to_numpy(np.float32))
+    folder = tmp_path / "scored"
+    write_project(Project(cells, bags, np.zeros((3, 2), np.float32), outlines, {"images": images}), folder)
+    viewer = ViewerModel()
+    results = open_results_of(viewer)
+    with qtbot.waitSignal(results.changed):
+        results.open(folder)
+    results.show_cell(2)
+    layer = viewer.layers[1]
+    found = need_record(layer).bag
+    assert found["probability"] == {"ill": 0.9, "well": 0.1}
+    assert verdict_words(found).caption == "Sample P1 looks most like"
+    assert "The pictures count for 25 % here, the clinical values for 75 %." in summary(found, layer.features)
+    card = CellCard(viewer)
+    qtbot.addWidget(card)
+    card.show()
+    assert card.words.text() == "• A more cleft nucleus (-4.0)"

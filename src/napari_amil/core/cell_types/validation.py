@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from sklearn.metrics import confusion_matrix, f1_score
 from sklearn.model_selection import GroupKFold, StratifiedKFold
 
-from napari_amil.core.anomaly.morphology.words import WORDS
+from napari_amil.core.base.measure_words import WORDS
 from napari_amil.core.base.types import Floats
 from napari_amil.core.cell_types.classifier import FEWEST, TypeClassifier
 from napari_amil.core.cell_types.features import MEASURED, parts_of

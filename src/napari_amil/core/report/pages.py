@@ -7,7 +7,6 @@ from collections.abc import Generator
 import numpy as np
 import pandas as pd
 
-from napari_amil.core.anomaly.morphology.words import deviations_in_words
 from napari_amil.core.base.clinical_words import clinical_words
 from napari_amil.core.base.columns import (
     PROBABILITY,
@@ -19,6 +18,7 @@ from napari_amil.core.base.columns import (
     scores_for,
 )
 from napari_amil.core.base.events import Event
+from napari_amil.core.base.measure_words import deviations_in_words
 from napari_amil.core.base.types import ANOMALOUS_Q, UNSEEN, Image
 from napari_amil.core.evaluation.score_figures import draw_distributions
 from napari_amil.core.exchange.project import Project

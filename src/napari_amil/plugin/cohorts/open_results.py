@@ -25,8 +25,9 @@ from napari_amil.core.base.types import Cells
 from napari_amil.core.detection.select import Candidates
 from napari_amil.core.exchange.project import Project, read_project
 from napari_amil.plugin.cohorts.cell_canvas import add_canvas, is_of_cell_images
+from napari_amil.plugin.cohorts.scored_folder import verdict_in
 from napari_amil.plugin.colour.map_colours import with_kinds
-from napari_amil.plugin.layers.cell_layer import make_layer, set_scores, show_scale
+from napari_amil.plugin.layers.cell_layer import make_layer, need_record, set_scores, show_scale
 from napari_amil.plugin.layers.colour_scale import CellStyle, ColourScale, default_scale
 from napari_amil.plugin.layers.rows import CellRecord, record_of
 from napari_amil.plugin.layers.selection import BAG, CellKey, KeyRows, find_cell, fly_to, selection_of
@@ -154,6 +155,8 @@ class OpenResults(QObject):
         layer = make_layer(cells, record, background)
         layer.metadata[BAG] = bag
         set_scores(layer, table[["cell_id", *score_names(table)]])
+        if of_bag["image"].nunique() == 1:  # else the verdict is not on this image alone
+            self._keep_verdict(layer, bag)
         names = [name for name in menu_names(table) if table[name].notna().any()]
         if names:
             values = self.project.cells[names[0]].to_numpy(np.float64)
@@ -169,12 +172,21 @@ class OpenResults(QObject):
         assert project is not None
         self._remove_shown(viewer)
         added = add_canvas(viewer, cells, lambda name: read_pixels(*project.image_file(name)))
+        self._keep_verdict(added[1], str(cells["bag"].iloc[0]))
         self._shown += [weakref.ref(layer) for layer in added]
         names = [name for name in menu_names(cells) if cells[name].notna().any()]
         if names:
             scale = default_scale(names[0], project.cells[names[0]].to_numpy(np.float64))
             show_scale(added[1], replace(scale, style=CellStyle("outline")))
         return added[1]
+
+    def _keep_verdict(self, layer: Shapes, bag: str) -> None:
+        """Note with a layer what the model said of the bag whose cells it holds."""
+        assert self.project is not None
+        bags = self.project.bags
+        row = bags[bags["bag"] == bag]
+        if len(row) and "predicted" in bags:
+            need_record(layer).bag = verdict_in(row.iloc[0].to_dict())
 
     def _remove_shown(self, viewer: ViewerModel) -> None:
         shown = [reference() for reference in self._shown]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -63,13 +63,17 @@ class ScoredFolder:
         known = self.bags[self.bags["bag"] == bag] if "bag" in self.bags else self.bags
         if known.empty or "predicted" not in known or (image and set(self._images_of(bag)) != {image}):
             return None
-        row = known.iloc[0].to_dict()
-        columns = parts(row, PROBABILITY)
-        others = {name: row[name] for name in row if name not in {"bag", *columns.values()}}
-        return {**others, "probability": {name: row[column] for name, column in columns.items()}}
+        return verdict_in(known.iloc[0].to_dict())
 
     def _images_of(self, bag: str) -> list[str]:
         return list(self.cells.loc[self.cells["bag"] == bag, "image"].unique())
+
+
+def verdict_in(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the model says about a sample, from its row of the table of bags."""
+    columns = parts(row, PROBABILITY)
+    others = {name: v for name, v in row.items() if name not in columns.values() and not pd.isna(v)}
+    return {**others, "probability": {name: row[column] for name, column in columns.items()}}
 
 
 def read_scored_folder(path: Path) -> ScoredFolder:

@@ -187,14 +187,19 @@ def find_cell(viewer: ViewerModel, key: CellKey) -> tuple[Shapes, int] | None:
 
 
 def fly_to(viewer: ViewerModel, layer: Shapes, row: int) -> None:
-    """Move the camera, and the sliders of a stack, to a cell, so that it is large and its neighbours show."""
+    """Move the camera, and the sliders of a stack, to a cell, so that it is large and its neighbours show.
+
+    Where that would show as much as the whole image, the whole image is shown.
+    """
     record = record_of(layer)
     corners = np.asarray(layer.data_to_world(np.asarray(layer.data[row], float).mean(axis=0)))
     if record is not None and record.place:
         viewer.dims.set_point(range(len(corners) - 2), corners[:-2])
     outline = np.asarray(layer.data[row], float)[:, -2:]
     extent = np.ptp(outline, axis=0) * np.abs(np.asarray(layer.scale[-2:]))
-    viewer.scene.camera.center = tuple(corners[-2:]) if len(corners) == 2 else (0.0, *corners[-2:])
-    whole = np.ptp(np.asarray(viewer.layers.extent.world)[:, -2:], axis=0).max()
-    across = min(_CELLS_ACROSS * extent.max(), whole)  # large cells: no farther than for the whole image
+    world = np.asarray(viewer.layers.extent.world)[:, -2:]
+    across, whole = _CELLS_ACROSS * extent.max(), np.ptp(world, axis=0).max()
+    middle = corners[-2:] if across < whole else world.mean(axis=0)
+    viewer.scene.camera.center = tuple(middle) if len(corners) == 2 else (0.0, *middle)
+    across = min(across, whole)
     viewer.scene.camera.zoom = float(min(viewer.canvas.size) / max(across, 1e-9))

@@ -12,6 +12,7 @@ from qtpy.QtGui import QShowEvent
 from qtpy.QtWidgets import QComboBox, QGridLayout, QHBoxLayout, QPushButton, QVBoxLayout
 
 from napari_amil.core.base.class_names import display_name
+from napari_amil.core.base.measure_words import deviations_in_words
 from napari_amil.plugin.colour.hover import hover_of
 from napari_amil.plugin.layers.cell_layer import cell_layers
 from napari_amil.plugin.layers.crops import cell_picture
@@ -270,7 +271,8 @@ class CellCard(Panel):
         spread = f"Give or take {error:.2g} % with other controls. " if error >= _LEAST_ERROR else ""
         self.sure.setText(spread + certainty(values))
         evidence = evidence_of(layer)
-        words = evidence.words(self.key.cell_id) if evidence is not None and has_score else []
+        words = evidence.words(self.key.cell_id) if evidence is not None else deviations_in_words(values)
+        words = words if has_score else []
         self.words.setText("\n".join(f"• {word[:1].upper()}{word[1:]}" for word in words))
         self.words.setVisible(bool(words))
         self.figures.setText("\n".join(numbers(values)))

@@ -43,14 +43,15 @@ def verdict_words(bag: Mapping[str, Any]) -> SampleVerdict:
     name = display_name(predicted)
     likeliest = f"Of the classes it knows, {name} is the most probable ({per_cent(probability)})."
     novelty = _novelty(float(bag.get("novelty_p", np.nan)))
+    subject = f"Sample {bag['bag']}" if "bag" in bag else "This image"
     if message == UNSEEN:
-        return SampleVerdict("This image is", "Unlike anything seen", (*novelty, likeliest))
+        return SampleVerdict(f"{subject} is", "Unlike anything seen", (*novelty, likeliest))
     if message == ABSTAIN:
         return SampleVerdict("The model abstains", "No verdict", (_why_none(bag), likeliest, *novelty))
     if is_composed(message):
         name = display_name(message)
-        return SampleVerdict("This image looks", f"{name[:1].upper()}{name[1:]}", novelty)
-    return SampleVerdict("This image looks most like", display_name(message), novelty)
+        return SampleVerdict(f"{subject} looks", f"{name[:1].upper()}{name[1:]}", novelty)
+    return SampleVerdict(f"{subject} looks most like", display_name(message), novelty)
 
 
 def _why_none(bag: Mapping[str, Any]) -> str:
