@@ -6,8 +6,10 @@ The labelled cells are scored (or taken from --scored, a folder that this wrote)
 is predicted by a classifier that saw ``--names`` random cells of each type: of all other slides, or of the
 same slide (at most half of the cells of a type there; the rest is predicted). Against it: the commonest type
 of the named cells, and the classifier on measurements alone or on the embedding alone. The curve counts names
-a type, drawn at random, or chosen by the program (`worth_naming`) after the first five. Macro F1 over the
-types, of the cells of all slides together; mean and standard deviation over ``--seeds`` draws.
+on other slides: dealt evenly over the types, which needs the types to be known; of random cells, so that
+common types get most; or of cells that the program asks for (`worth_naming`, 20 at a time) after the first of
+these random ones. A type with fewer than three names is not known. Macro F1 over the types, of the cells of
+all slides together; mean and standard deviation over ``--seeds`` draws.
 """
 
 from __future__ import annotations
@@ -60,16 +62,30 @@ def drawn(cells: Cells, rows: np.ndarray, n_names: int, rng: np.random.Generator
     return np.concatenate([part for part in parts if len(part) >= FEWEST] or [np.empty(0, np.int64)])
 
 
+def known(cells: Cells, rows: np.ndarray) -> np.ndarray:
+    """Return those of the named rows whose types have enough names."""
+    types, counts = np.unique(cells.names[rows], return_counts=True)
+    return rows[np.isin(cells.names[rows], types[counts >= FEWEST])]
+
+
+def at_random(cells: Cells, rows: np.ndarray, n_names: int, rng: np.random.Generator) -> np.ndarray:
+    """Return ``n_names`` times the number of types random rows, whatever their types."""
+    return known(cells, rng.permutation(rows)[: n_names * N_TYPES])
+
+
 def asked(cells: Cells, rows: np.ndarray, n_names: int, rng: np.random.Generator) -> np.ndarray:
-    """Return as many rows as `drawn`, five a type at random, the others asked for by the program."""
-    chosen = drawn(cells, rows, CURVE[0], rng)
-    wanted = len(drawn(cells, rows, n_names, rng))
+    """Return as many rows as `at_random`, the first random, the others asked for by the program."""
+    chosen, wanted = rng.permutation(rows)[: CURVE[0] * N_TYPES], min(n_names * N_TYPES, len(rows))
     while len(chosen) < wanted:
-        fitted = TypeClassifier.fit(cells.values[chosen], cells.names[chosen], cells.features)
+        named = known(cells, chosen)
+        fitted = TypeClassifier.fit(cells.values[named], cells.names[named], cells.features)
         free = np.setdiff1d(rows, chosen)
         new = worth_naming(fitted, cells.values, free, min(20, wanted - len(chosen)))
         chosen = np.concatenate([chosen, new])
-    return chosen
+    return known(cells, chosen)
+
+
+CHOICES = {"even": drawn, "random": at_random, "asked": asked}
 
 
 def predicted(cells: Cells, train: np.ndarray, test: np.ndarray, part: str) -> np.ndarray:
@@ -106,12 +122,12 @@ def macro_f1(cells: Cells, fold: list[int], part: str, how: tuple[str, int, str]
                 continue
             pool = np.concatenate(parts)
             test = np.setdiff1d(here[np.isin(cells.names[here], np.unique(cells.names[pool]))], pool)
-        train = (drawn if choice == "random" else asked)(cells, pool, n_names, rng)
+        train = CHOICES[choice](cells, pool, n_names, rng)
         truth.append(cells.names[test])
         found.append(predicted(cells, train, test, part))
-    known = np.unique(np.concatenate(truth))
+    types = np.unique(np.concatenate(truth))
     return float(
-        f1_score(np.concatenate(truth), np.concatenate(found), labels=known, average="macro", zero_division=0)
+        f1_score(np.concatenate(truth), np.concatenate(found), labels=types, average="macro", zero_division=0)
     )
 
 
@@ -128,12 +144,12 @@ def main() -> None:
     warnings.simplefilter("ignore")
     cells = Cells(options.data, options.scored, options.bundle)
     rows = [
-        ("other", options.names, "random", part) for part in ("majority", "measurements", "embedding", "all")
+        ("other", options.names, "even", part) for part in ("majority", "measurements", "embedding", "all")
     ]
     rows += [
-        ("same", options.names, "random", part) for part in ("majority", "measurements", "embedding", "all")
+        ("same", options.names, "even", part) for part in ("majority", "measurements", "embedding", "all")
     ]
-    rows += [("other", n, choice, "all") for n in CURVE for choice in ("random", "asked")]
+    rows += [("other", n, choice, "all") for n in CURVE for choice in CHOICES]
     lines = []
     for where, n_names, choice, part in rows:
         how = where, n_names, choice

@@ -86,7 +86,7 @@ def main() -> None:
             folds=table["fold"].to_numpy(),
         )
         scores = [
-            macro_f1(cells, options.fold, "all", ("other", options.names, "random"), seed)
+            macro_f1(cells, options.fold, "all", ("other", options.names, "even"), seed)
             for seed in range(options.seeds)
         ]
         print(f"{name:26} {values.shape[1]:4} {np.mean(scores):.3f} {np.std(scores):.3f}", flush=True)

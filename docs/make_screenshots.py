@@ -17,7 +17,7 @@ from napari_amil.core.cohort.samples import REAL_FILE, real_field
 
 IMAGES = Path(__file__).parent / "images"
 TRAINING = {"train-dark.png": ["--theme", "dark"], "train-done-light.png": ["--theme", "light", "--done"]}
-PANELS = ("detect", "gallery", "correct")
+PANELS = ("detect", "gallery", "correct", "types", "calibrate", "arrange")
 """Panels of which ``panel_windows.py`` makes a picture called ``<panel>-dark.png``."""
 PICTURES = {
     "window-dark.png": ("dark", "smear"),

@@ -205,7 +205,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder, some_display(2732, 1536):
         get_settings(Path(folder, "settings.yaml"))  # the settings of whoever runs this stay as they are
         os.environ["XDG_CONFIG_HOME"] = folder
-        field = Path(folder, REAL_FILE).with_suffix(".png")
+        field = Path(folder, "smears", REAL_FILE).with_suffix(".png")
+        field.parent.mkdir()
         imsave(field, real_field(), check_contrast=False)
         window = Window(field, options.scored)
         for name in PANELS:

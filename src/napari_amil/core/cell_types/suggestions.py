@@ -1,14 +1,16 @@
-"""Choice of the cells worth naming next: those the classifier is unsure of, unlike each other."""
+"""Choice of the cells worth naming next: those the classifier is unsure of, one of each kind."""
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.cluster import KMeans
 
 from napari_amil.core.base.types import Floats
 from napari_amil.core.cell_types.classifier import TypeClassifier
 
-_POOL = 30
+_POOL = 5
+"""Doubtful cells that are looked at for each one wanted; beyond these, the classifier is sure enough."""
 
 
 def worth_naming(
@@ -16,8 +18,10 @@ def worth_naming(
 ) -> NDArray[np.int64]:
     """Return the rows of the cells that are worth naming next, the first the most.
 
-    Of the cells with the smallest margin between the two most probable types, or that are like no named type,
-    each next is the one farthest from those chosen before, in standardised features.
+    The cells with the smallest margin between the two most probable types are put into as many groups as
+    cells are wanted (k-means of the standardised features), and the cell in the middle of each is returned.
+    So a kind of cell counts once, however often it occurs. Cells that are like no named type are not
+    preferred: most of them are odd by themselves, and their names teach little of others.
 
     Parameters
     ----------
@@ -32,15 +36,9 @@ def worth_naming(
         return np.empty(0, np.int64)
     own = values[candidates]
     ordered = np.sort(classifier.probability(own), axis=1)
-    doubt = 1 - (ordered[:, -1] - ordered[:, -2]) + (classifier.likeness(own) > 1)
-    pool = np.argsort(-doubt, kind="stable")[: n_wanted * _POOL]
-    u = classifier.standardised(own[pool])
-    chosen = [0]
-    nearest = np.linalg.norm(u - u[0], axis=1)
-    while len(chosen) < min(n_wanted, len(pool)):
-        following = int((nearest * doubt[pool]).argmax())
-        if nearest[following] <= 0:
-            break
-        chosen.append(following)
-        nearest = np.minimum(nearest, np.linalg.norm(u - u[following], axis=1))
-    return candidates[pool[chosen]]
+    margin = ordered[:, -1] - ordered[:, -2]
+    pool = np.argsort(margin, kind="stable")[: n_wanted * _POOL]
+    u, first = np.unique(classifier.standardised(own[pool]), axis=0, return_index=True)  # a cell in two bags
+    groups = KMeans(min(n_wanted, len(u)), n_init=1, random_state=0).fit(u)
+    nearest = {int(first[np.linalg.norm(u - middle, axis=1).argmin()]) for middle in groups.cluster_centers_}
+    return candidates[pool[sorted(nearest)]]

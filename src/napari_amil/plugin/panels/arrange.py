@@ -109,7 +109,9 @@ class ArrangePanel(Panel):
         rows = self.tree.placed()
         classes = {label for _, label, _, _ in rows}
         patients = {(label, patient) for _, label, patient, _ in rows}
-        message = f"{len(rows):,} images of {len(patients):,} patients in {len(classes)} classes."
+        numbers = {"image": len(rows), "patient": len(patients), "class": len(classes)}
+        images, of, within = (_counted(number, what) for what, number in numbers.items())
+        message = f"{images} of {of} in {within}."
         times = Counter(patient for _, patient in patients)
         twice = sorted(patient for patient, number in times.items() if number > 1)
         if twice:
@@ -145,3 +147,8 @@ def _button(text: str, tip: str) -> QPushButton:
     button = QPushButton(text)
     button.setToolTip(tip)
     return button
+
+
+def _counted(number: int, what: str) -> str:
+    """Return how many there are, in words."""
+    return f"{number:,} {what}" if number == 1 else f"{number:,} {what}{'es' if what.endswith('s') else 's'}"
