@@ -93,27 +93,6 @@ def test_a_factor_of_one_level_is_dropped_and_an_unknown_one_refused() -> None:
         DomainConstraint(LABELS, SETTINGS, 6)
 
 
-def test_what_looks_for_a_domain_in_the_rest_of_the_code_learns_and_the_code_hides_it() -> None:
-    settings = SETTINGS.model_copy(update={"domain_weight": 0.0, "reversal_weight": 1.0})
-    domains = DomainConstraint({"stain": np.array([0, 1] * 20)}, settings, 5)
-    seeker = domains.seekers[0]
-    z = torch.randn(40, 5)
-    z[:, 4] += torch.arange(40) % 2 * 3.0
-    z.requires_grad_()
-    domains(z, torch.arange(40)).backward()
-    assert seeker.weight.grad is not None
-    assert z.grad is not None
-    with torch.no_grad():
-        for parameter in seeker.parameters():
-            assert parameter.grad is not None
-            better = domains(z, torch.arange(40))
-            parameter -= 0.1 * parameter.grad
-            assert domains(z, torch.arange(40)) < better
-    assert float(z.grad[:, :3].abs().sum()) == 0
-    moved = z.detach() - 2.0 * z.grad  # a step of the encoder
-    assert domains(moved, torch.arange(40)) > domains(z.detach(), torch.arange(40))
-
-
 def test_heads_learn_to_tell_the_domain() -> None:
     torch.manual_seed(0)
     settings = MemaeSettings(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Mapping
 from typing import Any
 
 import numpy as np
@@ -32,9 +32,7 @@ class DomainConstraint(nn.Module):
     others by 0.75, trains no heads and gives both the same labels, which is not followed. Scores do not
     change: the decoder sees the whole code.
 
-    None of this keeps a domain out of z_a. With ``reversal_weight`` a linear layer learns to tell each factor
-    from z_a, in deviations of the batch, and the encoder gets its gradient with the sign turned (Ganin &
-    Lempitsky 2015).
+    None of this keeps a domain out of z_a: a linear probe still finds it there (docs/anomaly-models.md).
 
     Parameters
     ----------
@@ -60,9 +58,6 @@ class DomainConstraint(nn.Module):
         self.labels = {factor: torch.from_numpy(values) for factor, values in labels.items()}
         counts = {factor: np.bincount(values[values >= 0]) for factor, values in labels.items()}
         self.heads = nn.ModuleList(nn.Linear(settings.domain_dim, len(n)) for n in counts.values())
-        rest = code_dim - taken
-        self.scale = nn.BatchNorm1d(rest, affine=False)
-        self.seekers = nn.ModuleList(nn.Linear(rest, len(n)) for n in counts.values())
         for factor, n in counts.items():
             weight = n.sum() / (len(n) * np.maximum(n, 1))
             self.register_buffer(f"alpha_{factor}", torch.tensor(weight, dtype=torch.float32))
@@ -82,12 +77,7 @@ class DomainConstraint(nn.Module):
         loss = self.settings.domain_weight * share * self.classification(code, rows)
         if mixed is not None:
             loss = loss + self.settings.domain_weight * (1 - share) * self.classification(code, mixed[0])
-        rest = code[:, self.n_taken :]
-        if self.settings.reversal_weight and len(rest) > 1:
-            turned = _Reversed.apply(self.scale(rest))
-            found = self._told([turned] * len(self.factors), self.seekers, rows, gamma=0.0)
-            loss = loss + self.settings.reversal_weight * found
-        return loss + self.settings.center_weight * center_loss(rest)
+        return loss + self.settings.center_weight * center_loss(code[:, self.n_taken :])
 
     @property
     def n_taken(self) -> int:
@@ -96,31 +86,20 @@ class DomainConstraint(nn.Module):
 
     def classification(self, code: Tensor, rows: Tensor) -> Tensor:
         """Return the sum of the focal losses of all factors; a cell without a label does not count."""
-        parts = code[:, : self.n_taken].split(self.settings.domain_dim, dim=1)
-        return self._told(parts, self.heads, rows, gamma=2.0)
-
-    def _told(self, parts: Sequence[Tensor], heads: nn.ModuleList, rows: Tensor, gamma: float) -> Tensor:
-        """Return the sum over the factors of the focal loss of its head on its part."""
-        total = parts[0].new_zeros(())
-        for factor, head, part in zip(self.factors, heads, parts, strict=True):
-            labels = self.labels[factor][rows].to(part.device)
+        total = code.new_zeros(())
+        for factor, head, part in zip(
+            self.factors,
+            self.heads,
+            code[:, : self.n_taken].split(self.settings.domain_dim, dim=1),
+            strict=True,
+        ):
+            labels = self.labels[factor][rows].to(code.device)
             known = labels != MISSING
             if bool(known.any()):
-                alpha = self.get_buffer(f"alpha_{factor}")
-                total = total + focal_loss(head(part[known]), labels[known], alpha, gamma)
+                total = total + focal_loss(
+                    head(part[known]), labels[known], self.get_buffer(f"alpha_{factor}"), 2.0
+                )
         return total
-
-
-class _Reversed(torch.autograd.Function):
-    """Passes values on, and their gradient with the sign turned."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:  # noqa: ANN401
-        return x.clone()
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> Tensor:  # noqa: ANN401
-        return -gradients[0]
 
 
 def focal_loss(logits: Tensor, labels: Tensor, alpha: Tensor, gamma: float) -> Tensor:

@@ -62,9 +62,6 @@ class NetworkSettings(Settings):
     """Weight of telling them apart."""
     center_weight: float = Field(0.1, ge=0)
     """Weight of drawing the rest of the codes together; counts only with domains."""
-    reversal_weight: float = Field(0.0, ge=0)
-    """Weight of hiding the domains from the rest of the code, where linear layers look for them; counts only
-    with domains, and is not part of the published method."""
     mixup: bool = False
     """Mix pairs of cells while training with domains."""
 
