@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +11,8 @@ from typing import Any
 
 import npe2
 import pytest
+from matplotlib.backends.backend_qtagg import FigureCanvasQTAgg
+from matplotlib.text import Text
 from napari._qt.qt_resources import get_stylesheet
 from napari._qt.widgets.qt_viewer_dock_widget import QtViewerDockWidget
 from napari.components import ViewerModel
@@ -22,10 +25,13 @@ from qtpy.QtWidgets import (
     QAbstractSpinBox,
     QComboBox,
     QDockWidget,
+    QHeaderView,
     QLineEdit,
     QMainWindow,
+    QMenu,
     QScrollArea,
     QScrollBar,
+    QTabWidget,
     QWidget,
 )
 
@@ -179,6 +185,67 @@ def test_every_panel_offers_the_glossary_with_its_own_terms_first(
     text = widget.help.open().text.toPlainText()
     assert text.startswith(f"On this panel: {' · '.join(panel.TERMS)}")
     assert all(f"{term}\n{meaning}" in text for term, meaning in glossary().items())
+
+
+CODE_WORDS = r"\b(SIC|logits?|bias|shrinkage|ablation|gaussian|hypersphere|foreign|latent|d_n|softmax)\b"
+"""What no newcomer can know, and nothing that is seen says; a tooltip may name it beside plain words."""
+EXPLAINED = {
+    r"novelty": "Novelty",
+    r"candidates?": "Candidate",
+    r"embeddings?(?! map)": "Embedding",
+    r"embedding map": "Embedding map",
+    r"attention": "Attention",
+    r"encoder": "Encoder",
+    r"epochs?": "Epoch",
+    r"folds?": "Fold",
+    r"q-values?": "q-value",
+    r"p-values?": "p-value",
+    r"verdicts?": "Verdict",
+    r"cohorts?": "Cohort",
+    r"bags?": "Bag",
+    r"anomaly": "Anomaly",
+    r"calibrat\w+": "Calibration",
+    r"controls?": "Control",
+}
+"""Words of the trade, and the term of the glossary that each panel which says them lists."""
+
+
+def _seen_words(panel: QWidget) -> list[str]:
+    """Return what is written on the parts of a panel, open or folded."""
+    found: list[str] = []
+    for part in panel.findChildren(QWidget):
+        found += [
+            getattr(part, name)() for name in ("text", "title", "placeholderText") if _is_plain(part, name)
+        ]
+        if isinstance(part, QComboBox):
+            found += [part.itemText(number) for number in range(part.count())]
+        if isinstance(part, QTabWidget):
+            found += [part.tabText(number) for number in range(part.count())]
+        if isinstance(part, QHeaderView) and part.model() is not None:
+            model, along = part.model(), part.orientation()
+            found += [str(model.headerData(number, along) or "") for number in range(part.count())]
+        if isinstance(part, FigureCanvasQTAgg):
+            found += [text.get_text() for text in part.figure.findobj(Text)]
+    return found
+
+
+def _is_plain(part: QWidget, name: str) -> bool:
+    return isinstance(getattr(type(part), name, None), Callable) and not isinstance(part, QLineEdit | QMenu)
+
+
+@pytest.mark.parametrize("panel", EVERY)
+def test_every_word_of_the_trade_is_in_the_glossary_of_its_panel_and_no_code_word_is_seen(
+    panel: type[Panel], open_panel: Callable[[type[QWidget]], QWidget], qtbot: QtBot
+) -> None:
+    widget = open_panel(panel)
+    qtbot.addWidget(widget)
+    seen = _seen_words(widget)
+    assert len(seen) > 5
+    assert [text for text in seen if re.search(CODE_WORDS, text, re.IGNORECASE)] == []
+    said = " | ".join(text.lower() for text in seen)
+    terms = {term for word, term in EXPLAINED.items() if re.search(rf"\b{word}\b", said)}
+    assert terms <= set(panel.TERMS)
+    assert terms <= set(glossary())
 
 
 def _at_work() -> list[str]:

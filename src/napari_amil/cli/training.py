@@ -44,7 +44,8 @@ def train(
     out: Out,
     hold_out_fold: Annotated[int | None, typer.Option(help="Keep this fold for the test.")] = None,
     folds: Annotated[
-        int | None, typer.Option(min=2, help="Deal the patients into folds and hold each out in turn.")
+        int | None,
+        typer.Option(min=2, help="Deal the patients into folds; without --hold-out-fold each is a test."),
     ] = None,
     runs: Annotated[int, typer.Option(min=1, help="Repeat the test with other seeds.")] = 1,
     bundle: BundleFile = None,
@@ -88,7 +89,8 @@ def train(
     recipe = pipeline.Recipe.for_training(pipeline.load_bundle(bundle), run, device_)
     protocol = pipeline.Protocol(hold_out_fold, folds, tuple(allow or ()), runs)
     talk.reads(source, bundle)
-    _say_how_long(talk, source, recipe, (folds or 1) * runs + protocol.is_repeated)
+    n_tests = folds if folds is not None and hold_out_fold is None else 1
+    _say_how_long(talk, source, recipe, n_tests * runs + protocol.is_repeated)
     work = pipeline.train_run(source, recipe, pipeline.make_folder(out), protocol)
     with talk.stopping(out / pipeline.STOP_FILE):
         metrics = talk.follow(work)

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from napari_amil.core.base.errors import CohortError, SettingsError
-from napari_amil.core.base.events import EpochReport, Failed, Step, Warned, drain
+from napari_amil.core.base.events import EpochReport, Failed, Step, TrainingBegan, Warned, drain
 from napari_amil.core.base.settings import (
     DetectorTrainingSettings,
     ModelSettings,
@@ -165,9 +165,21 @@ def test_folds_that_the_cohort_brings_along_count(cohort: Path, tmp_path: Path) 
     assert [folder.name for folder in sorted((tmp_path / "run").glob("fold-*"))] == ["fold-0", "fold-1"]
 
 
+def test_one_of_the_folds_into_which_patients_are_dealt_is_the_test(cohort: Path, tmp_path: Path) -> None:
+    listed = _changed(cohort, tmp_path / "undealt.csv", lambda table: table.drop(columns="fold"))
+    out = tmp_path / "run"
+    metrics, events = _run(listed, out, Protocol(hold_out_fold=0, n_folds=3))
+    folds = pd.read_csv(out / "folds.csv")
+    assert set(folds["fold"]) == {0, 1, 2}
+    assert (folds.groupby("patient")["fold"].nunique() == 1).all()
+    tested = pd.read_csv(out / "bags.csv")
+    assert set(tested["patient"]) == set(folds.loc[folds["fold"] == 0, "patient"])
+    assert metrics["n_bags"] == len(tested)
+    assert not list(out.glob("fold-*"))
+    assert sum(isinstance(event, TrainingBegan) for event in events) == 1
+
+
 def test_impossible_protocols_are_refused(cohort: Path, tmp_path: Path) -> None:
-    with pytest.raises(SettingsError, match="not both"):
-        Protocol(1, 3)
     with pytest.raises(SettingsError, match="no test that could be made 5 times"):
         Protocol(n_runs=5)
     with pytest.raises(CohortError):

@@ -133,14 +133,14 @@ def test_the_folds_of_the_cohort_are_offered_for_the_test(qtbot: QtBot) -> None:
     qtbot.addWidget(form)
     form.set_test("folds", 5)
     assert (form.n_folds(), form.hold_out_fold()) == (5, None)
-    form.offer_folds([0, 1, 4])
+    form.offer_folds([0, 1, 4], {})
     assert (form.n_folds(), form.hold_out_fold()) == (None, 0)
     form.set_test("none", 0)
-    form.offer_folds([0, 1, 4])
+    form.offer_folds([0, 1, 4], {})
     assert (form.n_folds(), form.hold_out_fold()) == (None, None)
     form.set_test("fold", 4)
     assert (form.n_folds(), form.hold_out_fold()) == (None, 4)
-    form.offer_folds([0, 1, 4])
+    form.offer_folds([0, 1, 4], {})
     assert form.hold_out_fold() == 4
 
 
@@ -148,10 +148,14 @@ def test_a_model_is_tested_on_one_fold_unless_another_test_was_chosen(qtbot: QtB
     form = TrainingForm()
     qtbot.addWidget(form)
     assert form.hold_out_fold() is None
-    form.offer_folds([2, 3])
-    assert form.hold_out_fold() == 2
-    form.offer_folds([])
+    form.offer_folds([2, 3], {"ill": 9, "healthy": 2})
+    assert (form.n_folds(), form.hold_out_fold()) == (None, 2)
+    form.offer_folds([], {"ill": 9, "healthy": 3})
+    assert (form.n_folds(), form.hold_out_fold()) == (3, 0)
+    assert not form.why_no_test.text()
+    form.offer_folds([], {"ill": 9, "healthy": 2})
     assert (form.n_folds(), form.hold_out_fold()) == (None, None)
+    assert "class healthy has 2 patients only" in form.why_no_test.text()
 
 
 def _read(page: PreparePage, bags: pd.DataFrame, tmp_path: Path, control: str | None = "healthy") -> None:

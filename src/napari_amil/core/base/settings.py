@@ -167,13 +167,13 @@ class ModelSettings(Settings):
     gated_attention: bool = True
     """Multiply the tanh branch by a sigmoid gate (Ilse et al. 2018, eq. 9)."""
     pooling: Literal["attention", "anomaly", "both", "mean"] = "both"
-    """Scores that weigh the cells: attention, anomaly, both through a 1x1 convolution, or all alike."""
+    """What decides how much a cell counts: attention, anomaly, both (by a 1x1 convolution), or all alike."""
     distance_transform: Literal["softmax", "raw", "standardize", "minmax"] = "standardize"
-    """How the distance d_n enters the pooling; 'softmax' is the published code, 'raw' the paper."""
+    """How the distance from controls enters that weight; 'softmax' is the published code, 'raw' the paper."""
     pool_bias: bool = True
     """Add a bias to the weighed scores, as the published code does and the paper does not."""
     bag_heads: int = Field(4, ge=1, le=64)
-    """Attentions, poolings and classifiers of the bag, whose logits are averaged; 1 as published."""
+    """Classifiers of a bag, each with an attention of its own, whose answers are averaged; 1 as published."""
     bag_head: tuple[int, ...] = (8,)
     """Widths of linear layers between the bag vector and the logits (no nonlinearity, as published)."""
     bag_profile: bool = True
@@ -183,7 +183,7 @@ class ModelSettings(Settings):
     clinical_hidden: tuple[int, ...] = ()
     """Widths of layers with ReLU in the clinical expert; none is logistic regression."""
     sic: bool = True
-    """Train a single-instance classifier on every cell with the label of its bag."""
+    """Train on every single cell with the label of its bag, too (the paper's single-instance classifier)."""
     sic_head: tuple[int, ...] = ()
     """Widths of linear layers between a cell's embedding and its logits (no nonlinearity)."""
     dropout: float = Field(0.0, ge=0.0, lt=1.0)
@@ -269,7 +269,7 @@ class TrainingSettings(Settings):
     stop_count: int = Field(5, ge=1)
     """Epochs that must count before the training stops."""
     sic_decay: float = Field(0.95, gt=0, lt=1)
-    """The single-instance loss has weight ``sic_decay ** epoch``."""
+    """While bags are learned, the loss of single cells has the weight ``sic_decay ** epoch``."""
     cell_epochs: int = Field(20, ge=0, le=5000)
     """Epochs over single cells, labelled as their bags, before the first epoch over bags; 0 as published."""
     cells_per_step: int = Field(128, ge=2, le=8192)
@@ -281,7 +281,7 @@ class TrainingSettings(Settings):
     topology_weight: float = Field(0.0, ge=0)
     """Weight of the loss that keeps cells alike near each other in the latent space (TR-MIL); 0 = none."""
     refit_every: int = Field(5, ge=1)
-    """Epochs between two fits of the control Gaussian."""
+    """Epochs between two fits of the reference of control cells, a Gaussian."""
     balance_classes: bool = True
     """Draw single cells so that every class is seen equally often."""
     bag_balance: float = Field(0.25, ge=0, le=1)

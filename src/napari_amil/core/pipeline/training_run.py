@@ -53,8 +53,8 @@ class Protocol:
     hold_out_fold
         Train without this fold and test on it.
     n_folds
-        Deal the patients into this many folds and hold each out in turn; the bundle of the run is
-        then trained on all bags.
+        Deal the patients into this many folds. Without ``hold_out_fold`` each is held out in turn, and the
+        bundle of the run is then trained on all bags.
     allowed
         Kinds of problems of the cohort that do not refuse it (`guarding`).
     n_runs
@@ -67,8 +67,6 @@ class Protocol:
     n_runs: int = 1
 
     def __post_init__(self) -> None:
-        if self.hold_out_fold is not None and self.n_folds is not None:
-            raise SettingsError("Give either --hold-out-fold or --folds, not both.")
         if self.n_runs > 1 and self.part_of is None:
             raise SettingsError(
                 f"There is no test that could be made {self.n_runs} times; give --folds or --hold-out-fold "
@@ -78,7 +76,7 @@ class Protocol:
     @property
     def is_repeated(self) -> bool:
         """Whether there are several tests, each of a model of its own."""
-        return self.n_folds is not None or self.n_runs > 1
+        return self.n_runs > 1 or (self.n_folds is not None and self.hold_out_fold is None)
 
     @property
     def part_of(self) -> PartOf | None:

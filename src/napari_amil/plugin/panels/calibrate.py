@@ -55,7 +55,7 @@ class CalibratePanel(Panel):
             "<patient>/<image>, or images alone; at least 50 whole cells, better 300 of five patients."
         )
         self.model = ModelChoice(self._worker)
-        self.job = JobBar("Calibrate", "Fit the control Gaussian and the p-values anew to these smears.")
+        self.job = JobBar("Calibrate", "Fit what is compared with, and the p-values, anew to these smears.")
         self.drift = ProblemList()
         self.drift.setAccessibleName("How these controls differ from those of the training")
         self.use = QPushButton("Score all open images with it")

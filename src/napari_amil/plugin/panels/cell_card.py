@@ -55,9 +55,11 @@ class CellCard(Panel):
         "Anomaly percentile",
         "Attention x n",
         "Contribution",
+        "Control",
         "Control deviation",
         "q-value",
         "Standard error",
+        "Verdict",
     )
 
     def __init__(self, napari_viewer: Viewer, worker: Worker | None = None) -> None:

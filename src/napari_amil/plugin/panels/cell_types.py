@@ -51,7 +51,7 @@ class CellTypesPanel(Panel):
     """Types with their keys, Learn, how well it does, what tells the types apart, the next cell to name."""
 
     TITLE = "Name cell types"
-    TERMS = ("Cell type", "Cohort", "Macro F1")
+    TERMS = ("Anomaly", "Cell type", "Cohort", "Macro F1", "Verdict")
     typed = Signal(object)
     """`Learned`, after every learning."""
 

@@ -46,7 +46,7 @@ class EmbeddingMap(Panel):
     """A scatter of all cells of the open project, in step with the selection that every view shares."""
 
     TITLE = "Embedding map"
-    TERMS = ("Anomaly", "Embedding", "Verdict")
+    TERMS = ("Anomaly", "Cohort", "Embedding", "Embedding map", "Verdict")
     errored = Signal(str)
 
     def __init__(self, napari_viewer: Viewer, worker: Worker | None = None) -> None:

@@ -26,7 +26,7 @@ class ExplorePanel(Panel):
     """Four pages about the open project, in step with the selection that every view shares."""
 
     TITLE = "Explore"
-    TERMS = ("Cluster", "Contribution", "Control", "Novelty", "Patient")
+    TERMS = ("Cluster", "Cohort", "Contribution", "Control", "Novelty", "Patient")
     errored = Signal(str)
 
     def __init__(self, napari_viewer: Viewer, worker: Worker | None = None) -> None:

@@ -32,7 +32,7 @@ class TuneDetectorPanel(RunPages):
     """
 
     TITLE = "Fine-tune the detector"
-    TERMS = ("Detection score", "Held out", "Outline", "Patient")
+    TERMS = ("Control", "Detection score", "Epoch", "Held out", "Outline", "Patient")
 
     def __init__(
         self, napari_viewer: Viewer, worker: Worker | None = None, registry: RunRegistry | None = None

@@ -48,7 +48,7 @@ class Waterfall(QWidget):
         self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
         self.setMouseTracking(True)
         self.setToolTip(
-            "What each adds to the logit (no unit). Press a cell, or Up, Down and Enter, to go there."
+            "What each adds to the score (no unit). Press a cell, or Up, Down and Enter, to go there."
         )
 
     def set_theme(self, theme: str) -> None:

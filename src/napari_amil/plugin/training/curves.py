@@ -149,7 +149,9 @@ class Curves(LivePlot):
         ax = self.losses
         (self._train,) = ax.plot([], [], color=_TRAINING, label="training", linewidth=1.6)
         (self._valid,) = ax.plot([], [], color=_VALIDATION, label="validation", linewidth=1.6)
-        (self._beta,) = self.weight.plot([], [], color=_WEIGHT, label="SIC weight", linewidth=1, ls="--")
+        (self._beta,) = self.weight.plot(
+            [], [], color=_WEIGHT, label="weight of single cells", linewidth=1, ls="--"
+        )
         self._cells = ax.axvspan(0, 0, alpha=0.13, linewidth=0, visible=False)
         place = ax.get_xaxis_transform()
         self._cells_text = ax.text(0, 0.96, " single cells", transform=place, va="top", visible=False)
@@ -168,9 +170,9 @@ class Curves(LivePlot):
         self._before = ax.stairs([0], [0, 1], linewidth=0.9)
         self._fill = ax.stairs([0], [0, 1], fill=True, color=_TRAINING, alpha=0.35)
         self._now = ax.stairs([0], [0, 1], color=_TRAINING, linewidth=1.4)
-        words = "drawn when the Gaussian\nof the controls is fitted"
+        words = "drawn when the controls\nare looked at"
         self._none = ax.text(0.5, 0.5, words, transform=ax.transAxes, ha="center", va="center")
-        ax.set(xlabel="distance of control cells to their Gaussian", ylabel="cells")
+        ax.set(xlabel="distance of control cells from their centre (no unit)", ylabel="cells")
         ax.xaxis.set_major_locator(MaxNLocator(5))
         ax.yaxis.set_major_locator(MaxNLocator(2, integer=True))
 
@@ -235,7 +237,7 @@ class Curves(LivePlot):
         validation = "" if np.isnan(last.validation_loss) else f", validation loss {last.validation_loss:.3g}"
         return (
             f"Epoch {last.epoch + 1} of {last.n_epochs}: training loss {last.train_loss:.3g}{validation}, "
-            f"weight of the single-instance loss {last.sic_weight:.2g}."
+            f"weight of single cells {last.sic_weight:.2g}."
         )
 
 

@@ -217,7 +217,8 @@ class PreparePage(QWidget):
         self._bags = pd.read_csv(found.bags, dtype={"bag": str, "patient": str, "label": str})
         self.preview.show_cohort(self._bags, found.control, list(found.clinical), found.notes)
         self._unsupported = found.unsupported
-        self.form.offer_folds(sorted(int(fold) for fold in self._bags["fold"].dropna().unique()))
+        folds = sorted(int(fold) for fold in self._bags["fold"].dropna().unique())
+        self.form.offer_folds(folds, self._bags.groupby("label")["patient"].nunique().to_dict())
         has_cells = bool(self._bags["cells"].notna().any())
         self.detector.setEnabled(not has_cells)
         self.detector.setToolTip("The cells are listed already." if has_cells else "")
@@ -306,7 +307,7 @@ class PreparePage(QWidget):
         except AmilError as error:
             self.refuse(str(error))
             return
-        n_tests = plan.folds or 0
+        n_tests = plan.folds if plan.folds is not None and plan.hold_out_fold is None else 0
         request = EstimateTraining(
             cohort=plan.cohort,
             settings=plan.settings,

@@ -60,7 +60,7 @@ class TrainingCommand:
     bundle
         Whose detector finds the cells; None for the starter.
     hold_out_fold, folds
-        How it is tested: not at all, on one fold, or on each of so many in turn.
+        How it is tested: not at all, on one fold, on each of so many in turn, or on one of so many.
     allow
         Kinds of problems that do not refuse the cohort.
     """

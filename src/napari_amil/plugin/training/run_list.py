@@ -329,7 +329,20 @@ class TrainingPanel(RunPages):
     """The pages of a panel that trains models; other panels may choose its cohort."""
 
     TITLE = "Train a model"
-    TERMS = ("Bag", "Calibration", "Cohort", "Control", "Embedding", "Fold", "Held out")
+    TERMS = (
+        "Anomaly",
+        "Attention",
+        "Bag",
+        "Calibration",
+        "Cohort",
+        "Control",
+        "Embedding",
+        "Encoder",
+        "Epoch",
+        "Fold",
+        "Held out",
+        "p-value",
+    )
     prepare: PreparePage
 
     def use_cohort(self, path: Path | None) -> None:

@@ -193,7 +193,7 @@ class RowResults(QWidget):
         self.table = QTableWidget(0, len(_ROW_HEADS))
         for column, (head, tip) in enumerate(_ROW_HEADS.items()):
             self.table.setHorizontalHeaderItem(column, _item(head, tip))
-        self.table.setAccessibleName("Row of the ablation table")
+        self.table.setAccessibleName("Results of the repetitions")
         self.table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
         header = self.table.horizontalHeader()
         if header is not None:

@@ -38,8 +38,8 @@ _BUTTONS = {
     "accept": ("Use the new detector", "Choose it in Look at a smear: the old model with it."),
     "back": ("Go back to the old", "Choose the model that this one started from in these panels."),
     "row": (
-        "Ablation row",
-        "Train this again in every fold with other seeds: its row of the ablation table.",
+        "Repeat with other seeds",
+        "Train this three times more in every test, with other seeds: how far the results vary.",
     ),
     "resume": ("Resume", "Go on after the last whole epoch; the result is as if it had never stopped."),
     "open": ("Open folder", "Show the run folder in the file manager."),

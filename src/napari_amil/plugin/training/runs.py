@@ -46,7 +46,7 @@ ALIVE = frozenset({"starting", "running", "paused", "stopping"})
 _DONE = {
     TRAINING: "Done: the model is ready.",
     DETECTOR: "Done: compare the new detector with the old one, then use it or go back.",
-    ABLATION: "Done: the row is below.",
+    ABLATION: "Done: how far the results vary is below.",
 }
 _GOES_ON = {
     TRAINING: "the last whole epoch",

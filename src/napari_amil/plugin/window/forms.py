@@ -78,8 +78,12 @@ def _number(bound: Any) -> float:  # noqa: ANN401 - annotated types know only th
     return float(bound)
 
 
-def make_editor(name: str, info: FieldInfo, blank: str, unit: str = "") -> Editor:
+def make_editor(
+    name: str, info: FieldInfo, blank: str, unit: str = "", called: Mapping[Any, str] | None = None
+) -> Editor:
     """Return the editor that fits the type of a field, with ``unit`` behind its number.
+
+    ``called`` has the words for choices whose own names are codes.
 
     Raises
     ------
@@ -88,9 +92,9 @@ def make_editor(name: str, info: FieldInfo, blank: str, unit: str = "") -> Edito
     """
     kind, optional = _without_none(info.annotation)
     if get_origin(kind) is Literal:
-        return _combo_editor(get_args(kind))
+        return _combo_editor(get_args(kind), called or {})
     if registered := [mark for mark in info.metadata if isinstance(mark, NameOf)]:
-        return _combo_editor(registered[0].names())
+        return _combo_editor(registered[0].names(), called or {})
     if kind is bool:
         box = QCheckBox()
         return Editor(box, box.isChecked, box.setChecked, box.toggled)
@@ -119,10 +123,10 @@ def _without_none(annotation: Any) -> tuple[Any, bool]:  # noqa: ANN401
     return annotation, False
 
 
-def _combo_editor(choices: tuple[Any, ...]) -> Editor:
+def _combo_editor(choices: tuple[Any, ...], called: Mapping[Any, str]) -> Editor:
     combo = QComboBox()
     for choice in choices:
-        combo.addItem(str(choice), choice)
+        combo.addItem(called.get(choice, str(choice)), choice)
     quiet_wheel(combo)
     return Editor(
         combo,
@@ -252,6 +256,8 @@ class SettingsForm(QWidget, Generic[S]):
         ``field -> label`` of the fields behind "More settings"; fields in neither keep their values.
     blank
         What an empty optional number is called.
+    called
+        ``field -> choice -> words`` of choices whose own names are codes.
     """
 
     valueChanged = Signal()  # noqa: N815 - Qt's manner, as in every widget with a value
@@ -262,10 +268,10 @@ class SettingsForm(QWidget, Generic[S]):
         shown: Mapping[str, Label],
         folded: Mapping[str, Label] | None = None,
         blank: str = "automatic",
-        parent: QWidget | None = None,
+        called: Mapping[str, Mapping[Any, str]] | None = None,
     ) -> None:
-        super().__init__(parent)
-        self._kind = kind
+        super().__init__()
+        self._kind, self._called = kind, called or {}
         self._base = kind()
         self._editors: dict[str, Editor] = {}
         self._loading = False
@@ -312,7 +318,7 @@ class SettingsForm(QWidget, Generic[S]):
         for name, called in fields.items():
             label, unit = (called, "") if isinstance(called, str) else called
             info = self._kind.model_fields[name]
-            editor = make_editor(name, info, blank, unit)
+            editor = make_editor(name, info, blank, unit, self._called.get(name))
             editor.widget.setObjectName(name)
             editor.widget.setToolTip(info.description or "")
             editor.widget.setAccessibleName(label)
