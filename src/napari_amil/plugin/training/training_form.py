@@ -29,7 +29,7 @@ _FOLDED: dict[str, Label] = {
     "balance_classes": "Balance classes",
     "train_encoder_on_bags": "Bags train the encoder, too",
 }
-_MODEL = {
+_MODEL: dict[str, Label] = {
     "encoder": "Encoder",
     "pooling": "Weights of cells",
     "distance_transform": "Distance enters as",
