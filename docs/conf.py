@@ -5,6 +5,10 @@ from __future__ import annotations
 import importlib
 import pkgutil
 from pathlib import Path
+from typing import Any
+
+from docutils import nodes
+from latex2mathml.converter import convert
 
 import napari_amil
 import napari_amil.core
@@ -18,7 +22,6 @@ release = version = napari_amil.__version__
 extensions = [
     "myst_parser",
     "sphinx.ext.autodoc",
-    "sphinx.ext.mathjax",
     "sphinx.ext.napoleon",
     "sphinx.ext.viewcode",
     "sphinx_copybutton",
@@ -44,6 +47,7 @@ napoleon_google_docstring = False
 napoleon_use_rtype = False
 napoleon_attr_annotations = False
 
+html_math_renderer = "mathml"  # a script of another server would leave formulas raw without a network
 html_theme = "furo"
 html_title = "napari-amil"
 html_static_path = ["_static"]
@@ -69,6 +73,21 @@ STEPS = [
     ),
 ]
 API = Path(__file__).with_name("_api")
+
+
+def setup(app: Any) -> None:  # noqa: ANN401 - Sphinx
+    """Let every browser draw the formulas by itself, as MathML."""
+    app.add_html_math_renderer("mathml", (_inline_formula, None), (_formula, None))
+
+
+def _inline_formula(translator: Any, node: nodes.math) -> None:  # noqa: ANN401 - Sphinx
+    translator.body.append(convert(node.astext()))
+    raise nodes.SkipNode
+
+
+def _formula(translator: Any, node: nodes.math_block) -> None:  # noqa: ANN401 - Sphinx
+    translator.body.append(f'<div class="formula">{convert(node.astext(), display="block")}</div>')
+    raise nodes.SkipNode
 
 
 def _write_api_pages() -> None:
