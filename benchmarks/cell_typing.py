@@ -46,6 +46,7 @@ class Cells:
         common = pd.Series(names[names != ""]).value_counts().index[:N_TYPES]
         kept = np.isin(names, common) & (results.cells["status"] == "scored").to_numpy()
         own = results.cells[kept]
+        self.table = own
         self.names = names[kept]
         self.values = features_of(own, results.embeddings[kept])
         self.features = feature_names(results.embeddings.shape[1])

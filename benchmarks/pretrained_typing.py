@@ -1,11 +1,11 @@
-"""Cell types from the embedding alone: a pre-trained encoder, an untrained one and that of the starter.
+"""Cell types from an encoder of crops: a pre-trained one, an untrained one and that of the starter.
 
-Usage: python -m benchmarks.pretrained_typing CHULA --encoder pre/encoder.pt [--fold 2] [--names 20]
+Usage: python -m benchmarks.pretrained_typing CHULA_SLIDES --encoder pre/encoder.pt [--scored FOLDER]
 
-The labelled cells of the commonest types are cut out at the boxes of the data set; no detector and no
-measurement takes part. Every slide of the fold is predicted by the type classifier from the features of
-``--names`` random cells of each type on all other slides, as in `benchmarks.cell_typing`. Macro F1 over the
-types; mean and standard deviation over the draws.
+The cells are those of `benchmarks.cell_typing`, at the boxes of the data set. Every slide of the fold is
+predicted by the type classifier from the features of ``--names`` random cells of each type on all other
+slides: of the encoder alone, and of the encoder with the named measurements. Macro F1 over the types; mean
+and standard deviation over the draws.
 """
 
 from __future__ import annotations
@@ -21,9 +21,11 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from benchmarks.cell_typing import N_TYPES, macro_f1
+from benchmarks.cell_typing import Cells as Named
+from benchmarks.cell_typing import macro_f1
 from napari_amil.core.base.columns import BOX_COLUMNS
 from napari_amil.core.base.types import Cells
+from napari_amil.core.cell_types.features import parts_of
 from napari_amil.core.encoders.crop import CropEncoder
 from napari_amil.core.images.fields import open_field
 from napari_amil.core.instances.extract import Recipe, in_order, instance_blocks, prepare
@@ -66,6 +68,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("data", type=Path)
     parser.add_argument("--encoder", type=Path, required=True)
+    parser.add_argument("--scored", type=Path, default=Path("typed"), help="as of benchmarks.cell_typing")
     parser.add_argument("--fold", type=int, nargs="+", default=[2])
     parser.add_argument("--names", type=int, default=20)
     parser.add_argument("--seeds", type=int, default=3)
@@ -73,23 +76,24 @@ def main() -> None:
     warnings.simplefilter("ignore")
     bundle = load_bundle(None)
     recipe = Recipe.from_bundle(bundle, None, torch.device("cpu"))
-    table = pd.read_csv(options.data / "cells.csv")
-    table = table[table["cell_type"].isin(table["cell_type"].value_counts().index[:N_TYPES])]
-    crops = crops_of(options.data, table, recipe)
+    named = Named(options.data, options.scored, None)
+    crops = crops_of(options.data / "images", named.table, recipe)
+    measured = parts_of(named.features)["measurements"]
     for name, embed in encoders(options.encoder, recipe).items():
-        values = embedded(crops, embed)
-        cells = SimpleNamespace(
-            names=table["cell_type"].to_numpy(str),
-            values=values,
-            features=tuple(f"z{number}" for number in range(values.shape[1])),
-            slides=table["slide"].to_numpy(str),
-            folds=table["fold"].to_numpy(),
-        )
-        scores = [
-            macro_f1(cells, options.fold, "all", ("other", options.names, "even"), seed)
-            for seed in range(options.seeds)
-        ]
-        print(f"{name:26} {values.shape[1]:4} {np.mean(scores):.3f} {np.std(scores):.3f}", flush=True)
+        z = embedded(crops, embed)
+        line = f"{name:26} {z.shape[1]:4}"
+        for values in (z, np.column_stack([z, named.values[:, measured]])):
+            cells = SimpleNamespace(
+                names=named.names,
+                values=values,
+                features=tuple(f"z{number}" for number in range(values.shape[1])),
+                slides=named.slides,
+                folds=named.folds,
+            )
+            how = "other", options.names, "even"
+            scores = [macro_f1(cells, options.fold, "all", how, seed) for seed in range(options.seeds)]
+            line += f"  {np.mean(scores):.3f} {np.std(scores):.3f}"
+        print(line, flush=True)
 
 
 if __name__ == "__main__":
