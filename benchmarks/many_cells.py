@@ -53,6 +53,7 @@ from napari_amil.plugin.window.work import shared_worker
 _BEAT_S, _QUIET_S, _PATIENCE_S = 0.005, 1.0, 1800.0
 _SIZE = (1366, 768)
 _SLOW_S = 1.0
+_ORDINARY = 0.95
 PANELS = ("Cell card", "Verdict", "Cell gallery", "Correct cells", "Name cell types")
 
 
@@ -172,8 +173,8 @@ def repeated(layer: Any, side: int) -> tuple[CellRecord, Cells, pd.DataFrame]:  
     )
     scores = table[score_names(table)].reset_index(drop=True).astype(float)
     scores += np.random.default_rng(0).normal(size=scores.shape) * 0.01 * scores.std().to_numpy()
-    for name in ("anomaly_p", "anomaly_q"):
-        scores[name] = scores[name].clip(0, 1)
+    scores["anomaly_p"] = scores["anomaly_p"].clip(0, 1)
+    scores["anomaly_q"] = np.where(scores["anomaly"].rank(pct=True) > _ORDINARY, 0.01, 0.5)
     record = CellRecord("", "field", (), (side * height, side * width))
     record.candidates = Candidates.from_cells(many, one.agreed_px or float("nan"))
     record.selection = SelectionSettings()
@@ -189,8 +190,9 @@ def steps(work: Work, layer: Any, panels: dict[str, Any]) -> Iterator[tuple[str,
         selection_of(work.viewer),
     )
     most = int(np.nanargmax(layer.features["anomaly"].to_numpy()))
-    middles = layer.features[["y0", "x0"]].to_numpy()[:200] + 10
-    yield "point at 200 cells", lambda: [hover_of(viewer).look_at(tuple(m)) for m in middles]
+    middles = layer.features[["y0", "x0"]].to_numpy()[:3] + 10
+    for number, middle in enumerate(middles):
+        yield f"point at cell {number + 1}", lambda m=middle: hover_of(viewer).look_at(tuple(m))  # type: ignore[misc]
     yield "click on a cell", lambda: hover_of(viewer).click(tuple(np.asarray(layer.data[most]).mean(axis=0)))
     yield "fly to it", lambda: fly_to(viewer, layer, most)
     yield "the whole image again", viewer.reset_view
@@ -212,8 +214,8 @@ def steps(work: Work, layer: Any, panels: dict[str, Any]) -> Iterator[tuple[str,
     yield "select all", lambda: selection.choose(keys_of(layer, range(layer.nshapes)))
     yield "let go", lambda: selection.choose([])
     sliders = work.smear.detect.selection
-    strict = sliders.value().changed({"min_diameter": 0.95})
     loose = sliders.value()
+    strict = SelectionSettings.parse(loose.model_dump() | {"min_diameter": 0.95})
     yield "a slider takes a third away", lambda: sliders.setValue(strict)
     yield "and brings it back", lambda: sliders.setValue(loose)
     journal = journal_of(layer)
@@ -230,10 +232,21 @@ def steps(work: Work, layer: Any, panels: dict[str, Any]) -> Iterator[tuple[str,
     yield "select all again", lambda: selection.choose(keys_of(layer, range(layer.nshapes)))
     yield "delete all", panels["Correct cells"].delete.click
     yield "undo that", panels["Correct cells"].undo.click
+    yield "move all", lambda: _move_all(layer)
+    yield "undo the movement", panels["Correct cells"].undo.click
     yield "draw one more cell", lambda: layer.add(np.array([[5, 5], [5, 40], [40, 40], [40, 5]]))
     yield "hide the cells", lambda: setattr(layer, "visible", False)
     yield "show the cells", lambda: setattr(layer, "visible", True)
     yield "the theme", lambda: setattr(viewer, "theme", "light")
+
+
+def _move_all(layer: Any) -> None:  # noqa: ANN401
+    """Move every cell by five pixels, as a drag with the mouse does."""
+    with layer.events.data.blocker():
+        layer.data = [corners + 5 for corners in layer.data]
+    layer.events.data(
+        value=layer.data, action="changed", data_indices=tuple(range(layer.nshapes)), vertex_indices=((),)
+    )
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

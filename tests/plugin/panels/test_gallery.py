@@ -19,6 +19,7 @@ from napari_amil.plugin.cohorts.gallery_order import sorting
 from napari_amil.plugin.cohorts.open_results import open_results_of
 from napari_amil.plugin.cohorts.scored_folder import read_scored_folder
 from napari_amil.plugin.colour.scales import scales_of
+from napari_amil.plugin.layers import selection
 from napari_amil.plugin.layers.cell_layer import cells_of, set_scores
 from napari_amil.plugin.layers.colour_scale import default_scale
 from napari_amil.plugin.layers.rows import record_of
@@ -72,6 +73,12 @@ def test_cells_that_tie_are_told_apart_by_their_distance(panel: GalleryPanel, sc
     assert captions == ["100.0 % · 12", "100.0 % · 9", "97.0 %", "no value", "no value"]
     panel.order.setValue("anomaly")
     assert panel._tile(0).caption == "12"
+    near = pd.DataFrame({"cell_id": [1, 2, 3], "anomaly": [12.01, 12.04, 4.0]})
+    set_scores(scored, near.assign(anomaly_percentile=[99.971, 99.974, 97.0]))
+    panel.refresh()
+    assert [panel._tile(position).caption for position in range(3)] == ["12.04", "12.01", "4"]
+    panel.order.setValue("anomaly_percentile")
+    assert [panel._tile(position).caption for position in range(3)] == ["99.974 %", "99.971 %", "97.0 %"]
 
 
 def test_the_gallery_follows_the_layers(
@@ -134,8 +141,9 @@ def test_a_choice_is_shared_both_ways(panel: GalleryPanel, scored: Shapes, viewe
 
 
 def test_a_click_flies_to_the_cell(
-    qtbot: QtBot, panel: GalleryPanel, scored: Shapes, viewer: ViewerModel
+    qtbot: QtBot, panel: GalleryPanel, scored: Shapes, viewer: ViewerModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(selection, "_CELLS_ACROSS", 1)  # the cells are large in this image
     panel.refresh()
     qtbot.mouseClick(panel.grid.viewport(), Qt.MouseButton.LeftButton, pos=panel.grid.place_of(0).center())
     middle = scored.data_to_world(np.asarray(scored.data[4]).mean(axis=0))

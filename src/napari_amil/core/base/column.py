@@ -126,8 +126,8 @@ class Column:
         texts = {key: getattr(self, key).replace(mark, words) for key in ("title", "head", "meaning")}
         return replace(self, name=self.name.replace(mark, part), **texts)
 
-    def text(self, value: float) -> str:
-        """Return a value with its unit.
+    def text(self, value: float, further: int = 0) -> str:
+        """Return a value with its unit, and with so many further digits.
 
         >>> Column("percentile", "Percentile", "", unit="%", decimals=1).text(99.24)
         '99.2 %'
@@ -135,7 +135,8 @@ class Column:
         if not math.isfinite(value):
             return "no value"
         sign = "+" if self.diverging else ""
-        number = f"{value:{sign}.3g}" if self.decimals is None else f"{value:{sign},.{self.decimals}f}"
+        digits = f".{3 + further}g" if self.decimals is None else f",.{self.decimals + further}f"
+        number = f"{value:{sign}{digits}}"
         return f"{number} {self.unit}".rstrip()
 
     def line(self, value: float, error: float = math.nan) -> str:

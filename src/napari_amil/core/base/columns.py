@@ -47,13 +47,18 @@ def register(column: Column) -> None:
     if key in COLUMNS:
         raise ValueError(f"The table of {column.table} has a column '{column.name}' already.")
     COLUMNS[key] = column
-    _registered.cache_clear()
+    _forget()
 
 
 def withdraw(column: Column) -> None:
     """Take a column out of the registry again."""
     del COLUMNS[column.table, column.name]
-    _registered.cache_clear()
+    _forget()
+
+
+def _forget() -> None:
+    for found in (_registered, column_of):
+        found.cache_clear()
 
 
 @cache
@@ -66,10 +71,7 @@ def _registered(name: str, table: Table = "cells") -> Column | None:
     return max(families, key=lambda column: (column.table == table, len(column.name)), default=None)
 
 
-for _column in (*CELLS, *BAGS, *GROUPS):
-    register(_column)
-
-
+@cache
 def column_of(name: str, table: Table = "cells") -> Column:
     """Return what is known of a column; one that is not registered has its name alone.
 
@@ -81,6 +83,10 @@ def column_of(name: str, table: Table = "cells") -> Column:
         return Column(name, name.replace("_", " "), "", table, head=name, shown="table")
     part = column.part(name)
     return column if part is None or name == column.name else column.filled(part)
+
+
+for _column in (*CELLS, *BAGS, *GROUPS):
+    register(_column)
 
 
 def column_name(family: str, part: str) -> str:

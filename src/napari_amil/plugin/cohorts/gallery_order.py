@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 from numpy.typing import NDArray
 from qtpy.QtCore import Qt, Signal
@@ -13,6 +15,9 @@ from napari_amil.plugin.layers.colour_scale import ColourScale, default_scale
 from napari_amil.plugin.window.user_settings import remember, remembered
 
 _DIRECTIONS = {True: ("highest first", Qt.ArrowType.DownArrow), False: ("lowest first", Qt.ArrowType.UpArrow)}
+_MOST_DIGITS = 3
+"""So many further digits are shown to tell neighbours apart."""
+_TIES = "Where neighbours have the same value, the second number is their anomaly."
 _COLUMN, _FALLING = "gallery/column", "gallery/highest_first"
 
 
@@ -74,7 +79,7 @@ class GalleryOrder(QWidget):
         return scales.setdefault(column, default_scale(column, values))
 
     def _on_chosen(self, _: int) -> None:
-        self.column.setToolTip(column_of(self.value()[0]).meaning)
+        self.column.setToolTip(f"{column_of(self.value()[0]).meaning} {_TIES}")
         self._wanted = self.value()[0]
         remember(_COLUMN, self._wanted)
         self.valueChanged.emit()
@@ -92,13 +97,33 @@ class GalleryOrder(QWidget):
 
 
 def told_apart(column: str, values: NDArray[np.float64], anomaly: NDArray[np.float64]) -> list[str]:
-    """Return the captions of cells in a row: value and unit, and the distance too where neighbours tie."""
-    texts = [column_of(column).text(float(value)) for value in values]
-    ties = [text in texts[max(i - 1, 0) : i] + texts[i + 1 : i + 2] for i, text in enumerate(texts)]
-    apart = [
-        is_tied and column != "anomaly" and np.isfinite(a) for is_tied, a in zip(ties, anomaly, strict=True)
-    ]
-    return [f"{t} · {a:.3g}" if is_so else t for t, a, is_so in zip(texts, anomaly, apart, strict=True)]
+    """Return the captions of cells in a row: value and unit, with as many digits as tell neighbours apart.
+
+    Where neighbours have the same value their anomaly follows.
+    """
+    texts = [_apart(column, values, place) for place in range(len(values))]
+    tied = _alike(texts)
+    seconds = [_apart("anomaly", anomaly, place) for place in range(len(values))]
+    has_second = tied & np.isfinite(anomaly) & (column != "anomaly")
+    return [f"{t} · {a}" if is_so else t for t, a, is_so in zip(texts, seconds, has_second, strict=True)]
+
+
+def _apart(column: str, values: NDArray[np.float64], place: int) -> str:
+    """Return a value with the fewest digits that tell it from its neighbours, if any do."""
+    near = values[max(place - 1, 0) : place + 2]
+    own, text = min(place, 1), column_of(column).text
+    others = [float(value) for number, value in enumerate(near) if number != own]
+    for further in range(_MOST_DIGITS + 1):
+        shown = text(float(near[own]), further)
+        if all(shown != text(other, further) for other in others):
+            return shown
+    return text(float(near[own]))
+
+
+def _alike(texts: list[str]) -> NDArray[np.bool_]:
+    """Tell which texts are the same as one beside them."""
+    same = np.array([first == second for first, second in pairwise(texts)], dtype=bool)
+    return np.concatenate([[False], same]) | np.concatenate([same, [False]])
 
 
 def sorting(

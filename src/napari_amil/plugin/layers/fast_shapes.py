@@ -108,6 +108,18 @@ def fastest_triangulation() -> Iterator[None]:
         _choice.leave()
 
 
+def shape_at(layer: Shapes, row: int) -> tuple[NDArray[Any], str]:
+    """Return corners ``(n_points, ndim)`` and kind of one shape.
+
+    napari's own ``data`` and ``shape_type`` list those of all shapes each time that they are asked.
+    """
+    try:
+        shape: Any = getattr(layer, "_data_view").shapes[row]  # noqa: B009 - may be gone in a later napari
+        return np.asarray(shape.data), str(shape.name)
+    except AttributeError:
+        return np.asarray(layer.data[row]), str(layer.shape_type[row])
+
+
 def paint(layer: Shapes, edges: NDArray[np.float64], faces: NDArray[np.float64]) -> None:
     """Give every shape its outline and inside; what has its colours already costs nothing.
 

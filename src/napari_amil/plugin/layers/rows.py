@@ -20,7 +20,7 @@ from napari_amil.core.base.settings import DetectionSettings, SelectionSettings
 from napari_amil.core.base.types import CELL_COLUMNS, Cells, polygon_area
 from napari_amil.core.detection.select import Candidates
 from napari_amil.plugin.layers.colour_scale import ColourScale, tiers
-from napari_amil.plugin.layers.fast_shapes import paint
+from napari_amil.plugin.layers.fast_shapes import paint, shape_at
 
 RECORD = "napari_amil"
 """Key of the `CellRecord` in ``layer.metadata``."""
@@ -321,7 +321,7 @@ def blank_row(table: pd.DataFrame, record: CellRecord) -> dict[str, Any]:
 
 def outline_of(layer: Shapes, row: int) -> NDArray[np.float64]:
     """Return the outline ``(n_points, 2)`` y, x in pixels of the shape in ``row``, ellipses as polygons."""
-    return outline_in(layer.data[row], layer.shape_type[row])
+    return outline_in(*shape_at(layer, row))
 
 
 def outline_in(corners: NDArray[Any], kind: str) -> NDArray[np.float64]:

@@ -13,6 +13,7 @@ from napari.layers import Shapes
 from qtpy.QtCore import QCoreApplication, QObject, Signal
 
 from napari_amil.plugin.layers.cell_layer import cell_layers
+from napari_amil.plugin.layers.fast_shapes import shape_at
 from napari_amil.plugin.layers.rows import record_of
 from napari_amil.plugin.window.follow import hear
 from napari_amil.plugin.window.viewer import PerViewer
@@ -192,11 +193,11 @@ def fly_to(viewer: ViewerModel, layer: Shapes, row: int) -> None:
     Where that would show as much as the whole image, the whole image is shown.
     """
     record = record_of(layer)
-    corners = np.asarray(layer.data_to_world(np.asarray(layer.data[row], float).mean(axis=0)))
+    shape = np.asarray(shape_at(layer, row)[0], float)
+    corners = np.asarray(layer.data_to_world(shape.mean(axis=0)))
     if record is not None and record.place:
         viewer.dims.set_point(range(len(corners) - 2), corners[:-2])
-    outline = np.asarray(layer.data[row], float)[:, -2:]
-    extent = np.ptp(outline, axis=0) * np.abs(np.asarray(layer.scale[-2:]))
+    extent = np.ptp(shape[:, -2:], axis=0) * np.abs(np.asarray(layer.scale[-2:]))
     world = np.asarray(viewer.layers.extent.world)[:, -2:]
     across, whole = _CELLS_ACROSS * extent.max(), np.ptp(world, axis=0).max()
     middle = corners[-2:] if across < whole else world.mean(axis=0)

@@ -24,6 +24,7 @@ from napari_amil.plugin.training.detector_results import DetectorResults
 from napari_amil.plugin.training.run_commands import ABLATION, DETECTOR, TRAINING
 from napari_amil.plugin.training.run_log import TrainingLog
 from napari_amil.plugin.training.run_progress import in_words, progress
+from napari_amil.plugin.training.run_receipt import receipt_words
 from napari_amil.plugin.training.run_results import RowResults, RunResults
 from napari_amil.plugin.training.runs import Run, Status
 from napari_amil.plugin.window.follow import hear
@@ -93,6 +94,7 @@ class RunView(QWidget):
         }
         self.curves: Curves | DetectorCurves | None = None
         self.results = self._all_results[TRAINING]
+        self.receipt = wrapped()
         self.notes = wrapped()
         self.more = Folded("Notes")
         self.more.body.addWidget(self.notes)
@@ -112,8 +114,8 @@ class RunView(QWidget):
         self._grid.setSpacing(6)
         layout.addLayout(self._grid)
         decision, *others = (self._all_results[kind] for kind in (DETECTOR, TRAINING, ABLATION))
-        parts: list[QWidget] = [self.which, decision, *self._all_curves.values(), *others, self.more]
-        for part in parts:
+        parts: list[QWidget] = [self.which, decision, self.receipt, *self._all_curves.values(), *others]
+        for part in [*parts, self.more]:
             layout.addWidget(part)
         for name, button in self.buttons.items():
             button.setParent(self)  # else it would be a window of its own until it is first offered
@@ -162,10 +164,17 @@ class RunView(QWidget):
         self.more.setVisible(bool(run.log.notes))
         if self._shown is None or self._shown.state != status.state:
             self._offer_buttons(run, status)
+            self._show_receipt(run, is_over=not status.is_alive)
             self.results.setVisible(not status.is_alive)
             if not status.is_alive:
                 self.results.show_folder(run.folder)
         self._shown = status
+
+    def _show_receipt(self, run: Run, *, is_over: bool) -> None:
+        sentence, details = receipt_words(run.folder) if is_over else ("", "")
+        self.receipt.setText(sentence)
+        self.receipt.setToolTip(details)
+        self.receipt.setVisible(bool(sentence))
 
     def _offer_trainings(self, run: Run) -> None:
         trainings = sorted(run.log.trainings, key=lambda training: training.number)
