@@ -76,7 +76,7 @@ DOORS = {
     "worker": EVERYWHERE | {"core.pipeline"},
     "worker.protocol": EVERYWHERE,
     "plugin": EVERYWHERE
-    | {"core.detection.select", "core.images.read"}
+    | {"core.detection.select", "core.images.fields", "core.images.read", "core.images.slide"}
     | {f"core.exchange.{name}" for name in ("cell_files", "geojson", "labels", "project")},
 }
 """What the rooms above core may touch; the plugin asks the worker process for everything else."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -23,6 +24,10 @@ from napari_amil.core.instances.extract import Recipe
 
 LOCAL = "local"
 """Address that stands for a cluster of the processes of this machine."""
+_ONE_AT_A_TIME = {  # so that a worker's end is blamed on its item alone; one that ends two is given up
+    "distributed.scheduler.allowed-failures": 1,
+    "distributed.scheduler.worker-saturation": 1.0,
+}
 _AHEAD = 4  # items for each thread of the cluster that may be done before anybody asks for them
 
 
@@ -77,7 +82,7 @@ def _client(address: str) -> Any:  # noqa: ANN401 - of an optional package
     """Return a client of the cluster."""
     distributed = optional("distributed")
     if address == LOCAL:
-        with one_thread_each():
+        with one_thread_each(), optional("dask").config.set(_ONE_AT_A_TIME):
             return distributed.Client(n_workers=os.cpu_count(), threads_per_worker=1, dashboard_address=None)
     try:
         return distributed.Client(address, timeout="20s")
@@ -90,7 +95,9 @@ def _client(address: str) -> Any:  # noqa: ANN401 - of an optional package
 def _results(client: Any, work: Any, items: list[Any]) -> Iterator[tuple[int, Any]]:  # noqa: ANN401
     """Yield what comes back; a few items a thread are under way, so that memory stays bounded."""
     distributed = optional("distributed")
-    shared = client.scatter(partial(_in_one_thread, work), broadcast=True)
+    with optional("dask").config.set({"distributed.admin.large-graph-warning-threshold": "1 GB"}):
+        # a task, which is done again where its worker is lost; scattered data would be gone
+        shared = client.submit(pickle.loads, pickle.dumps(partial(_in_one_thread, work)), pure=False)
     room = max(_AHEAD * sum(client.nthreads().values()), 1)
     todo = iter(enumerate(items))
     numbers: dict[Any, int] = {}
@@ -103,25 +110,24 @@ def _results(client: Any, work: Any, items: list[Any]) -> Iterator[tuple[int, An
             if len(numbers) >= room:
                 return
 
-    waiting = distributed.as_completed(list(submit()))
-    for future in waiting:
+    # results are fetched as soon as they are there: they would be lost with their worker
+    waiting = distributed.as_completed(list(submit()), with_results=True, raise_errors=False)
+    for future, result in waiting:
         number = numbers.pop(future.key)
-        for message in _said(future):
+        for message in result if future.status == "finished" else _lost(future):
             yield number, message
         future.release()
         for following in submit():
             waiting.add(following)
 
 
-def _said(future: Any) -> list[Any]:  # noqa: ANN401
-    """Return the messages of an item, or that its worker died."""
-    if future.status == "finished":
-        return list(future.result())
-    lost = AmilError(
+def _lost(future: Any) -> list[Any]:  # noqa: ANN401
+    """Return as its only message that the workers of an item died; all other errors are results."""
+    error = AmilError(
         f"The worker that worked on it was lost ({type(future.exception()).__name__}); give the command "
         "again, with more memory for each worker if it happens again."
     )
-    return [Finished(error=lost)]
+    return [Finished(error=error)]
 
 
 def _call(work: Callable[[Any], list[Any]], item: Any) -> list[Any]:  # noqa: ANN401

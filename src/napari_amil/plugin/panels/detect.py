@@ -28,6 +28,7 @@ from napari_amil.plugin.layers.companions import lie_on
 from napari_amil.plugin.layers.offers import ExistingShapes, RestoreBar
 from napari_amil.plugin.layers.planes import shown_plane
 from napari_amil.plugin.layers.rows import CellRecord, record_of
+from napari_amil.plugin.layers.slides import is_large_pyramid, part_of_slide
 from napari_amil.plugin.window.diameter_choice import DiameterChoice
 from napari_amil.plugin.window.follow import LayerCombo, hear
 from napari_amil.plugin.window.forms import PER_CENT, Label, SettingsForm
@@ -127,6 +128,7 @@ class DetectPanel(DetectingPanel):
         try:
             if image is None:
                 raise AmilError("There is no image yet: drag one into the window, or File > Open Sample.")
+            image = self._searched(image)
             plane = shown_plane(self._viewer, image)
             given = {"cell_diameter_px": self.diameter.value()}
             detection = DetectionSettings.parse(self.settings.value().model_dump() | given)
@@ -142,6 +144,15 @@ class DetectPanel(DetectingPanel):
         record = plane.record()
         record.detection, record.selection = settings.detection, settings.selection
         self.job.follow(task, partial(_build, record, image))
+
+    def _searched(self, image: Image) -> Image:
+        """Return the image, or of a slide a part of it as a layer of its own, which is chosen from now on."""
+        if not is_large_pyramid(image):
+            return image
+        part = part_of_slide(self._viewer, image)
+        self._viewer.add_layer(part)
+        self.image.set_layer(part)
+        return part
 
     def take_over(self) -> None:
         """Make the chosen Shapes layer of the user into cells of the shown image."""
