@@ -3,6 +3,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import dask.array as da
 import numpy as np
 import pytest
 from napari.components import ViewerModel
@@ -50,6 +51,25 @@ def test_a_press_finds_the_cells_of_the_shown_image(
     assert panel.detail.text().startswith("of 12 candidates; a typical one is 2")
     assert panel.job.button.text() == "Find cells"
     assert not panel.job.is_running
+
+
+def test_of_a_slide_the_rectangle_on_it_is_searched(
+    panel: DetectPanel, viewer: ViewerModel, field: np.ndarray, done: Done
+) -> None:
+    whole = da.full((6000, 6000, 3), 230, dtype=np.uint8, chunks=(1000, 1000, 3))
+    height, width = field.shape[:2]
+    whole[2000 : 2000 + height, 3000 : 3000 + width] = da.from_array(field)
+    slide = viewer.add_image([whole, whole[::4, ::4]], rgb=True, multiscale=True, name="slide")
+    low, high = (2000, 3000), (2000 + height, 3000 + width)
+    corners = [[low[0], low[1]], [low[0], high[1]], [high[0], high[1]], [high[0], low[1]]]
+    viewer.add_shapes([np.array(corners, float)], shape_type="rectangle", name="region")
+    panel.image.set_layer(slide)
+    found: Shapes = done(panel.detected, panel.job.button.click)
+    part = panel.image.layer()
+    assert part.name == "slide at 3000, 2000"
+    np.testing.assert_array_equal(part.data, field)
+    assert found.nshapes == 7
+    np.testing.assert_allclose(found.translate, (2000, 3000))
 
 
 def test_a_slider_works_without_a_new_pass(panel: DetectPanel, found: Shapes, qtbot: QtBot) -> None:

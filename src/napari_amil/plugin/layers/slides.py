@@ -92,7 +92,7 @@ def part_of_slide(viewer: ViewerModel, layer: Image) -> Image:
         If the part is too large to be searched at once, or lies beside the slide.
     """
     drawn = _rectangle(viewer, layer)
-    low, high = _shown(layer) if drawn is None else drawn
+    low, high = _shown(viewer, layer) if drawn is None else drawn
     finest = layer.data[0]
     top, left = np.clip(np.floor(low), 0, finest.shape[:2]).astype(int).tolist()
     bottom, right = np.clip(np.ceil(high), 0, finest.shape[:2]).astype(int).tolist()
@@ -111,7 +111,7 @@ def part_of_slide(viewer: ViewerModel, layer: Image) -> Image:
     own = image_transform(layer)
     linear = Affine(scale=own["scale"], rotate=own["rotate"], shear=own["shear"], translate=own["translate"])
     placed = own | {"translate": np.asarray(linear(np.array([top, left], float)))}
-    return Image(pixels, rgb=True, name=f"{layer.name} [{left}, {top}, {width}, {height}]", **placed)
+    return Image(pixels, rgb=True, name=f"{layer.name} at {left}, {top}", **placed)
 
 
 def _rectangle(viewer: ViewerModel, layer: Image) -> tuple[Any, Any] | None:
@@ -127,8 +127,10 @@ def _rectangle(viewer: ViewerModel, layer: Image) -> tuple[Any, Any] | None:
     return None
 
 
-def _shown(layer: Image) -> tuple[Any, Any]:
+def _shown(viewer: ViewerModel, layer: Image) -> tuple[Any, Any]:
     """Return the corners of what the canvas shows, in pixels of the slide."""
-    factor = np.asarray(layer.downsample_factors[layer.data_level])[:2]
-    low, high = np.asarray(layer.corner_pixels)[:, :2] * factor
-    return low, high + factor
+    middle = np.asarray(viewer.scene.camera.center[-2:], float)
+    half = np.asarray(viewer.canvas.size, float) / (2 * max(float(viewer.scene.camera.zoom), 1e-9))
+    corners = [middle + half * (y, x) for y in (-1, 1) for x in (-1, 1)]
+    places = np.array([layer.world_to_data(corner) for corner in corners])
+    return places.min(axis=0), places.max(axis=0)
