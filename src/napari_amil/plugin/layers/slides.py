@@ -71,7 +71,7 @@ def _layer(path: Path) -> LayerData:
         dask.array.from_array(_Pixels(level), chunks=chunks, asarray=False, lock=True, name=False)
         for level in slide.levels
     ]
-    weakref.finalize(levels[0], open_files.close)
+    weakref.finalize(slide.levels[0], open_files.close)
     return levels, {"name": path.name, "multiscale": True, "rgb": True}, "image"
 
 
