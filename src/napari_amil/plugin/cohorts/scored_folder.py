@@ -72,8 +72,12 @@ class ScoredFolder:
 def verdict_in(row: Mapping[str, Any]) -> dict[str, Any]:
     """Return what the model says about a sample, from its row of the table of bags."""
     columns = parts(row, PROBABILITY)
-    others = {name: v for name, v in row.items() if name not in columns.values() and not pd.isna(v)}
-    return {**others, "probability": {name: row[column] for name, column in columns.items()}}
+    known = {
+        name: value for name, value in row.items() if name not in columns.values() and not pd.isna(value)
+    }
+    if "bag" in known:
+        known["sample"] = str(known.pop("bag"))
+    return {**known, "probability": {name: row[column] for name, column in columns.items()}}
 
 
 def read_scored_folder(path: Path) -> ScoredFolder:

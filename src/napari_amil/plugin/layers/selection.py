@@ -190,7 +190,7 @@ def find_cell(viewer: ViewerModel, key: CellKey) -> tuple[Shapes, int] | None:
 def fly_to(viewer: ViewerModel, layer: Shapes, row: int) -> None:
     """Move the camera, and the sliders of a stack, to a cell, so that it is large and its neighbours show.
 
-    Where that would show as much as the whole image, the whole image is shown.
+    A canvas of cell images of which that would be all is shown as a whole.
     """
     record = record_of(layer)
     shape = np.asarray(shape_at(layer, row)[0], float)
@@ -200,7 +200,7 @@ def fly_to(viewer: ViewerModel, layer: Shapes, row: int) -> None:
     extent = np.ptp(shape[:, -2:], axis=0) * np.abs(np.asarray(layer.scale[-2:]))
     world = np.asarray(viewer.layers.extent.world)[:, -2:]
     across, whole = _CELLS_ACROSS * extent.max(), np.ptp(world, axis=0).max()
-    middle = corners[-2:] if across < whole else world.mean(axis=0)
+    middle = world.mean(axis=0) if CANVAS in layer.metadata and across >= whole else corners[-2:]
     viewer.scene.camera.center = tuple(middle) if len(corners) == 2 else (0.0, *middle)
     across = min(across, whole)
     viewer.scene.camera.zoom = float(min(viewer.canvas.size) / max(across, 1e-9))

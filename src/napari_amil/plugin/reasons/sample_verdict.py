@@ -35,7 +35,7 @@ def verdict_words(bag: Mapping[str, Any]) -> SampleVerdict:
     ----------
     bag
         ``predicted``, ``probability``, ``n_cells`` and, where they are known, ``verdict``, ``caveat``,
-        ``novelty_p`` and ``verdict_settings``.
+        ``novelty_p``, ``verdict_settings``, and the name of the ``sample``, which may be more than an image.
     """
     predicted = str(bag["predicted"])
     message = str(bag.get("verdict") or predicted)
@@ -43,7 +43,7 @@ def verdict_words(bag: Mapping[str, Any]) -> SampleVerdict:
     name = display_name(predicted)
     likeliest = f"Of the classes it knows, {name} is the most probable ({per_cent(probability)})."
     novelty = _novelty(float(bag.get("novelty_p", np.nan)))
-    subject = f"Sample {bag['bag']}" if "bag" in bag else "This image"
+    subject = f"Sample {bag['sample']}" if "sample" in bag else "This image"
     if message == UNSEEN:
         return SampleVerdict(f"{subject} is", "Unlike anything seen", (*novelty, likeliest))
     if message == ABSTAIN:
