@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -54,8 +55,8 @@ class Redrawing(Window):
         twin.job.button.click()
         self.wait(lambda: bool(heard))
         box = cells_of(layer).boxes[chosen]
-        self.viewer.camera.center = (0, *((box[:2] + box[2:]) / 2))
-        self.viewer.camera.zoom = 420 / (_CELLS_SHOWN / 2 * float((box[2:] - box[:2]).max()))
+        self.viewer.scene.camera.center = (0, *((box[:2] + box[2:]) / 2))
+        self.viewer.scene.camera.zoom = 420 / (_CELLS_SHOWN / 2 * float((box[2:] - box[:2]).max()))
         self.rest(1.0)
 
     def _chosen(self, layer: Shapes) -> int:
@@ -81,20 +82,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--kinds", nargs="+", default=list(KINDS))
     options = parser.parse_args(arguments)
     options.out.mkdir(parents=True, exist_ok=True)
+    if len(options.kinds) > 1:  # a process has one window
+        for kind in options.kinds:
+            words = [*map(str, (options.folder, options.bundle, options.out)), "--kinds", kind]
+            subprocess.run([sys.executable, __file__, *words], check=True)
+        return 0
     cells = pd.read_csv(options.folder / "cells.csv")
     cells = cells[cells["fold"] == _TEST_FOLD]
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder, some_display(2732, 1536):
         get_settings(Path(folder, "settings.yaml"))  # the settings of whoever runs this stay as they are
         os.environ["XDG_CONFIG_HOME"] = folder
-        for kind in options.kinds:
-            own = cells[cells["cell_type"] == kind]
-            image = own["image"].value_counts().index[0]
-            window = Redrawing(options.folder / image, options.bundle.resolve(), own[own["image"] == image])
-            window.open("detect")
-            window.open("score")
-            window.redraw()
-            window.take(options.out / f"twins-{kind}.png")
-            window.close()
+        (kind,) = options.kinds
+        own = cells[cells["cell_type"] == kind]
+        image = own["image"].value_counts().index[0]
+        window = Redrawing(options.folder / image, options.bundle.resolve(), own[own["image"] == image])
+        window.open("detect")
+        window.open("score")
+        window.redraw()
+        window.take(options.out / f"twins-{kind}.png")
+        window.close()
     return 0
 
 

@@ -23,7 +23,8 @@ training: {cell_epochs: 1, max_epochs: 1, views: 0, calibration_folds: 0}
 def cohort(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("cli")
     (folder / "tiny.yaml").write_text(TINY)
-    (folder / "rows.yaml").write_text("narrow: {model.latent_dim: 5}\n")
+    further = "narrow: {model.latent_dim: 5}\none orientation: {model.latent_dim: 5, model.orientations: 1}\n"
+    (folder / "rows.yaml").write_text(further)  # the second has a name that is known
     return write_synthetic_cohort(folder / "made", SynthCohortSettings(patients=4, samples=1, folds=2))
 
 
@@ -39,7 +40,7 @@ def test_ablate_writes_the_rows_that_were_named(cohort: Path, tmp_path: Path) ->
     protocol = "--runs", "1", "--hold-out-fold", "1", "--settings", files / "tiny.yaml"
     said = _run("ablate", cohort, "--out", tmp_path, *chosen, *protocol)
     table = pd.read_csv(tmp_path / "table.csv")
-    assert table["row"].tolist() == ["recommended", "roundness 0", "narrow"]
+    assert table["row"].tolist() == ["recommended", "roundness 0", "narrow", "one orientation"]
     results = [line for line in said if line["event"] == "Result"]
     assert results[1]["accuracy"] == pytest.approx(table.loc[1, "accuracy"])
     assert results[-1]["table"] == str(tmp_path / "table.csv")

@@ -63,8 +63,9 @@ def ablate(
     """
     talk = Talk(style)
     reference = pipeline.study_reference(settings_file, control)
-    known = pipeline.ROWS | (pipeline.read_rows(more_rows) if more_rows else {})
-    wanted = [name.strip() for name in rows.split(",")] + ([*known][len(pipeline.ROWS) :])
+    further = pipeline.read_rows(more_rows) if more_rows else {}
+    known = pipeline.ROWS | further
+    wanted = [*(name.strip() for name in rows.split(",")), *further]
     settings = pipeline.ablation_rows(pipeline.named_rows(wanted, known), reference, preset_epochs)
     source = pipeline.cohort_source(talk.follow(pipeline.opening_cohort(cohort, reference.control)))
     protocol = pipeline.StudyProtocol(runs, hold_out_fold, inner, folds, seed, jobs, tuple(allow or ()))

@@ -72,6 +72,8 @@ def test_both_count_by_their_weight_and_an_unknown_score_as_a_median_one() -> No
 def test_a_score_that_is_not_active_cannot_be_pooled() -> None:
     with pytest.raises(SettingsError, match=r"model.pooled names 'memae', which is not in model.channels"):
         active_channels(settings("memae"))
+    with pytest.raises(SettingsError, match=r"morphology_weight is 0; raise it"):
+        PooledDistance.wanted(settings("morph_distance", morphology_weight=0))
 
 
 def test_no_control_cell_is_scored_for_the_pooling_by_what_saw_its_patient() -> None:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from napari_amil.core.anomaly.channels import LATENT, SCORERS, channel_weights, column_of
 from napari_amil.core.anomaly.joint import JointDistance
+from napari_amil.core.base.errors import SettingsError
 from napari_amil.core.base.settings import ModelSettings
 from napari_amil.core.base.types import Floats
 
@@ -24,6 +25,11 @@ class PooledDistance(nn.Module):
     ----------
     settings
         Settings of the model.
+
+    Raises
+    ------
+    SettingsError
+        If the measurements alone are named, and count nothing.
     """
 
     def __init__(self, settings: ModelSettings) -> None:
@@ -32,6 +38,10 @@ class PooledDistance(nn.Module):
         """Names of the scores beside the distance to the Gaussian, which may count nothing."""
         names = (LATENT, *self.others)
         shares = channel_weights(settings.pooled, settings.morphology_weight)
+        if not sum(shares):
+            raise SettingsError(
+                "model.pooled names the measurements alone, and model.morphology_weight is 0; raise it."
+            )
         share = dict(zip(settings.pooled, shares, strict=True))
         weights = torch.tensor([share.get(name, 0.0) for name in names]) / sum(shares)
         networks = torch.tensor([SCORERS[name].reads != "measurements" for name in names])

@@ -75,6 +75,8 @@ class TwinView(QWidget):
         for column, (picture, caption) in enumerate(zip(self.pictures, self.captions, strict=True)):
             grid.addWidget(picture, 0, column)
             grid.addWidget(caption, 1, column)
+            caption.setWordWrap(True)
+            caption.setFixedWidth(_SIDE_PX)  # wider ones would push the card out of its dock
             picture.setAccessibleName(f"The cell, {caption.text()}")
         grid.setColumnStretch(len(_TITLES), 1)
         layout.addLayout(grid)
