@@ -24,10 +24,11 @@ from napari_amil.core.instances.extract import Recipe
 
 LOCAL = "local"
 """Address that stands for a cluster of the processes of this machine."""
-_ONE_AT_A_TIME = {  # so that a worker's end is blamed on its item alone; one that ends two is given up
-    "distributed.scheduler.allowed-failures": 1,
+_ONE_AT_A_TIME = {  # so that the end of a worker is blamed on the item it worked on, and on no other
+    "distributed.scheduler.allowed-failures": 0,
     "distributed.scheduler.worker-saturation": 1.0,
 }
+_PATIENCE_S = 60.0  # without a worker; a new one takes some seconds
 _AHEAD = 4  # items for each thread of the cluster that may be done before anybody asks for them
 
 
@@ -94,7 +95,6 @@ def _client(address: str) -> Any:  # noqa: ANN401 - of an optional package
 
 def _results(client: Any, work: Any, items: list[Any]) -> Iterator[tuple[int, Any]]:  # noqa: ANN401
     """Yield what comes back; a few items a thread are under way, so that memory stays bounded."""
-    distributed = optional("distributed")
     with optional("dask").config.set({"distributed.admin.large-graph-warning-threshold": "1 GB"}):
         # a task, which is done again where its worker is lost; scattered data would be gone
         shared = client.submit(pickle.loads, pickle.dumps(partial(_in_one_thread, work)), pure=False)
@@ -102,32 +102,55 @@ def _results(client: Any, work: Any, items: list[Any]) -> Iterator[tuple[int, An
     todo = iter(enumerate(items))
     numbers: dict[Any, int] = {}
 
-    def submit() -> Iterator[Any]:
-        for number, item in todo:
-            future = client.submit(_call, shared, item, pure=False, retries=0)
-            numbers[future.key] = number
-            yield future
-            if len(numbers) >= room:
-                return
+    def fill() -> None:
+        while len(numbers) < room and (following := next(todo, None)):
+            future = client.submit(_call, shared, following[1], pure=False, retries=0)
+            numbers[future] = following[0]
 
-    # results are fetched as soon as they are there: they would be lost with their worker
-    waiting = distributed.as_completed(list(submit()), with_results=True, raise_errors=False)
-    for future, result in waiting:
-        number = numbers.pop(future.key)
-        for message in result if future.status == "finished" else _lost(future):
-            yield number, message
-        future.release()
-        for following in submit():
-            waiting.add(following)
+    fill()
+    while numbers:
+        for future in _some_done(client, list(numbers)):
+            number = numbers.pop(future)
+            for message in _fetched(future):
+                yield number, message
+            future.release()
+        fill()
 
 
-def _lost(future: Any) -> list[Any]:  # noqa: ANN401
-    """Return as its only message that the workers of an item died; all other errors are results."""
-    error = AmilError(
-        f"The worker that worked on it was lost ({type(future.exception()).__name__}); give the command "
-        "again, with more memory for each worker if it happens again."
-    )
-    return [Finished(error=error)]
+def _some_done(client: Any, futures: list[Any]) -> set[Any]:  # noqa: ANN401
+    """Return futures that are done, as soon as there are any.
+
+    Raises
+    ------
+    AmilError
+        If the cluster has had no worker for a minute.
+    """
+    had_workers = True
+    while True:
+        try:
+            done: set[Any] = optional("distributed").wait(futures, _PATIENCE_S, "FIRST_COMPLETED").done
+        except TimeoutError:
+            has_workers = bool(client.scheduler_info()["workers"])
+            if not (had_workers or has_workers):
+                raise AmilError(
+                    "The Dask cluster has no worker any more; start workers, with more memory for each, and "
+                    "give the command again."
+                ) from None
+            had_workers = has_workers
+        else:
+            return done
+
+
+def _fetched(future: Any) -> list[Any]:  # noqa: ANN401
+    """Return the messages of an item, or that its worker died; all other errors are messages."""
+    try:
+        return list(future.result())
+    except Exception as error:  # noqa: BLE001 - of the cluster, of several kinds
+        lost = AmilError(
+            f"The worker that worked on it was lost ({type(error).__name__}); give the command again, with "
+            "more memory for each worker if it happens again."
+        )
+        return [Finished(error=lost)]
 
 
 def _call(work: Callable[[Any], list[Any]], item: Any) -> list[Any]:  # noqa: ANN401
