@@ -18,7 +18,7 @@ from PIL import Image as PillowImage
 from qtpy.QtCore import QObject, QTimer
 from qtpy.QtWidgets import QApplication
 
-from benchmarks.fine_tuning import hardened, scaled
+from benchmarks.fine_tuning import SCALE, hardened, scaled
 from napari_amil.core.base.events import drain
 from napari_amil.core.base.settings import DetectorTrainingSettings
 from napari_amil.core.exchange.geojson import write_geojson
@@ -44,7 +44,7 @@ def annotated_fields(data: Path, out: Path) -> Path:
         image = read_image(data / "images" / f"{number}.jpg")
         cells = drain(detect_field(image, recipe)).select(recipe.settings.selection)
         PillowImage.fromarray(hardened(image, rng)).save(out / f"field {number}.png")
-        write_geojson(scaled(cells), None, out / f"field {number}.geojson")
+        write_geojson(scaled(cells, SCALE), None, out / f"field {number}.geojson")
     return out
 
 

@@ -226,6 +226,7 @@ def main() -> None:
     for title in ("Calibrate", "Make a cohort", "Train a model", "Fine-tune"):
         user.choose(title)
     assert len(user.panels()) == 12
+    assert user.window.height() == 768, "the window grew beyond a small screen"
     heights = {panel.height() for panel in user.panels() if not panel.visibleRegion().isEmpty()}
     assert len(heights) == 1
     told("every panel")

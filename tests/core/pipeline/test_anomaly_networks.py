@@ -8,9 +8,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
+from PIL import Image
 
 from napari_amil.core.anomaly.reconstruction.ra import Ra
 from napari_amil.core.base.errors import SettingsError
@@ -22,6 +24,7 @@ from napari_amil.core.instances.sources import Source, cohort_source, open_sourc
 from napari_amil.core.model.bundle import Bundle, load_bundle
 from napari_amil.core.pipeline.anomaly_networks import AddedNetworks, train_anomaly
 from napari_amil.core.pipeline.recalibrate import calibrate
+from napari_amil.core.pipeline.twin_growth import SHEET
 from napari_amil.core.scoring.score import score_source
 
 CPU = torch.device("cpu")
@@ -72,6 +75,9 @@ def test_the_score_of_a_network_joins_a_model_and_the_rest_stays(
     source, said = open_source([cohort], "control"), list[Event]()
     before = drain(score_source(source, Recipe.from_bundle(known, None, CPU)))
     added(known, cohort, tmp_path, said)
+    with Image.open(tmp_path / SHEET) as sheet:  # the cell, epochs 1, 2, 4 ... and the difference
+        assert sheet.width >= 3 * sheet.height / 7
+        assert np.asarray(sheet.convert("RGB")).std() > 10
     names = [(e.name, e.number, e.total) for e in said if isinstance(e, TrainingBegan)]
     assert names == [(f"ra without part {i + 1}", i + 1, 4) for i in range(3)] + [("ra", 4, 4)]
     assert [len(seen[-1] - some) for some in seen] == [1, 1, 1, 0]  # no part was seen by its own network

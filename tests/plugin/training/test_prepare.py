@@ -13,6 +13,7 @@ from qtpy.QtGui import QDropEvent
 from napari_amil.core.base.settings import RunSettings
 from napari_amil.plugin.training.cohort_check import CohortPreview, ProblemList
 from napari_amil.plugin.training.prepare import PreparePage
+from napari_amil.plugin.training.run_commands import NetworksCommand, TrainingCommand, check_arguments
 from napari_amil.plugin.training.training_form import TrainingForm
 from napari_amil.plugin.window.path_choice import PathChoice
 from napari_amil.plugin.window.work import Worker
@@ -210,3 +211,27 @@ def test_what_was_passed_over_is_shown_and_what_cannot_be_learned_from_is_refuse
     page._on_read(read)
     assert page.preview.sums.text().endswith(" Note: 2 files skipped: xml.")
     assert (page.why.text(), page.start.isEnabled()) == ("An encoder of cell images is missing.", False)
+
+
+def test_networks_that_redraw_cells_are_offered_beside_a_model(
+    page: PreparePage, bags: pd.DataFrame, tmp_path: Path
+) -> None:
+    _read(page, bags, tmp_path)
+    page.out.setValue(tmp_path / "run")
+    page.what.setCurrentIndex(1)
+    assert page.form.isHidden()
+    assert not page.networks.isHidden()
+    assert page.whose.text() == "Added to"
+    page.networks.boxes["ra"].setChecked(True)
+    page.networks.steps.setValue(7)
+    plan = page.plan()
+    assert isinstance(plan, NetworksCommand)
+    given = plan.arguments()
+    assert given[:4] == ["train-anomaly", str(tmp_path / "smears"), "--out", str(tmp_path / "run")]
+    assert given[4:10] == ["--model", "memae,ra", "--control", "healthy", "--steps", "7"]
+    check_arguments(given, plan.out)
+    for box in page.networks.boxes.values():
+        box.setChecked(False)
+    assert page.why.text() == "Tick a network."
+    page.what.setCurrentIndex(0)
+    assert isinstance(page.plan(), TrainingCommand)

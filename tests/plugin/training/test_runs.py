@@ -229,7 +229,9 @@ def test_a_row_is_shown_with_its_spread(tmp_path: Path, qtbot: QtBot) -> None:
     qtbot.waitUntil(lambda: table.rowCount() == 2, timeout=30_000)
     texts = [[table.item(row, column).text() for column in range(2)] for row in range(2)]
     assert texts == [["0.812 ± 0.031", "0.70 to 0.90"], ["0.950", ""]]
-    qtbot.waitUntil(lambda: runs.view.sentence.text() == "Done: the row is below.", timeout=30_000)
+    qtbot.waitUntil(
+        lambda: runs.view.sentence.text() == "Done: how far the results vary is below.", timeout=30_000
+    )
     assert runs.view.curves is None
 
 

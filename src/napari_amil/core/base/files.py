@@ -24,6 +24,7 @@ from napari_amil.core.base.errors import AmilError
 
 _HOST = hashlib.sha256(platform.node().encode()).hexdigest()[:6]
 _LONGEST_REASON = 160  # characters of a decoder's message that are shown
+_PIECE = 50  # items of a list that are encoded in one go
 _LEFTOVER = re.compile(rf"\.napari-amil-{_HOST}-(\d+)-[0-9a-f]+\.partial")
 
 
@@ -185,10 +186,30 @@ def replacing_together(
 
 
 def write_exact_json(content: dict[str, Any], path: Path) -> None:
-    """Write a dictionary as JSON; a number that is not finite is an error, since JSON has none."""
-    text = json.dumps(content, allow_nan=False)
+    """Write a dictionary as JSON; a number that is not finite is an error, since JSON has none.
+
+    It is encoded piece by piece: one call for all of it would hold every other thread of the process, such
+    as that of a window, for seconds.
+    """
+    text = "".join(_json_pieces(content))
     with replacing(path) as partial:
         partial.write_text(text, encoding="utf-8")
+
+
+def _json_pieces(value: Any) -> Iterator[str]:  # noqa: ANN401
+    """Yield what ``json.dumps`` returns in small parts."""
+    if isinstance(value, dict) and all(isinstance(key, str) for key in value):
+        for number, (key, item) in enumerate(value.items()):
+            yield f"{', ' if number else '{'}{json.dumps(key)}: "
+            yield from _json_pieces(item)
+        yield "}" if value else "{}"
+    elif isinstance(value, list) and len(value) > _PIECE:
+        for start in range(0, len(value), _PIECE):
+            yield ", " if start else "["
+            yield json.dumps(value[start : start + _PIECE], allow_nan=False)[1:-1]
+        yield "]"
+    else:
+        yield json.dumps(value, allow_nan=False)
 
 
 @contextmanager

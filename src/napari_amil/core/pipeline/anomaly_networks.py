@@ -35,6 +35,7 @@ from napari_amil.core.model.bundle import Bundle, save_bundle
 from napari_amil.core.model.scorer import Scorer
 from napari_amil.core.pipeline.recalibrate import as_controls, control_units
 from napari_amil.core.pipeline.run_folder import in_run_folder
+from napari_amil.core.pipeline.twin_growth import SHEET, TwinSheet
 
 _CHECKPOINTS = "checkpoints"
 
@@ -99,8 +100,9 @@ def train_anomaly(
 
     Every network is trained once without each part of the patients, to score control cells that it did not
     see, from which percentile, p and q come; then on all of them. The run folder holds ``run.yaml``,
-    ``folds.csv``, ``events.jsonl``, ``metrics.json``, ``checkpoints`` and ``bundle.safetensors``. The same
-    command goes on where it was stopped; until all is trained there is no bundle, and None is returned.
+    ``folds.csv``, ``events.jsonl``, ``metrics.json``, ``checkpoints``, ``twins.png`` (cells as they are
+    redrawn meanwhile) and ``bundle.safetensors``. The same command goes on where it was stopped; until all is
+    trained there is no bundle, and None is returned.
 
     Parameters
     ----------
@@ -217,14 +219,15 @@ class _Trainer:
         for number in range(self.n_trainings - 1):
             yield TrainingBegan(f"{name} without part {number + 1}", n_before + number + 1, total)
             rows = np.flatnonzero(self.part == number)
+            left_out = self.controls.take(rows)
             scorer = yield from self._fitted(
-                name, f"{name}-{number}", self.controls.take(self.part != number)
+                name, f"{name}-{number}", self.controls.take(self.part != number), left_out
             )
             if scorer is None:
                 return None
-            held_out[rows] = scorer.score(self.controls.take(rows))
+            held_out[rows] = scorer.score(left_out)
         yield TrainingBegan(name, n_before + self.n_trainings, total)
-        scorer = yield from self._fitted(name, name, self.controls)
+        scorer = yield from self._fitted(name, name, self.controls, self.controls)
         if scorer is None:
             return None
         seen = scorer.score(self.controls)
@@ -232,15 +235,16 @@ class _Trainer:
         return scorer, calibration, self._card(scorer, calibration, seen, time.monotonic() - started)
 
     def _fitted(
-        self, name: str, file: str, cells: CellInputs
+        self, name: str, file: str, cells: CellInputs, shown: CellInputs
     ) -> Generator[Event, None, ReconstructionScorer | None]:
-        """Train one network; None if it was stopped."""
+        """Train one network, drawing some of the ``shown`` cells meanwhile; None if it was stopped."""
         scorer = self._new(name)
         folder, stop = make_folder(self.out / _CHECKPOINTS), self.out / STOP_FILE
         if stop.exists():
             return None
         scorer.files = TrainingFiles(folder / f"{file}.safetensors", stop)
-        yield from scorer.fit(cells, self.bundle.settings.training.seed, self.recipe.device)
+        work = scorer.fit(cells, self.bundle.settings.training.seed, self.recipe.device)
+        yield from TwinSheet.of_some(self.out / SHEET, shown).following(work, scorer)
         return None if stop.exists() else scorer
 
     def _new(self, name: str) -> ReconstructionScorer:

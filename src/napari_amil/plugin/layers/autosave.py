@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import os
+import sys
 import time
 import weakref
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -32,6 +34,7 @@ from napari_amil.plugin.window.user_settings import preference
 _DELAY_MS = 1500
 _KEPT_DAYS = 30
 _EVERY = 16
+_SWITCH_S = 0.0005
 _SESSION = f"{int(time.time()):x}-{os.getpid()}"
 
 
@@ -114,8 +117,8 @@ class Autosave(QObject):
         self.save()
         self._writer.submit(int).result()
 
-    def _do(self, work: Any) -> None:  # noqa: ANN401
-        self._writer.submit(work).add_done_callback(self._on_done)
+    def _do(self, work: Callable[[], object]) -> None:
+        self._writer.submit(_yielding, work).add_done_callback(self._on_done)
 
     def _on_done(self, done: Future[Any]) -> None:
         error = done.exception()
@@ -182,6 +185,19 @@ class Autosave(QObject):
         image = next(images, None)
         key = content_key(image) if image is not None else _digest(record.image_name.encode())
         return self._folder / f"{key}_{self._session}-{str(layer.unique_id)[:8]}.geojson"
+
+
+def _yielding(work: Callable[[], object]) -> None:
+    """Do some work in a thread that leaves the interpreter to the window ten times as often as usual.
+
+    Drawing gives the interpreter away with every call of OpenGL, and would wait for it 5 ms each time.
+    """
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(_SWITCH_S)
+    try:
+        work()
+    finally:
+        sys.setswitchinterval(before)
 
 
 def _has_work(layer: Shapes) -> bool:

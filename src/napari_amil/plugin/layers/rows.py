@@ -372,11 +372,12 @@ def _has_moved(layer: Shapes, record: CellRecord, cell_id: int, row: int) -> boo
 
 def _measure(layer: Shapes, table: pd.DataFrame, record: CellRecord, rows: list[int]) -> None:
     """Write box, area and border flag of ``rows`` as they are drawn."""
-    height, width = record.image_shape
-    for row in rows:
-        outline = outline_of(layer, row)
-        record.drawn[int(table.loc[row, "cell_id"])] = outline
-        (y0, x0), (y1, x1) = outline.min(axis=0), outline.max(axis=0)
-        table.loc[row, BOX_COLUMNS] = (y0, x0, y1, x1)
-        table.loc[row, "area_px"] = polygon_area(outline)
-        table.loc[row, "touches_border"] = bool(min(y0, x0) <= 0 or y1 >= height or x1 >= width)
+    if not rows:
+        return
+    outlines = [outline_of(layer, row) for row in rows]
+    record.drawn.update(zip(table["cell_id"].to_numpy()[rows].tolist(), outlines, strict=True))
+    low = np.array([outline.min(axis=0) for outline in outlines])
+    high = np.array([outline.max(axis=0) for outline in outlines])
+    table.loc[rows, BOX_COLUMNS] = np.hstack([low, high])
+    table.loc[rows, "area_px"] = [polygon_area(outline) for outline in outlines]
+    table.loc[rows, "touches_border"] = (low <= 0).any(axis=1) | (high >= record.image_shape).any(axis=1)

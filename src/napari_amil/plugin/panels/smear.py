@@ -65,6 +65,7 @@ _EMPTY = (
     "Then press Find and score."
 )
 _READY = "Press Find and score: every cell is found, and compared with control cells."
+_BUSY = "Every cell is found, then compared with control cells; this takes a moment."
 _FOUND = "The cells are found, but not scored: press {}."
 _STALE = "The cells have changed since they were scored; press {} for a verdict."
 _NO_CHOICE = "Click on a cell, here or in the image, to see why it is where it is in the list."
@@ -212,6 +213,7 @@ class SmearPanel(Panel):
         self._stage = "Step 1 of 2"
         self.detect.image.set_layer(image)
         self.detect.run()
+        self._later.start()
 
     def _run_score(self, layer: Shapes) -> None:
         self._stage = "Step 2 of 2"
@@ -244,11 +246,13 @@ class SmearPanel(Panel):
             self._stage = ""
             self.job.rest()
             self.job.say("Cancelled; nothing was changed.")
+            self._later.start()
 
     def _on_errored(self, message: str) -> None:
         self._stage = ""
         self.job.rest()
         self.job.say(message, "error")
+        self._later.start()
         self.errored.emit(message)
 
     def show_page(self, title: str) -> None:
@@ -280,7 +284,9 @@ class SmearPanel(Panel):
         own = layer is not None and _is_own_work(layer)
         press = f"Score these {layer.nshapes:,} cells" if layer is not None and own else "Find and score"
         self.job.set_text(press)
-        if bag is not None:
+        if self.job.is_running:
+            self.summary.show_text(_BUSY)
+        elif bag is not None:
             self.summary.show_bag(bag)
         elif is_scored:
             self.summary.show_text(_STALE.format(press))

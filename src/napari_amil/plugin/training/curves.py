@@ -241,6 +241,36 @@ class Curves(LivePlot):
         )
 
 
+class NetworkCurves(LivePlot):
+    """The loss of a network that learns to redraw control cells, over its epochs."""
+
+    height_px = 190
+    name = "Curve of the network's training"
+
+    def _make_axes(self, figure: Figure) -> None:
+        figure.subplots_adjust(top=0.95, bottom=0.24)
+        self.losses = figure.add_subplot()
+        (self._loss,) = self.losses.plot([], [], color=_LOSS, marker=".", linewidth=1.6)
+        self.losses.set(xlabel="epoch", ylabel="loss")
+        self.losses.xaxis.set_major_locator(MaxNLocator(5, integer=True, min_n_ticks=2))
+        self.losses.yaxis.set_major_locator(MaxNLocator(4))
+
+    def _show(self, training: TrainingLog) -> None:
+        epochs = sorted(training.epochs)
+        self._loss.set_data(np.array(epochs) + 1, [training.epochs[epoch].train_loss for epoch in epochs])
+        self._loss.set_marker("." if len(epochs) < _FEW_EPOCHS else "")
+        self.losses.relim()
+        self.losses.autoscale_view(scalex=False)
+        last = training.last
+        self.losses.set_xlim(0.5, max(last.n_epochs if last is not None else 1, 2) + 0.5)
+
+    def _in_words(self) -> str:
+        last = self._training.last if self._training is not None else None
+        if last is None:
+            return "No epoch is over yet."
+        return f"Epoch {last.epoch + 1} of {last.n_epochs}: loss {last.train_loss:.3g}."
+
+
 class DetectorCurves(LivePlot):
     """Two plots below each other, over the steps: the training loss, and the figures on held-out images."""
 

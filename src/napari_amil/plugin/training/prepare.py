@@ -21,7 +21,8 @@ from qtpy.QtWidgets import (
 from napari_amil.core.base.errors import AmilError
 from napari_amil.core.base.events import Step
 from napari_amil.plugin.training.cohort_check import CohortPreview, ProblemList
-from napari_amil.plugin.training.run_commands import TrainingCommand
+from napari_amil.plugin.training.networks_form import NetworksForm
+from napari_amil.plugin.training.run_commands import NetworksCommand, TrainingCommand
 from napari_amil.plugin.training.run_folders import fresh_folder
 from napari_amil.plugin.training.run_progress import duration
 from napari_amil.plugin.training.training_form import TrainingForm
@@ -55,7 +56,7 @@ class PreparePage(QWidget):
     """
 
     wanted = Signal(object)
-    """The user wants to start this `TrainingCommand`."""
+    """The user wants to start this `TrainingCommand` or `NetworksCommand`."""
     checked = Signal()
     """All images of the cohort were looked at."""
 
@@ -81,7 +82,14 @@ class PreparePage(QWidget):
         self.preview = CohortPreview()
         self.checking = wrapped()
         self.problems = ProblemList()
-        self.form = TrainingForm()
+        self.what = QComboBox()
+        self.what.addItems(["A model of samples and cells", "Networks that redraw cells"])
+        self.what.setAccessibleName("What is trained")
+        self.what.setToolTip(
+            "A model that names samples, or further anomaly scores for a model that there is."
+        )
+        self.form, self.networks = TrainingForm(), NetworksForm()
+        self.networks.hide()
         self.detector = ModelChoice(self._worker)
         self.out = PathChoice("Choose a folder for the run", "new folder")
         self.out.setToolTip("Everything of this run goes into this new folder.")
@@ -103,14 +111,16 @@ class PreparePage(QWidget):
         first, last = QFormLayout(), QFormLayout()
         first.addRow("Cohort", self.cohort)
         first.addRow("Controls", self.control)
-        last.addRow("Cells found by", self.detector)
+        self.whose = QLabel("Cells found by")
+        last.addRow(self.whose, self.detector)
         last.addRow("Run folder", self.out)
         layout.addLayout(first)
         layout.addWidget(self.preview)
         layout.addWidget(self.checking)
         layout.addWidget(self.problems)
         layout.addWidget(sized(QLabel("Training"), 1.0, bold=True))
-        layout.addWidget(self.form)
+        for part in (self.what, self.form, self.networks):
+            layout.addWidget(part)
         layout.addLayout(last)
         layout.addWidget(self.measure)
         layout.addStretch(1)
@@ -132,11 +142,13 @@ class PreparePage(QWidget):
         self.problems.changed.connect(self._show_start)
         self.out.changed.connect(self._show_start)
         self.form.changed.connect(self._on_form_changed)
+        self.networks.changed.connect(self._on_form_changed)
+        self.what.currentIndexChanged.connect(self._on_what_changed)
         self.measure.clicked.connect(self._on_measure)
         self.start.clicked.connect(self._on_start)
         self.copy.clicked.connect(self._on_copy)
 
-    def plan(self) -> TrainingCommand:
+    def plan(self) -> TrainingCommand | NetworksCommand:
         """Return what would be started.
 
         Raises
@@ -155,6 +167,8 @@ class PreparePage(QWidget):
             raise AmilError("Solve the problems marked red, or accept them; then the training can start.")
         if out is None:
             raise AmilError("Name a new folder for the run.")
+        if self._adds_networks:
+            return self._network_plan(cohort.absolute(), out.absolute())
         settings = self.form.value().changed({"control": self.control.currentText()})
         return TrainingCommand(
             cohort.absolute(),
@@ -167,6 +181,17 @@ class PreparePage(QWidget):
             self.problems.allowed(),
         )
 
+    @property
+    def _adds_networks(self) -> bool:
+        return self.what.currentIndex() == 1
+
+    def _network_plan(self, cohort: Path, out: Path) -> NetworksCommand:
+        names, steps, device = self.networks.names(), self.networks.steps.value(), self.networks.device
+        if not names:
+            raise AmilError("Tick a network.")
+        model, control = self.detector.value(), self.control.currentText()
+        return NetworksCommand(cohort, out, names, model, str(device.currentData()), steps, control)
+
     def propose_folder(self) -> None:
         """Name a new folder beside the cohort, unless the user named one that is still free."""
         cohort, named = self.cohort.value(), self.out.value()
@@ -176,6 +201,7 @@ class PreparePage(QWidget):
 
     def _on_choices(self, found: TrainingChoices) -> None:
         self.form.offer(found.presets, found.devices)
+        self.networks.offer(found.devices)
 
     def _on_cohort_changed(self) -> None:
         self.control.clear()
@@ -219,11 +245,23 @@ class PreparePage(QWidget):
         self._unsupported = found.unsupported
         folds = sorted(int(fold) for fold in self._bags["fold"].dropna().unique())
         self.form.offer_folds(folds, self._bags.groupby("label")["patient"].nunique().to_dict())
-        has_cells = bool(self._bags["cells"].notna().any())
-        self.detector.setEnabled(not has_cells)
-        self.detector.setToolTip("The cells are listed already." if has_cells else "")
+        self._show_detector()
         self._check(found.control)
         self._show_start()
+
+    def _show_detector(self) -> None:
+        """Say what the chosen model is for; cells that are listed need no detector."""
+        has_cells = self._bags is not None and bool(self._bags["cells"].notna().any())
+        self.whose.setText("Added to" if self._adds_networks else "Cells found by")
+        self.detector.setEnabled(self._adds_networks or not has_cells)
+        self.detector.setToolTip("" if self.detector.isEnabled() else "The cells are listed already.")
+
+    def _on_what_changed(self, _: int) -> None:
+        self.form.setVisible(not self._adds_networks)
+        self.networks.setVisible(self._adds_networks)
+        self.measure.setVisible(not self._adds_networks)
+        self._show_detector()
+        self._on_form_changed()
 
     def _on_refused(self, message: str) -> None:
         self._task = None
@@ -306,6 +344,8 @@ class PreparePage(QWidget):
             plan = self.plan()
         except AmilError as error:
             self.refuse(str(error))
+            return
+        if isinstance(plan, NetworksCommand):
             return
         n_tests = plan.folds if plan.folds is not None and plan.hold_out_fold is None else 0
         request = EstimateTraining(

@@ -18,15 +18,16 @@ ABLATION_RUNS = 3
 _SETTINGS = "run.yaml"
 
 
-TRAINING, DETECTOR, ABLATION = "train", "train-detector", "ablate"
+TRAINING, DETECTOR, ABLATION, NETWORKS = "train", "train-detector", "ablate", "train-anomaly"
 """Kinds of runs, called like their commands."""
-KINDS = frozenset({TRAINING, DETECTOR, ABLATION})
+KINDS = frozenset({TRAINING, DETECTOR, ABLATION, NETWORKS})
 _COHORT_OPTIONS = {"--out", "--settings", "--device", "--bundle", "--hold-out-fold", "--folds", "--allow"}
 _DETECTOR_OPTIONS = {"--out", "--start", "--device", "--steps", "--learning-rate", "--validation-share"}
 _OPTIONS = {
     TRAINING: _COHORT_OPTIONS,
     ABLATION: _COHORT_OPTIONS | {"--rows", "--runs"},
     DETECTOR: _DETECTOR_OPTIONS | {"--freeze", "--seed"},
+    NETWORKS: {"--out", "--model", "--device", "--bundle", "--steps", "--control"},
 }
 """Options with a value that plans write; `check_arguments` refuses others."""
 
@@ -134,6 +135,53 @@ class DetectorCommand:
         given += ["--validation-share", str(chosen.validation_share), "--freeze", chosen.freeze]
         given += ["--seed", str(chosen.seed)]
         return [*given, "--partial"] if self.partial else given
+
+    def command(self) -> str:
+        """Return the line for a terminal that does the same."""
+        return command_line(self.arguments())
+
+    def write_settings(self) -> None:
+        """Make the run folder; the command line writes all else.
+
+        Raises
+        ------
+        AmilError
+            If the folder holds something, or cannot be written.
+        """
+        lay_out(self.out)
+
+
+@dataclass(frozen=True)
+class NetworksCommand:
+    """The command that trains networks which redraw control cells, and adds their scores to a model.
+
+    Parameters
+    ----------
+    cohort
+        Whose control samples teach.
+    out
+        The run folder.
+    names
+        Scores of the networks.
+    bundle
+        The model that gets them; None for the starter.
+    steps
+        Most optimiser steps of each training.
+    """
+
+    cohort: Path
+    out: Path
+    names: tuple[str, ...]
+    bundle: str | None = None
+    device: str = "auto"
+    steps: int = 2000
+    control: str = "control"
+
+    def arguments(self) -> list[str]:
+        """Return the arguments of ``napari-amil``."""
+        given = ["train-anomaly", str(self.cohort), "--out", str(self.out), "--model", ",".join(self.names)]
+        given += ["--control", self.control, "--steps", str(self.steps), "--device", self.device]
+        return given if self.bundle is None else [*given, "--bundle", self.bundle]
 
     def command(self) -> str:
         """Return the line for a terminal that does the same."""

@@ -26,8 +26,10 @@ from napari_amil.plugin.training.prepare import PreparePage
 from napari_amil.plugin.training.run_commands import (
     ABLATION,
     DETECTOR,
+    NETWORKS,
     TRAINING,
     DetectorCommand,
+    NetworksCommand,
     TrainingCommand,
 )
 from napari_amil.plugin.training.run_folders import RunRegistry
@@ -76,7 +78,7 @@ class RunList(QWidget):
         self,
         viewer: ViewerModel,
         registry: RunRegistry,
-        kinds: frozenset[str] = frozenset({TRAINING, ABLATION}),
+        kinds: frozenset[str] = frozenset({TRAINING, ABLATION, NETWORKS}),
         empty: str = _EMPTY,
     ) -> None:
         super().__init__()
@@ -271,7 +273,7 @@ _SETTLED = {"finished", "failed", "cancelled", "interrupted"}
 
 def _how_far(run: Run) -> str:
     """Return how far a living run is, in a few words; nothing where that is not known."""
-    if run.kind == TRAINING:
+    if run.kind in {TRAINING, NETWORKS}:
         last = run.log.now.last if run.log.now is not None else None
         return f"epoch {last.epoch + 1} of {last.n_epochs}" if last is not None else ""
     done, total = progress(run)
@@ -308,7 +310,7 @@ class RunPages(Panel):
         if self.runs.n_alive():
             self.pages.setCurrentWidget(self.runs)
 
-    def start(self, plan: TrainingCommand | DetectorCommand) -> None:
+    def start(self, plan: TrainingCommand | NetworksCommand | DetectorCommand) -> None:
         """Lay out the run folder, start its process and show it."""
         try:
             run = Run.from_command(plan)

@@ -7,7 +7,7 @@ from itertools import pairwise
 from statistics import median
 
 from napari_amil.core.base.settings import RunSettings
-from napari_amil.plugin.training.run_commands import ABLATION, DETECTOR
+from napari_amil.plugin.training.run_commands import ABLATION, DETECTOR, NETWORKS
 from napari_amil.plugin.training.run_log import RunLog, TrainingLog
 from napari_amil.plugin.training.runs import Run, Status
 
@@ -123,6 +123,8 @@ def in_words(run: Run, status: Status, settings: RunSettings) -> str:
         parts, left = _of_detector(run.log), _detector_seconds(run.log)
     elif run.kind == ABLATION:
         parts, left = _of_ablation(run.log), math.nan
+    elif run.kind == NETWORKS:
+        parts, left = _of_training(run.log), _network_seconds(run.log)
     else:
         parts, left = _of_training(run.log), seconds_left(run.log, settings)
     if status.state == "stopping":  # a test after the last epoch may take longer than that epoch
@@ -161,6 +163,17 @@ def _of_training(log: RunLog) -> list[str]:
     if training is not None and training.last is not None:
         return [*parts, f"Epoch {training.last.epoch + 1} of {training.last.n_epochs}"]
     return [*parts, "The first epoch runs"]
+
+
+def _network_seconds(log: RunLog) -> float:
+    """Return the seconds until the last network has learned, from the pace of the latest epochs."""
+    training = log.now
+    if training is None or training.last is None or len(training.times) < 2:
+        return math.nan
+    times = [training.times[epoch] for epoch in sorted(training.times)][-_RECENT:]
+    pace = (times[-1] - times[0]) / (len(times) - 1)
+    whole = training.last.n_epochs
+    return pace * (whole - training.last.epoch - 1 + (training.total - training.number) * whole)
 
 
 def _of_detector(log: RunLog) -> list[str]:

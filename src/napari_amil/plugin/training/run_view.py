@@ -19,14 +19,15 @@ from qtpy.QtWidgets import (
 
 from napari_amil.core.base.errors import AmilError
 from napari_amil.core.base.settings import RunSettings
-from napari_amil.plugin.training.curves import Curves, DetectorCurves
+from napari_amil.plugin.training.curves import Curves, DetectorCurves, LivePlot, NetworkCurves
 from napari_amil.plugin.training.detector_results import DetectorResults
-from napari_amil.plugin.training.run_commands import ABLATION, DETECTOR, TRAINING
+from napari_amil.plugin.training.run_commands import ABLATION, DETECTOR, NETWORKS, TRAINING
 from napari_amil.plugin.training.run_log import TrainingLog
 from napari_amil.plugin.training.run_progress import in_words, progress
 from napari_amil.plugin.training.run_receipt import receipt_words
 from napari_amil.plugin.training.run_results import RowResults, RunResults
 from napari_amil.plugin.training.runs import Run, Status
+from napari_amil.plugin.training.twin_sheet import TwinSheet
 from napari_amil.plugin.window.follow import hear
 from napari_amil.plugin.window.forms import Folded
 from napari_amil.plugin.window.theme import sized, wrapped
@@ -47,7 +48,7 @@ _BUTTONS = {
     "copy": ("Copy as command", "Copy the line for a terminal that does the same."),
     "delete": ("Delete", "Move the run folder to the bin."),
 }
-_USES = {TRAINING: ["use", "row"], DETECTOR: ["accept", "back"], ABLATION: []}
+_USES = {TRAINING: ["use", "row"], DETECTOR: ["accept", "back"], ABLATION: [], NETWORKS: ["use"]}
 """Buttons of a finished run of each kind."""
 _COLUMNS = 2
 
@@ -81,18 +82,20 @@ class RunView(QWidget):
         self.which = QComboBox()
         self.which.setToolTip("Which training of this run is drawn.")
         self.which.setAccessibleName("Training")
-        self._all_curves: dict[str, Curves | DetectorCurves] = {
+        self._all_curves: dict[str, LivePlot] = {
             TRAINING: Curves(viewer.theme),
             DETECTOR: DetectorCurves(viewer.theme),
+            NETWORKS: NetworkCurves(viewer.theme),
         }
         of_detector = DetectorResults()
         of_detector.compareWanted.connect(self.compareWanted)
-        self._all_results: dict[str, RunResults | DetectorResults | RowResults] = {
+        self._all_results: dict[str, RunResults | DetectorResults | RowResults | TwinSheet] = {
             TRAINING: RunResults(),
             DETECTOR: of_detector,
             ABLATION: RowResults(),
+            NETWORKS: TwinSheet(),
         }
-        self.curves: Curves | DetectorCurves | None = None
+        self.curves: LivePlot | None = None
         self.results = self._all_results[TRAINING]
         self.receipt = wrapped()
         self.notes = wrapped()
@@ -113,7 +116,7 @@ class RunView(QWidget):
         self._grid = QGridLayout()
         self._grid.setSpacing(6)
         layout.addLayout(self._grid)
-        decision, *others = (self._all_results[kind] for kind in (DETECTOR, TRAINING, ABLATION))
+        decision, *others = (self._all_results[kind] for kind in (DETECTOR, TRAINING, ABLATION, NETWORKS))
         parts: list[QWidget] = [self.which, decision, self.receipt, *self._all_curves.values(), *others]
         for part in [*parts, self.more]:
             layout.addWidget(part)
@@ -165,9 +168,11 @@ class RunView(QWidget):
         if self._shown is None or self._shown.state != status.state:
             self._offer_buttons(run, status)
             self._show_receipt(run, is_over=not status.is_alive)
-            self.results.setVisible(not status.is_alive)
+            self.results.setVisible(not status.is_alive or run.kind == NETWORKS)
             if not status.is_alive:
                 self.results.show_folder(run.folder)
+        if status.is_alive and run.kind == NETWORKS:
+            self.results.show_folder(run.folder)
         self._shown = status
 
     def _show_receipt(self, run: Run, *, is_over: bool) -> None:
@@ -296,7 +301,7 @@ def _offered(run: Run, status: Status) -> list[str]:
     if status.is_alive:
         hears = status.state not in {"starting", "stopping"}  # what was asked before it listens is lost
         offered = ["pause"] if hears else []
-        offered += ["stop"] if hears and run.kind != ABLATION else []
+        offered += ["stop"] if hears and run.kind not in {ABLATION, NETWORKS} else []
         offered += ["cancel"]
     else:
         is_done = status.state == "finished"

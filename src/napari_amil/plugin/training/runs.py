@@ -21,6 +21,7 @@ from napari_amil.core.base.process import find_process, write_process
 from napari_amil.plugin.training.run_commands import (
     ABLATION,
     DETECTOR,
+    NETWORKS,
     TRAINING,
     RunCommand,
     check_arguments,
@@ -46,14 +47,16 @@ ALIVE = frozenset({"starting", "running", "paused", "stopping"})
 _DONE = {
     TRAINING: "Done: the model is ready.",
     DETECTOR: "Done: compare the new detector with the old one, then use it or go back.",
+    NETWORKS: "Done: the model has the new scores, and redraws cells on the Cell card.",
     ABLATION: "Done: how far the results vary is below.",
 }
 _GOES_ON = {
     TRAINING: "the last whole epoch",
     DETECTOR: "the last checkpoint",
+    NETWORKS: "the last whole epoch",
     ABLATION: "the last whole training",
 }
-_TRACES = {"images.csv": DETECTOR, "table.csv": ABLATION}
+_TRACES = {"images.csv": DETECTOR, "table.csv": ABLATION, "checkpoints": NETWORKS}
 """Files by which the kind of a run is known that a terminal started."""
 
 

@@ -76,6 +76,11 @@ class DockCare(QObject):
         self._left.setSingleShot(True)
         self._left.timeout.connect(self._on_left)
 
+    @property
+    def is_settled(self) -> bool:
+        """Whether the dock has found its place."""
+        return self._is_settled
+
     def settle(self, others: list[QWidget]) -> None:
         """Lay the dock of the panel beside that of the last of ``others`` in the same window."""
         dock = self._dock()
@@ -93,6 +98,9 @@ class DockCare(QObject):
         docks = [d for d in docks if d.parentWidget() is window and _is_docked(d) and d.isVisible()]
         if isinstance(window, QMainWindow) and docks and docks[-1] not in window.tabifiedDockWidgets(dock):
             window.tabifyDockWidget(docks[-1], dock)
+        panel = self.parent()
+        if isinstance(panel, QWidget):
+            panel.updateGeometry()
         self._soon.start()
 
     def eventFilter(self, _: QObject | None, event: QEvent | None) -> bool:  # noqa: N802 - Qt's manner

@@ -10,7 +10,7 @@ from qtpy.QtCore import QSize, Qt, Signal
 from qtpy.QtGui import QShowEvent
 from qtpy.QtWidgets import QApplication, QFrame, QScrollArea, QSizePolicy, QVBoxLayout, QWidget
 
-from napari_amil.plugin.window.docks import DockCare, open_panel
+from napari_amil.plugin.window.docks import DockCare, dock_of, open_panel
 from napari_amil.plugin.window.follow import LayerCombo
 from napari_amil.plugin.window.glossary import GlossaryLink
 from napari_amil.plugin.window.job import JobBar
@@ -18,6 +18,7 @@ from napari_amil.plugin.window.model_choice import ModelChoice
 from napari_amil.plugin.window.viewer import unwrapped
 
 _NARROWEST_PX, _WIDEST_PX = 290, 400
+_UNSETTLED_PX = 80
 SMEAR_TITLE = "Look at a smear"
 """Name of the panel that finds and scores cells, from which all others open."""
 
@@ -57,6 +58,15 @@ class Panel(QWidget):
             return
         window: Any = self.window()
         self._dock_care.settle([panel for panel in window.findChildren(Panel) if panel is not self])
+
+    def minimumSizeHint(self) -> QSize:  # noqa: N802 - Qt's manner
+        """Return what the content needs; next to nothing while the dock lies below another one, no tab yet.
+
+        napari shows a dock there first, and a window too low for both would grow beyond a small screen.
+        """
+        hint = super().minimumSizeHint()
+        waits = not self._is_page() and dock_of(self) is not None and not self._dock_care.is_settled
+        return QSize(hint.width(), min(hint.height(), _UNSETTLED_PX)) if waits else hint
 
     def _is_page(self) -> bool:
         """Tell whether the panel is a page of another one, whose dock is not its own."""
