@@ -47,7 +47,7 @@ INNER_LADDERS: dict[str, tuple[frozenset[str], ...]] = {
         frozenset({"shards"}),
     ),
     "core.pipeline": (
-        frozenset({"annotated", "given_names", "recalibrate", "replay", "evaluate"}),
+        frozenset({"annotated", "given_names", "recalibrate", "replay", "evaluate", "twin_growth"}),
         frozenset({"cell_typing", "export", "held_out", "run_folder", "train"}),
         frozenset({"anomaly_networks", "estimate", "pretraining", "train_detector", "training_run"}),
     ),
