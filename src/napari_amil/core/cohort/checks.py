@@ -164,7 +164,7 @@ def _bags(cohort: Cohort, embedding_dim: int) -> Iterator[Problem]:
         yield Problem(
             "warning",
             f"There are {n_control} control cells, fewer than {MIN_CONTROLS_PER_DIM} for each of the "
-            f"{embedding_dim} dimensions of the embedding; add controls, or keep the shrinkage switched on.",
+            f"{embedding_dim} dimensions of the embedding; add controls, else distances stay rough.",
             "few-cells",
         )
     without = [bag.bag for bag in cohort if not bag.clinical]

@@ -17,14 +17,15 @@ from napari_amil.core.base.files import replacing
 
 SHEET = "twins.png"
 """Name of the file in the run folder."""
-_CELLS, _SIDE_PX, _HEAD_PX, _GAP_PX = 6, 64, 16, 4
+_CELLS, _TWINS = 6, 5
+_SIDE_PX, _HEAD_PX, _GAP_PX = 64, 16, 4
 _HOTTEST = 0.25
 """Difference, of 1, that is drawn in the strongest red."""
 
 
 @dataclass(frozen=True, eq=False)
 class TwinSheet:
-    """Rows of cells: the cell, its twin after epoch 1, 2, 4, 8 and so on, and the last difference.
+    """Rows of cells: the cell, its twin after epoch 1, 2, 4, 8 ... (the last five), and the last difference.
 
     Parameters
     ----------
@@ -62,7 +63,8 @@ class TwinSheet:
         drawn = scorer.redraw(self.cells)
         self.columns[f"epoch {n_done}"] = drawn.twin
         crops = np.ascontiguousarray(self.cells.pixels[:, :3].transpose(0, 2, 3, 1))
-        columns = {"cell": crops, **self.columns, "difference": _warm(drawn.heat)}
+        latest = dict(list(self.columns.items())[-_TWINS:])
+        columns = {"cell": crops, **latest, "difference": _warm(drawn.heat)}
         step = _SIDE_PX + _GAP_PX
         size = (step * len(columns), _HEAD_PX + step * len(self.cells))
         sheet, font = Image.new("RGB", size, "white"), ImageFont.load_default(11)

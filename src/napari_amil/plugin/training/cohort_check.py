@@ -133,7 +133,8 @@ def _align(item: QTreeWidgetItem) -> None:
 
 def _sums(bags: pd.DataFrame, n_classes: int, clinical: list[str], notes: Sequence[str]) -> str:
     """Return the sums, and what else is known, as a few sentences."""
-    summary_text = f"{len(bags):,} bags of {bags['patient'].nunique():,} patients in {n_classes} classes."
+    classes = f"{n_classes} class{'' if n_classes == 1 else 'es'}"
+    summary_text = f"{len(bags):,} bags of {bags['patient'].nunique():,} patients in {classes}."
     if bags["cells"].isna().all():
         summary_text += " The cells are found by the detector."
     if clinical:

@@ -63,6 +63,8 @@ class NetworksForm(QWidget):
         self.device = QComboBox()
         self.device.setAccessibleName("Compute on")
         self.device.setToolTip("Where the networks compute.")
+        self.device.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+        self.device.setMinimumContentsLength(10)
         self.device.addItem("Best available", "auto")
         rows = QFormLayout()
         rows.addRow("Steps", self.steps)

@@ -85,6 +85,8 @@ class PreparePage(QWidget):
         self.what = QComboBox()
         self.what.addItems(["A model of samples and cells", "Networks that redraw cells"])
         self.what.setAccessibleName("What is trained")
+        self.what.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+        self.what.setMinimumContentsLength(10)
         self.what.setToolTip(
             "A model that names samples, or further anomaly scores for a model that there is."
         )

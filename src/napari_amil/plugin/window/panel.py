@@ -6,7 +6,7 @@ from typing import Any, ClassVar, TypeVar
 
 from napari.components import ViewerModel
 from napari.viewer import Viewer
-from qtpy.QtCore import QSize, Qt, Signal
+from qtpy.QtCore import QEvent, QObject, QSize, Qt, Signal
 from qtpy.QtGui import QShowEvent
 from qtpy.QtWidgets import QApplication, QFrame, QScrollArea, QSizePolicy, QVBoxLayout, QWidget
 
@@ -121,6 +121,12 @@ class _Column(QScrollArea):
         needed = content.minimumSizeHint().width() if content is not None else 0
         needed += bar.sizeHint().width() if bar is not None else 0
         return QSize(min(max(needed, _NARROWEST_PX), _WIDEST_PX), super().minimumSizeHint().height())
+
+    def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:  # noqa: N802
+        """Ask for another width when the content needs one, as when buttons appear."""
+        if event is not None and event.type() == QEvent.Type.LayoutRequest:
+            self.updateGeometry()
+        return super().eventFilter(watched, event)
 
 
 class ModelPanel(Panel):
