@@ -92,7 +92,7 @@ def test_verdict_probabilities_and_summary_are_told(panel: VerdictPanel, scored:
     assert said[1] == (
         "Judged from 5 cells. About 30 % of its cells are abnormal (90 % interval 10 % to 50 %). Of control "
         "samples, 2 % score this high on average (sample p = 0.02). For nine in ten new patients the class "
-        "is among such a set: thalassemia. 1 of them (12 %) is more unusual than chance explains."
+        "is among such a set: thalassemia. 1 of its cells (12 %) is more unusual than chance explains."
     )
     assert said[2] == "For research only."
 

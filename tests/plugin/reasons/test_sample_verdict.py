@@ -69,7 +69,7 @@ def test_the_cells_are_summed_up() -> None:
     )
     assert summary(BAG, table) == [
         "Judged from 40 cells.",
-        "4 of them (10 %) are more unusual than chance explains.",
+        "4 of its cells (10 %) are more unusual than chance explains.",
         "2 cut by the border of the image have no score.",
         "1 were left out by hand.",
     ]

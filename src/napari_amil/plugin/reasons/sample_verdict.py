@@ -90,7 +90,7 @@ def summary(bag: Mapping[str, Any], table: pd.DataFrame) -> list[str]:
     if np.isfinite(fraction):
         n_unusual = round(fraction * n_cells)
         share, are = per_cent(fraction), "is" if n_unusual == 1 else "are"
-        lines.append(f"{n_unusual:,} of them ({share}) {are} more unusual than chance explains.")
+        lines.append(f"{n_unusual:,} of its cells ({share}) {are} more unusual than chance explains.")
     cut = int(table["touches_border"].sum()) if "touches_border" in table else 0
     out = int(table["status"].eq("excluded").sum()) if "status" in table else 0
     if cut:
