@@ -34,6 +34,7 @@ _PUBLISHED_MODEL: dict[str, Any] = {
     "roundness": 0.0,
     "channels": ["latent_distance", "morph_distance"],
     "joined": [],
+    "pooled": [],
     "networks": {},
     "morphology_weight": 0.0,
     "n_components": 1,

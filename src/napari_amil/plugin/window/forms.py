@@ -19,6 +19,7 @@ from qtpy.QtWidgets import (
     QFormLayout,
     QLabel,
     QLineEdit,
+    QSizePolicy,
     QSpinBox,
     QToolButton,
     QVBoxLayout,
@@ -32,6 +33,7 @@ from napari_amil.core.base.settings import Settings
 _SLIDER_SPAN = 10.0
 """A number between two bounds that are no farther apart than this is set with a slider."""
 _UNBOUNDED = 1e6
+_SHORTEST_CHOICE = 16  # characters that a narrow panel shows at least
 _UNITS = {"_px": "px", "_um": "µm"}
 PER_CENT = "%"
 """Unit of a share, which the form shows times a hundred."""
@@ -127,6 +129,9 @@ def _combo_editor(choices: tuple[Any, ...], called: Mapping[Any, str]) -> Editor
     combo = QComboBox()
     for choice in choices:
         combo.addItem(called.get(choice, str(choice)), choice)
+    combo.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+    combo.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+    combo.setMinimumContentsLength(_SHORTEST_CHOICE)  # the list that opens shows long choices whole
     quiet_wheel(combo)
     return Editor(
         combo,
