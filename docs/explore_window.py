@@ -41,10 +41,12 @@ _SHEET_PX, _CAPTION_PX, _QUALITY = (1092, 614), 30, 80
 class Exploration(Window):
     """The window with the map on the left and the Explore panel on the right."""
 
-    def __init__(self, scored: Path) -> None:
+    def __init__(self, scored: Path, *, is_explained: bool = False) -> None:
         super().__init__(None, scored)
+        self.is_explained = is_explained
         self.map = open_panel(self.viewer, "Embedding map")
         self.panel = open_panel(self.viewer, "Explore")
+        self.rest(0.5)  # until it is a tab beside the map, which then goes to the left alone
         map_dock, main = dock_of(self.map), self.panel.window()
         for other in main.findChildren(QDockWidget):
             if other.windowTitle() in {"layer list", "layer controls"}:
@@ -65,9 +67,9 @@ class Exploration(Window):
         self._settle(self.panel.novelty.cells)
 
     def clusters(self) -> None:
-        """Find the clusters of the samples that no class explains, and click the first."""
+        """Find the clusters of the samples that no class explains, or of all, and click the first."""
         self.panel.pages.setCurrentWidget(self.page)
-        self.page.samples.setCurrentIndex(1)
+        self.page.samples.setCurrentIndex(0 if self.is_explained else 1)
         heard: list[object] = []
         self.page.job.finished.connect(heard.append)
         self.page.job.button.click()
@@ -84,6 +86,7 @@ class Exploration(Window):
         name = str(types.mode().iloc[0]) if len(types) else "new class"
         heard: list[object] = []
         self.page.naming.finished.connect(heard.append)
+        self.page.naming.errored.connect(heard.append)
         self.page.name.setText(name)
         self.page.naming.button.click()
         self.wait(lambda: bool(heard))
@@ -125,6 +128,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("out", type=Path, help="folder for the pictures")
     parser.add_argument("scored", type=Path, nargs="+", help="scored folders of classes that were left out")
     parser.add_argument("--theme", default="dark")
+    parser.add_argument("--all-samples", action="store_true", help="of known classes, too")
     options = parser.parse_args(arguments)
     options.out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder, some_display(2732, 1536):
@@ -134,7 +138,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             copy = Path(folder, scored.name)
             shutil.copytree(scored, copy)
             name = scored.name.removeprefix("scored-")
-            window = Exploration(copy)
+            window = Exploration(copy, is_explained=options.all_samples)
             window.viewer.theme = options.theme
             pictures = []
             for step in STEPS:

@@ -10,12 +10,15 @@ from qtpy.QtCore import QAbstractTableModel, QModelIndex, QObject, QSortFilterPr
 from qtpy.QtGui import QFont
 from qtpy.QtWidgets import QAbstractItemView, QTableView
 
+from napari_amil.core.base.class_names import class_sentence, display_name
 from napari_amil.core.base.column import Table
 from napari_amil.core.base.columns import column_of, names_in, shown
 from napari_amil.core.base.types import UNSEEN
 
 GROUPS = {"Every sample": None, "By patient": "patient", "By label": "label", "By verdict": "verdict"}
 """How rows can be put together."""
+_OF_CLASSES = frozenset({"label", "predicted", "verdict", "nearest_class"})
+"""Columns whose texts are classes, which have names that people know."""
 _SORT = Qt.ItemDataRole.UserRole
 _NO_PARENT = QModelIndex()
 _WIDEST_PX = 140
@@ -98,7 +101,11 @@ class BagModel(QAbstractTableModel):
         if role == Qt.ItemDataRole.FontRole and self.table.columns[index.column()] == "bag":
             return _bold() if value in self._marked else None
         if role in (Qt.ItemDataRole.DisplayRole, Qt.ItemDataRole.ToolTipRole):
-            return shown(value)
+            is_class = self.table.columns[index.column()] in _OF_CLASSES and isinstance(value, str) and value
+            text = display_name(value) if is_class else shown(value)
+            if role == Qt.ItemDataRole.ToolTipRole and is_class:
+                return f"{text}: {class_sentence(value)}" if class_sentence(value) else text
+            return text
         return None
 
     def headerData(  # noqa: N802

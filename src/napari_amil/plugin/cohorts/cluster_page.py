@@ -196,6 +196,7 @@ class ClusterPage(QWidget):
         layout.addWidget(self.cells, 1)
         layout.addWidget(self.name)
         layout.addWidget(self.naming)
+        layout.addStretch(0)  # what little is there at first stands together
 
     def run(self) -> None:
         """Find the clusters of the open project in the background."""

@@ -35,6 +35,7 @@ TYPE, TYPE_PROBABILITY = "type", "type_probability"
 """Columns with the type that was learned from such names; empty again when the outline changes."""
 _ELLIPSE_POINTS = 48
 _MOVED_PX = 1e-3
+_ROUNDING = 1e-5
 _OPEN_KINDS = ("line", "path")
 _ENDING = re.compile(r"\.[A-Za-z]\w{1,4}(?=$|#)")
 
@@ -367,7 +368,10 @@ def cells_in(
 def _has_moved(layer: Shapes, record: CellRecord, cell_id: int, row: int) -> bool:
     """Tell whether the shape is no longer as it was drawn; a mere click does not move it."""
     drawn, outline = record.drawn.get(cell_id), outline_of(layer, row)
-    return drawn is None or drawn.shape != outline.shape or not np.allclose(drawn, outline, atol=_MOVED_PX)
+    if drawn is None or drawn.shape != outline.shape:
+        return True
+    rounding = _ROUNDING * np.abs(outline)  # napari keeps shapes in single precision
+    return bool((np.abs(drawn - outline) > _MOVED_PX + rounding).any())
 
 
 def _measure(layer: Shapes, table: pd.DataFrame, record: CellRecord, rows: list[int]) -> None:

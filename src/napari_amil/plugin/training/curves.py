@@ -149,9 +149,7 @@ class Curves(LivePlot):
         ax = self.losses
         (self._train,) = ax.plot([], [], color=_TRAINING, label="training", linewidth=1.6)
         (self._valid,) = ax.plot([], [], color=_VALIDATION, label="validation", linewidth=1.6)
-        (self._beta,) = self.weight.plot(
-            [], [], color=_WEIGHT, label="weight of single cells", linewidth=1, ls="--"
-        )
+        (self._beta,) = self.weight.plot([], [], color=_WEIGHT, label="cell weight", linewidth=1, ls="--")
         self._cells = ax.axvspan(0, 0, alpha=0.13, linewidth=0, visible=False)
         place = ax.get_xaxis_transform()
         self._cells_text = ax.text(0, 0.96, " single cells", transform=place, va="top", visible=False)
@@ -172,7 +170,7 @@ class Curves(LivePlot):
         self._now = ax.stairs([0], [0, 1], color=_TRAINING, linewidth=1.4)
         words = "drawn when the controls\nare looked at"
         self._none = ax.text(0.5, 0.5, words, transform=ax.transAxes, ha="center", va="center")
-        ax.set(xlabel="distance of control cells from their centre (no unit)", ylabel="cells")
+        ax.set(xlabel="distance of controls from their centre", ylabel="cells")
         ax.xaxis.set_major_locator(MaxNLocator(5))
         ax.yaxis.set_major_locator(MaxNLocator(2, integer=True))
 

@@ -130,6 +130,7 @@ class RunView(QWidget):
         self.run, self._shown = run, None
         self.which.clear()
         self.which.hide()
+        self.receipt.setText("")
         self._face(run.kind if run is not None else TRAINING)
         self.results.clear()
         self.setVisible(run is not None)
@@ -167,10 +168,11 @@ class RunView(QWidget):
         self.more.setVisible(bool(run.log.notes))
         if self._shown is None or self._shown.state != status.state:
             self._offer_buttons(run, status)
-            self._show_receipt(run, is_over=not status.is_alive)
             self.results.setVisible(not status.is_alive or run.kind == NETWORKS)
             if not status.is_alive:
                 self.results.show_folder(run.folder)
+        if status.is_alive or not self.receipt.text():  # it is written last
+            self._show_receipt(run, is_over=not status.is_alive)
         if status.is_alive and run.kind == NETWORKS:
             self.results.show_folder(run.folder)
         self._shown = status
