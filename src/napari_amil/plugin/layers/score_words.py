@@ -104,7 +104,7 @@ def _strongest_voice(row: Mapping[str, Any]) -> list[str]:
     if not voices:
         return []
     name = max(voices, key=lambda key: voices[key])
-    return [f"Moved the score of {display_name(name)} by {voices[name]:+.2f}"]
+    return [f"Moved the score of {display_name(name)} by {voices[name]:+z.2f}"]
 
 
 def _found(row: Mapping[str, Any]) -> list[str]:

@@ -42,7 +42,7 @@ class SignedBars(QWidget):
         """Show ``name -> value`` in the given order; a bar of the whole width is ``reach`` long or longer."""
         self._values = [(name, float(value)) for name, value in values.items()]
         self._reach = max([reach, *(abs(value) for _, value in self._values)]) or 1.0
-        self.setAccessibleDescription(", ".join(f"{name} {value:+.2f}" for name, value in self._values))
+        self.setAccessibleDescription(", ".join(f"{name} {value:+z.2f}" for name, value in self._values))
         self.updateGeometry()
         self.update()
 
@@ -71,7 +71,7 @@ class SignedBars(QWidget):
             shown = metrics.elidedText(name, Qt.TextElideMode.ElideRight, name_width)
             painter.drawText(QRectF(_TEXT_PX, top, name_width + 1, self._line()), flags, shown)
             number = QRectF(right + 6, top, number_width, self._line())
-            painter.drawText(number, flags | Qt.AlignmentFlag.AlignRight, f"{value:+.2f}")
+            painter.drawText(number, flags | Qt.AlignmentFlag.AlignRight, f"{value:+z.2f}")
             length = half * abs(value) / self._reach
             start = middle if value >= 0 else middle - length
             painter.setPen(Qt.PenStyle.NoPen)

@@ -106,8 +106,8 @@ class ClassSums(QWidget):
         """Show ``cases`` in their order and mark the one of the class ``chosen``."""
         self._cases, self._chosen = cases, chosen
         spoken = (
-            f"{c.name}: start value {c.bias:+.2f}, for {c.speaks_for:+.2f}, against {c.speaks_against:+.2f}"
-            f", score {c.logit:+.2f}"
+            f"{c.name}: start value {c.bias:+z.2f}, for {c.speaks_for:+z.2f}, against "
+            f"{c.speaks_against:+z.2f}, score {c.logit:+z.2f}"
             for c in cases
         )
         self.setAccessibleDescription("; ".join(spoken))
@@ -152,7 +152,7 @@ class ClassSums(QWidget):
             shown = metrics.elidedText(case.name, Qt.TextElideMode.ElideRight, name_width)
             painter.drawText(QRectF(_TEXT_PX, top, name_width + 1, self._line()), flags, shown)
             number = QRectF(area.right() + 6, top, number_width, self._line())
-            painter.drawText(number, flags | Qt.AlignmentFlag.AlignRight, f"{case.logit:+.2f}")
+            painter.drawText(number, flags | Qt.AlignmentFlag.AlignRight, f"{case.logit:+z.2f}")
             self._paint_bar(painter, QPointF(area.left() - low * scale, top), case, scale)
         painter.end()
 
