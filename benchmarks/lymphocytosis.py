@@ -36,6 +36,7 @@ from napari_amil.core.instances.gather import gather
 from napari_amil.core.instances.sources import Source, cohort_source
 from napari_amil.core.mil.batch import BagArrays
 from napari_amil.core.mil.class_calibration import class_probability
+from napari_amil.core.mil.instances import measurements_of
 from napari_amil.core.model.bundle import Bundle
 from napari_amil.core.model.scorer import Scorer
 from napari_amil.core.pipeline.train import as_arrays, train_scorer
@@ -76,7 +77,8 @@ def in_memory(source: Source, recipe: Recipe) -> BagArrays:
 
 def said(scorer: Scorer, bags: BagArrays) -> tuple[Floats, float]:
     """Return the probability of disease of each bag, and the mean weight of the images."""
-    output = score_bags(scorer.model, scorer.anomaly.gaussian, bags, CPU)[0]
+    measured = measurements_of(bags.instances[np.concatenate(bags.rows)])
+    output = score_bags(scorer.model, scorer.anomaly.gaussian, bags, CPU, measured)[0]
     probability = class_probability(output.logits.double().numpy(), scorer.class_calibration)
     mixed = output.fusion is not None and output.fusion.kind == "moe"
     weight = float(output.fusion.image_weight.mean()) if output.fusion is not None and mixed else math.nan

@@ -7,9 +7,10 @@ import pytest
 import torch
 
 from napari_amil.core.base.presets import preset
-from napari_amil.core.base.settings import TrainingSettings
+from napari_amil.core.base.settings import ModelSettings, TrainingSettings
 from napari_amil.core.mil.batch import BagArrays
 from napari_amil.core.mil.instances import Instances
+from napari_amil.core.mil.model import AmilModel
 from napari_amil.core.training.engine import Engine
 from napari_amil.core.training.state import ScorerTraining
 from napari_amil.core.training.steps import LabelledCells, encoder_step, score_bags
@@ -90,3 +91,12 @@ def test_an_epoch_draws_as_many_cells_as_there_are() -> None:
     steps = list(cells.draw(4, torch.Generator().manual_seed(0)))
     assert [len(step) for step in steps] == [3, 3]
     assert int(torch.cat(steps).max()) < 6
+
+
+def test_a_fitted_bag_profile_needs_the_measurements(bags: BagArrays) -> None:
+    model = AmilModel(ModelSettings(latent_dim=6), 2, n_measurements=3)
+    assert model.profile is not None
+    model.profile.share.fill_(0.5)
+    gaussian = ScorerTraining(bags, SETTINGS, CPU).gaussian
+    with pytest.raises(ValueError, match="needs the measurements of the cells"):
+        score_bags(model, gaussian, bags, CPU)

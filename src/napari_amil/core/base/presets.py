@@ -71,10 +71,7 @@ _PUBLISHED_TRAINING: dict[str, Any] = {
 
 _CODE = RunSettings().changed({"model": _PUBLISHED_MODEL, "training": _PUBLISHED_TRAINING})
 
-# a bag profile learns from few patients that tell the classes apart what does not hold for others
-_WHITE = RunSettings().changed(
-    {"model": {"cells": "white", "bag_profile": False}, "crop": {"outside_margin": None}}
-)
+_WHITE = RunSettings().changed({"model": {"cells": "white"}, "crop": {"outside_margin": None}})
 
 _LYMPHO_PUBLISHED = _CODE.changed(
     {

@@ -144,10 +144,17 @@ def score_bags(
     Parameters
     ----------
     measurements
-        ``(n_cells, m)`` of the cells, bag after bag; without them the network speaks alone.
+        ``(n_cells, m)`` of the cells, bag after bag; a model whose bag profile is fitted needs them.
     pooled
         Makes d_n of the distances to the Gaussian and the scores of the bags; None leaves the former.
+
+    Raises
+    ------
+    ValueError
+        If the model has a fitted bag profile and there are no measurements.
     """
+    if measurements is None and model.profile is not None and model.profile.share > 0:
+        raise ValueError("This model has a bag profile, which needs the measurements of the cells.")
     used, position = np.unique(np.concatenate(bags.rows), return_inverse=True)
     z = embed_all(model, bags.cells(used), device)  # (n_used, n_views, k)
     d = gaussian.distance(z)  # (n_used,)
