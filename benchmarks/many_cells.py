@@ -22,12 +22,14 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import napari
 import numpy as np
 import pandas as pd
+from napari.layers import Shapes
 from napari.settings import get_settings
 from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QApplication
@@ -117,7 +119,7 @@ class Work:
                 if time.monotonic() > patience:
                     raise TimeoutError("The window was not ready in half an hour.")
 
-    def score(self, side: int) -> Any:  # noqa: ANN401 - a cell layer
+    def score(self, side: int) -> Shapes:
         """Find and score the cells of one field, repeat them, and return the layer of all."""
         self.smear = open_panel(self.viewer, SMEAR_TITLE)
         heard: list[Any] = []
@@ -136,16 +138,18 @@ class Work:
         layer = make_layer(cells, record, image)  # in a thread of its own when the panel does it
         self.step(f"{len(cells):,} cells come", lambda: self.viewer.add_layer(layer))
         answer = ScoringResult(layer, cells, scores, None, bag)
-        finish = self.smear.score._on_finished  # noqa: SLF001 - what it does when the worker has answered
-        self.step("their scores come", lambda: finish(answer))
+        self.step("their scores come", partial(self.smear.score.job.finished.emit, answer))
         return layer
 
     def panels(self) -> dict[str, Any]:
         """Open what shows cells."""
         opened: dict[str, Any] = {}
         for title in PANELS:
-            self.step(f"open {title}", lambda t=title: opened.update({t: open_panel(self.viewer, t)}))  # type: ignore[misc]
+            self.step(f"open {title}", partial(self._open, title, opened))
         return opened
+
+    def _open(self, title: str, opened: dict[str, Any]) -> None:
+        opened[title] = open_panel(self.viewer, title)
 
 
 def large_field(side: int) -> np.ndarray:
@@ -153,7 +157,7 @@ def large_field(side: int) -> np.ndarray:
     return np.tile(np.asarray(shipped_field()), (side, side, 1))
 
 
-def repeated(layer: Any, side: int) -> tuple[CellRecord, Cells, pd.DataFrame]:  # noqa: ANN401
+def repeated(layer: Shapes, side: int) -> tuple[CellRecord, Cells, pd.DataFrame]:
     """Return record, cells and scores of ``side`` times ``side`` copies of the cells of a field.
 
     Their scores differ by chance, by a hundredth of the spread of each column.
@@ -181,7 +185,7 @@ def repeated(layer: Any, side: int) -> tuple[CellRecord, Cells, pd.DataFrame]:  
     return record, many, scores.assign(cell_id=many.cell_id)
 
 
-def steps(work: Work, layer: Any, panels: dict[str, Any]) -> Iterator[tuple[str, Callable[[], object]]]:  # noqa: ANN401
+def steps(work: Work, layer: Shapes, panels: dict[str, Any]) -> Iterator[tuple[str, Callable[[], object]]]:
     """Yield what a person does with the cells of ``layer``."""
     viewer, scales, overlays, selection = (
         work.viewer,
@@ -192,17 +196,17 @@ def steps(work: Work, layer: Any, panels: dict[str, Any]) -> Iterator[tuple[str,
     most = int(np.nanargmax(layer.features["anomaly"].to_numpy()))
     middles = layer.features[["y0", "x0"]].to_numpy()[:3] + 10
     for number, middle in enumerate(middles):
-        yield f"point at cell {number + 1}", lambda m=middle: hover_of(viewer).look_at(tuple(m))  # type: ignore[misc]
+        yield f"point at cell {number + 1}", partial(hover_of(viewer).look_at, tuple(middle))
     yield "click on a cell", lambda: hover_of(viewer).click(tuple(np.asarray(layer.data[most]).mean(axis=0)))
     yield "fly to it", lambda: fly_to(viewer, layer, most)
     yield "the whole image again", viewer.reset_view
     for mode in ("outlines", "dots", "outlines"):
-        yield f"show all as {mode}", lambda m=mode: overlays.set_mode(m)  # type: ignore[misc]
+        yield f"show all as {mode}", partial(overlays.set_mode, mode)
     for column in ("attention_x_n", "latent_distance", "anomaly"):
-        yield f"colour by {column}", lambda c=column: work.smear.score.colours.setValue(c)  # type: ignore[misc]
+        yield f"colour by {column}", partial(work.smear.score.colours.setValue, column)
     for kind in ("box", "tinted"):
         style = replace(scales.style, kind=kind)
-        yield f"draw as {kind}", lambda s=style: scales.set_style(s)  # type: ignore[misc]
+        yield f"draw as {kind}", partial(scales.set_style, style)
     only = work.smear.only
     yield "only those that stand out", lambda: only.setChecked(True)
     yield "all again", lambda: only.setChecked(False)
@@ -240,7 +244,7 @@ def steps(work: Work, layer: Any, panels: dict[str, Any]) -> Iterator[tuple[str,
     yield "the theme", lambda: setattr(viewer, "theme", "light")
 
 
-def _move_all(layer: Any) -> None:  # noqa: ANN401
+def _move_all(layer: Shapes) -> None:
     """Move every cell by five pixels, as a drag with the mouse does."""
     with layer.events.data.blocker():
         layer.data = [corners + 5 for corners in layer.data]

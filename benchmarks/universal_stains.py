@@ -139,7 +139,8 @@ def one_seed(given: argparse.Namespace, cells: BenchmarkCells, seed: int) -> dic
     controls, test, _ = split(cells, given.test_fold)
     plain, tested = cells.inputs(controls), cells.inputs(test)
     types = cells.table["cell_type"].to_numpy(np.str_)[test]
-    normal = tested.take((types == NORMAL) & (tested.pixels[:, 3].max(axis=(1, 2)) > 0))  # type: ignore[index]
+    assert tested.pixels is not None
+    normal = tested.take((types == NORMAL) & (tested.pixels[:, 3].max(axis=(1, 2)) > 0))
     every, healthy = (joined([stained(some, stain) for stain in STAINS]) for some in (plain, normal))
     for name, changes in CONSTRAINTS.items():
         if name in rows:

@@ -24,7 +24,7 @@ import math
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from benchmarks.detection_speed import AS_BUILT, SILENT, Method, take_turns, torchvision_default
 from napari_amil.core.base.events import drain
@@ -84,17 +84,6 @@ def n_tiles_of(side: float, tile_px: int) -> int:
     return 1 if side <= tile_px else math.ceil((1 + 2 * _OVERLAP) * side / tile_px)
 
 
-class _FirstOutput(nn.Module):
-    """A network of which the first output counts."""
-
-    def __init__(self, network: nn.Module) -> None:
-        super().__init__()
-        self.network = network
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.network(x)[0]  # type: ignore[no-any-return]
-
-
 def cellpose_networks(diameter_px: float, *, sam: bool) -> dict[str, Method]:
     """Return the networks of Cellpose that are installed, by title."""
     found: dict[str, Method] = {}
@@ -104,7 +93,7 @@ def cellpose_networks(diameter_px: float, *, sam: bool) -> dict[str, Method]:
         print("The U-Net of Cellpose is left out: 'cellpose<4' is not installed.")
     else:
         shrink = _UNET_DIAMETER_PX / diameter_px
-        found["Cellpose 3, U-Net alone"] = in_tiles(_FirstOutput(unet), 2, _UNET_PX, shrink)
+        found["Cellpose 3, U-Net alone"] = in_tiles(unet, 2, _UNET_PX, shrink)
     if sam:
         timm = importlib.import_module("timm")
         vit = timm.create_model("samvit_large_patch16", img_size=_SAM_PX, patch_size=_SAM_PATCH_PX)

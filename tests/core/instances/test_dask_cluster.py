@@ -14,7 +14,9 @@ PROGRAM = """
 import os
 import signal
 import time
+from distributed import LocalCluster
 from napari_amil.core.base.errors import AmilError
+from napari_amil.core.instances import dask_cluster
 from napari_amil.core.instances.dask_cluster import DaskCluster
 from napari_amil.core.instances.executor import Finished
 
@@ -37,6 +39,12 @@ if __name__ == "__main__":
         list(DaskCluster("nonsense://1").run(work, [1]))
     except AmilError as error:
         print(error)
+    dask_cluster._PATIENCE_S = 0.5
+    with LocalCluster(n_workers=0, dashboard_address=None) as empty:
+        try:
+            list(DaskCluster(empty.scheduler_address).run(work, [0]))
+        except AmilError as error:
+            print(error)
 """
 
 
@@ -49,3 +57,4 @@ def test_a_local_cluster_does_all_work_but_the_item_whose_worker_is_killed(tmp_p
     assert lines[2].startswith("2 [] None The worker that worked on it was lost (KilledWorker)")
     assert lines[3:6] == ["3 ['said'] 1.5 None", "4 ['said'] 2.0 None", "5 ['said'] 2.5 None"]
     assert "start one with 'dask scheduler'" in lines[6]
+    assert lines[7].startswith("The Dask cluster has no worker; start some")

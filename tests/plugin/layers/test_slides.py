@@ -2,16 +2,18 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import dask.array as da
 import numpy as np
 import pytest
 import tifffile
 from napari.components import ViewerModel
 from napari.layers import Image
+from napari.layers._source import layer_source
 
 from napari_amil.core.base.errors import ImageError
 from napari_amil.plugin.layers.slides import (
     get_slide_reader,
-    is_large_pyramid,
+    is_searched_in_parts,
     part_of_slide,
     read_slides,
 )
@@ -41,7 +43,8 @@ def slide_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def slide(viewer: ViewerModel, slide_path: Path) -> Image:
     levels, attributes, kind = read_slides(str(slide_path))[0]
     assert kind == "image"
-    layer: Image = viewer.add_image(levels, **attributes)
+    with layer_source(path=str(slide_path)):
+        layer: Image = viewer.add_image(levels, **attributes)
     return layer
 
 
@@ -58,9 +61,15 @@ def test_a_slide_is_a_lazy_pyramid(slide: Image, slide_path: Path) -> None:
     assert get_slide_reader([str(slide_path), "cells.csv"]) is None
 
 
-def test_only_a_large_pyramid_is_searched_in_part(viewer: ViewerModel, slide: Image) -> None:
-    assert is_large_pyramid(slide)
-    assert not is_large_pyramid(viewer.add_image(np.zeros((64, 64, 3), np.uint8), rgb=True))
+def test_slides_of_scanners_and_huge_pyramids_are_searched_in_parts(
+    viewer: ViewerModel, slide: Image
+) -> None:
+    assert is_searched_in_parts(slide)
+    assert not is_searched_in_parts(viewer.add_image(np.zeros((64, 64, 3), np.uint8), rgb=True))
+    for side, wanted in ((20_000, False), (20_100, True)):
+        finest = da.zeros((side, side, 3), dtype=np.uint8, chunks=(2000, 2000, 3))
+        layer = viewer.add_image([finest, finest[::16, ::16]], rgb=True, multiscale=True)
+        assert is_searched_in_parts(layer) is wanted
 
 
 def test_the_part_is_the_rectangle_drawn_last_and_lies_over_the_slide(

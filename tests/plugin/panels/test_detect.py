@@ -56,10 +56,10 @@ def test_a_press_finds_the_cells_of_the_shown_image(
 def test_of_a_slide_the_rectangle_on_it_is_searched(
     panel: DetectPanel, viewer: ViewerModel, field: np.ndarray, done: Done
 ) -> None:
-    whole = da.full((6000, 6000, 3), 230, dtype=np.uint8, chunks=(1000, 1000, 3))
+    whole = da.full((24_000, 24_000, 3), 230, dtype=np.uint8, chunks=(1000, 1000, 3))
     height, width = field.shape[:2]
     whole[2000 : 2000 + height, 3000 : 3000 + width] = da.from_array(field)
-    slide = viewer.add_image([whole, whole[::4, ::4]], rgb=True, multiscale=True, name="slide")
+    slide = viewer.add_image([whole, whole[::16, ::16]], rgb=True, multiscale=True, name="slide")
     low, high = (2000, 3000), (2000 + height, 3000 + width)
     corners = [[low[0], low[1]], [low[0], high[1]], [high[0], high[1]], [high[0], low[1]]]
     viewer.add_shapes([np.array(corners, float)], shape_type="rectangle", name="region")

@@ -3,6 +3,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import dask.array as da
 import numpy as np
 import pandas as pd
 import pytest
@@ -56,6 +57,16 @@ def test_the_cells_are_coloured_on_the_scale_that_the_bar_shows(panel: ScorePane
     assert scale is not None
     assert (scale.column, scale.low, scale.high) == ("anomaly_percentile", 50, 100)
     np.testing.assert_allclose(scored.edge_color, scale.edge_rgba(_values(scored, scale.column)), atol=1e-6)
+
+
+def test_shapes_on_a_whole_slide_are_refused_before_it_is_read(
+    panel: ScorePanel, viewer: ViewerModel, done: Done
+) -> None:
+    finest = da.zeros((24_000, 24_000, 3), dtype=np.uint8, chunks=(2000, 2000, 3))
+    viewer.add_image([finest, finest[::16, ::16]], rgb=True, multiscale=True, name="slide")
+    panel.cells.set_layer(viewer.add_shapes([BOX]))
+    reason = done(panel.errored, panel.job.button.click)
+    assert reason.startswith("'slide' is a whole slide; press Find cells on the page Detection")
 
 
 def test_every_score_can_colour_the_cells(panel: ScorePanel, scored: Shapes) -> None:

@@ -1,4 +1,4 @@
-"""Words for unusual measurements of a cell, and the sentences that need no model."""
+"""Words for the measurements of a cell that are unusual."""
 
 from __future__ import annotations
 
@@ -49,9 +49,24 @@ WORDS: dict[str, tuple[str, str]] = {
     "granularity": ("less granular cytoplasm", "more granular cytoplasm"),
     "vacuoles": ("fewer vacuoles", "more vacuoles"),
 }
-"""What a low and a high value of each measurement mean, to be followed by ``than``."""
+"""Words for a low and for a high value of each measurement, as in ``longer than ...``."""
 DEVIATIONS = {name: column_name(MORPH_Z, name) for name in WORDS}
 """Column of each measurement in control deviations."""
+
+
+def unusual_measurements(row: Mapping[str, Any], least: float) -> list[tuple[str, float]]:
+    """Return name and control deviations of the unusual measurements of a cell, the most unusual first.
+
+    Parameters
+    ----------
+    row
+        A row of a table of cells with the columns ``morph_<name>_z``.
+    least
+        Control deviations from which on a measurement is unusual.
+    """
+    deviations = {name: float(row.get(column, np.nan)) for name, column in DEVIATIONS.items()}
+    unusual = [(name, deviation) for name, deviation in deviations.items() if abs(deviation) >= least]
+    return sorted(unusual, key=lambda found: -abs(found[1]))
 
 
 def deviations_in_words(row: Mapping[str, Any], least: float = 1.96, most: int = 3) -> list[str]:
@@ -66,9 +81,7 @@ def deviations_in_words(row: Mapping[str, Any], least: float = 1.96, most: int =
     most
         Longest list.
     """
-    deviations = {name: float(row.get(column, np.nan)) for name, column in DEVIATIONS.items()}
-    unusual = [name for name, z in deviations.items() if abs(z) >= least]
     words: dict[str, str] = {}
-    for name in sorted(unusual, key=lambda name: -abs(deviations[name])):
-        words.setdefault(WORDS[name][deviations[name] > 0], f"({deviations[name]:+.1f})")
+    for name, deviation in unusual_measurements(row, least):
+        words.setdefault(WORDS[name][deviation > 0], f"({deviation:+.1f})")
     return [f"{word} {size}" for word, size in words.items()][:most]

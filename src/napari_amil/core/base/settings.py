@@ -167,9 +167,9 @@ class ModelSettings(Settings):
     gated_attention: bool = True
     """Multiply the tanh branch by a sigmoid gate (Ilse et al. 2018, eq. 9)."""
     pooling: Literal["attention", "anomaly", "both", "mean"] = "both"
-    """What decides how much a cell counts: attention, anomaly, both (by a 1x1 convolution), or all alike."""
+    """Weight of a cell in its bag: by attention, anomaly, both (a 1x1 convolution), or the same for all."""
     distance_transform: Literal["softmax", "raw", "standardize", "minmax"] = "standardize"
-    """How the distance from controls enters that weight; 'softmax' is the published code, 'raw' the paper."""
+    """Scaling of the distance in that weight: 'softmax' as in the published code, 'raw' as in the paper."""
     pool_bias: bool = True
     """Add a bias to the weighed scores, as the published code does and the paper does not."""
     bag_heads: int = Field(4, ge=1, le=64)

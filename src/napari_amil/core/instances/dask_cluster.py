@@ -133,8 +133,8 @@ def _some_done(client: Any, futures: list[Any]) -> set[Any]:  # noqa: ANN401
             has_workers = bool(client.scheduler_info()["workers"])
             if not (had_workers or has_workers):
                 raise AmilError(
-                    "The Dask cluster has no worker any more; start workers, with more memory for each, and "
-                    "give the command again."
+                    "The Dask cluster has no worker; start some, with more memory if they ended, and give "
+                    "the command again."
                 ) from None
             had_workers = has_workers
         else:

@@ -172,7 +172,7 @@ def score_bag(
         output = scorer.model.aggregate(*placed, covariates, measured)
     _check_finite(bag, "logit", output.logits)
     if scorer.anomaly.pooled is None:
-        given[LATENT] = distance.double().numpy()
+        inputs = replace(inputs, scores={**given, LATENT: distance.double().numpy()})
     scores = score_columns(output, inputs, scorer)
     novelty = float(scorer.anomaly.novelty_p((z, distance, lengths))[0])
     found = _bag_score(bag, output, scores, scorer)

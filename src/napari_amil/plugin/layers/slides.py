@@ -19,11 +19,14 @@ from napari_amil.core.base.errors import ImageError
 from napari_amil.core.images.fields import Field
 from napari_amil.core.images.slide import is_slide, open_slide
 from napari_amil.plugin.layers.cell_layer import image_transform
+from napari_amil.plugin.layers.planes import source_of
 from napari_amil.plugin.layers.rows import record_of
 from napari_amil.plugin.layers.snapshot import LayerData
 
 MOST_PX = 25_000_000
 """Pixels of a part of a slide that is searched in the window at once."""
+_WHOLE_PX = 400_000_000
+"""Pixels up to which a pyramid that is no scanner's file is searched as a whole."""
 _CHUNK_PX = 1024
 
 
@@ -75,9 +78,13 @@ def _layer(path: Path) -> LayerData:
     return levels, {"name": path.name, "multiscale": True, "rgb": True}, "image"
 
 
-def is_large_pyramid(layer: Image) -> bool:
-    """Return whether a layer is a pyramid too large to be searched as a whole in the window."""
-    return bool(layer.multiscale) and math.prod(layer.data[0].shape[:2]) > MOST_PX
+def is_searched_in_parts(layer: Image) -> bool:
+    """Return whether a layer is a scanner's slide, or another pyramid too large to be searched as a whole."""
+    if not layer.multiscale:
+        return False
+    source = source_of(layer)
+    is_of_scanner = source is not None and is_slide(source)
+    return is_of_scanner or math.prod(layer.data[0].shape[:2]) > _WHOLE_PX
 
 
 def part_of_slide(viewer: ViewerModel, layer: Image) -> Image:

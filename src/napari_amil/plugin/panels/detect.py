@@ -28,7 +28,7 @@ from napari_amil.plugin.layers.companions import lie_on
 from napari_amil.plugin.layers.offers import ExistingShapes, RestoreBar
 from napari_amil.plugin.layers.planes import shown_plane
 from napari_amil.plugin.layers.rows import CellRecord, record_of
-from napari_amil.plugin.layers.slides import is_large_pyramid, part_of_slide
+from napari_amil.plugin.layers.slides import is_searched_in_parts, part_of_slide
 from napari_amil.plugin.window.diameter_choice import DiameterChoice
 from napari_amil.plugin.window.follow import LayerCombo, hear
 from napari_amil.plugin.window.forms import PER_CENT, Label, SettingsForm
@@ -147,7 +147,7 @@ class DetectPanel(DetectingPanel):
 
     def _searched(self, image: Image) -> Image:
         """Return the image, or of a slide a part of it as a layer of its own, which is chosen from now on."""
-        if not is_large_pyramid(image):
+        if not is_searched_in_parts(image):
             return image
         part = part_of_slide(self._viewer, image)
         self._viewer.add_layer(part)

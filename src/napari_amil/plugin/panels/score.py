@@ -34,6 +34,7 @@ from napari_amil.plugin.layers.planes import Plane, frame_elsewhere, shown_plane
 from napari_amil.plugin.layers.rows import record_of
 from napari_amil.plugin.layers.score_words import describe
 from napari_amil.plugin.layers.selection import find_cell, selection_of
+from napari_amil.plugin.layers.slides import is_searched_in_parts
 from napari_amil.plugin.reasons.sample_verdict import RESEARCH, summary, verdict_words
 from napari_amil.plugin.window.follow import COMPANION, LayerCombo, hear
 from napari_amil.plugin.window.job import JobBar
@@ -133,6 +134,11 @@ class ScorePanel(ScoringPanel):
             )
         record = record_of(layer)
         image = _image_below(self._viewer.layers, layer, record.image_id if record else None)
+        if is_searched_in_parts(image):
+            raise AmilError(
+                f"'{image.name}' is a whole slide; press Find cells on the page Detection, which takes a "
+                "part of it, or use 'napari-amil slide'."
+            )
         plane = shown_plane(self._viewer, image)
         if isinstance(layer, Labels):
             layer, labels = layer_of_labels(layer, plane), layer

@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import shlex
 import subprocess
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 from napari_amil.core.base.errors import AmilError
 from napari_amil.core.base.settings import DetectorTrainingSettings, RunSettings
@@ -32,22 +32,33 @@ _OPTIONS = {
 """Options with a value that plans write; `check_arguments` refuses others."""
 
 
-class RunCommand(Protocol):
+class RunCommand(ABC):
     """A command with a run folder."""
 
-    @property
-    def out(self) -> Path:
-        """The run folder."""
+    out: Path
+    """The run folder."""
 
+    @abstractmethod
     def arguments(self) -> list[str]:
         """Return the arguments of ``napari-amil``."""
 
+    def command(self) -> str:
+        """Return the line for a terminal that does the same."""
+        return command_line(self.arguments())
+
     def write_settings(self) -> None:
-        """Lay out the run folder with what the command needs there."""
+        """Make the run folder, with ``run.yaml`` where the command needs one.
+
+        Raises
+        ------
+        AmilError
+            If the folder holds something else or cannot be written, or the settings cannot be read.
+        """
+        lay_out(self.out)
 
 
 @dataclass(frozen=True)
-class TrainingCommand:
+class TrainingCommand(RunCommand):
     """The command of a training.
 
     Parameters
@@ -86,23 +97,13 @@ class TrainingCommand:
             given += ["--allow", kind]
         return given
 
-    def command(self) -> str:
-        """Return the line for a terminal that does the same."""
-        return command_line(self.arguments())
-
     def write_settings(self) -> None:
-        """Write ``run.yaml`` into the run folder, which is made if need be.
-
-        Raises
-        ------
-        AmilError
-            If the folder holds something else, or cannot be written.
-        """
+        """Make the run folder and write ``run.yaml``."""
         lay_out(self.out, self.settings.to_yaml())
 
 
 @dataclass(frozen=True)
-class DetectorCommand:
+class DetectorCommand(RunCommand):
     """The command of the fine-tuning of a detector.
 
     Parameters
@@ -136,23 +137,9 @@ class DetectorCommand:
         given += ["--seed", str(chosen.seed)]
         return [*given, "--partial"] if self.partial else given
 
-    def command(self) -> str:
-        """Return the line for a terminal that does the same."""
-        return command_line(self.arguments())
-
-    def write_settings(self) -> None:
-        """Make the run folder; the command line writes all else.
-
-        Raises
-        ------
-        AmilError
-            If the folder holds something, or cannot be written.
-        """
-        lay_out(self.out)
-
 
 @dataclass(frozen=True)
-class NetworksCommand:
+class NetworksCommand(RunCommand):
     """The command that trains networks which redraw control cells, and adds their scores to a model.
 
     Parameters
@@ -183,23 +170,9 @@ class NetworksCommand:
         given += ["--control", self.control, "--steps", str(self.steps), "--device", self.device]
         return given if self.bundle is None else [*given, "--bundle", self.bundle]
 
-    def command(self) -> str:
-        """Return the line for a terminal that does the same."""
-        return command_line(self.arguments())
-
-    def write_settings(self) -> None:
-        """Make the run folder; the command line writes all else.
-
-        Raises
-        ------
-        AmilError
-            If the folder holds something, or cannot be written.
-        """
-        lay_out(self.out)
-
 
 @dataclass(frozen=True)
-class AblationCommand:
+class AblationCommand(RunCommand):
     """The command of a training's row in the ablation table.
 
     Parameters
@@ -226,13 +199,7 @@ class AblationCommand:
         return parts
 
     def write_settings(self) -> None:
-        """Write the settings of the training into the new folder.
-
-        Raises
-        ------
-        AmilError
-            If these cannot be read, or the folder cannot be written.
-        """
+        """Make the run folder with the ``run.yaml`` of the training."""
         settings = RunSettings.from_yaml(self.training / _SETTINGS)
         lay_out(self.out, settings.to_yaml())
 

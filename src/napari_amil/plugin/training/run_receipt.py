@@ -1,4 +1,4 @@
-"""What a run has used, in words: time, energy, memory."""
+"""Time, energy and memory of a run, as sentences from its receipt."""
 
 from __future__ import annotations
 
@@ -6,10 +6,9 @@ from pathlib import Path
 
 from napari_amil.core.base.errors import AmilError
 from napari_amil.core.base.files import read_json
+from napari_amil.core.base.receipt import RECEIPT
 from napari_amil.plugin.training.run_progress import duration
 
-RECEIPT = "receipt.json"
-"""Name of the file in a run folder."""
 _JOULES_IN_WH = 3600.0
 
 

@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-
 from napari_amil.core.anomaly.morphology.statistics import ControlMorphology
 from napari_amil.core.base.columns import MORPH, column_name
-from napari_amil.core.base.measure_words import DEVIATIONS, WORDS
+from napari_amil.core.base.measure_words import WORDS, unusual_measurements
 
 
 def morphology_in_words(
@@ -28,11 +26,9 @@ def morphology_in_words(
     most
         Longest list.
     """
-    deviations = {name: float(row.get(column, np.nan)) for name, column in DEVIATIONS.items()}
-    unusual = [name for name, z in deviations.items() if abs(z) >= least]
     words: dict[str, str] = {}
-    for name in sorted(unusual, key=lambda name: -abs(deviations[name])):
-        high = deviations[name] > 0
+    for name, deviation in unusual_measurements(row, least):
+        high = deviation > 0
         share = control.share_exceeded(name, float(row[column_name(MORPH, name)]), high=high)
         word = WORDS[name][high]
         words.setdefault(word, f"{word} than {_percent(share)} of control cells")
