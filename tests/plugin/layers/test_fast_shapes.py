@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+import gc
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from skimage.measure import approximate_polygon
 
-from napari_amil.plugin.layers.fast_shapes import simplified
+from napari_amil.plugin.layers.fast_shapes import fastest_triangulation, simplified
 
 
 def outline(seed: int, n_points: int) -> np.ndarray:
@@ -50,3 +52,18 @@ def test_few_corners_stay() -> None:
     np.testing.assert_array_equal(same, box)
     np.testing.assert_array_equal(still, thin)
     assert simplified([], 1.0) == []
+
+
+def test_no_garbage_is_collected_while_shapes_are_built() -> None:
+    with fastest_triangulation():
+        with fastest_triangulation():
+            assert not gc.isenabled()
+        assert not gc.isenabled()
+    assert gc.isenabled()
+    gc.disable()
+    try:
+        with fastest_triangulation():
+            pass
+        assert not gc.isenabled()  # whoever switched it off wants it off
+    finally:
+        gc.enable()

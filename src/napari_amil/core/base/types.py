@@ -167,7 +167,8 @@ def box_outline(box: NDArray[np.float32]) -> NDArray[np.float32]:
 def polygon_area(points: NDArray[np.floating[Any]]) -> float:
     """Return the area of a polygon ``(n_points, 2)`` in square pixels (shoelace formula)."""
     y, x = points.T.astype(np.float64)
-    return float(abs(np.dot(y, np.roll(x, 1)) - np.dot(x, np.roll(y, 1))) / 2)
+    y_before, x_before = (np.concatenate([part[-1:], part[:-1]]) for part in (y, x))  # np.roll is slow
+    return float(abs(np.dot(y, x_before) - np.dot(x, y_before)) / 2)
 
 
 def is_box(outline: NDArray[np.float32], box: NDArray[np.float32]) -> bool:

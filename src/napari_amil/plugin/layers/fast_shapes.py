@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib.util
 import threading
 from collections.abc import Iterator, Sequence
@@ -81,11 +82,14 @@ class _Choice:
         self._lock = threading.Lock()
         self._n_inside = 0
         self._own = TriangulationBackend.fastest_available
+        self._collects = True
 
     def enter(self) -> None:
         with self._lock:
             if self._n_inside == 0:
                 self._own = set_backend(TriangulationBackend.fastest_available)
+                self._collects = gc.isenabled()
+                gc.disable()
             self._n_inside += 1
 
     def leave(self) -> None:
@@ -93,6 +97,8 @@ class _Choice:
             self._n_inside -= 1
             if self._n_inside == 0:
                 set_backend(self._own)
+                if self._collects:
+                    gc.enable()
 
 
 _choice = _Choice()
@@ -100,7 +106,11 @@ _choice = _Choice()
 
 @contextmanager
 def fastest_triangulation() -> Iterator[None]:
-    """Use the fastest triangulation that is installed, and the user's own choice again afterwards."""
+    """Use the fastest triangulation that is installed, and the user's own choice again afterwards.
+
+    Meanwhile no garbage is collected: thousands of shapes are many objects that all stay, and Python would
+    look through every object of the window again and again for garbage among them.
+    """
     _choice.enter()
     try:
         yield
