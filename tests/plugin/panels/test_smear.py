@@ -16,6 +16,7 @@ from pytestqt.qtbot import QtBot
 from qtpy.QtCore import QCoreApplication, Qt
 from qtpy.QtWidgets import QAbstractButton, QAbstractSpinBox, QComboBox, QLabel, QListWidget, QWidget
 
+from napari_amil.plugin.colour.overlays import DOTS, overlays_of
 from napari_amil.plugin.layers.rows import record_of
 from napari_amil.plugin.layers.selection import selection_of
 from napari_amil.plugin.panels.smear import SmearPanel
@@ -150,8 +151,65 @@ def test_a_file_that_is_no_image_is_refused_in_one_sentence(
 
 
 def test_without_a_window_the_next_steps_say_where_they_are(panel: SmearPanel, scored: Shapes) -> None:
-    panel.steps[0].click()
+    panel.steps.buttons[0].click()
     assert panel.job.notice.text() == "Open the panel first: Plugins, AMIL blood smears, Cell card."
+
+
+def _open_steps(panel: SmearPanel) -> list[str]:
+    buttons = panel.steps.buttons
+    assert all(button.isEnabled() != button.toolTip().startswith("Find cells first.") for button in buttons)
+    return [button.text() for button in buttons if button.isEnabled()]
+
+
+EVERY_STEP = [
+    "Why this cell?",
+    "Why the verdict?",
+    "Correct cells",
+    "All cells",
+    "My microscope",
+    "Many samples",
+]
+
+
+def test_steps_that_need_cells_wait_for_them(
+    panel: SmearPanel, viewer: ViewerModel, image: Image, layer: Shapes, qtbot: QtBot
+) -> None:
+    assert _open_steps(panel) == EVERY_STEP[4:]
+    viewer.add_layer(layer)  # cells from a file, without their image
+    qtbot.waitUntil(lambda: _open_steps(panel) == EVERY_STEP, timeout=WAIT_MS)
+    viewer.add_layer(image)
+    another = viewer.add_image(np.zeros((50, 60, 3), np.uint8), rgb=True, name="another")
+    qtbot.waitUntil(lambda: _open_steps(panel) == EVERY_STEP[4:], timeout=WAIT_MS)
+    panel.image.set_layer(image)
+    qtbot.waitUntil(lambda: _open_steps(panel) == EVERY_STEP, timeout=WAIT_MS)
+    viewer.layers.remove(layer)
+    qtbot.waitUntil(lambda: _open_steps(panel) == EVERY_STEP[4:], timeout=WAIT_MS)
+    assert another in viewer.layers
+
+
+def test_steps_open_when_cells_are_found_or_drawn_shapes_are_scored(
+    panel: SmearPanel, viewer: ViewerModel, field: np.ndarray, done: Done, qtbot: QtBot
+) -> None:
+    viewer.add_image(field, rgb=True, name="smear")
+    drawn = viewer.add_shapes([np.array([[10, 10], [10, 40], [40, 40], [40, 10]])])
+    panel.score.cells.set_layer(drawn)
+    assert _open_steps(panel) == EVERY_STEP[4:]
+    done(panel.score.scored, panel.score.run)
+    qtbot.waitUntil(lambda: _open_steps(panel) == EVERY_STEP, timeout=WAIT_MS)
+    viewer.layers.remove(drawn)
+    qtbot.waitUntil(lambda: _open_steps(panel) == EVERY_STEP[4:], timeout=WAIT_MS)
+    done(panel.detect.detected, panel.detect.run)
+    qtbot.waitUntil(lambda: _open_steps(panel) == EVERY_STEP, timeout=WAIT_MS)
+
+
+def test_cells_shown_as_dots_keep_their_verdict_and_their_list(
+    panel: SmearPanel, scored: Shapes, viewer: ViewerModel
+) -> None:
+    overlays_of(viewer).set_mode(DOTS)
+    panel.refresh()
+    assert not scored.visible
+    assert len(panel.cells.keys) == 7
+    assert panel.summary.verdict.isVisible()
 
 
 def test_cells_without_scores_are_not_ranked(layer: Shapes) -> None:

@@ -12,7 +12,6 @@ from qtpy.QtCore import QTimer, Signal
 from qtpy.QtWidgets import (
     QCheckBox,
     QFileDialog,
-    QGridLayout,
     QHBoxLayout,
     QPushButton,
     QTabWidget,
@@ -28,7 +27,7 @@ from napari_amil.plugin.layers.care import look_after
 from napari_amil.plugin.layers.cell_layer import cell_layers, need_record
 from napari_amil.plugin.layers.offers import JoinBar, RestoreBar
 from napari_amil.plugin.layers.planes import shown_place
-from napari_amil.plugin.layers.rows import CellRecord, record_of
+from napari_amil.plugin.layers.rows import DOTTED, CellRecord, record_of
 from napari_amil.plugin.layers.score_words import certainty, unusual
 from napari_amil.plugin.layers.selection import CellKey, find_cell, selection_of
 from napari_amil.plugin.layers.walk import walk_of
@@ -39,6 +38,7 @@ from napari_amil.plugin.reasons.sample_summary import SampleSummary
 from napari_amil.plugin.window.docks import open_panel
 from napari_amil.plugin.window.follow import LayerCombo, hear
 from napari_amil.plugin.window.job import JobBar
+from napari_amil.plugin.window.next_steps import NextSteps
 from napari_amil.plugin.window.panel import SMEAR_TITLE, Panel
 from napari_amil.plugin.window.path_choice import ask_path
 from napari_amil.plugin.window.theme import PAGE_MARGINS, wrapped
@@ -69,14 +69,6 @@ _BUSY = "Every cell is found, then compared with control cells; this takes a mom
 _FOUND = "The cells are found, but not scored: press {}."
 _STALE = "The cells have changed since they were scored; press {} for a verdict."
 _NO_CHOICE = "Click on a cell, here or in the image, to see why it is where it is in the list."
-_STEPS = (
-    ("Why this cell?", "Cell card", "Everything about the chosen cell, and the cells it is most like."),
-    ("Why the verdict?", "Verdict", "What the verdict rests on, cell by cell."),
-    ("Correct cells", "Correct cells", "Draw, delete and reshape cells, and undo it."),
-    ("All cells", "Cell gallery", "All cells as thumbnails, sorted by any score."),
-    ("My microscope", "Calibrate on my controls", "Compare with control smears of your own microscope."),
-    ("Many samples", "Cohort", "Score a folder of samples and compare them."),
-)
 
 
 class SmearPanel(Panel):
@@ -123,10 +115,7 @@ class SmearPanel(Panel):
         self.cells = RankedList(self._viewer)
         self.why = wrapped()
         self.why.setToolTip("What is known about the chosen cell; 'Why this cell?' has all of it.")
-        self.steps = [QPushButton(text) for text, _, _ in _STEPS]
-        for button, (_, title, tip) in zip(self.steps, _STEPS, strict=True):
-            button.setToolTip(f"{tip} Opens the panel {title}.")
-            button.setObjectName(title)
+        self.steps = NextSteps()
         self.pages = QTabWidget()
         self.pages.setDocumentMode(True)
         self.pages.addTab(self._first_page(), "Smear")
@@ -164,11 +153,7 @@ class SmearPanel(Panel):
         self.summary.foot.addWidget(self.only)
         layout.addWidget(self.cells, 1)
         layout.addWidget(self.why)
-        grid = QGridLayout()
-        grid.setSpacing(4)
-        for number, button in enumerate(self.steps):
-            grid.addWidget(button, *divmod(number, 2))
-        layout.addLayout(grid)
+        layout.addWidget(self.steps)
         layout.addStretch(0)
         return page
 
@@ -189,8 +174,7 @@ class SmearPanel(Panel):
         walk_of(viewer).changed.connect(self._later.start)
         hear(self, viewer.dims.events.current_step, self._on_moved)
         hear(self, viewer.events.theme, self._on_moved)
-        for button in self.steps:
-            button.clicked.connect(self._on_step)
+        self.steps.wanted.connect(self._open_panel)
         for part in (self.detect, self.score):
             part.job.following.connect(self._on_following)
             part.job.cancelled.connect(self._on_stopped)
@@ -268,9 +252,16 @@ class SmearPanel(Panel):
         place, number = shown_place(self._viewer, image), str(image.unique_id)
         for layer in reversed(cell_layers(self._viewer.layers)):
             record = need_record(layer)
-            if (record.image_id, record.place) == (number, place) and layer.visible:
+            is_shown = layer.visible or DOTTED in layer.metadata
+            if is_shown and (record.image_id, record.place) == (number, place):
                 return layer
         return None
+
+    def _has_cells(self) -> bool:
+        """Tell whether the chosen image has cells on any of its planes; without an image, any cells count."""
+        image, layers = self.image.layer(), cell_layers(self._viewer.layers)
+        number = str(image.unique_id) if image is not None else None
+        return any(cells.nshapes for cells in layers if number in (None, need_record(cells).image_id))
 
     def refresh(self) -> None:
         """Show the image, its verdict and its cells as they are now."""
@@ -300,6 +291,7 @@ class SmearPanel(Panel):
             part.setVisible(is_scored)
         self.join.offer(self.image.layer())
         self.closed.look()
+        self.steps.set_has_cells(self._has_cells())
         self._show_circle(record)
         self._show_why()
 
@@ -348,11 +340,6 @@ class SmearPanel(Panel):
 
     def _on_moved(self, _: object) -> None:
         self._later.start()
-
-    def _on_step(self) -> None:
-        sender = self.sender()
-        if isinstance(sender, QPushButton):
-            self._open_panel(sender.objectName())
 
     def _open_panel(self, title: str) -> None:
         try:
