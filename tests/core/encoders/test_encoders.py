@@ -67,6 +67,25 @@ def test_without_colour_only_the_mean_optical_density_counts() -> None:
     assert (seeing(plain) - seeing(tinted)).abs().max() > 1e-3
 
 
+@pytest.mark.parametrize("colour", [True, False])
+def test_a_folded_copy_embeds_alike_without_batch_normalisation(colour: bool) -> None:
+    encoder = CropEncoder(12, width=8, colour=colour)
+    encoder(crops())  # running statistics leave their first values
+    with torch.no_grad():
+        for norm in (part for part in encoder.modules() if isinstance(part, nn.BatchNorm2d)):
+            norm.weight.uniform_(0.5, 2.0)
+            norm.bias.uniform_(-0.5, 0.5)
+    before = {name: value.clone() for name, value in encoder.state_dict().items()}
+    folded = encoder.folded()
+    x = crops()
+    with torch.no_grad():
+        found = folded.embed(folded.pixelwise(x).flip(3))
+        torch.testing.assert_close(found, encoder.eval()(x.flip(3)), rtol=1e-4, atol=1e-5)
+    assert not any(isinstance(part, nn.BatchNorm2d) for part in folded.modules())
+    assert folded.n_channels == (3 if colour else 1)
+    assert all(torch.equal(value, before[name]) for name, value in encoder.state_dict().items())
+
+
 def test_the_published_encoder_has_the_published_size() -> None:
     encoder = RoiEncoder(500, in_channels=256)
     assert sum(p.numel() for p in encoder.parameters()) == pytest.approx(2.21e6 + 0.33e6, rel=0.02)

@@ -36,6 +36,19 @@ class Encoder(nn.Module, ABC):
     def forward(self, inputs: Tensor) -> Tensor:
         """Return the embeddings ``(n, k)`` of inputs ``(n, ...)`` of the declared kind."""
 
+    def folded(self) -> Encoder:
+        """Return what embeds the same in evaluation, but faster where there is a way: a copy, or itself."""
+        return self
+
+    def pixelwise(self, inputs: Tensor) -> Tensor:
+        """Return the inputs after the steps that treat each pixel by itself, which turned views share."""
+        return inputs
+
+    def embed(self, prepared: Tensor) -> Tensor:
+        """Return the embeddings ``(n, k)`` of what `pixelwise` returned, turned or not."""
+        z: Tensor = self(prepared)
+        return z
+
     def train(self, mode: bool = True) -> Self:
         """Switch between training and evaluation; a frozen encoder stays in evaluation."""
         return super().train(mode and not self.spec.frozen)

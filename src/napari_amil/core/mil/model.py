@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -195,17 +195,19 @@ class AmilModel(nn.Module):
         parts = [_embedded(encoder, cells) for encoder in self._encoders()]
         return torch.cat([part.to(parts[0]) for part in parts], dim=1)
 
-    def embed_views(self, cells: Instances) -> Tensor:
-        """Return the embeddings ``(n_cells, n_views, k)`` of turned cells; measurements know no up."""
-        n_views = self.orientations
-        parts = []
-        for encoder in self._encoders():
-            if encoder.spec.input == "measurements":
-                parts.append(_embedded(encoder, cells)[:, None].expand(-1, n_views, -1))
-            else:
-                views = _turned(cells.pixels) if n_views > 1 else [cells.pixels]
-                parts.append(torch.stack([encoder(view) for view in views], dim=1))
-        return torch.cat([part.to(parts[0]) for part in parts], dim=2)
+    def embed_views(self, parts: Iterable[Instances]) -> Iterator[Tensor]:
+        """Yield the embeddings ``(n_cells, n_views, k)`` of turned cells; measurements know no up."""
+        n_views, encoders = self.orientations, [encoder.folded() for encoder in self._encoders()]
+        for cells in parts:
+            seen = []
+            for encoder in encoders:
+                if encoder.spec.input == "measurements":
+                    seen.append(_embedded(encoder, cells)[:, None].expand(-1, n_views, -1))
+                else:
+                    pixels = encoder.pixelwise(cells.pixels)
+                    views = _turned(pixels) if n_views > 1 else [pixels]
+                    seen.append(torch.stack([encoder.embed(view) for view in views], dim=1))
+            yield torch.cat([part.to(seen[0]) for part in seen], dim=2)
 
     def _encoders(self) -> list[Encoder]:
         """Return the encoders whose embeddings together are ``z_n``, in that order."""
@@ -312,7 +314,8 @@ def _embed_batches(
     batch_size = batch_size or (_IN_CACHE if device.type == "cpu" else _ON_DEVICE)
     training = model.training
     model.eval()
-    parts = [model.embed_views(part.to(device)).cpu() for part in cells.split(batch_size)]
+    given = (part.to(device) for part in cells.split(batch_size))
+    parts = [part.cpu() for part in model.embed_views(given)]
     model.train(training)
     return torch.cat(parts) if parts else torch.empty(0, model.orientations, model.embedding_dim)
 
