@@ -24,8 +24,9 @@ import skimage
 from napari_amil.core.base.events import drain
 from napari_amil.core.images.fields import as_field
 from napari_amil.core.instances.drift import no_smear
-from napari_amil.core.instances.extract import detect_prepared, prepare
+from napari_amil.core.instances.extract import prepare
 from napari_amil.core.instances.field_note import FieldNote, field_note
+from napari_amil.core.instances.find_cells import detect_prepared
 from napari_amil.core.pipeline import Recipe, load_bundle, pick_device, read_image
 
 PHOTOGRAPHS = (

@@ -5,9 +5,10 @@ Usage: python -m benchmarks.other_microscopes DATA [--images 20] [--made 4] [--o
 DATA holds ``other_microscopes`` and ``chula_slides``. Images with an odd number are measured; choices were
 made on the even ones. "scale" is the share of fields whose diameter lies within x0.75 to 1.33 of the median
 annotated box; recall and precision count whole red cells, at an intersection over union of 0.5. "before" is
-the diameter of lone round objects alone, "after" the one that the detector agrees with. Made fields are
-Chula fields rescaled, and behind a black surround of three sizes; their truth is what is found in the
-field as it is.
+the diameter of lone round objects alone, "after" the one that the detector agrees with, "folder" the one
+after the images beside a field were asked, where it is doubtful or has few whole cells. Made fields, which
+lie in no folder, are Chula fields rescaled, and behind a black surround of three sizes; their truth is what
+is found in the field as it is.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import argparse
 import json
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -31,7 +32,8 @@ from napari_amil.core.detection.scale import seen_diameter
 from napari_amil.core.detection.select import Candidates
 from napari_amil.core.detection.validation import box_iou
 from napari_amil.core.images.fields import as_field
-from napari_amil.core.instances.extract import detect_prepared, prepare
+from napari_amil.core.instances.extract import prepare
+from napari_amil.core.instances.find_cells import detect_prepared
 from napari_amil.core.pipeline import Recipe, load_bundle, pick_device, read_image
 
 SETS = ("pbc", "w575", "chula_slides", "rescaled", "disc on black")
@@ -43,7 +45,6 @@ _RIGHT = (0.75, 1.33)
 _CUT_PX = 2.0
 
 Boxes = NDArray[np.float32]
-Finder = Callable[[Image], tuple[float, Candidates]]
 
 
 @dataclass(frozen=True)
@@ -53,12 +54,16 @@ class Truth:
     image: Image
     boxes: Boxes
     whole: NDArray[np.bool_]
+    path: Path | None = None
 
     @property
     def diameter_px(self) -> float:
         """Median diameter of the whole cells."""
         judged = self.boxes[self.whole] if self.whole.any() else self.boxes
         return float(np.median(np.sqrt((judged[:, 2:] - judged[:, :2]).prod(axis=1))))
+
+
+Finder = Callable[[Truth], tuple[float, Candidates]]
 
 
 @dataclass
@@ -104,14 +109,15 @@ def annotated(data: Path, name: str, n_images: int) -> Iterator[Truth]:
     odd = [i for i in sorted(cells["image"].unique()) if int(Path(i).stem) % 2]
     for image in odd[:: max(len(odd) // n_images, 1)][:n_images]:
         rows = cells[cells["image"] == image]
-        yield without_cut(rows[["y0", "x0", "y1", "x1"]].to_numpy(np.float32), read_image(folder / image))
+        boxes = rows[["y0", "x0", "y1", "x1"]].to_numpy(np.float32)
+        yield replace(without_cut(boxes, read_image(folder / image)), path=folder / image)
 
 
 def made(data: Path, name: str, n_images: int, find: Finder) -> Iterator[Truth]:
     """Yield Chula fields, rescaled or behind a black surround, with the cells found in them as they are."""
     for seen in annotated(data, "chula_slides", n_images):
         centre = np.array(seen.image.shape[:2]) / 2
-        boxes, cut = _found(find(seen.image)[1])
+        boxes, cut = _found(find(seen)[1])
         if name == "rescaled":
             for diameter in DIAMETERS_PX:
                 yield _rescaled(seen.image, boxes, diameter / _CHULA_PX)
@@ -135,24 +141,29 @@ def _rescaled(image: Image, boxes: Boxes, factor: float) -> Truth:
 
 
 def finders(recipe: Recipe) -> dict[str, Finder]:
-    """Return the two ways to detect cells, each with the diameter that it took for typical."""
+    """Return the ways to detect cells, each with the diameter that it took for typical."""
 
-    def before(image: Image) -> tuple[float, Candidates]:
-        view = prepare(as_field(image), recipe).view
+    def before(truth: Truth) -> tuple[float, Candidates]:
+        view = prepare(as_field(truth.image), recipe).view
         work = find_in_input(recipe.bundle.need_detector(), view, recipe.settings.detection, recipe.device)
         return seen_diameter(view), drain(work)
 
-    def after(image: Image) -> tuple[float, Candidates]:
-        seen, candidates = drain(detect_prepared(prepare(as_field(image), recipe), recipe))
+    def after(truth: Truth) -> tuple[float, Candidates]:
+        seen, candidates = drain(detect_prepared(prepare(as_field(truth.image), recipe), recipe))
         return seen_diameter(seen.view), candidates
 
-    return {"before": before, "after": after}
+    def folder(truth: Truth) -> tuple[float, Candidates]:
+        here = replace(recipe, place=truth.path and (truth.path, 0))
+        seen, candidates = drain(detect_prepared(prepare(as_field(truth.image), here), here))
+        return seen_diameter(seen.view), candidates
+
+    return {"before": before, "after": after, "folder": folder}
 
 
 def count(truth: Truth, find: Finder, recipe: Recipe, tally: Tally) -> None:
     """Add what one field gives."""
     started = time.perf_counter()
-    diameter, candidates = find(truth.image)
+    diameter, candidates = find(truth)
     tally.seconds.append(time.perf_counter() - started)
     cells = candidates.select(recipe.settings.selection)
     tally.right.append(bool(_RIGHT[0] <= diameter / truth.diameter_px <= _RIGHT[1]))

@@ -76,7 +76,8 @@ def recipe_of(request: Detect | Score | RedrawCells) -> Generator[Event, None, p
     """Return model, settings and device of a request about one field, with the pixel size of its file."""
     recipe = load_recipe(request.bundle, request.settings, request.device)
     if request.source is not None:
-        recipe = yield from pipeline.recipe_for(recipe, request.source, request.name or request.source.name)
+        name = request.name or request.source.name
+        recipe = yield from pipeline.recipe_for(recipe, request.source, name, request.page)
     return recipe
 
 

@@ -17,7 +17,9 @@ from napari_amil.core.base.types import Cells, Image
 from napari_amil.core.cohort.smear import SynthSettings, synthetic_smear
 from napari_amil.core.detection.network_input import input_from_array
 from napari_amil.core.detection.scale import (
+    Agreement,
     DiameterEstimate,
+    agreed_diameter,
     doubt,
     find_diameter,
     given_doubt,
@@ -116,3 +118,33 @@ def test_a_diameter_near_the_assumed_one_is_the_same_scale() -> None:
     assert view.size == (200, 200)
     assert same_scale(100, view)
     assert not same_scale(50, view)
+
+
+@pytest.mark.parametrize(
+    ("diameters", "agreed"),
+    [
+        ([], None),
+        ([80.0], None),
+        ([80.0, np.nan, 84.0], 82.0),
+        ([80.0, 160.0], None),
+        ([80.0, 160.0, 84.0], 84.0),
+        ([40.0, 80.0, 160.0], None),
+    ],
+)
+def test_fields_agree_on_a_diameter_of_one_magnification(
+    diameters: list[float], agreed: float | None
+) -> None:
+    assert agreed_diameter(diameters) == agreed
+
+
+def test_a_field_yields_to_a_diameter_at_which_as_good_cells_are_found() -> None:
+    own = Agreement(120.0, 100.0, 0.93, 3)
+    assert not own.tells
+    assert own.yields_to(Agreement(78.0, 88.0, 0.97, 4))
+    assert own.yields_to(Agreement(78.0, 88.0, 0.84, 4))
+    assert not own.yields_to(Agreement(78.0, 88.0, 0.82, 4))  # scored worse
+    assert not own.yields_to(Agreement(78.0, 110.0, 0.97, 4))  # of another size
+    assert not own.yields_to(Agreement(78.0, 80.0, 0.97, 2))  # too few remain
+    nothing = Agreement(40.0, float("nan"), float("nan"), 0)
+    assert nothing.yields_to(Agreement(78.0, 80.0, 0.9, 1))
+    assert not nothing.yields_to(nothing)

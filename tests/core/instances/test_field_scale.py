@@ -12,7 +12,8 @@ from skimage.transform import rescale
 from napari_amil.core.base.events import Event, Warned, drain
 from napari_amil.core.base.types import Image
 from napari_amil.core.cohort.smear import SyntheticSmear, SynthSettings, synthetic_smear
-from napari_amil.core.instances.extract import Recipe, at_scale_of, detect_prepared, prepare
+from napari_amil.core.instances.extract import Recipe, at_scale_of, prepare
+from napari_amil.core.instances.find_cells import detect_prepared
 from napari_amil.core.model.bundle import load_bundle
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,6 +29,8 @@ _CUT_PX = 2.0  # a box this close to the border of that part is cut
 _FEW = 2  # whole cells; fewer say nothing of the diameter
 _SURE = 0.75  # mean score of cells at the right scale is 0.8 to 1, that of specks inside cells 0.55 to 0.75
 _SURE_FIELD = 0.8  # the same for a whole detection; below it a search decides
+_FEW_TO_TRUST = 5  # with fewer whole cells other images of the folder are asked as well
+_AS_GOOD = 0.1  # by which the mean score at the diameter of other images may be lower
 _PLAUSIBLE = (0.6, 1.6)  # found over given diameter that is passed over in silence
 _CROWD, _CROWD_RATIO = 500, 25  # candidates, and candidates for each cell, of a field cut into specks
 _NESTED, _NESTED_SHARE = 0.9, 0.25  # part of the smaller one that lies in the larger, and share of such cells
@@ -60,6 +62,17 @@ class Agreement:
     def ratio(self) -> float:
         """Found over assumed diameter; it falls through 1 where the assumed diameter grows too large."""
         return self.found_px / self.assumed_px
+
+    @property
+    def tells(self) -> bool:
+        """Whether enough whole cells are found to trust their diameter without other fields."""
+        return self.n_whole >= _FEW_TO_TRUST
+
+    def yields_to(self, other: Agreement) -> bool:
+        """Return whether the cells found at another diameter are of that size, and as well scored."""
+        if self.n_whole > _FEW >= other.n_whole or not other.score >= np.nan_to_num(self.score) - _AS_GOOD:
+            return False
+        return not other.n_whole or SAME_SCALE[0] <= other.ratio <= SAME_SCALE[1]
 
     @classmethod
     def from_boxes(
@@ -95,6 +108,27 @@ def same_scale(diameter_px: float, view: NetworkInput) -> bool:
     return bool(low <= diameter_px / seen_diameter(view) <= high)
 
 
+def agreement(cells: Cells, view: NetworkInput) -> Agreement:
+    """Return how the cells found in a field agree with its scale."""
+    return Agreement.from_boxes(
+        seen_diameter(view), cells.boxes, cells.detection_score, ~cells.touches_border
+    )
+
+
+def agreed_diameter(diameters: Sequence[float]) -> float | None:
+    """Return the median diameter of several fields; None if they are of different magnification.
+
+    At least two have to be known, that is no NaN, and most of those have to be near the median.
+    """
+    known = np.array([diameter for diameter in diameters if np.isfinite(diameter)])
+    if len(known) < 2:
+        return None
+    median = float(np.median(known))
+    ratio = known / median
+    near = (SAME_SCALE[0] <= ratio) & (ratio <= SAME_SCALE[1])
+    return median if near.sum() >= max(2, len(known) / 2) else None
+
+
 def doubt(candidates: Candidates, cells: Cells, view: NetworkInput, selection: SelectionSettings) -> str:
     """Return why the scale of a field may be wrong, judged by what was found at it; empty if it is right.
 
@@ -107,7 +141,7 @@ def doubt(candidates: Candidates, cells: Cells, view: NetworkInput, selection: S
     selection
         The settings that selected them.
     """
-    found = _agreement(cells, view)
+    found = agreement(cells, view)
     sure = _sure(candidates, selection)
     if found.n_whole <= _FEW:
         return f"only {found.n_whole} whole cells are found"
@@ -130,7 +164,7 @@ def diameter_confidence(cells: Cells, view: NetworkInput) -> float:
     Half of it counts where the whole cells found are of another magnification than the one assumed, or too
     few. NaN where no detector found the cells.
     """
-    found = _agreement(cells, view)
+    found = agreement(cells, view)
     agrees = found.n_whole > _FEW and same_scale(found.found_px, view)
     return found.score if agrees else found.score / 2
 
@@ -140,7 +174,7 @@ def given_doubt(cells: Cells, view: NetworkInput, *, strict: bool = False) -> st
 
     ``strict`` takes every other magnification for wrong, otherwise unusual cells pass.
     """
-    found = _agreement(cells, view)
+    found = agreement(cells, view)
     low, high = SAME_SCALE if strict else _PLAUSIBLE
     if found.n_whole <= _FEW or low <= found.ratio <= high:
         return ""
@@ -171,12 +205,6 @@ def find_diameter(
             return _passage(coarser, here)
         coarser = here
     return None
-
-
-def _agreement(cells: Cells, view: NetworkInput) -> Agreement:
-    return Agreement.from_boxes(
-        seen_diameter(view), cells.boxes, cells.detection_score, ~cells.touches_border
-    )
 
 
 def _sure(candidates: Candidates, selection: SelectionSettings) -> NDArray[np.bool_]:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,86 +11,27 @@ import torch
 from numpy.typing import NDArray
 
 from napari_amil.core.anomaly.channels import reads_pixels
-from napari_amil.core.base.errors import BundleError
 from napari_amil.core.base.events import Event, Result, Step, Warned, translated
-from napari_amil.core.base.settings import RunSettings
 from napari_amil.core.base.types import Cells, Image
-from napari_amil.core.detection.network import knows_white
 from napari_amil.core.detection.network_input import NetworkInput, network_input
-from napari_amil.core.detection.predict import find_in_input, roi_maps
-from napari_amil.core.detection.scale import doubt, given_doubt
+from napari_amil.core.detection.predict import roi_maps
+from napari_amil.core.detection.scale import given_doubt
 from napari_amil.core.detection.select import Candidates
 from napari_amil.core.encoders.roi import scale_roi_maps
 from napari_amil.core.images.crops import extract_crops
-from napari_amil.core.images.fields import Field, as_field, pixel_um_of
+from napari_amil.core.images.fields import Field, as_field
 from napari_amil.core.instances.adjacent_cells import with_adjacent_cells
 from napari_amil.core.instances.cell_image import at_size_of, crop_diameter, prepare_cell_image
 from napari_amil.core.instances.cell_inputs import crops_with_masks
-from napari_amil.core.instances.executor import SERIAL, Executor
 from napari_amil.core.instances.field_blocks import PreparedField, split_into_blocks
-from napari_amil.core.instances.field_scale import agreed_scale, warn_of_given_diameter
+from napari_amil.core.instances.field_scale import agreed_scale
+from napari_amil.core.instances.find_cells import detect_prepared
+from napari_amil.core.instances.recipe import Recipe as Recipe
+from napari_amil.core.instances.recipe import recipe_for as recipe_for
 from napari_amil.core.mil.instances import with_measurements
-from napari_amil.core.model.bundle import Bundle
 from napari_amil.core.morphology.masks import GRID
 from napari_amil.core.morphology.measures import measure
 from napari_amil.core.morphology.white_cells import measure_white
-
-
-@dataclass(frozen=True, eq=False)
-class Recipe:
-    """What turns a field into cells and instances: a bundle, the user's settings and a device.
-
-    Normalisation, crops, the model and what makes a bag are always those of the bundle: its tensors
-    were trained with them. Detection and selection are the user's. The executor runs the work on many
-    fields.
-    """
-
-    bundle: Bundle
-    settings: RunSettings
-    device: torch.device
-    executor: Executor = SERIAL
-
-    @classmethod
-    def from_bundle(cls, bundle: Bundle, settings: RunSettings | None, device: torch.device) -> Recipe:
-        """Return the recipe, with the bundle's own settings where tensors depend on them."""
-        trained = bundle.settings
-        fixed = {name: getattr(trained, name) for name in ("normalisation", "crop", "model", "bag_level")}
-        if bundle.scorer is not None:
-            bundle.scorer.model.to(device)
-            bundle.scorer.anomaly.to(device)
-        return cls.for_training(bundle, (settings or trained).model_copy(update=fixed), device)
-
-    @classmethod
-    def for_training(cls, bundle: Bundle, settings: RunSettings, device: torch.device) -> Recipe:
-        """Return the recipe of a training: the detector is the bundle's, every setting the user's."""
-        if bundle.detector is not None:
-            bundle.detector.to(device, memory_format=torch.channels_last)
-        return cls(bundle, settings, device)
-
-    def at_pixel_size(self, pixel_um: float | None) -> Recipe:
-        """Return the recipe for images whose pixels have this side in micrometres, None if not known.
-
-        A cell diameter in micrometres becomes one in pixels; one that is set in pixels stays.
-        """
-        wanted = self.settings.detection
-        if wanted.cell_diameter_um is None or wanted.cell_diameter_px or not pixel_um:
-            return self
-        known = wanted.model_copy(update={"cell_diameter_px": wanted.cell_diameter_um / pixel_um})
-        return replace(self, settings=self.settings.model_copy(update={"detection": known}))
-
-
-def recipe_for(recipe: Recipe, path: Path, image: str) -> Generator[Event, None, Recipe]:
-    """Return the recipe for the image in a file, whose pixel size counts if the settings need it."""
-    wanted = recipe.settings.detection
-    if wanted.cell_diameter_um is None or wanted.cell_diameter_px:
-        return recipe
-    pixel_um = pixel_um_of(path)
-    if pixel_um is None:
-        yield Warned(
-            f"{image}: the file does not say how large a pixel is, so that the cell diameter is estimated; "
-            "set 'cell_diameter_px' to give it."
-        )
-    return recipe.at_pixel_size(pixel_um)
 
 
 def notes_of(field: Field, image: str) -> Iterator[Event]:
@@ -118,47 +58,6 @@ def detect_in(field: Field, recipe: Recipe) -> Generator[Event, None, Candidates
     settings = recipe.settings
     view = network_input(field, settings.detection, settings.normalisation)
     return (yield from detect_prepared(PreparedField(field, view), recipe))[1]
-
-
-def detect_prepared(
-    seen: PreparedField, recipe: Recipe
-) -> Generator[Event, None, tuple[PreparedField, Candidates]]:
-    """Find every candidate cell of a field that has been normalised; return it at the right scale too.
-
-    Where what is found speaks against the estimated diameter, the detector looks for another one, and
-    detects again. A diameter that is given stays. Where white cells are wanted, red ones tell the scale.
-    """
-    if recipe.settings.detection.cells == "white":
-        return (yield from _detect_white(seen, recipe))
-    detector, settings = recipe.bundle.need_detector(), recipe.settings
-    candidates = yield from find_in_input(detector, seen.view, settings.detection, recipe.device)
-    cells = candidates.select(settings.selection)
-    if settings.detection.cell_diameter_px:
-        yield from warn_of_given_diameter(cells, seen.view)
-        return seen, candidates
-    reason = doubt(candidates, cells, seen.view, settings.selection)
-    if not reason:
-        return seen, candidates
-    rescaled = yield from agreed_scale(detector, seen, reason, recipe.device)
-    if rescaled is not seen:
-        candidates = yield from find_in_input(detector, rescaled.view, settings.detection, recipe.device)
-    return rescaled, candidates
-
-
-def _detect_white(
-    seen: PreparedField, recipe: Recipe
-) -> Generator[Event, None, tuple[PreparedField, Candidates]]:
-    """Find the white cells of a field at the scale of its red ones."""
-    detector, settings = recipe.bundle.need_detector(), recipe.settings
-    if not knows_white(detector):
-        raise BundleError(
-            "The detector of this model knows no white cells; choose a model whose detector does, or teach "
-            "it with 'napari-amil train-detector --white'."
-        )
-    red = replace(recipe, settings=settings.changed({"detection": {"cells": "red"}}))
-    seen, _ = yield from detect_prepared(seen, red)
-    found = yield from find_in_input(detector, seen.view, settings.detection, recipe.device)
-    return seen, found
 
 
 def white_cells_of(field: Field, recipe: Recipe) -> Generator[Event, None, Cells]:
@@ -195,7 +94,10 @@ def at_scale_of(
     reason = given_doubt(cells, seen.view, strict=True)
     if not reason or given or detector is None:
         return seen
-    return (yield from agreed_scale(detector, seen, reason, recipe.device))
+    rescaled, note = yield from agreed_scale(detector, seen, reason, recipe.device)
+    if note:
+        yield Warned(note)
+    return rescaled
 
 
 def prepare(image: Image | Field | PreparedField, recipe: Recipe) -> PreparedField:

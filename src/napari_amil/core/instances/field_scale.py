@@ -17,8 +17,8 @@ from napari_amil.core.instances.field_blocks import PreparedField
 
 def agreed_scale(
     detector: MaskRCNN, seen: PreparedField, reason: str, device: torch.device
-) -> Generator[Event, None, PreparedField]:
-    """Return a field at the scale that the detector agrees with, itself where that is its own.
+) -> Generator[Event, None, tuple[PreparedField, str]]:
+    """Return a field at the scale that the detector agrees with, itself where that is its own, and a note.
 
     Parameters
     ----------
@@ -34,18 +34,17 @@ def agreed_scale(
     before = seen.view.diameter_px
     found = yield from find_diameter(detector, seen.view, device)
     if found is None:
-        yield Warned(
+        return seen, (
             f"The diameter of the cells is uncertain: {before:.0f} px is assumed, but {reason}. Measure one "
             "cell and give its diameter (--diameter on the command line)."
         )
-        return seen
     if same_scale(found.diameter_px, seen.view):
-        return seen
-    yield Warned(
+        return seen, ""
+    note = (
         f"The cells are taken for {found.diameter_px:.0f} px in diameter, not {before:.0f} px as estimated "
         f"first ({reason}). Give the diameter if that is wrong."
     )
-    return replace(seen, view=seen.view.at_diameter(found.diameter_px))
+    return replace(seen, view=seen.view.at_diameter(found.diameter_px)), note
 
 
 def warn_of_given_diameter(cells: Cells, view: NetworkInput) -> Iterator[Event]:

@@ -22,7 +22,6 @@ from napari_amil.core.instances.executor import map_fields
 from napari_amil.core.instances.extract import (
     Recipe,
     at_scale_of,
-    detect_prepared,
     notes_of,
     prepare,
     recipe_for,
@@ -30,6 +29,7 @@ from napari_amil.core.instances.extract import (
     without_steps,
 )
 from napari_amil.core.instances.field_blocks import PreparedField
+from napari_amil.core.instances.find_cells import detect_prepared
 from napari_amil.core.instances.sources import Source
 
 PerCell = Callable[[PreparedField, Cells, Recipe], NDArray[Any] | Generator[Event, None, NDArray[Any]]]
@@ -218,7 +218,7 @@ def _of_image(
     place, given = item
     with open_field(*place) as field:
         yield from notes_of(field, image)
-        here = yield from recipe_for(recipe, place[0], image)
+        here = yield from recipe_for(recipe, place[0], image, place[1])
         if given is not None:
             _check_boxes(image, given, field)
         if given is None and here.settings.model.cells == "white":

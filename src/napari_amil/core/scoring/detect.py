@@ -60,7 +60,7 @@ def _cells_of_image(
     name: str, source: ImageSource, recipe: Recipe, kept: KeptDetections | None
 ) -> Generator[Event, None, Detection]:
     """Return the size of an image and its cells."""
-    here = yield from recipe_for(recipe, source.path, name)
+    here = yield from recipe_for(recipe, source.path, name, source.page)
     with open_field(source.path, source.page) as field:
         yield from notes_of(field, name)
         work = detect_in(field, here)
