@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import weakref
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from napari_amil.core.base.events import EpochReport, Event, Step, Warned, drain
 from napari_amil.core.base.presets import preset
 from napari_amil.core.base.settings import ModelSettings, RunSettings, TrainingSettings
 from napari_amil.core.mil.batch import BagArrays
+from napari_amil.core.mil.instances import Instances
 from napari_amil.core.training.loop import FittedModel, _n_augmented, fit_model
 from napari_amil.core.training.state import ScorerTraining
 from napari_amil.core.training.steps import CellViews, score_bags, validate
@@ -198,6 +200,25 @@ def test_views_of_a_cell_are_its_embedding_and_augmented_ones() -> None:
     of_one_view = (views.distances[:, at] == drawn) & (views.latents[:, at] == z).all(dim=-1)
     assert of_one_view.any(dim=0).all()
     assert torch.equal(views.latents, CellViews.from_bags(state, bags.take([0, 1]), 2).latents)
+
+
+def test_augmented_pixels_of_few_cells_are_in_memory_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    bags, alive = bag_arrays(), [0]
+    state = ScorerTraining(bags, SETTINGS, CPU)
+    state.refit(bags)
+    augmented: weakref.WeakSet[Instances] = weakref.WeakSet()
+
+    def counting(instances: Instances, generator: torch.Generator) -> Instances:
+        turned = ScorerTraining.augmented(state, instances, generator)
+        augmented.add(turned)
+        alive.append(len(augmented))
+        return turned
+
+    monkeypatch.setattr(state, "augmented", counting)
+    monkeypatch.setattr("napari_amil.core.training.steps._CHUNK", 2)
+    CellViews.from_bags(state, bags, 2)
+    assert len(alive) > 8
+    assert max(alive) <= 2  # one, and the former until it is replaced
 
 
 def test_turned_feature_maps_are_not_embedded_again() -> None:

@@ -54,11 +54,12 @@ class CellViews:
         instances = bags.cells(used)
         views = [embed_all(state.model, instances, state.device)]
         for _ in range(n_augmented):
-            parts = [state.augmented(part, generator) for part in instances.split(_CHUNK)]
-            with state.engine.precision():
-                views.append(
-                    torch.cat([embed_all(state.model, part, state.device).float() for part in parts])
-                )
+            parts = []
+            for part in instances.split(_CHUNK):  # float pixels of all cells would fill the memory
+                turned = state.augmented(part, generator)
+                with state.engine.precision():
+                    parts.append(embed_all(state.model, turned, state.device).float())
+            views.append(torch.cat(parts))
         latents = torch.stack([z.mean(dim=1) for z in views])
         scores = bags.scores_at(used)
         return cls(latents, torch.stack([state.pooling_distance(z, scores) for z in views]), position)
