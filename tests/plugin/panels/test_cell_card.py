@@ -155,7 +155,7 @@ def test_control_cells_and_likes_stand_in_rows(
     with qtbot.waitSignal(card.likes.shown, timeout=30_000):
         card.next()
     assert [picture.has_picture for picture in card.controls.pictures] == [True] * 4 + [False]
-    assert "Control cell of b.png, 2.5 away" in card.controls.pictures[2].toolTip()
+    assert "Control cell of b.png. Its look differs by 2.5" in card.controls.pictures[2].toolTip()
     (row,) = card.likes.rows
     assert row.heading.text() == "Most alike in images called thalassemia"
     assert [picture.has_picture for picture in row.pictures] == [True] * 4 + [False]

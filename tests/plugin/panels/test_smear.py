@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from napari.components import ViewerModel
 from napari.layers import Image, Shapes
 from pytestqt.qtbot import QtBot
 from qtpy.QtCore import QCoreApplication, Qt
-from qtpy.QtWidgets import QAbstractButton, QAbstractSpinBox, QComboBox, QLabel, QListWidget, QWidget
+from qtpy.QtWidgets import QWidget
 
 from napari_amil.plugin.colour.overlays import DOTS, overlays_of
 from napari_amil.plugin.layers.rows import record_of
@@ -22,7 +21,6 @@ from napari_amil.plugin.layers.selection import selection_of
 from napari_amil.plugin.panels.smear import SmearPanel
 from napari_amil.plugin.panels.verdict import VerdictPanel
 from napari_amil.plugin.reasons.ranked_cells import ranked_cells, short_rank
-from napari_amil.plugin.window.glossary import glossary
 from napari_amil.plugin.window.work import Worker
 
 Done = Callable[..., Any]
@@ -266,51 +264,3 @@ def test_grey_planes_of_a_colour_image_are_offered_to_be_joined(
     panel.join.button.click()
     assert [layer.name for layer in viewer.layers] == ["smear"]
     qtbot.waitUntil(lambda: not panel.join.isVisible(), timeout=WAIT_MS)
-
-
-TECHNICAL = {
-    r"q-value|q = ": "q-value",
-    r"control": "Control",
-    r"novelty": "Novelty",
-    r"verdict": "Verdict",
-    r"diameter": "Typical diameter",
-    r"abnormal": "Abnormal",
-    r"interval": "Interval",
-    r"stands? out": "Stands out",
-    r"calibrat": "Calibration",
-    r"candidate": "Candidate",
-    r"outline": "Outline",
-    r"drift": "Drift",
-    r"percentile": "Anomaly percentile",
-    r"cluster": "Cluster",
-    r"cohort": "Cohort",
-}
-"""Words of the first minute that need an explanation, and its name in the glossary."""
-CODE = re.compile(r"\b(SIC|logits?|bags?|instances?|embedding|shrinkage|ablation|\w+_\w+)\b")
-
-
-def _controls(panel: SmearPanel) -> list[QWidget]:
-    page = panel.pages.widget(0)
-    kinds = (QAbstractButton, QComboBox, QLabel, QAbstractSpinBox, QListWidget)
-    return [w for kind in kinds for w in page.findChildren(kind) if w.isVisible()]
-
-
-def test_all_of_the_first_minute_has_a_tooltip_and_its_words_are_in_the_glossary(
-    panel: SmearPanel, scored: Shapes, viewer: ViewerModel
-) -> None:
-    panel.cells.list.setCurrentRow(0)
-    said: list[str] = [panel.pages.tabText(number) for number in range(3)]
-    for control in _controls(panel):
-        parts = (control.parentWidget(), control)
-        tip = next((part.toolTip() for part in parts[::-1] if part is not None and part.toolTip()), "")
-        text = getattr(control, "text", str)()
-        assert tip, f"{type(control).__name__} '{text}' has no tooltip"
-        said += [text, tip]
-    items = [panel.cells.list.item(row) for row in range(panel.cells.list.count())]
-    said += [text for item in items for text in (item.text(), item.toolTip())]
-    whole = " ".join(said)
-    assert CODE.findall(whole) == []
-    for word, term in TECHNICAL.items():
-        if re.search(word, whole, re.IGNORECASE):
-            assert term in glossary(), word
-            assert term in SmearPanel.TERMS or term in ("Calibration", "Cohort"), term

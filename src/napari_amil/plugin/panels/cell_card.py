@@ -53,10 +53,13 @@ class CellCard(Panel):
     TITLE = "Cell card"
     TERMS = (
         "Anomaly percentile",
+        "Attention",
         "Attention x n",
         "Contribution",
         "Control",
         "Control deviation",
+        "Embedding",
+        "p-value",
         "q-value",
         "Standard error",
         "Verdict",
@@ -100,6 +103,15 @@ class CellCard(Panel):
         self.voices = SignedBars(theme)
         self.voices.setToolTip(_VOICES)
         self.figures = wrapped()
+        for label, tip in (
+            (self.place, "Which cell this is, and its place in the order chosen above."),
+            (self.headline, "How many of 100 control cells are less unusual than this one."),
+            (self.sure, "Whether chance alone could explain it, by the q-value of the cell."),
+            (self.words, "What is unusual about the shape and the colour of this cell."),
+            (self.voices_heading, _VOICES),
+            (self.figures, "All numbers of this cell, with their units."),
+        ):
+            label.setToolTip(tip)
         self.controls = PictureRow(theme)
         self.likes = LikeCells(self._viewer, self._worker)
         self.twin = TwinView(self._viewer, self._worker)

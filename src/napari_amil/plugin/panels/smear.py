@@ -46,6 +46,9 @@ from napari_amil.plugin.window.work import Task, Worker, shared_worker
 
 _TERMS = (
     "Abnormal",
+    "Attention",
+    "Calibration",
+    "Cohort",
     "Control",
     "Interval",
     "Novelty",
@@ -97,9 +100,10 @@ class SmearPanel(Panel):
         self.refresh()
 
     def _build(self) -> None:
-        self.image = LayerCombo(self._viewer, lambda layer: isinstance(layer, Image), "open an image first")
+        is_image = lambda layer: isinstance(layer, Image)  # noqa: E731
+        tip = "The image whose cells are looked at."
+        self.image = LayerCombo(self._viewer, is_image, "open an image first", tip)
         self.image.setAccessibleName("Image")
-        self.image.setToolTip("The image whose cells are looked at.")
         self.open = QPushButton("Open …")
         self.open.setToolTip("Open an image of a blood smear: PNG, JPEG, TIFF.")
         self.sample = QPushButton("Try a sample smear")
@@ -119,6 +123,7 @@ class SmearPanel(Panel):
         self.pages = QTabWidget()
         self.pages.setDocumentMode(True)
         self.pages.addTab(self._first_page(), "Smear")
+        self.pages.setTabToolTip(0, "The image, its verdict, and the cells that stand out.")
         for page, title, tip in (
             (self.detect, DETECTION, "How cells are found, and which candidates count as cells."),
             (self.score, SCORES, "Colours of the cells, and the model."),

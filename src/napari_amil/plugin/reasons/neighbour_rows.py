@@ -27,6 +27,9 @@ _SIDE_PX = 46
 _REST_MS = 250
 """So long a cell must be looked at before its likes are asked for."""
 UNJUDGED = "no verdict"
+_APART = "Its look differs by {:.2g} (no unit; 0 is the same)."
+_FEWER = "There are no more of them."
+_ALIKE = "Cells whose look is nearest to that of this cell, by the numbers of the network (embedding)."
 
 
 class PictureRow(QWidget):
@@ -38,6 +41,7 @@ class PictureRow(QWidget):
     def __init__(self, theme: str, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.heading = wrapped()
+        self.heading.setToolTip(_ALIKE)
         self.pictures = [Thumbnail(_SIDE_PX, theme) for _ in range(SHOWN)]
         self._keys: list[CellKey | None] = [None] * SHOWN
         line = QHBoxLayout()
@@ -58,7 +62,7 @@ class PictureRow(QWidget):
         """Show control cells, the nearest first; hidden without any."""
         self._begin(heading, bool(cells))
         for place, cell in zip(range(SHOWN), cells, strict=False):
-            tip = f"Control cell of {cell.image}, {cell.distance:.2g} away in the embedding (no unit)."
+            tip = f"Control cell of {cell.image}. {_APART.format(cell.distance)}"
             self._fill(place, cell.picture, None, tip)
 
     def show_cells(self, heading: str, viewer: ViewerModel, near: Sequence[Sequence[Any]]) -> None:
@@ -71,7 +75,7 @@ class PictureRow(QWidget):
             picture = None if found is None else cell_picture(viewer.layers, *found)
             if picture is None or place == SHOWN:
                 continue
-            tip = f"Cell {key.cell_id} of {key.image}, {distance:.2g} away; press to go there."
+            tip = f"Cell {key.cell_id} of {key.image}; press to go there. {_APART.format(distance)}"
             self._fill(place, picture.pixels, key, tip)
             place += 1
 
@@ -86,6 +90,7 @@ class PictureRow(QWidget):
         self._keys = [None] * SHOWN
         for picture in self.pictures:
             picture.show_picture(None)
+            picture.setToolTip(_FEWER)
 
     def _fill(self, place: int, pixels: Any, key: CellKey | None, tip: str) -> None:  # noqa: ANN401
         picture = self.pictures[place]

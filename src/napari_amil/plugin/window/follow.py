@@ -39,15 +39,19 @@ class LayerCombo(QComboBox):
         Which layers are offered.
     empty
         What is said while there is none.
+    tip
+        What the chosen layer is for; the tooltip says it below the full name of the layer.
     """
 
     layerChanged = Signal()  # noqa: N815 - Qt's manner
 
-    def __init__(self, viewer: ViewerModel, accepts: Callable[[Layer], bool], empty: str) -> None:
+    def __init__(
+        self, viewer: ViewerModel, accepts: Callable[[Layer], bool], empty: str, tip: str = ""
+    ) -> None:
         super().__init__()
         self._viewer = viewer
         self._kind = accepts
-        self._empty = empty
+        self._empty, self._tip = empty, tip
         self.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
         self.setMinimumContentsLength(12)
         hear(self, viewer.layers.events.inserted, self._on_inserted)
@@ -94,7 +98,7 @@ class LayerCombo(QComboBox):
         self.setCurrentIndex(0)
         if wanted is not None:
             self.set_layer(wanted)
-        self.setToolTip(self.currentText())
+        self.setToolTip("\n".join(filter(None, [self.currentText(), self._tip])))
         self.blockSignals(False)
         if self.layer() is not before:
             self.layerChanged.emit()
