@@ -66,3 +66,31 @@ def test_cells_with_outlines_and_large_fields_are_not_searched(
     assert with_adjacent_cells(seen, boxes, without, starter.settings) is boxes
     monkeypatch.setattr(fields, "WHOLE_PX", 1000)
     assert with_adjacent_cells(seen, boxes, starter.bundle, starter.settings) is boxes
+
+
+def test_outlines_of_another_program_are_measured_in_the_box_of_the_cell_found_there(
+    smear: SyntheticSmear, starter: Recipe, found: Cells
+) -> None:
+    boxes = np.array([[*outline.min(axis=0), *outline.max(axis=0)] for outline in found.outlines], np.float32)
+    assert np.abs(boxes - found.boxes).max() > 0.05  # an outline does not tell the box to the pixel
+    given = Cells(boxes, found.outlines, touches_border=found.touches_border)
+    whole, drawn = (
+        measurements_of(measured_instances(smear.image, cells, starter)) for cells in (found, given)
+    )
+    np.testing.assert_allclose(drawn, whole, rtol=1e-4)
+    seen = prepare(smear.image, starter)
+    refitted = with_adjacent_cells(seen, given, starter.bundle, starter.settings)
+    np.testing.assert_array_equal(refitted.boxes, found.boxes)
+    assert all(map(np.array_equal, refitted.outlines, given.outlines))
+    np.testing.assert_array_equal(given.boxes, boxes)  # what the user sees
+
+
+def test_an_outline_of_another_size_keeps_its_box(
+    smear: SyntheticSmear, starter: Recipe, found: Cells
+) -> None:
+    seen, middle = prepare(smear.image, starter), (found.boxes[0, :2] + found.boxes[0, 2:]) / 2
+    smaller = (middle + 0.8 * (found.outlines[0] - middle)).astype(np.float32)
+    box = np.array([[*smaller.min(axis=0), *smaller.max(axis=0)]], np.float32)
+    given = Cells(box, (smaller,))
+    refitted = with_adjacent_cells(seen, given, starter.bundle, starter.settings)
+    np.testing.assert_array_equal(refitted.boxes, box)

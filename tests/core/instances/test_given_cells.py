@@ -107,7 +107,7 @@ def write_labels(found: Found, folder: Path) -> None:
 
 @pytest.mark.parametrize(
     ("write", "tolerance", "holds_overlaps"),
-    [(write_shapes, 0.06, True), (write_labels, 0.12, False)],
+    [(write_shapes, 1e-4, True), (write_labels, 0.01, False)],
     ids=["shapes", "labels"],
 )
 def test_layers_saved_from_napari_come_back_with_outlines_but_without_the_detectors_boxes(
