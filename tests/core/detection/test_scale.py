@@ -145,6 +145,9 @@ def test_a_field_yields_to_a_diameter_at_which_as_good_cells_are_found() -> None
     assert not own.yields_to(Agreement(78.0, 88.0, 0.82, 4))  # scored worse
     assert not own.yields_to(Agreement(78.0, 110.0, 0.97, 4))  # of another size
     assert not own.yields_to(Agreement(78.0, 80.0, 0.97, 2))  # too few remain
+    few = Agreement(185.0, 182.0, 0.96, 2)
+    assert not few.yields_to(Agreement(120.0, float("nan"), 0.97, 0))
+    assert few.yields_to(Agreement(150.0, 180.0, 0.97, 2))
     nothing = Agreement(40.0, float("nan"), float("nan"), 0)
     assert nothing.yields_to(Agreement(78.0, 80.0, 0.9, 1))
     assert not nothing.yields_to(nothing)

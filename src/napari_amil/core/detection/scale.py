@@ -70,7 +70,9 @@ class Agreement:
 
     def yields_to(self, other: Agreement) -> bool:
         """Return whether the cells found at another diameter are of that size, and as well scored."""
-        if self.n_whole > _FEW >= other.n_whole or not other.score >= np.nan_to_num(self.score) - _AS_GOOD:
+        if other.n_whole < min(self.n_whole, _FEW + 1):
+            return False
+        if not other.score >= np.nan_to_num(self.score) - _AS_GOOD:
             return False
         return not other.n_whole or SAME_SCALE[0] <= other.ratio <= SAME_SCALE[1]
 
