@@ -9,10 +9,11 @@ import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.backend_bases import MouseEvent
+from napari._qt.qt_resources import get_stylesheet
 from napari.components import ViewerModel
 from PIL import Image as PillowImage
 from pytestqt.qtbot import QtBot
-from qtpy.QtCore import Qt
+from qtpy.QtCore import QCoreApplication, Qt
 
 from napari_amil.core.exchange.project import note_in_card, read_project, write_project
 from napari_amil.plugin.cohorts.open_results import open_results_of
@@ -104,6 +105,20 @@ def test_clusters_are_rows_and_a_click_shows_their_cells_everywhere(
     qtbot.waitUntil(lambda: page.cells._tile(0).picture is not None, timeout=WAIT_MS)
     page.cells.grid._choose(1, Qt.KeyboardModifier.NoModifier)
     assert selection_of(viewer).keys == {CellKey("1.png", 3, "bag 1")}
+
+
+def test_the_nearest_class_of_a_cluster_is_seen_in_a_narrow_dock(found: ExplorePanel) -> None:
+    page = found.clusters
+    page.model.show(page.model.table.assign(n_cells=1069, nearest_class="thal_like"))
+    found.setStyleSheet(get_stylesheet("dark"))  # which has wider margins
+    found.resize(300, 740)
+    found.show()
+    QCoreApplication.processEvents()
+    page.view.resizeColumnsToContents()
+    nearest = list(page.model.table.columns).index("nearest_class")
+    assert page.view.model().index(0, nearest).data() == "thalassaemia-like"
+    right = page.view.columnViewportPosition(nearest) + page.view.columnWidth(nearest)
+    assert right <= page.view.viewport().width()
 
 
 def test_clusters_of_other_cells_are_not_shown(

@@ -151,10 +151,9 @@ GROUPS = (
         "novel", "Unlike anything", "Share of the samples with the verdict 'unlike anything seen'.", "groups"
     ),
     Column("probability", "Probability", "Mean probability of that class over the samples.", "groups"),
-    Column("cluster", "Cluster", "Number of the cluster; the largest is 1.", "clusters"),
+    Column("cluster", "No.", "Number of the cluster; the largest is 1.", "clusters"),
     Column("candidate", "Named", "Candidate class that its cells were made.", "clusters", kind="text"),
     Column("n_cells", "Cells", "Number of cells in it, each once.", "clusters"),
-    Column("n_patients", "Patients", "Number of patients with cells in it.", "clusters"),
     Column(
         "nearest_class",
         "Nearest class",
@@ -169,6 +168,7 @@ GROUPS = (
         "clusters",
         unit="SD",
     ),
+    Column("n_patients", "Patients", "Number of patients with cells in it.", "clusters"),
     Column("anomaly", "Distance", "Mean distance of its cells from control cells.", "clusters"),
     Column(
         "in_unseen_bags",
