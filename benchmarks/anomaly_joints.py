@@ -1,4 +1,4 @@
-"""Which scores, and which of them joined, find kinds of cells that no training saw: for choices.
+"""Detection of cell types unseen in training, by each anomaly score and by joint scores.
 
 Usage: python -m benchmarks.anomaly_joints CHULA_SLIDES --out FOLDER [--test-fold 0] [--networks memae ...]
 

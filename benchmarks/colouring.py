@@ -1,4 +1,4 @@
-"""How long many cells take to be coloured anew: 10,000 outlines, as many boxes, and 100,000 dots.
+"""Time to recolour many cells: 10,000 outlines, as many boxes, and 100,000 dots.
 
 Usage: python -m benchmarks colouring [--boxes 10000] [--dots 100000] [--rounds 7]
 

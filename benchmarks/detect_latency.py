@@ -1,4 +1,4 @@
-"""How long a click would wait while cells are found and scored: the event loop of the window.
+"""Delay of the window's event loop while cells are found and scored.
 
 Usage: python -m benchmarks.detect_latency [--image FIELD] [--rounds 3]
 

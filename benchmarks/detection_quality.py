@@ -48,7 +48,7 @@ Finder = Callable[[Image], Cells]
 
 @dataclass
 class Tally:
-    """What was counted under one condition."""
+    """Counts of detected and labelled cells under one condition."""
 
     count: DetectionCount = field(default_factory=DetectionCount)
     n_cells: int = 0

@@ -1,4 +1,4 @@
-"""How long the window stands still with 5,000 cells: every step of work with them, in a real window.
+"""Longest delay of the window with 5,000 cells: every step of work with them, in a real window.
 
 Usage: python -m benchmarks.many_cells [--side 7] [--profile] [--json FILE]
 
@@ -8,7 +8,7 @@ window. Told are, for every step, the longest time between two beats in seconds,
 processor that the window's own thread spent in it, which other programs of a busy machine do not lengthen.
 The aim is that no step holds the window for 2 s. Without a display it starts an Xvfb of its own, which draws
 in software.
-With ``--profile`` the ten costliest functions of every step above 1 s are told, too.
+With ``--profile`` the ten costliest functions of every step above 1 s are printed, too.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ PANELS = ("Cell card", "Verdict", "Cell gallery", "Correct cells", "Name cell ty
 
 
 class Pulse:
-    """How long the window's event loop stood still at most."""
+    """Longest delay of the window's event loop."""
 
     def __init__(self) -> None:
         self._timer = QTimer()

@@ -1,4 +1,4 @@
-"""What is said of images that show no stained smear, beside images that do.
+"""Warnings on images without a stained smear, beside those on images with one.
 
 Usage: python -m benchmarks.no_smear DATA [--images 10] [--bundle FILE] [--json FILE]
 

@@ -68,7 +68,7 @@ Finder = Callable[[Truth], tuple[float, Candidates]]
 
 @dataclass
 class Tally:
-    """What was counted in one set by one method."""
+    """Counts and times of one method on one set of images."""
 
     right: list[bool] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)

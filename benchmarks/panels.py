@@ -1,4 +1,4 @@
-"""How long a panel takes to open once napari is up, and how long it holds the window doing so.
+"""Time for a panel to open once napari is up, and how long it blocks the window meanwhile.
 
 Usage: python -m benchmarks panels [--rounds 5]
 

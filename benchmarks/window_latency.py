@@ -1,4 +1,4 @@
-"""How long a click would wait while a training runs: the event loop of the window, with live curves.
+"""Delay of the window's event loop while a training runs and its curves are drawn.
 
 Usage: python -m benchmarks.window_latency [--seconds 20] [--cohort COHORT] [--kills 3]
 

@@ -30,7 +30,7 @@ DETECTOR_STEPS = "2600"
 CONTROL = "control"
 PLACE = ["image", "y0", "x0", "y1", "x1"]
 BAGS_PER_SLIDE, CELLS_PER_BAG, FEWEST_CELLS = 8, 30, 12
-"""Of further control bags; chosen on folds 0 and 1."""
+"""Numbers of the additional control bags; chosen on folds 0 and 1."""
 FURTHER_STEPS = "2400"
 MADE_SMEARS = "80"
 ROOT = Path(__file__).parents[1]

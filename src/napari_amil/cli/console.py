@@ -32,7 +32,7 @@ UNEXPECTED = 3
 
 
 class Style(enum.StrEnum):
-    """How events are shown."""
+    """Format of progress output."""
 
     bar = "bar"
     jsonl = "jsonl"
@@ -47,7 +47,7 @@ class Kind(enum.StrEnum):
 
 
 class Device(enum.StrEnum):
-    """Where networks run."""
+    """Device on which networks run."""
 
     auto = "auto"
     cpu = "cpu"
@@ -118,7 +118,7 @@ class Talk:
     """
 
     latest: ClassVar[Talk | None] = None
-    """Of the command that runs; None before its arguments are read."""
+    """Output of the current command; None before its arguments are read."""
     context: ClassVar[Any] = None
     """Arguments of the command that runs, as typer keeps them."""
 

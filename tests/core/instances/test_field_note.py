@@ -1,4 +1,4 @@
-"""What is kept of a field beside its cells."""
+"""Statistics of a field beside its cells."""
 
 from __future__ import annotations
 

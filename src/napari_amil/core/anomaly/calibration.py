@@ -154,7 +154,7 @@ class Calibration(nn.Module):
 
     @cached_property
     def _weight(self) -> Floats:
-        """How much each control cell counts; sums to 1."""
+        """Weights of the control cells; they sum to 1."""
         return np.full(len(self), 1.0 / len(self)) if self.effects is None else self.effects.weight
 
 

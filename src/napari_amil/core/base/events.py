@@ -78,7 +78,7 @@ class TrainingBegan:
 
 @dataclass(frozen=True)
 class ControlDistances:
-    """How many control cells lie how far from their Gaussian (d_n), after it was fitted before ``epoch``.
+    """Histogram of the distances (d_n) of control cells to their Gaussian, as fitted before ``epoch``.
 
     There is one more of the ``edges`` than of the ``counts``.
     """

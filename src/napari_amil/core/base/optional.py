@@ -27,7 +27,7 @@ EXTRAS = {
     "weasyprint": "pdf",
     "zarr": "large",
 }
-"""Which extra of this program installs an optional package."""
+"""``package -> extra`` of this program that installs an optional package."""
 
 
 def optional(package: str) -> ModuleType:

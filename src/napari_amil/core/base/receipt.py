@@ -32,7 +32,7 @@ _PART_BYTES = 2**20
 
 @dataclass(frozen=True)
 class Used:
-    """What processes have used so far: seconds of the processor, bytes, joules of the counter (NaN)."""
+    """Usage of processes so far: processor seconds, bytes, joules of the counter (NaN without one)."""
 
     processor_s: float
     memory_bytes: int
@@ -133,7 +133,7 @@ class Meter:
 
     @property
     def how(self) -> str:
-        """How the energy is known, in a sentence."""
+        """Source of the energy figure, in a sentence."""
         if self.is_counter:
             return "Counters of the processor (RAPL), which count other programs too; without graphics cards."
         return (

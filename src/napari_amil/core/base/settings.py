@@ -69,7 +69,7 @@ class Settings(BaseModel):
 
 
 class NormalisationSettings(Settings):
-    """How a field is brought to one background and one stain strength."""
+    """Normalisation of background and stain of a field."""
 
     removed: ClassVar[dict[str, Any]] = {"cell_optical_density": [0.30, 0.62, 0.40]}
     illumination_order: int = Field(2, ge=0, le=4)
@@ -107,7 +107,7 @@ class SelectionSettings(Settings):
     min_score: float = Field(0.5, ge=0.0, le=1.0)
     """Lowest detection score of a cell; raise it to drop doubtful cells."""
     max_overlap: float = Field(0.7, gt=0.0, le=1.0)
-    """Of two cells whose outlines overlap by more than this share of the smaller, the better stays."""
+    """Largest overlap of two cells, as a share of the smaller; beyond it only the better one is kept."""
     min_diameter: float = Field(0.42, ge=0.0, le=2.0)
     """Smallest diameter of a cell as a multiple of the typical one; drops platelets and dirt."""
     max_diameter: float = Field(2.5, ge=0.5, le=10.0)
@@ -117,7 +117,7 @@ class SelectionSettings(Settings):
 
 
 class CropSettings(Settings):
-    """How a cell becomes an input of the crop encoder."""
+    """Crop of a cell, the input of the crop encoder."""
 
     size_px: int = Field(64, ge=32, le=256)
     """Side of the square input in pixels."""
@@ -201,11 +201,11 @@ class ModelSettings(Settings):
     networks: dict[str, dict[str, Any]] = {}
     """Settings of the networks among the anomaly scores, by name: a preset, and what differs from it."""
     morphology_weight: float = Field(0.75, ge=0, le=1)
-    """What the named measurements count in the anomaly of a cell beside its embedding; 0 as published."""
+    """Weight of the named measurements in the anomaly of a cell beside its embedding; 0 as published."""
     n_components: int = Field(1, ge=1, le=100)
     """Gaussians in the mixture that describes control cells; 1 as published."""
     mixture_fit: Literal["em", "bayes"] = "em"
-    """How the mixture is fitted: expectation maximisation, or variational Bayes, which empties idle ones."""
+    """Fit of the mixture: expectation maximisation, or variational Bayes, which empties idle Gaussians."""
     mixture: Literal["moment", "min", "responsibility"] = "moment"
     """Distance to a mixture: by its overall mean and covariance, to the nearest Gaussian, or their mean."""
 
@@ -277,7 +277,7 @@ class TrainingSettings(Settings):
     cell_learning_rate: float = Field(2e-3, gt=0, lt=1)
     """Largest step size of these epochs."""
     hypersphere_weight: float = Field(3.0, ge=0)
-    """How strongly control cells are drawn together in the latent space; 0 as published."""
+    """Weight of the loss that draws control cells together in the latent space; 0 as published."""
     topology_weight: float = Field(0.0, ge=0)
     """Weight of the loss that keeps cells alike near each other in the latent space (TR-MIL); 0 = none."""
     refit_every: int = Field(5, ge=1)
@@ -285,7 +285,7 @@ class TrainingSettings(Settings):
     balance_classes: bool = True
     """Draw single cells so that every class is seen equally often."""
     bag_balance: float = Field(0.25, ge=0, le=1)
-    """How bags are drawn: 0 as they come, 1 every class equally often."""
+    """Balance of the classes among drawn bags: 0 as they come, 1 every class equally often."""
     train_encoder_on_bags: bool = False
     """Let the bag loss change the encoder, as published; else it rests after the epochs over single cells."""
     views: int = Field(2, ge=0, le=100)
@@ -322,7 +322,7 @@ class DetectorTrainingSettings(Settings):
     validation_share: float = Field(0.2, ge=0, lt=1)
     """Share of the images, of whole patients, that tells which weights are kept; 0 keeps the last ones."""
     freeze: Literal["nothing", "backbone"] = "nothing"
-    """What keeps its weights: 'backbone' leaves feature pyramid and heads to learn; for very few images."""
+    """Part that keeps its weights: with 'backbone' only pyramid and heads learn; for very few images."""
     backbone: Literal["light", "resnet50"] = "light"
     """'light' is ours; 'resnet50' is torchvision's, from your own COCO weights file."""
     seed: int = Field(0, ge=0)
@@ -335,7 +335,7 @@ class DetectorTrainingSettings(Settings):
 
 
 class VerdictSettings(Settings):
-    """What a bag is said to be; changing it needs no network."""
+    """Settings of the verdict on a bag; a change needs no network."""
 
     novelty: float = Field(0.05, ge=0.0, le=1.0)
     """A bag whose novelty p-value is below this is unlike anything seen; 0 = never say so."""
@@ -355,7 +355,7 @@ class RunSettings(Settings):
     detection: DetectionSettings = DetectionSettings()
     """Raw candidates."""
     selection: SelectionSettings = SelectionSettings()
-    """Which candidates are cells."""
+    """Selection of cells among the candidates."""
     crop: CropSettings = CropSettings()
     """Input of the crop encoder."""
     model: ModelSettings = ModelSettings()
@@ -363,11 +363,11 @@ class RunSettings(Settings):
     training: TrainingSettings = TrainingSettings()
     """Optimiser and schedule."""
     verdict: VerdictSettings = VerdictSettings()
-    """What a bag is said to be."""
+    """Verdict on a bag."""
     control: str = "control"
     """Name of the control class."""
     bag_level: Literal["sample", "image", "patient"] = "sample"
-    """What makes a bag: all cells of a sample (as published), of one image, or of a patient."""
+    """Cells of one bag: all of a sample (as published), of one image, or of a patient."""
     preset: str = ""
     """Name of the preset from which these settings came; it changes nothing."""
 

@@ -23,7 +23,7 @@ CLASS_SEPARATOR = " | "
 ANOMALOUS_Q = 0.05
 """A cell whose q-value is below this counts as anomalous."""
 MIN_CELL_AREA_PX, MIN_CELL_SIDE_PX = 3.0, 2.0
-"""What somebody drew is no cell if it has less, in square pixels and pixels."""
+"""Least area and side of a drawn cell, in square pixels and pixels."""
 UNSEEN = "unlike anything seen"
 """Verdict of a bag that no known class explains."""
 ABSTAIN = "abstain"
@@ -202,7 +202,7 @@ class CellScores:
 
 @dataclass(frozen=True)
 class BagScore:
-    """What the model says about one bag."""
+    """Prediction, verdict and statistics of one bag."""
 
     bag: str
     predicted: str
@@ -214,11 +214,11 @@ class BagScore:
     bias: dict[str, float]
     """The part of each logit that no cell contributes; with the contributions it is the logit."""
     novelty_p: float = float("nan")
-    """How probable a bag this far from all classes is among bags of known classes; NaN if not known."""
+    """p-value of novelty: share of bags of known classes at least this far from all; NaN if not known."""
     verdict: str = ""
     """A class, ``unlike anything seen`` or ``abstain``."""
     caveat: str = ""
-    """Why its images look foreign to the model, in a sentence; empty where they do not."""
+    """Reason why its images look foreign to the model, in a sentence; empty where they do not."""
     abnormal_share: float = float("nan")
     """Share of cells that are not from the control population, and the ends of its 90 % interval; NaN if
     not known."""
@@ -233,7 +233,7 @@ class BagScore:
     diameter_px: float = float("nan")
     """Median diameter of its cells in pixels, over its images; NaN if not known."""
     diameter_confidence: float = float("nan")
-    """How sure the size of the cells is, from 0 to 1, in the image where it is least; NaN for given cells."""
+    """Lowest confidence in the cell size among its images, from 0 to 1; NaN for given cells."""
     clinical: dict[str, float] = field(default_factory=dict)
     """Contribution of each clinical value to the disease, or to the predicted class of several."""
 

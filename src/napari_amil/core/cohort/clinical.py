@@ -57,7 +57,7 @@ def add_clinical(bags: Sequence[Bag], path: Path) -> list[Bag]:
 
 @dataclass(frozen=True)
 class KnownValues:
-    """What one row of a table tells of a bag: clinical values, and how the sample was acquired."""
+    """Clinical values and acquisition of one bag, from its row of a table."""
 
     clinical: dict[str, float | str]
     acquisition: dict[str, str]

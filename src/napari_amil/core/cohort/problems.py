@@ -22,7 +22,7 @@ Kind = Literal[
     "mixed-labels",
     "unreadable-images",
 ]
-"""What a problem is about; ``--allow KIND`` lets a training start in spite of it."""
+"""Kinds of problems; ``--allow KIND`` lets a training start in spite of one."""
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ REAL_URL = (
     "https://raw.githubusercontent.com/Chula-PIC-Lab/Chula-RBC-12-Dataset/"
     f"fa130f48135d79bbd69f8e540b533511017d6896/Dataset/{REAL_FILE}"
 )
-"""Where the publishers (Naruenatthanaset et al., arXiv 2012.01321; MIT licence) keep it."""
+"""Its address at the publishers (Naruenatthanaset et al., arXiv 2012.01321; MIT licence)."""
 REAL_SHA256 = "66cbab4bae88f3d8cc01cbd7fcf4a546d57cde16c7f531f1be6e979b57c79748"
 """SHA-256 of the publishers' file."""
 _SEED = 0

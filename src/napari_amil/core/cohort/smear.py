@@ -25,7 +25,7 @@ _TRIES = 100  # places tried for one cell before the field counts as full
 
 
 class SynthSettings(Settings):
-    """What a made-up smear looks like."""
+    """Settings of a synthetic smear."""
 
     height: int = Field(480, ge=64, le=4096)
     """Height of the field in pixels."""

@@ -33,7 +33,7 @@ CELL_LIST = "bags.csv"
 
 
 class SynthCohortSettings(Settings):
-    """How many patients, samples and fields a made-up cohort has, and what marks each disease."""
+    """Size of a synthetic cohort, and the abnormal cells of each disease."""
 
     diseases: dict[str, dict[str, float]] = {  # noqa: RUF012 - pydantic copies defaults
         "elliptocytosis": {"elliptocyte": 0.28, "teardrop": 0.05},

@@ -23,7 +23,7 @@ _SMALLEST_CELL = 0.12  # typical areas; smaller objects are platelets, dirt or f
 
 @dataclass(frozen=True, eq=False)
 class FirstAnnotation:
-    """What classical segmentation says of one normalised field.
+    """Classical segmentation of one normalised field.
 
     Parameters
     ----------

@@ -38,7 +38,7 @@ class DetectorState:
     step, best_step
         Steps taken; after which the best weights were reached.
     figures
-        What the judge said, by step.
+        Figures of the judge, by step.
     best
         The best weights; empty where nobody judges.
     """

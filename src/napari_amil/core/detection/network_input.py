@@ -43,7 +43,7 @@ class InputTile:
 
 
 class NetworkInput(Protocol):
-    """What finding cells needs to know of a field."""
+    """A field as cell detection reads it."""
 
     @property
     def shape(self) -> tuple[int, int]:

@@ -17,7 +17,7 @@ from napari_amil.core.detection.network import RED, WHITE
 TILE_OVERLAP_PX = 80
 """Two typical cells at the network's scale: a cell at a seam lies whole in one of two tiles."""
 SEAM_SLACK_PX = 6
-"""How far two tiles may disagree on the centre of a cell before it could be lost between them."""
+"""Margin at the seam of two tiles, in which both keep the cells on whose centre they may disagree."""
 _STRIDE_PX = 32  # tiles are padded with background to a multiple of this
 
 Window = tuple[slice, slice]

@@ -61,7 +61,7 @@ Judge = Callable[[MaskRCNN], dict[str, float]]
 
 @dataclass(frozen=True)
 class Watch:
-    """Who looks on while a detector learns.
+    """Validation and stop file of a detector training.
 
     Parameters
     ----------
@@ -77,7 +77,7 @@ class Watch:
 
 @dataclass(frozen=True, eq=False)
 class TrainedDetector:
-    """What a training leaves.
+    """Result of a detector training.
 
     Parameters
     ----------
@@ -86,7 +86,7 @@ class TrainedDetector:
     steps, best_step
         Steps taken; after which of them these weights were reached. 0 = they are those of the start.
     figures
-        What the judge said, by step; empty without one.
+        Figures of ``judge``, by step; empty without one.
     stopped
         Whether it was asked to end early.
     """

@@ -30,7 +30,7 @@ _STAINED = frozenset({"morph_blueness_z"})
 
 
 class ClusterSettings(Settings):
-    """Which cells are clustered, and what counts as a cluster."""
+    """Choice of the cells to cluster, and least size of a cluster."""
 
     percentile: float | None = Field(None, ge=0, lt=100)
     """Cells more anomalous than this percentage of control cells are clustered, as are all with q < 0.05;

@@ -32,7 +32,7 @@ WITH_INTERVAL = {"accuracy": weighted_accuracy, "macro_auroc": weighted_auroc}
 
 @dataclass(frozen=True, eq=False)
 class Truth:
-    """What is known of the bags of a cohort, in its order.
+    """True labels and patients of the bags of a cohort, in its order.
 
     Parameters
     ----------
@@ -53,7 +53,7 @@ class Truth:
 
     @cached_property
     def weights(self) -> Floats:
-        """How often each bag is in each resample of patients, ``(n_resamples, n_bags)``."""
+        """Number of times each bag is in each resample of patients, ``(n_resamples, n_bags)``."""
         return patient_weights(self.labels, self.patients, N_RESAMPLES)
 
 

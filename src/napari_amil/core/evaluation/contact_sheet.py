@@ -84,7 +84,7 @@ def contact_sheet(crops: Sequence[Image], captions: Sequence[str], columns: int,
 
 @dataclass(frozen=True)
 class _Layout:
-    """Where everything stands, in pixels."""
+    """Layout of a contact sheet, in pixels."""
 
     columns: int
     cell_width: int

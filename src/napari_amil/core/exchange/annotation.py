@@ -38,7 +38,7 @@ _BROKEN = (AttributeError, KeyError, TypeError, ValueError, IndexError, Overflow
 
 
 class NoCellError(Exception):
-    """Why an object of a file is no cell: a phrase that follows a number, such as ``a line or point``."""
+    """An object of a file is no cell; the message is a phrase that follows a number: ``a line or point``."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -29,7 +29,7 @@ from napari_amil.core.exchange.polygons import as_pixels, bounds, fill_ids
 from napari_amil.core.exchange.tables import boxes_of, load_table
 
 SHAPE_COLUMNS = frozenset({"index", "shape-type", "vertex-index", "axis-0", "axis-1"})
-"""What the header of a Shapes layer saved by napari has at least."""
+"""Columns of every Shapes layer saved by napari."""
 _CONVENTIONS = (
     tuple(BOX_COLUMNS),
     ("ymin", "xmin", "ymax", "xmax"),

@@ -20,7 +20,7 @@ from napari_amil.core.images.tiff import open_tiff
 
 SUFFIXES = (".png", ".tif", ".tiff")
 ENDINGS = ("_labels", "_label", "_masks", "_mask", "_cp_masks")
-"""What the name of a label image has more than that of its image."""
+"""Suffixes that the name of a label image adds to that of its image."""
 FOLDERS = ("labels", "masks")
 """Folders in which a label image may have the very name of its image."""
 

@@ -57,7 +57,7 @@ class Field(Protocol):
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What is unusual about the file, each the rest of a sentence that begins with its name."""
+        """Peculiarities of the file, each the rest of a sentence that begins with its name."""
 
     def window(self, rows: slice, columns: slice) -> Image:
         """Return a part ``(h, w, 3)`` uint8, RGB."""

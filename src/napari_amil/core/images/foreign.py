@@ -45,7 +45,7 @@ class CellColour:
 
 
 USUAL = CellColour(float("nan"), np.array([0.215, 0.45, 0.29]))
-"""What normalisation aims at."""
+"""Colour of a typical cell after normalisation."""
 
 
 def typical_colour(*normalised: NDArray[np.float32]) -> CellColour:

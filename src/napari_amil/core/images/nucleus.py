@@ -28,7 +28,7 @@ _REDDISH = 1.08  # density in blue over that in red above which a pixel is haemo
 
 @dataclass(frozen=True, eq=False)
 class WhiteCellMasks:
-    """Where nucleus and cell are in the image of a white cell.
+    """Masks of nucleus and cell in the image of a white cell.
 
     Parameters
     ----------

@@ -20,7 +20,7 @@ _LONGEST_REASON = 160  # characters of a decoder's message that are shown
 
 
 class UnusableError(Exception):
-    """Why an image is refused: the rest of a sentence that begins with the name of the file."""
+    """An image is refused; the message is the rest of a sentence that begins with the name of the file."""
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""What is kept of a field beside its cells: stain, size, focus, and how sure its cells are."""
+"""Statistics of a field beside its cells: stain, size, focus and confidence."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _PICTURES = 24  # whole cells of a field whose sharpness is looked at
 
 
 class FieldNote(NamedTuple):
-    """What is kept of a field beside its cells; NaN is what is not known."""
+    """Statistics of a field beside its cells; NaN where unknown."""
 
     density: float
     """Optical density of a typical cell in green."""
@@ -30,7 +30,7 @@ class FieldNote(NamedTuple):
     focus: float = float("nan")
     """Median sharpness of whole cells (`napari_amil.core.instances.focus`)."""
     confidence: float = float("nan")
-    """How sure the diameter is, from 0 to 1 (`diameter_confidence`)."""
+    """Confidence in the diameter, from 0 to 1 (`diameter_confidence`)."""
     score: float = float("nan")
     """Mean detection score of the cells."""
 

@@ -172,7 +172,7 @@ def without_cut_cells(gathered: Gathered) -> Gathered:
 
 
 Owners = list[tuple[str, Cells, NDArray[np.int64]]]
-"""Which bags hold cells of an image: name, their cells, and which of the image's cells these are."""
+"""Bags that hold cells of an image: name, cells, and their rows among the cells of the image."""
 
 
 def _places(cohort: Cohort) -> dict[str, tuple[Cells | None, Owners]]:

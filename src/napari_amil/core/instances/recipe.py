@@ -1,4 +1,4 @@
-"""What turns a field into cells and instances: a bundle, settings and a device."""
+"""Bundle, settings and device with which a field becomes cells and instances."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from napari_amil.core.model.bundle import Bundle
 
 @dataclass(frozen=True, eq=False)
 class Recipe:
-    """What turns a field into cells and instances: a bundle, the user's settings and a device.
+    """Bundle, user's settings and device with which a field becomes cells and instances.
 
     Normalisation, crops, the model and what makes a bag are always those of the bundle: its tensors
     were trained with them. Detection and selection are the user's. The executor runs the work on many

@@ -83,7 +83,7 @@ class CategoryCode:
 
 @dataclass(frozen=True)
 class ClinicalCodes:
-    """How the clinical values of a training are turned into columns; other values are not read.
+    """Codes that turn the clinical values of a training into columns; other values are not read.
 
     Parameters
     ----------

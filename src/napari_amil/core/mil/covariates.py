@@ -13,7 +13,7 @@ from napari_amil.core.base.types import Bag
 
 @dataclass(frozen=True, eq=False)
 class Covariates:
-    """What is known of each bag beside its cells and label; raw values, in the row order of the bags.
+    """Clinical values and acquisition of each bag; raw values, in the row order of the bags.
 
     Parameters
     ----------

@@ -15,7 +15,7 @@ from napari_amil.core.mil.clinical import ClinicalCodes
 
 @dataclass(frozen=True, eq=False)
 class FusionOutput:
-    """What images and clinical values say together.
+    """Prediction from images and clinical values together.
 
     Parameters
     ----------

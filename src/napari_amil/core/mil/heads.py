@@ -171,7 +171,7 @@ class LinearStack(nn.Module):
 
 @dataclass(frozen=True, eq=False)
 class HeadOutput:
-    """What one bag head says."""
+    """Output of one bag head."""
 
     attention: Tensor
     """``a_n (n_cells,)``"""

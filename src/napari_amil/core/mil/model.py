@@ -51,7 +51,7 @@ _IN_CACHE, _ON_DEVICE = 32, 256  # cells embedded at once; on a processor their 
 
 @dataclass(frozen=True, eq=False)
 class AmilOutput:
-    """What the model says about a batch; cells are in the row order of the batch.
+    """Output of the model for a batch; cells are in the row order of the batch.
 
     ``image_logits[b] = bias + sum of contribution[n] over the cells n of bag b``, exactly.
     """
@@ -75,7 +75,7 @@ class AmilOutput:
     image_logits: Tensor
     """``(n_bags, n_classes)`` of the images alone; ``logits`` where no clinical values join them."""
     fusion: FusionOutput | None = None
-    """What the clinical values add; None without them."""
+    """Fusion with the clinical values; None without them."""
 
 
 class AmilModel(nn.Module):

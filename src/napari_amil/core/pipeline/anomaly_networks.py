@@ -42,7 +42,7 @@ _CHECKPOINTS = "checkpoints"
 
 @dataclass(frozen=True)
 class AddedNetworks:
-    """Which networks are trained for a model.
+    """Networks to train for a model.
 
     Parameters
     ----------

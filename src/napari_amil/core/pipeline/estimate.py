@@ -26,7 +26,7 @@ _COPIES = 2.0  # cells are held as they were read, and once more as tensors
 
 @dataclass(frozen=True)
 class Estimate:
-    """What a run will take.
+    """Expected time and memory of a run.
 
     Parameters
     ----------

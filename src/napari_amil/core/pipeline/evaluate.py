@@ -46,7 +46,7 @@ _OTHER_ORDERS = {"contribution": "Contribution", "random": "At random"}
 
 @dataclass(frozen=True, eq=False)
 class Deletions:
-    """What bags lose with the cells that scores point at.
+    """Loss of probability when the cells that a score ranks highest are deleted from their bag.
 
     Parameters
     ----------

@@ -27,7 +27,7 @@ from napari_amil.core.exchange.yolo import CELL_NAME, CLASSES, write_yolo
 from napari_amil.core.images.fields import is_large, open_field
 
 FORMATS = ("csv", "parquet", "geojson", "coco", "h5ad", "spatialdata", *WRITERS)
-"""What `export_project` writes."""
+"""Formats that `export_project` writes."""
 
 
 def choose_bags(project: Project, names: Sequence[str]) -> Project:

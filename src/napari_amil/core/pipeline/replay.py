@@ -32,7 +32,7 @@ _UNFINISHED = ("checkpoint", "parts/", "detected/")
 
 @dataclass(frozen=True)
 class Difference:
-    """How far one file of two runs differs.
+    """Difference between two runs in one file.
 
     Parameters
     ----------

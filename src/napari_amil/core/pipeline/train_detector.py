@@ -36,7 +36,7 @@ from napari_amil.core.pipeline.run_folder import in_run_folder
 
 _OF_SCORER = ("scorer", "calibration")  # entries of a card that stay true with another detector
 COCO = "coco:"
-"""What stands before a file of COCO weights in the name of a start."""
+"""Prefix of a file of COCO weights in the name of a start."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -46,7 +46,7 @@ _CHECKPOINT = "checkpoint.safetensors"
 
 @dataclass(frozen=True)
 class Protocol:
-    """Which bags are kept for the test.
+    """Choice of the bags that are kept for the test.
 
     Parameters
     ----------
@@ -80,7 +80,7 @@ class Protocol:
 
     @property
     def part_of(self) -> PartOf | None:
-        """What names the part of a bag, of which no two may share a patient; None without a test."""
+        """Function that names the part of a bag; no two parts may share a patient; None without a test."""
         if self.n_folds is not None:
             return fold_of
         return None if self.hold_out_fold is None else self._side

@@ -36,7 +36,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class Origin:
-    """Where the scores of a page come from.
+    """Model, settings and inputs behind the scores of a page.
 
     Parameters
     ----------
@@ -65,14 +65,14 @@ class Section:
     shares: Mapping[str, float] = field(default_factory=dict)
     table: pd.DataFrame | None = None
     rows: Table = "bags"
-    """What the rows of the table are, for the words of its columns."""
+    """Kind of the rows of the table, for the titles of its columns."""
     side_by_side: bool = False
     """Two pictures in a row."""
 
 
 @dataclass(frozen=True)
 class Page:
-    """What a page shows, in this order."""
+    """Content of a page, in the order shown."""
 
     title: str
     sentences: Sequence[str]

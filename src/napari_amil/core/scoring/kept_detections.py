@@ -27,20 +27,20 @@ Detection = tuple[tuple[int, int], Cells]
 
 @dataclass(frozen=True)
 class KeptDetections:
-    """Where the detections of images are kept, and a hash of what made them."""
+    """Folder of the stored detections of images, and a hash of bundle, settings and environment."""
 
     folder: Path
     made_by: str
 
     @classmethod
     def beside(cls, out: Path, recipe: Recipe, bundle: Path | None) -> KeptDetections:
-        """Return where detections with the bundle in a file, None for the starter, are kept in ``out``."""
+        """Return the store in ``out`` for detections with a bundle file; None is the starter."""
         settings = recipe.settings.model_dump(mode="json")
         made_by = json_sha256([file_sha256(bundle or starter_path()), settings, environment()])
         return cls(make_folder(out / FOLDER), made_by)
 
     def read(self, source: ImageSource) -> Detection | None:
-        """Return what was found in an image; None if it was not searched, or is another one by now."""
+        """Return the stored detections of an image; None if there are none or the image has changed."""
         try:
             with decoding(self._place(source), "is damaged", "it is made anew"):
                 arrays = read_arrays(self._place(source))
@@ -53,7 +53,7 @@ class KeptDetections:
             return None
 
     def write(self, source: ImageSource, found: Detection) -> None:
-        """Keep what was found in an image."""
+        """Store the detections of an image."""
         cells = found[1]
         points = np.concatenate([*cells.outlines, np.empty((0, 2), np.float32)])
         sizes = np.array([len(outline) for outline in cells.outlines], dtype=np.int64)

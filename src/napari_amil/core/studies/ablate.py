@@ -26,7 +26,7 @@ from napari_amil.core.studies.trials import Trial
 
 @dataclass(frozen=True, eq=False)
 class Ablation:
-    """What `ablate` returns: the table, and what it was made of."""
+    """Table of an ablation, the results of its runs, and the true labels."""
 
     table: pd.DataFrame
     rows: Mapping[str, Mapping[int, RunResult]]
@@ -74,7 +74,7 @@ def ablate(
 
 
 def _tested(plan: StudyPlan, trials: Sequence[Trial]) -> RunResult:
-    """Return what was said of the bags of one run, fold by fold."""
+    """Return the predictions of one run, fold by fold."""
     bags = tuple(plan.opened(trial)[1] for trial in trials)
     return RunResult(bags, tuple(trial.read() for trial in trials))
 

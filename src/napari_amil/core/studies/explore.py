@@ -48,7 +48,7 @@ _N_SHOWN = 32
 
 @dataclass(frozen=True, eq=False)
 class Exploration:
-    """What is novel in a scored cohort.
+    """Novel clusters of cells in a scored cohort.
 
     Parameters
     ----------
@@ -137,7 +137,7 @@ def _draw(project: Project, clusters: Clusters, folder: Path) -> Generator[Event
 
 
 def read_exploration(project: Project, folder: Path) -> Exploration:
-    """Return what `explore_project` wrote into ``folder``.
+    """Return the result that `explore_project` wrote into ``folder``.
 
     Raises
     ------
@@ -165,7 +165,7 @@ def read_exploration(project: Project, folder: Path) -> Exploration:
 
 
 def find_exploration(project: Project, folder: Path) -> Exploration | None:
-    """Return what was found in a project in ``folder``; None if nothing was, or in other cells."""
+    """Return the clusters found in a project in ``folder``; None without any, or if its cells changed."""
     try:
         return read_exploration(project, folder / EXPLORATION)
     except AmilError:
@@ -191,7 +191,7 @@ def write_map(project: Project, path: Path, layout: str = "tsne") -> None:
 def compare_with_truth(
     project: Project, found: Exploration, truth: str, unseen: str | None, out: Path
 ) -> pd.DataFrame:
-    """Write how the clusters agree with the true types of cells into ``truth.csv``, and return it.
+    """Write the agreement of the clusters with the true types of cells into ``truth.csv``; return it.
 
     Parameters
     ----------

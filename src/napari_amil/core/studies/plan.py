@@ -33,7 +33,7 @@ DEALT_FOLDS = 3
 
 @dataclass(frozen=True)
 class StudyProtocol:
-    """Which folds are held out, and how often.
+    """Folds to hold out, and number of runs.
 
     Parameters
     ----------
@@ -97,7 +97,7 @@ class StudyProtocol:
 
 
 class StudyPlan:
-    """Which trainings a study needs, where their results lie, and which can share an encoder.
+    """Trainings of a study, their folders, and the encoders that they share.
 
     Parameters
     ----------

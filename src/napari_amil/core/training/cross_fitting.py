@@ -40,7 +40,7 @@ _FEWEST_CELLS = 5  # of a bag that keeps cells in training; with fewer it repres
 
 @dataclass(frozen=True, eq=False)
 class CrossFitted:
-    """What a training fits behind the network.
+    """Anomaly model and calibration that a training fits after the network.
 
     Parameters
     ----------

@@ -96,7 +96,7 @@ def _check_alive(processes: list[Any]) -> None:
 
 @dataclass(frozen=True)
 class _Place:
-    """Where a process stands among the others, and the file through which they find each other."""
+    """Rank of a process, number of processes, and the file through which they find each other."""
 
     rank: int
     n_ranks: int

@@ -16,7 +16,7 @@ from napari_amil.core.base.columns import column_of, names_in, shown
 from napari_amil.core.base.types import UNSEEN
 
 GROUPS = {"Every sample": None, "By patient": "patient", "By label": "label", "By verdict": "verdict"}
-"""How rows can be put together."""
+"""``choice -> column`` by which rows are grouped."""
 _OF_CLASSES = frozenset({"label", "predicted", "verdict", "nearest_class"})
 """Columns whose texts are classes, which have names that people know."""
 _SORT = Qt.ItemDataRole.UserRole
@@ -27,7 +27,7 @@ _ROWS_MEASURED = 200
 
 
 def samples_in_words(bags: pd.DataFrame) -> str:
-    """Return how many samples of how many patients there are; loose images are samples of nobody known.
+    """Return the numbers of samples and of patients in words; loose images have no known patient.
 
     >>> samples_in_words(pd.DataFrame({"bag": ["a", "b"], "patient": ["p", "p"]}))
     '2 samples of 1 patient'

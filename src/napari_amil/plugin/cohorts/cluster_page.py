@@ -46,7 +46,7 @@ _SAVED = (
     "choose this file as the cohort in 'Train a model'."
 )
 _SAMPLES = {"All samples": 90.0, "Unexplained": 75.0}
-"""Which samples are looked into, and from which percentile on cells are unusual there."""
+"""Choice of samples, each with the percentile from which on their cells are unusual."""
 _KEPT, _MOST_ROWS = "explore/", 5
 
 
@@ -82,7 +82,7 @@ class FoundClusters:
         return table[kept]
 
     def patients_in_words(self, cluster: int, most: int = _PATIENTS_SAID) -> str:
-        """Return how many cells of a cluster each patient has, the most first; at most ``most`` by name."""
+        """Return the number of cells of a cluster by patient, largest first; at most ``most`` by name."""
         share = self.patients[f"cluster_{cluster}"].to_numpy(np.float64)
         counts = np.rint(share * self.patients["n_cells"].to_numpy(np.float64)).astype(int)
         order = [row for row in np.argsort(-counts, kind="stable") if counts[row]]
@@ -93,7 +93,7 @@ class FoundClusters:
 
 
 def read_clusters(folder: Path, project: Project) -> FoundClusters | None:
-    """Return what the worker has found in the project in ``folder``; None if nothing, or in other cells."""
+    """Return the clusters that the worker found in ``folder``; None without any, or if its cells changed."""
     here = folder / EXPLORATION
     try:
         cells = pd.read_csv(regular_file(here / "cells.csv"), dtype={"bag": str, "image": str})
@@ -112,7 +112,7 @@ class ClusterPage(QWidget):
     """Settings, Find; a row per cluster; its cells and patients; a name for it."""
 
     found = Signal(int)
-    """How many clusters are shown."""
+    """Number of clusters that are shown."""
     errored = Signal(str)
 
     def __init__(self, viewer: ViewerModel, worker: Worker) -> None:

@@ -24,7 +24,7 @@ _MOST_GROUPS, _MOST_ROWS = 40, 10
 
 
 class ComparePage(QWidget):
-    """Which groups, Compare; then means, effect size and p of each statistic."""
+    """Choice of two groups and Compare; then means, effect size and p of each statistic."""
 
     def __init__(self, viewer: ViewerModel, worker: Worker) -> None:
         super().__init__()

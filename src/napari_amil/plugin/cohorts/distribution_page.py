@@ -82,7 +82,7 @@ class Distributions:
     def from_values(
         cls, values: pd.Series, group: pd.Series, names: Sequence[str], is_control: NDArray[np.bool_]
     ) -> Distributions:
-        """Return how ``values`` are distributed in each of the groups ``names``; NaN is left out.
+        """Return the distribution of ``values`` in each of the groups ``names``; NaN is left out.
 
         Parameters
         ----------
@@ -154,7 +154,7 @@ def draw(found: Distributions, title: str, figure: Figure, look: PlotColours) ->
 
 
 class DistributionPage(QWidget):
-    """Which score, by what; one row per group; a click chooses the cells of a group in every view."""
+    """Distribution of a score by group, a row each; a click chooses the cells of a group in every view."""
 
     errored = Signal(str)
 
@@ -267,7 +267,7 @@ class DistributionPage(QWidget):
         dialog.show()
 
     def save_figure(self, path: str) -> None:
-        """Write what is drawn, with black letters on white."""
+        """Save the drawing with black letters on white."""
         if self.shown is None:
             return
         figure = Figure(figsize=(6.4, 1 + 0.6 * len(self.shown.names)), layout="constrained")

@@ -39,7 +39,7 @@ class GridItem:
     caption: str
     colour: QColor
     missing: str = ""
-    """Why there is no picture and will be none."""
+    """Reason why there is no picture; empty where there is or will be one."""
 
 
 class ThumbnailGrid(QAbstractScrollArea):
@@ -172,7 +172,7 @@ class ThumbnailGrid(QAbstractScrollArea):
         return int(1.35 * self.fontMetrics().height() * _CAPTION) + _FRAME_PX
 
     def place_of(self, position: int) -> QRect:
-        """Return where a position lies in the viewport."""
+        """Return the place of a position in the viewport."""
         row, column = divmod(position, self.columns)
         spare = self._port.width() - self.columns * (self._side + _GAP_PX)
         left = max(spare // 2, 0) + _GAP_PX // 2 + column * (self._side + _GAP_PX)
@@ -295,7 +295,7 @@ class ThumbnailGrid(QAbstractScrollArea):
         super().wheelEvent(event)
 
     def viewportEvent(self, event: QEvent | None) -> bool:  # noqa: N802
-        """Say what is known about the cell under the pointer."""
+        """Show the details of the cell under the pointer."""
         if isinstance(event, QHelpEvent):
             position = self.position_at(event.pos())
             QToolTip.showText(event.globalPos(), self._describe(position) if position >= 0 else "", self)

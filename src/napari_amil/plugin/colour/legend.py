@@ -22,7 +22,7 @@ _STRIP_PX = 26
 _SIDE_PX = 12
 _STOPS = 33
 _TEXT_PX = 5
-"""Where the labels of the napari themes begin; painted text begins there too."""
+"""Left margin of labels in the themes of napari; painted text has the same."""
 _MOST_BARS = 5
 
 

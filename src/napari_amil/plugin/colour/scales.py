@@ -14,7 +14,7 @@ _KIND, _OPACITY = "colour/style", "colour/opacity"
 
 
 class ColourScales(QObject):
-    """Which scale each score has; every scale that is handed out has the style that cells are drawn in.
+    """Colour scale of each score; every scale that is handed out has the style that cells are drawn in.
 
     It is asked as a dictionary is, so that a panel keeps it in place of one.
     """
@@ -32,7 +32,7 @@ class ColourScales(QObject):
 
     @property
     def style(self) -> CellStyle:
-        """How cells are drawn."""
+        """Style that cells are drawn in."""
         return self._style
 
     def set_style(self, style: CellStyle) -> None:

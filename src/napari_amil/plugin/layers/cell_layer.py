@@ -39,7 +39,7 @@ from napari_amil.plugin.layers.rows import (
 
 _EDGE_OF_DIAMETER = 1 / 26
 _COARSE_PX = {True: 0.2, False: 1.0}
-"""How far a drawn outline may lie from the exact one, with and without compiled triangulation."""
+"""Largest error of a drawn outline in pixels, with and without compiled triangulation."""
 
 
 def make_layer(cells: Cells, record: CellRecord, image: Image) -> Shapes:

@@ -35,7 +35,7 @@ _LOWEST_SHADE = 0.08
 
 @dataclass(frozen=True)
 class CellStyle:
-    """How a cell is drawn.
+    """Style that cells are drawn in.
 
     Parameters
     ----------
@@ -58,7 +58,7 @@ class CellStyle:
 
 @dataclass(frozen=True)
 class ColourScale:
-    """Which score is shown, from which value to which, in which map.
+    """Score to show, its range and its colour map.
 
     Parameters
     ----------
@@ -83,7 +83,7 @@ class ColourScale:
             raise ValueError(f"A colour scale needs finite low < high, not {self.low} and {self.high}.")
 
     def position(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return where ``values`` lie on the scale, 0 to 1; NaN stays NaN."""
+        """Return the positions of ``values`` on the scale, 0 to 1; NaN stays NaN."""
         numbers = np.asarray(values, float)
         low, high = self.low, self.high
         if column_of(self.column).has_tail:
@@ -124,7 +124,7 @@ class ColourScale:
 
 
 def rarity(percent: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return how rare a percentile is among control cells, in powers of ten: 90 % is 1, 99 % is 2.
+    """Return the rarity of a percentile among control cells, in powers of ten: 90 % is 1, 99 % is 2.
 
     >>> rarity(np.array([0.0, 90.0, 99.0, 99.9, 100.0])).round(6).tolist()
     [0.0, 1.0, 2.0, 3.0, 4.0]

@@ -38,7 +38,7 @@ from napari_amil.plugin.layers.rows import (
 )
 
 STEPS = 100
-"""How many steps can be undone."""
+"""Number of steps that can be undone."""
 UNDO_KEY = "Control-Z"
 REDO_KEYS = ("Control-Shift-Z",)
 

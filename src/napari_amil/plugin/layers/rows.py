@@ -91,9 +91,9 @@ class CellRecord:
     """Names and columns of other plugins of the cells that a slider took out, indexed by ``cell_id``."""
     scale: ColourScale | None = None
     detection: DetectionSettings = field(default_factory=DetectionSettings)
-    """How the cells were found; scoring looks at the image with the same cell diameter."""
+    """Settings with which the cells were found; scoring uses the same cell diameter."""
     selection: SelectionSettings | None = None
-    """Which candidates count as cells, as the sliders stood last."""
+    """Selection of cells among the candidates, as the sliders stood last."""
     bag: dict[str, Any] | None = None
     """Result of the model for the whole sample; None once the cells differ from the scored ones."""
     size_known: bool = True
@@ -127,13 +127,13 @@ class CellRecord:
         return bool(named or foreign_names(features)) or self.is_touched(features)
 
     def by_hand(self, features: pd.DataFrame) -> NDArray[np.bool_]:
-        """Return which rows are the user's own work; a slider leaves them alone."""
+        """Return a mask of the rows that are the user's own work; a slider leaves them alone."""
         ids = features["cell_id"].to_numpy()
         excluded = features["status"].eq("excluded").to_numpy(bool)
         return excluded | np.isin(ids, list(self.redrawn)) | ~np.isin(ids, self.known.cell_id)
 
     def keep_aside(self, table: pd.DataFrame) -> None:
-        """Keep what others wrote of cells that are taken out, for when they come back."""
+        """Keep the features of removed cells, for when they come back."""
         names = [name for name in (CELL_TYPE, *foreign_names(table)) if name in table]
         if names and len(table):
             kept = table.set_index("cell_id")[names]

@@ -19,7 +19,7 @@ from napari_amil.plugin.window.follow import hear
 from napari_amil.plugin.window.viewer import PerViewer
 
 _CELLS_ACROSS = 8
-"""How many cell diameters the shorter side of the canvas shows after a flight to a cell."""
+"""Shorter side of the canvas in cell diameters after a flight to a cell."""
 
 
 BAG = "bag"
@@ -43,7 +43,7 @@ class CellKey(NamedTuple):
 
 
 class KeyRows:
-    """Which rows of a table the cells of some keys are in.
+    """Rows of a table by the keys of cells.
 
     A key with a bag means the cell of that bag; a key or a row without one means any.
 

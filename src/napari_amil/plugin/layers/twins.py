@@ -47,7 +47,7 @@ class Twin:
 
 @dataclass(frozen=True, eq=False)
 class Twins:
-    """What the worker drew of the cells of a layer.
+    """Cells of a layer as the network of a score redraws them.
 
     Parameters
     ----------
@@ -82,13 +82,13 @@ class Twins:
 
 
 def read_twins(path: Path, network: str, asked: Cells) -> Twins:
-    """Return what the worker wrote to ``path``; it may be read in any thread."""
+    """Return the arrays that the worker wrote to ``path``; may run in any thread."""
     with np.load(path, allow_pickle=False) as stored:
         return Twins(network, asked, dict(stored))
 
 
 def twins_of(layer: Shapes) -> Twins | None:
-    """Return what was drawn of the cells of a layer."""
+    """Return the redrawn cells of a layer."""
     found = layer.metadata.get(TWINS)
     return found if isinstance(found, Twins) else None
 

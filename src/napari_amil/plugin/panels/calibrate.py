@@ -38,7 +38,7 @@ class CalibratePanel(Panel):
     calibrated = Signal(str)
     """The path of the calibrated model."""
     rescored = Signal(int)
-    """How many images were scored with it."""
+    """Number of images scored with it."""
 
     def __init__(self, napari_viewer: Viewer, worker: Worker | None = None) -> None:
         super().__init__(napari_viewer)
@@ -123,7 +123,7 @@ class CalibratePanel(Panel):
 
 
 def _target(controls: Path) -> Path:
-    """Return where the calibrated model goes: a file of its own for each day."""
+    """Return the file of the calibrated model: a file of its own for each day."""
     name = re.sub(r"[^\w-]+", "-", controls.absolute().stem) or "controls"
     return user_folder() / "models" / f"{name}-{time.strftime('%Y-%m-%d-%H%M%S')}.safetensors"
 
@@ -142,7 +142,7 @@ class LayerScoring(QObject):
     """
 
     finished = Signal(int, str)
-    """How many were scored, and what failed."""
+    """Number of images scored, and the message of those that failed."""
 
     def __init__(self, panel: ScoringPanel, layers: list[Shapes], parent: QObject) -> None:
         super().__init__(parent)

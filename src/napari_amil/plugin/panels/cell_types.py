@@ -40,7 +40,7 @@ _FILES = "Cell types (*.safetensors)"
 
 @dataclass(frozen=True, eq=False)
 class Learned:
-    """What the worker said, with the tables that it wrote."""
+    """Reply of the worker, with the tables that it wrote."""
 
     reply: CellsTyped
     types: pd.DataFrame
@@ -246,7 +246,7 @@ def _key(row: pd.Series, folder: Path | None) -> CellKey:
 
 
 def _told(reply: CellsTyped, n_typed: int, n_cells: int) -> list[str]:
-    """Return how good the types are, and what tells them apart."""
+    """Return sentences on the quality of the types and on their differences."""
     said = [f"{n_typed:,} of {n_cells:,} cells have a type; the others are cut, doubtful or like none."]
     if reply.left_out:
         kind = {"slide": "image or patient", "cell": "cell"}[reply.left_out]

@@ -47,7 +47,7 @@ OLD_COLOUR, NEW_COLOUR, ANNOTATED_COLOUR = "#d55e00", "#0072b2", "#009e73"
 """Vermilion, blue and green, which colour-blind eyes tell apart on a red smear too."""
 _MARK = "napari_amil_comparison"
 _OLD_WIDTH, _NEW_WIDTH = 1 / 8, 1 / 18
-"""Of a cell's side: the old outline is the broader one, so that both are seen where they agree."""
+"""Widths as a share of a cell's side: the old outline is broader, so that both are seen where they agree."""
 
 
 class DetectorResults(QWidget):
@@ -103,7 +103,7 @@ class DetectorResults(QWidget):
             widget.hide()
 
     def show_folder(self, folder: Path) -> None:
-        """Show what lies in a run folder; what is not there is left out."""
+        """Show the results in a run folder; missing ones are left out."""
         self.clear()
         metrics = _read(folder / "metrics.json")
         if not metrics:
@@ -166,7 +166,7 @@ def gain_words(metrics: dict[str, Any]) -> str:
 
 
 def image_words(entry: dict[str, Any]) -> str:
-    """Return what old and new find in one image."""
+    """Return the cells that the old and the new detector find in one image."""
     n_annotated = entry["n_annotated"]
     parts = []
     for name, words in (("before", "the old detector"), ("after", "the new one")):

@@ -14,7 +14,7 @@ from napari_amil.core.base.errors import AmilError
 from napari_amil.core.base.settings import DetectorTrainingSettings, RunSettings
 
 ABLATION_RUNS = 3
-"""How often each fold is trained for a row of the ablation, with other seeds."""
+"""Number of trainings of each fold for a row of the ablation, with different seeds."""
 _SETTINGS = "run.yaml"
 
 

@@ -83,7 +83,7 @@ class RunResults(QWidget):
         self.tabs.hide()
 
     def show_folder(self, folder: Path) -> None:
-        """Show what lies in a run folder; what is not there is left out."""
+        """Show the results in a run folder; missing ones are left out."""
         self.clear()
         self.metrics.setText(metric_words(folder / "metrics.json"))
         self.metrics.setVisible(bool(self.metrics.text()))

@@ -62,7 +62,7 @@ _TRACES = {"images.csv": DETECTOR, "table.csv": ABLATION, "checkpoints": NETWORK
 
 @dataclass(frozen=True)
 class Status:
-    """How a run stands, in a word for programs and a sentence for people."""
+    """State of a run, as a word for programs and a sentence for people."""
 
     state: str
     sentence: str
@@ -165,7 +165,7 @@ class Run:
         stand_back(int(pid))
 
     def status(self) -> Status:
-        """Return how the run stands now."""
+        """Return the state of the run now."""
         if not self.folder.is_dir():
             return Status("missing", f"The folder '{self.folder}' cannot be found; was a drive unplugged?")
         if find_process(self.folder / PROCESS_FILE) is not None:

@@ -70,7 +70,7 @@ _TIPS = {
 }
 _FOLD_COUNTS = (3, 5)
 _TEST_FOLDS = 3
-"""Where the cohort brings no folds along, the patients are dealt into so many and one of them is the test."""
+"""Number of folds, one of them the test, into which patients are dealt if the cohort has none."""
 _TOO_FEW = (
     "No test, since the class {} has {}: with at least {} in each class, a third of the patients would be "
     "kept for it."

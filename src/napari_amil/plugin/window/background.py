@@ -20,7 +20,7 @@ class Background(QObject):
     """Calls one function after the other in threads of their own; it may be gone before they end."""
 
     finished = Signal(object)
-    """What the latest function returned."""
+    """Result of the latest function."""
     errored = Signal(str)
 
     def __init__(self, parent: QObject | None = None) -> None:
@@ -39,7 +39,7 @@ class Background(QObject):
         self._number += 1
 
     def receive(self, number: int, result: object, problem: str) -> None:
-        """Tell what a function returned, if it is the latest."""
+        """Emit the result of a function if it is the latest."""
         if number != self._number:
             return
         if problem:
@@ -49,7 +49,7 @@ class Background(QObject):
 
 
 class Mail:
-    """How a thread reaches an object of the window, which may be deleted at any moment.
+    """Delivery from a thread to an object of the window, which may be deleted at any moment.
 
     A thread must not emit a signal of an object that is being deleted, which is a segmentation fault.
     So what it says goes through one object that outlives every panel.

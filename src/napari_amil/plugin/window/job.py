@@ -23,7 +23,7 @@ class JobBar(QWidget):
     wanted = Signal()
     """The user pressed the button while nothing ran."""
     finished = Signal(object)
-    """What the job answered, or what was read of its answer."""
+    """Reply of the job, or the value read from it."""
     errored = Signal(str)
     following = Signal(object)
     """A `Task` has begun."""

@@ -8,7 +8,7 @@ from napari_amil.worker.protocol.base import FieldInput, Message, Reply, Request
 
 
 class AnnotatedImage(Message):
-    """What a detector would learn from one image."""
+    """Part and number of cells of one image in a detector training."""
 
     image: str
     patient: str

@@ -19,7 +19,7 @@ class Reply(Message):
 
 
 class Request(Message):
-    """What the worker is asked for: a job called like the class, whose result is a ``reply``."""
+    """Request to the worker: a job called like the class, whose result is a ``reply``."""
 
     reply: ClassVar[type[Reply]]
 

@@ -361,7 +361,7 @@ class Arranged(Reply):
 
 
 class PlacedImage(Message):
-    """Where an image goes in a folder cohort."""
+    """Destination of an image in a folder cohort."""
 
     path: Path
     label: str
