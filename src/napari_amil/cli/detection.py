@@ -146,7 +146,7 @@ def train_detector(
     validation_share: Share = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Optimiser steps.")] = None,
     learning_rate: Annotated[float | None, typer.Option(help="Peak step size.")] = None,
-    freeze: Annotated[str, typer.Option(help="Part that keeps its weights: nothing, or backbone.")] = "nothing",
+    freeze: Annotated[str, typer.Option(help="Keep these weights: nothing, or backbone.")] = "nothing",
     device: DeviceName = Device.auto,
     seed: Seed = 0,
     style: EventStyle = Style.bar,
