@@ -16,6 +16,8 @@ from skimage.measure import find_contours
 from napari_amil.core.base.events import Event, Step
 from napari_amil.core.base.settings import RunSettings, VerdictSettings
 from napari_amil.core.base.types import BagScore, Cells
+from napari_amil.core.images.field_of_view import field_of_view
+from napari_amil.core.images.fields import ArrayField
 from napari_amil.core.images.read import read_image
 from napari_amil.worker.protocol.messages import (
     Arrange,
@@ -33,6 +35,8 @@ from napari_amil.worker.protocol.messages import (
     Detected,
     Explore,
     Explored,
+    FieldOfViewFound,
+    FindFieldOfView,
     FindNearest,
     Info,
     LayOutMap,
@@ -63,6 +67,16 @@ def read(path: Path) -> np.ndarray:
 
 
 Job = Generator[Event, None, Reply]
+
+
+def find_field_of_view(request: FindFieldOfView) -> Job:
+    yield from ()
+    pixels = np.load(request.image) if request.image.suffix == ".npy" else read_image(request.image)
+    seen = field_of_view(ArrayField(pixels))
+    if seen is None:
+        return FieldOfViewFound(mask=None, step=1)
+    np.save(request.out / "mask.npy", seen.mask)
+    return FieldOfViewFound(mask=request.out / "mask.npy", step=seen.step)
 
 
 def detect(request: Detect) -> Job:
@@ -294,6 +308,7 @@ def choices(_: ListChoices) -> Job:
 
 JOBS: Jobs = {
     Detect: detect,
+    FindFieldOfView: find_field_of_view,
     Score: score,
     FindNearest: find_nearest,
     DeleteCells: delete_cells,

@@ -37,6 +37,8 @@ from napari_amil.worker.protocol.messages import (
     DeletionCurves,
     Detect,
     Detected,
+    FieldOfViewFound,
+    FindFieldOfView,
     FindNearest,
     Info,
     LayOutMap,
@@ -92,6 +94,28 @@ def stand_in() -> ModuleType:
     sys.modules["tiny_worker"] = module
     spec.loader.exec_module(module)
     return module
+
+
+def test_the_field_of_view_is_a_mask_in_a_file_or_none(tmp_path: Path) -> None:
+    y, x = np.ogrid[:700, :900]
+    disc = np.where((np.hypot(y - 350, x - 450) < 300)[..., None], 220, 3).astype(np.uint8).repeat(3, axis=2)
+    np.save(tmp_path / "disc.npy", disc)
+    found = ask(FindFieldOfView(image=tmp_path / "disc.npy", out=tmp_path), FieldOfViewFound)
+    assert found.mask is not None
+    mask = np.load(found.mask)
+    assert (mask.shape, found.step) == ((350, 450), 2)
+    assert mask[175, [0, 70, 80, 225, 370, 380, 449]].tolist() == [
+        False,
+        False,
+        True,
+        True,
+        True,
+        False,
+        False,
+    ]
+    np.save(tmp_path / "whole.npy", synthetic_smear(0).image)
+    whole = ask(FindFieldOfView(image=tmp_path / "whole.npy", out=tmp_path), FieldOfViewFound)
+    assert (whole.mask, whole.step) == (None, 1)
 
 
 def test_detect_then_score_through_files(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from napari_amil.worker.serving import Jobs
 
 JOBS: Jobs = {
     messages.Detect: smears.detect,
+    messages.FindFieldOfView: smears.find_field_of_view,
     messages.Score: smears.score,
     messages.FindNearest: smears.find_nearest,
     messages.DeleteCells: smears.delete_cells,

@@ -24,6 +24,8 @@ from napari_amil.worker.protocol.messages import (
     DeletionCurves,
     Detect,
     Detected,
+    FieldOfViewFound,
+    FindFieldOfView,
     FindNearest,
     Info,
     ModelCard,
@@ -44,6 +46,18 @@ def detect(request: Detect) -> Work[Detected]:
     target = request.out / "candidates.npz"
     np.savez(target, allow_pickle=False, **candidates.cells.arrays())
     return Detected(candidates=target, diameter_px=candidates.diameter_px)
+
+
+def find_field_of_view(request: FindFieldOfView) -> Work[FieldOfViewFound]:
+    """Find what counts as smear in the image."""
+    yield from ()
+    with open_input(request) as field:
+        seen = pipeline.field_of_view(field)
+    if seen is None:
+        return FieldOfViewFound(mask=None, step=1)
+    target = request.out / "field-of-view.npy"
+    np.save(target, seen.mask, allow_pickle=False)
+    return FieldOfViewFound(mask=target, step=seen.step)
 
 
 def score(request: Score) -> Work[Scored]:

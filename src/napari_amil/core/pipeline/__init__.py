@@ -59,6 +59,7 @@ if TYPE_CHECKING:
     from napari_amil.core.exchange.labels import labels_of_cells
     from napari_amil.core.exchange.project import Project, read_project
     from napari_amil.core.exchange.tables import write_table
+    from napari_amil.core.images.field_of_view import field_of_view
     from napari_amil.core.images.fields import Field, as_field, open_field
     from napari_amil.core.images.read import ImageSource, find_images, read_image
     from napari_amil.core.instances.control_cells import morphology_columns, nearest_controls
@@ -239,6 +240,7 @@ __all__ = [
     "field_evidence",
     "field_focus",
     "field_note",
+    "field_of_view",
     "find_exploration",
     "find_images",
     "further_fields",

@@ -5,14 +5,14 @@ from __future__ import annotations
 import numpy as np
 from napari.layers import Image, Layer, Shapes
 from napari.utils.colormaps import Colormap
-from napari.utils.transforms import Affine
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
 from napari_amil.core.base.columns import BOX_COLUMNS
-from napari_amil.plugin.layers.cell_layer import image_transform, need_record
+from napari_amil.plugin.layers.cell_layer import need_record
 from napari_amil.plugin.layers.colour_scale import ColourScale, map_colours
-from napari_amil.plugin.layers.rows import PIXEL_EDGE, CellRecord, layer_name
+from napari_amil.plugin.layers.companions import coarse_transform
+from napari_amil.plugin.layers.rows import CellRecord, layer_name
 
 DEFAULT_REACH = 1.0
 """Standard deviation of the kernel in cell diameters."""
@@ -62,7 +62,7 @@ def make_field(layer: Shapes) -> Image:
         name=layer_name(record.image_name, "score field"),
         blending="translucent",
         interpolation2d="linear",
-        **_transform(layer, record),
+        **coarse_transform(layer, record.place, _step(record)),
     )
     _colour(companion, record.scale)
     return companion
@@ -73,7 +73,7 @@ def update_field(layer: Shapes, companion: Layer) -> None:
     assert isinstance(companion, Image)
     record = need_record(layer)
     companion.data = _pixels(layer, record)
-    for name, value in _transform(layer, record).items():
+    for name, value in coarse_transform(layer, record.place, _step(record)).items():
         setattr(companion, name, value)
     _colour(companion, record.scale)
 
@@ -111,14 +111,3 @@ def _pixels(layer: Shapes, record: CellRecord) -> NDArray[np.float32]:
     sigma = max(layer.metadata.get(REACH, DEFAULT_REACH) * diameter / step, 0.5)
     field = smooth_field(centres, values, (shape[0], shape[1]), sigma)
     return field.reshape((1,) * len(record.place) + field.shape)
-
-
-def _transform(layer: Shapes, record: CellRecord) -> dict[str, object]:
-    """Return the transform under which the coarse pixels lie where the cells are."""
-    step = _step(record)
-    own = image_transform(layer)
-    n_lead = len(record.place)
-    zoom = np.array([1.0] * n_lead + [step, step])
-    first = np.array([*record.place, *([PIXEL_EDGE * step - PIXEL_EDGE] * 2)], float)
-    linear = Affine(scale=own["scale"], rotate=own["rotate"], shear=own["shear"], translate=own["translate"])
-    return own | {"scale": np.asarray(own["scale"]) * zoom, "translate": np.asarray(linear(first))}

@@ -9,12 +9,15 @@ from typing import Any
 import numpy as np
 from napari.components import ViewerModel
 from napari.layers import Layer, Shapes
+from napari.utils.transforms import Affine
 from qtpy.QtCore import QObject, QTimer, Signal
 
 from napari_amil.plugin.layers.cell_layer import image_transform
+from napari_amil.plugin.layers.rows import PIXEL_EDGE
 from napari_amil.plugin.window.follow import COMPANION, hear
 
-_MOVES = ("scale", "translate", "rotate", "shear", "affine")
+MOVES = ("scale", "translate", "rotate", "shear", "affine")
+"""Events of a layer that has another transform."""
 
 
 class Companions(QObject):
@@ -75,7 +78,7 @@ class Companions(QObject):
         layers.insert(layers.index(layer), companion)
         layers.selection = chosen
         self._pairs.append((layer, companion))
-        for name in _MOVES:
+        for name in MOVES:
             hear(self, getattr(layer.events, name), self._on_moved)
 
     def _remove(self, companion: Layer) -> None:
@@ -113,6 +116,15 @@ class _Removal:
     def __call__(self) -> None:
         if self._layer in self._viewer.layers:
             self._viewer.layers.remove(self._layer)
+
+
+def coarse_transform(layer: Layer, place: tuple[int, ...], step: float) -> dict[str, Any]:
+    """Return the transform under which elements of ``step`` pixels lie on one plane of a layer."""
+    own = image_transform(layer)
+    zoom = np.array([1.0] * len(place) + [step, step])
+    first = np.array([*place, *([PIXEL_EDGE * step - PIXEL_EDGE] * 2)], float)
+    linear = Affine(scale=own["scale"], rotate=own["rotate"], shear=own["shear"], translate=own["translate"])
+    return own | {"scale": np.asarray(own["scale"]) * zoom, "translate": np.asarray(linear(first))}
 
 
 def lie_on(companion: Layer, layer: Layer) -> None:

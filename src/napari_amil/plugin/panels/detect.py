@@ -15,6 +15,7 @@ from napari_amil.core.base.errors import AmilError
 from napari_amil.core.base.settings import DetectionSettings, RunSettings, SelectionSettings
 from napari_amil.core.base.types import Cells
 from napari_amil.core.detection.select import Candidates
+from napari_amil.plugin.colour.field_of_view import FieldOfViewBox
 from napari_amil.plugin.layers.care import look_after
 from napari_amil.plugin.layers.cell_layer import (
     adopt_layer,
@@ -114,6 +115,9 @@ class DetectPanel(DetectingPanel):
         layout.addWidget(self.unsaved)
         self.diameter = DiameterChoice()
         layout.addWidget(self.diameter)
+        self.field_of_view = FieldOfViewBox(self._viewer, self._worker, self.image)
+        self.field_of_view.told.connect(self.job.say)
+        layout.addWidget(self.field_of_view)
         layout.addWidget(self.job)
         layout.addWidget(self.existing)
         for widget in (self.count, self.detail, self.selection, self.settings):

@@ -69,6 +69,20 @@ class Detect(FieldInput, Request):
     device: str = "auto"
 
 
+class FieldOfViewFound(Reply):
+    """File with the mask of what counts as smear, None where all does; ``step`` image pixels an element."""
+
+    mask: Path | None
+    step: int
+
+
+class FindFieldOfView(FieldInput, Request):
+    """Find what counts as smear in a field; the mask goes into the folder ``out``."""
+
+    reply = FieldOfViewFound
+    out: Path
+
+
 class Scored(Reply):
     """Files with a row per cell and with what explains the scores; the verdict on the image as a bag.
 
