@@ -81,7 +81,7 @@ class BenchmarkCells:
     values: NDArray[Any]
 
     def inputs(self, rows: NDArray[np.int64], latents: torch.Tensor | None = None) -> CellInputs:
-        """Return what scores read of some cells."""
+        """Return the inputs of anomaly scores for some cells."""
         values = self.values[rows]
         patients = self.table["slide"].to_numpy(np.str_)[rows]
         return CellInputs(
@@ -184,7 +184,7 @@ def areas(score: NDArray[Any], types: NDArray[np.str_]) -> dict[str, float]:
 
 
 def localisation(scorer: ReconstructionScorer, healthy: CellInputs, reference: CellInputs) -> dict[str, Any]:
-    """Return how well the difference from the twin points at planted lesions.
+    """Return measures of how well the difference from the twin localises planted lesions.
 
     Parameters
     ----------
@@ -345,7 +345,7 @@ def table(rows: dict[str, dict[str, Any]]) -> str:
 
 
 def main() -> None:
-    """Compute what is asked for and print the table."""
+    """Run the chosen comparisons and print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path)
     parser.add_argument("--out", type=Path, required=True)

@@ -89,7 +89,7 @@ def labelled_images(data: Path, fold: int) -> dict[str, pd.DataFrame]:
 
 
 def touching_cells(rows: pd.DataFrame) -> NDArray[np.bool_]:
-    """Return which labelled cells have a labelled neighbour closer than 1.1 typical diameters."""
+    """Return a mask of labelled cells with a labelled neighbour closer than 1.1 typical diameters."""
     diameter = float(np.sqrt((rows["y1"] - rows["y0"]) * (rows["x1"] - rows["x0"])).median())
     centres = rows[["y", "x"]].to_numpy(np.float64)
     if len(centres) < 2:
@@ -99,7 +99,7 @@ def touching_cells(rows: pd.DataFrame) -> NDArray[np.bool_]:
 
 
 def found_centres(cells: Cells, centres: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Return which labelled centres lie inside a box that is matched to them one to one."""
+    """Return a mask of labelled centres inside a box that is matched to them one to one."""
     within = (centres[:, None] >= cells.boxes[None, :, :2]) & (centres[:, None] <= cells.boxes[None, :, 2:])
     inside = within.all(axis=2)
     rows, columns = linear_sum_assignment(~inside)
@@ -109,7 +109,7 @@ def found_centres(cells: Cells, centres: NDArray[np.float64]) -> NDArray[np.bool
 
 
 def classical(image: Image) -> Cells:
-    """Return what Otsu and watershed alone find."""
+    """Return the cells that Otsu's threshold and a watershed find without a network."""
     normalised = normalise(image)
     labels: NDArray[np.int32] = segment_classically(normalised, typical_diameter(normalised))
     boxes = np.array([region.bbox for region in regionprops(labels)], np.float32).reshape(-1, 4)

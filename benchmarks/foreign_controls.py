@@ -23,7 +23,7 @@ from napari_amil.core.scoring.score import score_source
 
 
 def judged(images: Sequence[Path], recipe: Recipe) -> dict[str, float]:
-    """Return what is said of control images."""
+    """Return the number of control images by verdict, and the share of flagged cells."""
     control = recipe.bundle.settings.control
     scored = drain(score_source(open_source(list(images), control, "images"), recipe))
     verdicts = scored.bags["verdict"]

@@ -142,7 +142,7 @@ class Work:
         return layer
 
     def panels(self) -> dict[str, Any]:
-        """Open what shows cells."""
+        """Open the panels that show cells."""
         opened: dict[str, Any] = {}
         for title in PANELS:
             self.step(f"open {title}", partial(self._open, title, opened))
@@ -186,7 +186,7 @@ def repeated(layer: Shapes, side: int) -> tuple[CellRecord, Cells, pd.DataFrame]
 
 
 def steps(work: Work, layer: Shapes, panels: dict[str, Any]) -> Iterator[tuple[str, Callable[[], object]]]:
-    """Yield what a person does with the cells of ``layer``."""
+    """Yield the steps of work with the cells of ``layer``, by name."""
     viewer, scales, overlays, selection = (
         work.viewer,
         scales_of(work.viewer),

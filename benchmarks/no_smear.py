@@ -54,7 +54,7 @@ def _spread(items: Sequence[Any], number: int) -> Sequence[Any]:
 
 
 def note_of(path: Path, recipe: Recipe) -> FieldNote | None:
-    """Return what is kept of an image, None without a cell."""
+    """Return the statistics of an image; None without a cell."""
     seen, candidates = drain(detect_prepared(prepare(as_field(read_image(path)), recipe), recipe))
     cells = candidates.select(recipe.settings.selection)
     return field_note(seen, cells) if len(cells) else None

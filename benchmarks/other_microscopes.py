@@ -161,7 +161,7 @@ def finders(recipe: Recipe) -> dict[str, Finder]:
 
 
 def count(truth: Truth, find: Finder, recipe: Recipe, tally: Tally) -> None:
-    """Add what one field gives."""
+    """Add the counts and times of one field to ``tally``."""
     started = time.perf_counter()
     diameter, candidates = find(truth)
     tally.seconds.append(time.perf_counter() - started)

@@ -128,7 +128,7 @@ def over_slides(table: pd.DataFrame, figure: Figure) -> tuple[float, float, floa
 
 
 def share_figures(bags: pd.DataFrame) -> dict[str, float]:
-    """Return how the estimated share of abnormal cells of a field agrees with the labelled one."""
+    """Return the agreement of the estimated share of abnormal cells of fields with the labelled one."""
     if "abnormal_share" not in bags:
         return {}
     said, true = bags["abnormal_share"], bags["labelled_share"]

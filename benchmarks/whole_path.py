@@ -80,7 +80,7 @@ def in_tiles(network: nn.Module, channels: int, tile_px: int, shrink: float) -> 
 
 
 def n_tiles_of(side: float, tile_px: int) -> int:
-    """Return how many tiles Cellpose lays along a side."""
+    """Return the number of tiles that Cellpose lays along a side."""
     return 1 if side <= tile_px else math.ceil((1 + 2 * _OVERLAP) * side / tile_px)
 
 

@@ -48,7 +48,7 @@ def published(dataset: Path, number: str) -> set[Label]:
 
 
 def check(dataset: Path) -> int:
-    """Return how many cells are found among the published labels; refuse a data set without one of them."""
+    """Return the number of cells found among the published labels; refuse a data set that lacks one."""
     wanted: dict[str, set[Label]] = defaultdict(set)
     for row in csv.DictReader(packed("cells.csv").splitlines()):
         wanted[Path(row["image"]).stem].add((int(row["x"]), int(row["y"]), row["cell_type"]))

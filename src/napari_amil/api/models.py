@@ -60,7 +60,7 @@ class Model:
         return self.bundle.settings
 
     def recipe(self, settings: Changes | None = None) -> pipeline.Recipe:
-        """Return what turns an image into cells and scores, with some settings changed."""
+        """Return the recipe that turns an image into cells and scores, with some settings changed."""
         run = None if settings is None else changed(self.settings, settings)
         return pipeline.Recipe.from_bundle(self.bundle, run, pipeline.pick_device(self.device))
 

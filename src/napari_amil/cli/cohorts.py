@@ -29,7 +29,7 @@ def check(
     dry_run: DryRun = False,
     style: EventStyle = Style.bar,
 ) -> None:
-    """Say what is wrong with a cohort, and what to do about each problem."""
+    """List the problems of a cohort, each with its remedy."""
     talk = Talk(style)
     found = talk.follow(pipeline.opening_cohort(cohort, control, as_.value))
     if dry_run:

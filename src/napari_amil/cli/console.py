@@ -289,7 +289,7 @@ def one_line(text: str) -> str:
 
 
 def _epoch_line(report: events.EpochReport) -> str:
-    """Return what is said of one epoch."""
+    """Return the losses and metrics of one epoch in words."""
     losses = {"training loss": report.train_loss, "validation": report.validation_loss}
     sentences = [f"{name} {value:.4f}" for name, value in losses.items() if not math.isnan(value)]
     sentences += [f"{name.replace('_', ' ')} {value:.3f}" for name, value in report.metrics.items()]

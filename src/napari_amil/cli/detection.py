@@ -216,7 +216,7 @@ def _without_none(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def _say_trained(talk: Talk, figures: dict[str, dict[str, float]], out: Path) -> None:
-    """Say how good the detector was and is, and where it lies."""
+    """Print the figures of the detector before and after, and its file."""
     for name in figures.get("after", {}):
         before, after = figures["before"][name], figures["after"][name]
         talk.result(f"{name:16} {before:.3f} -> {after:.3f}", figure=name, before=before, after=after)

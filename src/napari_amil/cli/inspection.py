@@ -65,7 +65,7 @@ def package(
 
 
 def doctor(bundle: BundleFile = None) -> None:
-    """Say what is installed, which devices there are, and whether the bundle works."""
+    """Print the installed versions, the devices, and whether the bundle works."""
     for name, value in pipeline.diagnose(bundle).items():
         typer.echo(f"{name:16} {value}")
 

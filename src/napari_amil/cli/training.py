@@ -30,7 +30,7 @@ _WORTH_AN_ESTIMATE = 500  # cells in images of their own, which take a minute or
 
 
 def _say_how_long(talk: Talk, source: pipeline.Source, recipe: pipeline.Recipe, n_trainings: int) -> None:
-    """Say what a training on many images of single cells will take."""
+    """Print the expected time and memory of a training on many images of single cells."""
     cohort = source.cohort
     if cohort.layout != "cell-images" or sum(bag.n_cells for bag in cohort) < _WORTH_AN_ESTIMATE:
         return

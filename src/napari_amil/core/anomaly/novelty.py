@@ -131,7 +131,7 @@ class BagNovelty(nn.Module):
         self.calibration = Calibration(torch.cat([old.distances, self.score(*bags)]), names)
 
     def p_value(self, latents: Tensor, distances: Tensor, lengths: Tensor) -> Floats:
-        """Return how probable such a novelty or a larger one is in a new patient of the known classes."""
+        """Return the probability of at least this novelty in a new patient of the known classes."""
         if self.calibration is None:
             return np.full(len(lengths), np.nan)
         return self.calibration.p_value(self.score(latents, distances, lengths))

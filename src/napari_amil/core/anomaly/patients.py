@@ -81,7 +81,7 @@ class PatientEffects:
         return cls(location, float(np.sqrt(variance)), error, n_patients, residual, weight)
 
     def survival(self, scores: NDArray[Any]) -> Floats:
-        """Return how probable a score this large or larger is in a new patient, ``(n,)``."""
+        """Return the probability ``(n,)`` of at least this score in a new patient."""
         x, log_p = self._table
         return np.exp(np.interp(log_scores(scores), x, log_p, left=0.0, right=-np.inf))
 

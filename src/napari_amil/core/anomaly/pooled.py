@@ -50,7 +50,7 @@ class PooledDistance(nn.Module):
 
     @classmethod
     def wanted(cls, settings: ModelSettings) -> Self | None:
-        """Return what is to be fitted; None where the Gaussian alone makes d_n."""
+        """Return the unfitted object; None where the Gaussian alone makes d_n."""
         return cls(settings) if pooled_names(settings) else None
 
     def fit(self, distance: Tensor, scores: Scores) -> None:

@@ -32,7 +32,7 @@ KNOWN: dict[str, ClassName] = {
 
 
 def display_name(label: str) -> str:
-    """Return what a class is called in the window.
+    """Return the name of a class in the window.
 
     >>> display_name("thal_like"), display_name("iron_deficiency")
     ('thalassaemia-like', 'iron deficiency')

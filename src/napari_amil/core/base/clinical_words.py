@@ -14,12 +14,12 @@ _MOST = 4
 
 
 def clinical_words(bag: Mapping[str, Any]) -> list[str]:
-    """Return how much the pictures count for a sample, and what its clinical values speak for.
+    """Return the weight of the images of a sample, and the effect of its clinical values, as sentences.
 
     Parameters
     ----------
     bag
-        A row of the table of bags; nothing is said of one without clinical columns.
+        A row of the table of bags; one without clinical columns gives no sentence.
 
     >>> clinical_words({"image_weight": 0.25, "clinical_AGE": -0.5, "clinical_COUNT": 2.0})
     ['The pictures count for 25 % here, the clinical values for 75 %.', 'COUNT speaks for disease (+2.00); \

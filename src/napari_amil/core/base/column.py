@@ -109,7 +109,7 @@ class Column:
         return self.table == "cells" and self.kind == "number" and self.shown != "table"
 
     def part(self, name: str) -> str | None:
-        """Return what stands in ``name`` for the brackets; None if the name does not fit.
+        """Return the part of ``name`` in place of the brackets; None if the name does not fit.
 
         >>> Column("contribution_<class>", "Speaks for <class>", "").part("contribution_ill")
         'ill'

@@ -73,7 +73,7 @@ def _registered(name: str, table: Table = "cells") -> Column | None:
 
 @cache
 def column_of(name: str, table: Table = "cells") -> Column:
-    """Return what is known of a column; one that is not registered has its name alone.
+    """Return the description of a column; one that is not registered has its name alone.
 
     >>> column_of("probability_ill", "bags").heading, column_of("morph_pallor_area_z").title
     ('ill', 'Shape: pallor area (control deviations)')

@@ -64,7 +64,7 @@ def one_thread_each() -> Iterator[None]:
 
 
 def device_names() -> dict[str, str]:
-    """Return what there is to compute on: ``name for --device -> name for people``, the best first."""
+    """Return the available devices: ``name for --device -> name for people``, the best first."""
     found = {}
     if torch.cuda.is_available():
         memory = torch.cuda.get_device_properties(0).total_memory / 2**30

@@ -141,7 +141,7 @@ def json_ready(value: object) -> object:
 
 
 def _with_nan(value: object) -> object:
-    """Return what `json_ready` made of a record, NaN for None."""
+    """Return a record as it was before `json_ready`, with NaN for None."""
     if isinstance(value, dict):
         return {key: _with_nan(item) for key, item in value.items()}
     return math.nan if value is None else value

@@ -197,7 +197,7 @@ def write_exact_json(content: dict[str, Any], path: Path) -> None:
 
 
 def _json_pieces(value: Any) -> Iterator[str]:  # noqa: ANN401
-    """Yield what ``json.dumps`` returns in small parts."""
+    """Yield the text of ``json.dumps`` in small parts."""
     if isinstance(value, dict) and all(isinstance(key, str) for key in value):
         for number, (key, item) in enumerate(value.items()):
             yield f"{', ' if number else '{'}{json.dumps(key)}: "
@@ -251,7 +251,7 @@ def decoding(
 
 
 def read_json(path: Path) -> Any:  # noqa: ANN401
-    """Return what a JSON file holds.
+    """Return the content of a JSON file.
 
     Raises
     ------
@@ -263,7 +263,7 @@ def read_json(path: Path) -> Any:  # noqa: ANN401
 
 
 def read_yaml(path: Path, error: type[AmilError] = AmilError) -> Any:  # noqa: ANN401
-    """Return what a YAML file holds; aliases (``*name``), which can stand for endless text, are refused.
+    """Return the content of a YAML file; aliases (``*name``), which can stand for endless text, are refused.
 
     Raises
     ------

@@ -61,7 +61,7 @@ class Receipt:
     _before: Used = field(default_factory=lambda: Used(0.0, 0, 0.0))
 
     def heard(self, event: Event) -> None:
-        """Count what was used until this event for the stage that ran."""
+        """Add the usage until this event to the stage that ran."""
         stage = event.stage if isinstance(event, Step) else self._stage
         now = time.monotonic()
         if stage != self._stage or now - self._looked >= _SECONDS_BETWEEN_LOOKS:
@@ -142,7 +142,7 @@ class Meter:
         )
 
     def read(self) -> Used:
-        """Return what was used so far; processes that have ended count with what was seen of them last."""
+        """Return the usage so far; ended processes count as they were last seen."""
         memory = 0
         for process in [self._process, *self._below()]:
             with suppress(psutil.Error):

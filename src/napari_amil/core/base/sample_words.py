@@ -15,7 +15,7 @@ SURE_DIAMETER = 0.75
 
 
 def share_sentences(bag: Mapping[str, Any]) -> list[str]:
-    """Return what is known of the cells of a sample together, from its row of the table of bags.
+    """Return sentences on the share of abnormal cells of a sample, from its row of the table of bags.
 
     Where the share is not known because the model is old or had one control patient, a sentence says so;
     tables of older versions, which have no such column, get none.
@@ -41,7 +41,7 @@ def share_sentences(bag: Mapping[str, Any]) -> list[str]:
 
 
 def diameter_sentence(bag: Mapping[str, Any]) -> str:
-    """Return what to do where the size of the cells of a sample is uncertain; empty where it is not."""
+    """Return the remedy for an uncertain cell size of a sample, a sentence; empty where it is sure."""
     confidence = _number(bag, "diameter_confidence")
     if not confidence < SURE_DIAMETER:
         return ""

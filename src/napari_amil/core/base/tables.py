@@ -90,7 +90,7 @@ def refuse_twin_columns(path: Path, table: pd.DataFrame) -> None:
 
 
 def number_hint(text: str) -> str:
-    """Return what to do about a field that should be a number, such as one with a decimal comma."""
+    """Return a hint on a field that should be a number, such as one with a decimal comma."""
     return " (decimal comma: write a point)" if "," in text else ""
 
 
@@ -116,7 +116,7 @@ def _decoded(path: Path, n_bytes: int = -1) -> str:
 
 
 def _start(text: str) -> tuple[int, str, list[str]]:
-    """Return how many lines stand above the header, the delimiter, and all lines."""
+    """Return the number of lines above the header, the delimiter, and all lines."""
     lines = io.StringIO(text, newline="").readlines()
     marked = _SEPARATOR.fullmatch(lines[0].strip(" \r\n")) if lines else None
     skipped = 1 if marked else 0

@@ -177,7 +177,7 @@ def is_box(outline: NDArray[np.float32], box: NDArray[np.float32]) -> bool:
 
 
 def has_outline(cells: Cells) -> NDArray[np.bool_]:
-    """Return which cells ``(n_cells,)`` have an outline that is more than their box."""
+    """Return a mask ``(n_cells,)`` of the cells whose outline is more than their box."""
     pairs = zip(cells.outlines, cells.boxes, strict=True)
     return np.array([not is_box(outline, box) for outline, box in pairs], dtype=bool)
 

@@ -47,6 +47,6 @@ def features_of(cells: pd.DataFrame, embeddings: NDArray[np.float32]) -> Floats:
 
 
 def parts_of(names: Sequence[str]) -> dict[str, NDArray[np.bool_]]:
-    """Return which features belong to the embedding and which are measurements."""
+    """Return the masks of the features that belong to the embedding and to the measurements."""
     measured = np.array([name in MEASURED for name in names])
     return {"embedding": ~measured, "measurements": measured}

@@ -60,7 +60,7 @@ def named_rows(cells: pd.DataFrame, given: pd.DataFrame) -> tuple[NDArray[np.str
 
 
 def _by_box(here: pd.DataFrame, own: pd.DataFrame) -> NDArray[np.int64]:
-    """Return which cell of an image each name belongs to by its box, -1 without one."""
+    """Return the row of the cell that each name belongs to by its box, -1 without one."""
     if not len(here):
         return np.full(len(own), -1)
     a, b = own[BOX_COLUMNS].to_numpy(np.float64)[:, None], here[BOX_COLUMNS].to_numpy(np.float64)[None]
@@ -73,6 +73,6 @@ def _by_box(here: pd.DataFrame, own: pd.DataFrame) -> NDArray[np.int64]:
 
 
 def _by_id(here: pd.DataFrame, own: pd.DataFrame) -> NDArray[np.int64]:
-    """Return which cell of an image each name belongs to by its id, -1 without one."""
+    """Return the row of the cell that each name belongs to by its id, -1 without one."""
     place = {int(number): row for row, number in reversed(list(enumerate(here["cell_id"])))}
     return np.array([place.get(int(number), -1) for number in own["cell_id"]], dtype=np.int64)

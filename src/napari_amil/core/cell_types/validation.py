@@ -91,7 +91,7 @@ def cross_validate(
 
 
 def importances(classifier: TypeClassifier) -> pd.DataFrame:
-    """Return how much each measurement, and the embedding, speaks for each type.
+    """Return the importance of each measurement, and of the embedding, for each type.
 
     The weight is that of the standardised measurement times where the named cells of the type lie, in
     standard deviations of all named cells: what the mean cell of the type gains by it in its logit over the

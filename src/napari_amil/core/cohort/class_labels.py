@@ -21,7 +21,7 @@ _MINUS_ONE = re.compile(r"[-\N{MINUS SIGN}]1([.,]0*)?")
 
 
 def label_key(text: str) -> str:
-    """Return what spellings of one class share, ``""`` for an unknown class.
+    """Return the key that all spellings of a class share, ``""`` for an unknown class.
 
     Case, spaces, characters without width and the form of Unicode do not count; the `UNKNOWN_WORDS`, such as
     ``NA`` and ``nan``, and ``-1`` stand for an unknown class.

@@ -20,9 +20,9 @@ else:  # scipy.stats and scikit-learn take longer to import than most cohorts to
     association = lazy_loader.load("napari_amil.core.cohort.association", suppress_warning=True)
 
 _EQUAL_P = 0.05  # a column that tells the class of every patient is refused where chance does not explain it
-_STRONG = 0.5  # Cramér's V from which a weaker bond is told
+_STRONG = 0.5  # Cramér's V from which a weaker association is reported
 _TELLING_P = 0.01
-_TELLING_GAIN = 0.2  # of balanced accuracy above chance, from which colours are said to tell the classes
+_TELLING_GAIN = 0.2  # of balanced accuracy above chance, from which colours are reported to tell the classes
 _MIN_PATIENTS = 3
 _SAMPLE_STEP = 4
 
@@ -131,5 +131,5 @@ def _columns(cohort: Cohort) -> dict[str, bool]:
 
 
 def _value(bag: Bag, name: str) -> object:
-    """Return what a bag says in a column."""
+    """Return the value of a bag in a column."""
     return bag.acquisition.get(name, bag.clinical.get(name))

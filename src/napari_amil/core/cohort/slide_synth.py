@@ -206,7 +206,7 @@ class _Tiles:
             page.tags[tag].overwrite([values[first] for first in self._first])
 
     def _content(self, row: int, column: int) -> tuple[tuple[object, ...], Image]:
-        """Return what tells one tile from others, and its pixels."""
+        """Return the key of a tile, equal for tiles of equal content, and its pixels."""
         size = BLOCK_PX // self.shrink
         tile = np.full((TILE_PX, TILE_PX, 3), 255, np.uint8)
         key: list[object] = []

@@ -178,7 +178,7 @@ def _planes(stamps: list[_Stamp], shape: tuple[int, ...]) -> tuple[NDArray[np.in
 
 
 def _alone(stamps: list[_Stamp], shape: tuple[int, ...]) -> NDArray[np.bool_]:
-    """Return which cells have a known outline, lie inside the field, and share their box with no other."""
+    """Return a mask of cells with a known outline, inside the field, whose box overlaps no other."""
     boxes = np.array([[*s.corner, *np.add(s.corner, s.mask.shape)] for s in stamps]).reshape(-1, 4)
     apart = (boxes[:, None, :2] >= boxes[None, :, 2:]) | (boxes[:, None, 2:] <= boxes[None, :, :2])
     apart = apart.any(axis=2) | np.eye(len(boxes), dtype=bool)

@@ -86,7 +86,7 @@ def _segments(high: NDArray[np.bool_]) -> tuple[Ints, Ints]:
 
 
 def _crossings(images: NDArray[np.float64], level: float, sides: Ints) -> NDArray[np.float64]:
-    """Return where ``(n, 2)`` the level is crossed on sides between two pixels, y and x."""
+    """Return the points ``(n, 2)``, y and x, where sides between two pixels cross the level."""
     pixel, down = sides // 2, sides % 2
     width = images.shape[2]
     here, other = images.ravel()[pixel], images.ravel()[pixel + np.where(down, width, 1)]

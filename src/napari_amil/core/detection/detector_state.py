@@ -53,7 +53,7 @@ class DetectorState:
     best: dict[str, Tensor] = field(default_factory=dict)
 
     def remember(self, figures: dict[str, float]) -> None:
-        """Note what the judge said of the present weights, and keep them if they are the best."""
+        """Note the figures of the present weights, and keep these if they are the best."""
         self.figures[self.step] = figures
         if not self.best or merit(figures) > merit(self.figures[self.best_step]):
             self.best_step = self.step
@@ -111,7 +111,7 @@ class DetectorState:
 
 
 def merit(figures: dict[str, float]) -> float:
-    """Return what decides which weights are kept: the average precision, the recall where there is none."""
+    """Return the figure by which the best weights are chosen: average precision, or recall without it."""
     for name in ("ap50_95", "average_recall"):
         if math.isfinite(figures.get(name, math.nan)):
             return figures[name]

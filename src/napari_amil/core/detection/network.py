@@ -91,12 +91,12 @@ class _CoarseProposals(RegionProposalNetwork):
         return proposals, losses
 
     def pre_nms_top_n(self) -> int:
-        """Return how many anchors per level compete: outside training at least one in 150 px^2."""
+        """Return the number of anchors per level that compete: outside training at least one in 150 px^2."""
         cap = int(super().pre_nms_top_n())
         return cap if self.training else max(cap, self._tile_area_px // _PX_PER_ANCHOR)
 
     def post_nms_top_n(self) -> int:
-        """Return how many proposals are kept: outside training at least one in 500 px^2."""
+        """Return the number of proposals that are kept: outside training at least one in 500 px^2."""
         cap = int(super().post_nms_top_n())
         return cap if self.training else max(cap, self._tile_area_px // _PX_PER_PROPOSAL)
 
@@ -150,7 +150,7 @@ def _light_detector(n_kinds: int) -> MaskRCNN:
 
 
 def kinds_of(state: Mapping[str, Tensor]) -> int:
-    """Return how many kinds of cells the weights of a detector tell apart."""
+    """Return the number of kinds of cells that a detector's weights distinguish."""
     return len(state["roi_heads.box_predictor.cls_score.bias"]) - 1
 
 
@@ -256,5 +256,5 @@ def box_and_mask_losses(
 
 
 def _drawn(target: dict[str, Tensor], match: Tensor) -> Tensor:
-    """Return which proposals match a cell with an outline; background matches cell 0, if there is one."""
+    """Return a mask of proposals that match a cell with an outline; background matches cell 0, if any."""
     return target["drawn"][match] if len(target["drawn"]) else torch.zeros_like(match, dtype=torch.bool)

@@ -69,7 +69,7 @@ def shared_area(
 
 
 def _common_pixels(outlines: tuple[NDArray[np.float32], ...]) -> dict[tuple[int, int], int]:
-    """Return how many pixels two outlines share, by their numbers, the lower first."""
+    """Return the number of pixels that two outlines share, by their numbers, the lower first."""
     pixels = polygon_pixels([outline - 0.5 for outline in outlines])
     order = np.lexsort((pixels.owner, pixels.x, pixels.y))
     owner, y, x = pixels.owner[order], pixels.y[order], pixels.x[order]

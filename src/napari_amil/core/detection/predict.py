@@ -168,7 +168,7 @@ def _find_in_tiles(
 def _of_tile(
     raw: Raw, tile: InputTile, window: Window, view: NetworkInput, settings: DetectionSettings
 ) -> _Found:
-    """Return what belongs to a tile; what lies within the slack of a seam ranks behind all else."""
+    """Return the candidates of a tile; those within the slack of a seam rank behind all others."""
     slack = 0 if "maps" in raw else SEAM_SLACK_PX  # `roi_maps` knows one tile for each place
     near = away_from_seams(raw["boxes"], window, view.size, slack)
     raw = {key: value[near] for key, value in raw.items()}

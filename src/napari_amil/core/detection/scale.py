@@ -111,7 +111,7 @@ def same_scale(diameter_px: float, view: NetworkInput) -> bool:
 
 
 def agreement(cells: Cells, view: NetworkInput) -> Agreement:
-    """Return how the cells found in a field agree with its scale."""
+    """Return the agreement of the cells found in a field with its scale."""
     return Agreement.from_boxes(
         seen_diameter(view), cells.boxes, cells.detection_score, ~cells.touches_border
     )
@@ -132,7 +132,7 @@ def agreed_diameter(diameters: Sequence[float]) -> float | None:
 
 
 def doubt(candidates: Candidates, cells: Cells, view: NetworkInput, selection: SelectionSettings) -> str:
-    """Return why the scale of a field may be wrong, judged by what was found at it; empty if it is right.
+    """Return the reason why the scale of a field may be wrong, from the cells found; empty if it is right.
 
     Parameters
     ----------
@@ -161,7 +161,7 @@ def doubt(candidates: Candidates, cells: Cells, view: NetworkInput, selection: S
 
 
 def diameter_confidence(cells: Cells, view: NetworkInput) -> float:
-    """Return how sure the diameter of a field is, from 0 to 1: the mean detection score of its cells.
+    """Return the confidence in the diameter of a field, from 0 to 1: the mean detection score of its cells.
 
     Half of it counts where the whole cells found are of another magnification than the one assumed, or too
     few. NaN where no detector found the cells.
@@ -172,7 +172,7 @@ def diameter_confidence(cells: Cells, view: NetworkInput) -> float:
 
 
 def given_doubt(cells: Cells, view: NetworkInput, *, strict: bool = False) -> str:
-    """Return why cells speak against the scale of a field, as far as their sizes do; empty if they fit.
+    """Return the reason why the sizes of cells contradict the scale of a field; empty if they fit.
 
     ``strict`` takes every other magnification for wrong, otherwise unusual cells pass.
     """
@@ -253,7 +253,7 @@ def _busiest_windows(view: NetworkInput) -> dict[int, Window]:
 def _probe(
     runner: TileRunner, view: NetworkInput, window: Window, assumed_px: float
 ) -> Generator[Event, None, Agreement]:
-    """Return what the detector finds in a window at an assumed diameter."""
+    """Return the agreement of the cells found in a window at an assumed diameter with that diameter."""
     scale = REFERENCE_DIAMETER_PX / assumed_px
     pixels = _resized(view.part(window), scale)
     (found,) = yield from runner.run([pixels])

@@ -38,7 +38,7 @@ def tiles(shape: tuple[int, ...], side: int) -> list[Window]:
 
 
 def away_from_seams(boxes: Tensor, tile: Window, shape: tuple[int, ...], slack: float = 0.0) -> Tensor:
-    """Return which boxes x0, y0, x1, y1 of a tile have their centre where no neighbour knows better.
+    """Return a mask of boxes x0, y0, x1, y1 of a tile whose centre lies half an overlap from its seams.
 
     ``slack`` widens that part by as many pixels on every side that is a seam.
     """
@@ -54,7 +54,7 @@ def away_from_seams(boxes: Tensor, tile: Window, shape: tuple[int, ...], slack: 
 
 
 def corner(tile: Window) -> Tensor:
-    """Return what carries boxes x0, y0, x1, y1 of a tile into the field."""
+    """Return the offset of boxes x0, y0, x1, y1 of a tile in the field."""
     return torch.tensor([tile[1].start, tile[0].start] * 2)
 
 
@@ -109,7 +109,7 @@ class TileRunner:
             model.to(device)
 
     def run(self, pixels: list[Tensor]) -> Generator[Event, None, list[Raw]]:
-        """Return what is found in each tile ``(3, height, width)``; tiles have one padded size.
+        """Return the detections in each tile ``(3, height, width)``; tiles have one padded size.
 
         Raises
         ------

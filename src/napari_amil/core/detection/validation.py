@@ -72,7 +72,7 @@ def _dataset(images: Sequence[Cells], *, scored: bool) -> COCO:
 
 
 def matched(truth: Cells, found: Cells, least_iou: float = 0.5) -> int:
-    """Return how many annotated cells have a found one of their own, boxes agreeing by ``least_iou``."""
+    """Return the number of annotated cells matched one to one with a found one by ``least_iou`` of boxes."""
     shares = box_iou(truth.boxes, found.boxes)
     fitting = shares >= least_iou
     rows, columns = linear_sum_assignment(np.where(fitting, -1 - shares, 0.0))

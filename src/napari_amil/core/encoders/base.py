@@ -37,7 +37,7 @@ class Encoder(nn.Module, ABC):
         """Return the embeddings ``(n, k)`` of inputs ``(n, ...)`` of the declared kind."""
 
     def folded(self) -> Encoder:
-        """Return what embeds the same in evaluation, but faster where there is a way: a copy, or itself."""
+        """Return a faster encoder with equal embeddings in evaluation where there is one, else this one."""
         return self
 
     def pixelwise(self, inputs: Tensor) -> Tensor:
@@ -54,5 +54,5 @@ class Encoder(nn.Module, ABC):
         return super().train(mode and not self.spec.frozen)
 
     def origin(self) -> dict[str, Any]:
-        """Return what the card of a model says about where the encoder comes from; nothing if it is ours."""
+        """Return the origin of the encoder for the card of a model; empty if it is ours."""
         return {}

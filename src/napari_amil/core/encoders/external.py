@@ -63,7 +63,7 @@ class ExternalEncoder(Encoder):
         return self.project(features)
 
     def origin(self) -> dict[str, Any]:
-        """Return what the card says of the file."""
+        """Return the file of the network and its hash, for the card."""
         return {
             "file": self.file,
             "architecture": self.architecture,
@@ -73,7 +73,7 @@ class ExternalEncoder(Encoder):
 
     @torch.no_grad()
     def _features(self, crops: Tensor) -> Tensor:
-        """Return what the frozen network makes of crops ``(n, 3, h, w)`` uint8."""
+        """Return the features of crops ``(n, 3, h, w)`` uint8 from the frozen network."""
         images = crops.float() / 255
         size = self.size_px, self.size_px
         images = interpolate(images, size, mode="bilinear", align_corners=False, antialias=True)

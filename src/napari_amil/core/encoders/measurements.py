@@ -21,7 +21,7 @@ class MeasurementEncoder(Encoder):
     """Small networks side by side that embed the named measurements of a cell.
 
     Each starts from other weights, so that what they have in common is no accident. A measurement
-    counts in deviations from that of control cells, at most 5; an unknown one counts as usual.
+    counts in deviations from that of control cells, at most 5; an unknown one counts as 0.
 
     Parameters
     ----------
@@ -55,7 +55,7 @@ class MeasurementEncoder(Encoder):
         return cls(n_inputs, (settings.latent_dim,))
 
     def fit(self, measurements: Tensor) -> None:
-        """Take what is usual from control cells ``(n, n_measurements)``.
+        """Fit centre and spread to control cells ``(n, n_measurements)``.
 
         For the networks these are median and median absolute deviation, for the measurements
         themselves mean and standard deviation: of those that are 0 in most cells, as spicules are,

@@ -312,7 +312,7 @@ def digest(*parts: Any) -> str:  # noqa: ANN401
 
 
 def study_reference(path: Path | None, control: str | None) -> RunSettings:
-    """Return what the row ``recommended`` and the rows below it start from: the preset or a file."""
+    """Return the settings of the row ``recommended``, which the rows below change: the preset or a file."""
     settings = preset(REFERENCE)
     if path is not None:
         settings = RunSettings.from_yaml(path, settings)

@@ -15,7 +15,7 @@ _THRESHOLDS = np.linspace(0.01, 0.99, 99)
 
 
 def binary_metrics(ill: NDArray[np.bool_], probability: Floats, threshold: float) -> dict[str, float]:
-    """Return how well a probability tells ill from healthy bags; what the bags cannot tell is NaN.
+    """Return metrics of a probability that tells ill from healthy bags; NaN where they are undefined.
 
     The threshold must not come from these bags: chosen on them, both rates come out too high.
 

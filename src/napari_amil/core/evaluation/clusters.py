@@ -76,7 +76,7 @@ class Clusters:
 
 
 def unusual_cells(cells: pd.DataFrame, settings: ClusterSettings) -> NDArray[np.bool_]:
-    """Return which cells are unusual enough to be looked at; a box that holds no whole cell is not."""
+    """Return a mask of the unusual cells; a box that holds no whole cell is none."""
     small = cells["anomaly_q"].to_numpy(np.float64) < ANOMALOUS_Q
     high = cells["anomaly_percentile"].to_numpy(np.float64) >= settings.threshold
     measured = cells.get("morph_distance", cells["anomaly"]).notna().to_numpy()
@@ -86,7 +86,7 @@ def unusual_cells(cells: pd.DataFrame, settings: ClusterSettings) -> NDArray[np.
 def looked_at(
     cells: pd.DataFrame, bags: pd.DataFrame, classes: Sequence[str], settings: ClusterSettings
 ) -> NDArray[np.bool_]:
-    """Return which cells are clustered: unusual ones, of all samples or of those that no class explains."""
+    """Return a mask of the cells to cluster: unusual ones, of all samples or of unexplained ones."""
     unusual = unusual_cells(cells, settings)
     if not settings.unexplained:
         return unusual
@@ -103,7 +103,7 @@ def _class_of_bags(bags: pd.DataFrame) -> pd.Series:
 def cell_features(
     cells: pd.DataFrame, embeddings: NDArray[np.float32], chosen: NDArray[np.bool_]
 ) -> NDArray[np.float64]:
-    """Return what cells are clustered by, ``(n_cells, n_features)``: embedding and named measurements.
+    """Return the features to cluster by, ``(n_cells, n_features)``: embedding and named measurements.
 
     Both are standardised among the cells that are ``chosen``; the ``morph_<name>_z`` are kept within 8
     before. Embedding and measurements weigh alike, however many there are of each. What says more
@@ -201,7 +201,7 @@ def cluster_table(
     """Return one line per cluster, those of samples that no class explains first.
 
     Columns: ``cluster``, ``n_cells`` (each once), ``n_patients``, ``n_bags``, ``anomaly`` (mean),
-    ``in_unseen_bags`` (share of the cells that lie in bags said to be unlike anything seen), and
+    ``in_unseen_bags`` (share of the cells that lie in bags unlike anything seen), and
     ``nearest_class`` with ``nearest_distance``: how far its cells are from those of it (`separation`).
 
     Parameters
@@ -259,7 +259,7 @@ def _nearest(own: NDArray[np.float64], known: dict[str, NDArray[np.float64]]) ->
 
 
 def separation(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
-    """Return how far two groups of points ``(n, k)`` lie apart along the line that joins their means.
+    """Return the separation of two groups of points ``(n, k)`` along the line that joins their means.
 
     The distance of the means in the standard deviation along that line, pooled: at 1 the groups overlap
     by more than half, at 4 hardly at all.
@@ -283,7 +283,7 @@ def patient_table(cells: pd.DataFrame, bags: pd.DataFrame, clusters: Clusters) -
 
 
 def truth_table(cells: pd.DataFrame, clusters: Clusters, truth: str) -> pd.DataFrame:
-    """Return how clusters agree with the true types of cells, each cell counted once.
+    """Return the agreement of clusters with the true types of cells, each cell counted once.
 
     Columns: ``cluster``, ``type`` (the most frequent), ``purity`` (its share in the cluster) and
     ``completeness`` (share of all cells of this type that are in the cluster).
@@ -306,7 +306,7 @@ def truth_table(cells: pd.DataFrame, clusters: Clusters, truth: str) -> pd.DataF
 def unseen_agreement(
     cells: pd.DataFrame, labels: pd.Series, clusters: Clusters, truth: str, unseen: str
 ) -> pd.DataFrame:
-    """Return how clusters agree with the abnormal cell types of one class, each cell counted once.
+    """Return the agreement of clusters with the abnormal cell types of one class, each cell counted once.
 
     Columns: ``cluster``, ``purity`` (share of its cells that are of these types), ``completeness`` (share of
     all cells of these types that it holds) and ``f1``, the best first; the last line takes

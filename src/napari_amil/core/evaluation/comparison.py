@@ -89,7 +89,7 @@ class RunResult:
         return means | {f"{name}_pooled": value for name, value in pooled.items() if name != "n_bags"}
 
     def confusion(self, truth: Truth) -> NDArray[np.int64]:
-        """Return how many bags of each class were taken for which, ``(n_classes, n_classes)``."""
+        """Return the confusion matrix of bags, ``(n_classes, n_classes)``: true class by predicted class."""
         predicted = np.concatenate([one.probabilities.argmax(axis=1) for one in self.predictions])
         numbers = range(len(truth.classes))
         matrix: NDArray[np.int64] = confusion_matrix(
@@ -133,7 +133,7 @@ def measured(runs: Runs, truth: Truth) -> dict[str, Any]:
 
 
 def difference(runs: Runs, reference: Runs, truth: Truth) -> dict[str, float]:
-    """Return how far a row lies above the reference, paired: the same runs, folds and patients.
+    """Return the paired difference of a row from the reference: the same runs, folds and patients.
 
     The interval resamples patients and runs.
     """

@@ -18,7 +18,7 @@ _NEIGHBOURS = 3
 
 
 def laid_out_rows(rare: NDArray[np.bool_], most: int = MOST, seed: int = 0) -> NDArray[np.int64]:
-    """Return which cells to lay out themselves: all where they are few, else all rare ones and some others.
+    """Return the rows of the cells to lay out: all where they are few, else all rare ones and some others.
 
     Parameters
     ----------

@@ -90,7 +90,7 @@ def cell_metrics(cell_type: NDArray[Any], scores: Mapping[str, NDArray[Any]]) ->
 def share_metrics(
     true: NDArray[Any], estimate: NDArray[Any], low: NDArray[Any], high: NDArray[Any]
 ) -> dict[str, float]:
-    """Return how well the estimated share of abnormal cells of bags agrees with the known one.
+    """Return the agreement of the estimated share of abnormal cells of bags with the known one.
 
     ``share_n`` bags, ``share_r`` (Pearson), ``share_mae`` (mean absolute error) and ``share_coverage``, the
     share of bags whose interval holds the known share. Bags without an estimate are left out.
@@ -155,7 +155,7 @@ class Fold:
 
 
 def patient_weights(labels: NDArray[Any], patients: Sequence[str], n_resamples: int, seed: int = 0) -> Floats:
-    """Return how often each bag is in each resample, ``(n_resamples, n_bags)``.
+    """Return the number of times each bag is in each resample, ``(n_resamples, n_bags)``.
 
     The patients of each class are drawn with replacement, as many as there are; a drawn patient brings
     all bags along.

@@ -57,7 +57,7 @@ class Predictions:
 
     @classmethod
     def of_tensors(cls, tensors: Mapping[str, Tensor]) -> Predictions:
-        """Return what `tensors` gave."""
+        """Return the predictions from the result of `tensors`."""
         arrays = {name: value.numpy() for name, value in tensors.items()}
         columns: dict[str, dict[str, Floats]] = {"cells": {}, "bags": {}}
         for name, values in arrays.items():

@@ -20,7 +20,7 @@ _N_DRAWS = 200
 
 
 def null_metrics(p: NDArray[Any], q: NDArray[Any], units: NDArray[Any]) -> dict[str, float]:
-    """Return how far the p-values of control cells are from uniform, and how many q-values are small.
+    """Return the distance of control cells' p-values from uniform, and the share of small q-values.
 
     Parameters
     ----------
@@ -65,7 +65,7 @@ _LINE: dict[str, Any] = {"color": "#BBBBBB", "linewidth": 0.8, "linestyle": "--"
 def draw_reliability(
     correct: NDArray[np.bool_], probability: NDArray[np.float64], null_p: NDArray[np.float64]
 ) -> Figure:
-    """Return how often bags are called rightly, the risk when doubtful ones are not, and control p-values.
+    """Draw accuracy by confidence, the risk when doubtful bags are left out, and control p-values.
 
     Parameters
     ----------
@@ -110,7 +110,7 @@ def calibration_error(correct: NDArray[np.bool_], probability: NDArray[np.float6
 
 
 def verdict_metrics(verdicts: Sequence[str], labels: Sequence[str], control: str) -> dict[str, float]:
-    """Return how many bags are given a class, and how many of these their own.
+    """Return the numbers of bags given a class, given their own class, and given none.
 
     Parameters
     ----------

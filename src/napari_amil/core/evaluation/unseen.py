@@ -121,7 +121,7 @@ class UnseenTest:
 def odd_and_normal(
     cells: pd.DataFrame, unseen: str, control: str
 ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Return which cells ought to stand out, and which ought not; see `UnseenTest.metrics`."""
+    """Return masks of the cells that should stand out and should not; see `UnseenTest.metrics`."""
     label = cells["label"].to_numpy()
     types = cells["cell_type"].fillna("").to_numpy() if "cell_type" in cells else np.full(len(cells), "")
     if not (types != "").any():

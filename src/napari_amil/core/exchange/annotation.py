@@ -167,7 +167,7 @@ class Annotation:
         return replace(self, cells=clipped, left_out=left_out, records=records, marked_region=marks)
 
     def _regions(self, image_px: int) -> NDArray[np.bool_]:
-        """Return which objects are too large for a cell: marked regions, and frames around the image."""
+        """Return a mask of objects too large for a cell: marked regions, and frames around the image."""
         areas, drawn = self.cells.area_px, np.isnan(self.cells.detection_score)
         whole = drawn & (areas > _WHOLE_SHARE * image_px)
         whole = (
@@ -193,7 +193,7 @@ def left_out_sentence(place: str, left_out: Mapping[str, int]) -> str:
 
 
 def sum_left_out(annotations: Iterable[Annotation]) -> Counter[str]:
-    """Return how many objects of several images are left out, by the reason."""
+    """Return the number of left-out objects of several images, by the reason."""
     return sum((Counter(one.left_out) for one in annotations), Counter[str]())
 
 
@@ -252,7 +252,7 @@ def _regions(
     outlines: Sequence[NDArray[np.float32] | None],
     marked: NDArray[np.bool_],
 ) -> NDArray[np.bool_]:
-    """Return which objects are regions around cells (`no_cell_reasons`)."""
+    """Return a mask of the objects that are regions around cells (`no_cell_reasons`)."""
     regions = np.zeros(len(boxes), dtype=bool)
     if len(boxes) < 2:
         return regions

@@ -91,7 +91,7 @@ def read_annotations(
 def _of_file(
     path: Path, images: Mapping[str, ImageSource], classes: Collection[str]
 ) -> dict[str, Annotation]:
-    """Return what one file says, by the names that it uses; ``""`` stands for its only image."""
+    """Return the annotations in a file by its names of the images; ``""`` stands for its only image."""
     suffix = path.suffix.lower()
     if not regular_file(path).is_file():
         raise AmilError(f"There is no file or folder '{path}'; check the path.")
@@ -104,7 +104,7 @@ def _of_file(
 
 
 def _of_one(path: Path, page: int, classes: Collection[str], image: ImageSource | None = None) -> Annotation:
-    """Return what a file of one image says; YOLO needs the image itself."""
+    """Return the annotation in a file of one image; YOLO needs the image itself."""
     suffix = path.suffix.lower()
     if suffix == ".npy":
         return refuse_cellpose(path)
@@ -195,7 +195,7 @@ def _owner(name: str, images: Mapping[str, ImageSource]) -> str | None:
 
 
 def _rules(key: str) -> tuple[Callable[[str], bool], ...]:
-    """Return how an image may be meant by a name, best first: the same path, its end, its file, its stem."""
+    """Return tests whether a name means an image, best first: the same path, its end, its file, its stem."""
     path = PurePosixPath(key)
     stems = {path.stem, _without_ending(path.stem)}
     return (
@@ -258,7 +258,7 @@ def _meant(place: Path, by_key: Mapping[str, list[Path]], folder: Path, alike: b
 def _of_collections(
     folder: Path, images: Mapping[str, ImageSource], classes: Collection[str]
 ) -> Generator[Event, None, tuple[dict[str, Annotation], dict[str, Path]]]:
-    """Return what COCO files and tables at the top of a folder say, and which file says it."""
+    """Return the annotations in COCO files and tables at the top of a folder, and the file of each."""
     whole: dict[str, Annotation] = {}
     origin: dict[str, Path] = {}
     for path in sorted(p for p in folder.iterdir() if p.suffix.lower() in {".json", *_TABLES}):
@@ -291,7 +291,7 @@ def _is_collection(path: Path) -> bool:
 
 
 def _places(name: str, page: int, folder: str) -> Iterator[str]:
-    """Yield where the annotation of an image may lie, relative to a folder that is called so."""
+    """Yield the possible files of the annotation of an image, relative to a folder with this name."""
     path = PurePosixPath(name.rsplit("#", 1)[0] if page else name)
     for suffix in (*_BESIDE, *_IN_FOLDERS.get(folder, ())):
         yield str(path.with_name(path.stem + suffix))

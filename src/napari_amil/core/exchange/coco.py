@@ -104,7 +104,7 @@ def _attributes(cells: Cells, scores: pd.DataFrame | None) -> list[dict[str, Any
 
 
 def _plain(row: dict[Any, Any]) -> dict[str, Any]:
-    """Return what is known in a row, as JSON has it: without NaN, and without empty texts."""
+    """Return the known values of a row for JSON: without NaN and empty texts."""
     numbers = {
         str(name): float(value)
         for name, value in row.items()

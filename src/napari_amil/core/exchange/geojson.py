@@ -69,7 +69,7 @@ def write_geojson(
 
 
 def read_own(path: Path) -> dict[str, Any] | None:
-    """Return what `write_geojson` kept for this program; None if there is nothing.
+    """Return the private data that `write_geojson` stored; None without any.
 
     Raises
     ------

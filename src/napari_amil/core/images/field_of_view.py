@@ -63,7 +63,7 @@ class FieldOfView:
         return np.asarray(self.mask[y, x])
 
     def cuts(self, outlines: tuple[NDArray[np.float32], ...], border_px: float) -> NDArray[np.bool_]:
-        """Return which outlines, y and x in pixels, come within ``border_px`` of the rim."""
+        """Return a mask of the outlines, y and x in pixels, within ``border_px`` of the rim."""
         distance = ndimage.distance_transform_edt(np.pad(self.mask, 1, constant_values=True))[1:-1, 1:-1]
         near = FieldOfView(distance * self.step > border_px, self.step)
         return np.array([not near.at(*_pixels(outline)).all() for outline in outlines], dtype=bool)

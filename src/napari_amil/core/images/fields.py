@@ -195,7 +195,7 @@ def _opened(path: Path, page: int, open_files: ExitStack) -> Field:
 
 
 def as_field(image: NDArray[Any] | Field) -> Field:
-    """Return what can be read window by window: a field as it is, an array as one.
+    """Return an image as a field, which is read window by window.
 
     Arrays are ``(height, width)`` or ``(height, width, n_channels)`` of any number type; those that are
     not RGB with 8 bits are treated as the same samples in a file.

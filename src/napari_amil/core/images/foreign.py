@@ -154,7 +154,7 @@ def _density(values: NDArray[np.float32]) -> NDArray[np.float64]:
 
 
 def _limit(colour: CellColour) -> float:
-    """Return how much more red than blue a pixel of a red cell has at least."""
+    """Return the least excess of red over blue in a pixel of a red cell."""
     if np.isfinite(colour.redness):
         return min(-_BLUER_BY, colour.redness - _BLUER_THAN_TYPICAL)
     return -_BLUER_BY
@@ -169,14 +169,14 @@ def _black(smooth: NDArray[np.float32]) -> NDArray[np.bool_]:
 
 
 def _magenta(absolute: NDArray[np.float64], density: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Return which pixels are magenta and dense; ``density`` is relative to a typical cell."""
+    """Return a mask of magenta, dense pixels; ``density`` is relative to a typical cell."""
     red, green = density[..., 0], density[..., 1]
     dense = (green > _MAGENTA_GREEN) & (absolute[..., 1] > _DENSE_GREEN)
     return np.asarray((red < _MAGENTA_RATIO * green) & dense, dtype=bool)
 
 
 def _grey(absolute: NDArray[np.float64], density: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Return which pixels are grey; ``density`` is relative to a typical cell."""
+    """Return a mask of grey pixels; ``density`` is relative to a typical cell."""
     red, green = density[..., 0], density[..., 1]
     neutral = absolute[..., 0] > _GREY * absolute[..., 1]
     return np.asarray((red > _GREY_RATIO * green) & (green > _GREY_GREEN) & neutral, dtype=bool)

@@ -185,13 +185,13 @@ def _window(place: tuple[int, int] | NDArray[np.int64], side: int) -> tuple[slic
 
 
 def _looked_at(slide: Slide, place: tuple[int, int], side: int, diameter_px: float) -> dict[str, float]:
-    """Return what one square shows."""
+    """Return the measures of one square."""
     shrink = max(diameter_px / LOOK_PX, 1.0)
     return look(slide.read(*_window(place, side), shrink), diameter_px / shrink)
 
 
 def look(image: Image, diameter_px: float) -> dict[str, float]:
-    """Return how cells lie in a picture ``(h, w, 3)``: the columns of `Monolayer.squares`.
+    """Return measures of the layer of cells in an image ``(h, w, 3)``: the columns of `Monolayer.squares`.
 
     ``apart`` is the share of the area of all whole objects that lone cells of usual size have;
     ``pallor`` the median over lone cells of how much less their middle absorbs than their rim;

@@ -156,7 +156,7 @@ def stain_density(image: Image) -> NDArray[np.float64]:
 
 
 def background_sample(sample: NDArray[np.floating]) -> NDArray[np.bool_]:
-    """Return which pixels of ``(height, width, 3)`` are background: above Otsu's threshold in green.
+    """Return a mask of the background of ``(height, width, 3)``: above Otsu's threshold in green.
 
     Green, since haemoglobin absorbs it most; red or blue only where it parts the pixels clearly better,
     as under a coloured light. A field of one colour is all background.
@@ -170,7 +170,7 @@ def background_sample(sample: NDArray[np.floating]) -> NDArray[np.bool_]:
 
 
 def _above_otsu(values: NDArray[np.floating]) -> tuple[NDArray[np.bool_], float]:
-    """Return what is above Otsu's threshold, and the share of the variance that it explains."""
+    """Return a mask of values above Otsu's threshold, and the share of variance that it explains."""
     if float(np.ptp(values)) < 1e-3:
         return np.ones(values.shape, dtype=bool), 0.0
     bright = np.asarray(values > threshold_otsu(values), dtype=bool)

@@ -31,7 +31,7 @@ class Pixels:
     x: Ints
 
     def counts(self, n: int) -> Ints:
-        """Return how many pixels each of ``n`` polygons has."""
+        """Return the number of pixels of each of ``n`` polygons."""
         return np.bincount(self.owner, minlength=n)
 
     def within(self, shape: tuple[int, ...]) -> Pixels:

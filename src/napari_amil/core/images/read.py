@@ -230,7 +230,7 @@ def files_below(folder: Path) -> list[Path]:
 
 
 def _entries(folder: Path) -> list[Path]:
-    """Return what lies in a folder, nothing where it may not be listed."""
+    """Return the entries of a folder; none where it may not be listed."""
     try:
         return list(folder.iterdir())
     except OSError:

@@ -54,7 +54,7 @@ class Slide:
         return self.levels[0].pixel_um
 
     def shrink(self, level: int) -> float:
-        """Return how many pixels of the slide one pixel of a level is wide."""
+        """Return the width of one pixel of a level in pixels of the slide."""
         return self.shape[1] / self.levels[level].shape[1]
 
     def read(self, rows: slice, columns: slice, shrink: float = 1.0) -> Image:

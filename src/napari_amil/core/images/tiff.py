@@ -100,7 +100,7 @@ def decode_tiff(tif: tifffile.TiffFile, page: int) -> Samples:
 
 
 def samples_of(values: NDArray[Any], keyframe: Any) -> Samples:  # noqa: ANN401
-    """Return what stored values ``(h, w, n)`` mean by the description of a TIFF page, None for Zarr."""
+    """Return stored values ``(h, w, n)`` as samples, by the tags of a TIFF page, None for Zarr."""
     if keyframe is None:
         return with_alpha(values)
     if keyframe.photometric == tifffile.PHOTOMETRIC.PALETTE and keyframe.colormap is not None:

@@ -17,7 +17,7 @@ from napari_amil.core.morphology.masks import GRID, STEP, cell_grid
 
 
 def cell_inputs(values: NDArray[Any], embedding: Tensor | None = None) -> CellInputs:
-    """Return what anomaly scores read of cells, from `measured_instances` of them.
+    """Return the inputs of anomaly scores from `measured_instances` of cells.
 
     Parameters
     ----------

@@ -94,7 +94,7 @@ def _client(address: str) -> Any:  # noqa: ANN401 - of an optional package
 
 
 def _results(client: Any, work: Any, items: list[Any]) -> Iterator[tuple[int, Any]]:  # noqa: ANN401
-    """Yield what comes back; a few items a thread are under way, so that memory stays bounded."""
+    """Yield the results; a few items a thread are in flight, so that memory stays bounded."""
     with optional("dask").config.set({"distributed.admin.large-graph-warning-threshold": "1 GB"}):
         # a task, which is done again where its worker is lost; scattered data would be gone
         shared = client.submit(pickle.loads, pickle.dumps(partial(_in_one_thread, work)), pure=False)

@@ -203,7 +203,7 @@ def drift(
     fields: Mapping[str, list[float]],
     trained: Mapping[str, list[float]] | None,
 ) -> dict[str, float]:
-    """Return how control cells and their fields differ from those of the training.
+    """Return the differences of control cells and their fields from those of the training.
 
     Parameters
     ----------
@@ -267,7 +267,7 @@ def differs(found: Mapping[str, float]) -> bool:
 
 
 def _verdict_sentences(found: Mapping[str, float]) -> list[str]:
-    """Return how left-out controls are called, and how small p-values can be."""
+    """Return sentences on the verdicts of left-out controls and the smallest p-value possible."""
     sentences = []
     if times := _times_as_uneven(found):
         sentences.append(
@@ -301,7 +301,7 @@ def _verdict_sentences(found: Mapping[str, float]) -> list[str]:
 
 
 def _focus_sentence(found: Mapping[str, float]) -> str:
-    """Return how sharp these controls are beside those of the training."""
+    """Return a sentence that compares the sharpness of these controls with those of the training."""
     if not np.isfinite(found["focus"]):
         return "Focus: not known for this model, which brings no pictures of its control cells."
     apart = found["focus_deviations"]

@@ -127,7 +127,7 @@ def without_steps(
 
 
 def field_instances(image: Image | Field | PreparedField, cells: Cells, recipe: Recipe) -> NDArray[Any]:
-    """Return what the encoder sees of each cell.
+    """Return the input of the encoder for each cell.
 
     Returns
     -------
@@ -140,14 +140,14 @@ def field_instances(image: Image | Field | PreparedField, cells: Cells, recipe: 
 
 
 def measured_instances(image: Image | Field | PreparedField, cells: Cells, recipe: Recipe) -> NDArray[Any]:
-    """Return what the encoder sees of each cell, and its measurements, whether or not it embeds these."""
+    """Return the input of the encoder for each cell, always with its measurements."""
     return in_order(list(instance_blocks(prepare(image, recipe), cells, recipe, measured=True)))
 
 
 def instance_blocks(
     seen: PreparedField, cells: Cells, recipe: Recipe, *, measured: bool
 ) -> Iterator[tuple[NDArray[np.int64], NDArray[Any]]]:
-    """Yield which cells these are, and what the encoder sees of them (`field_instances`), block by block.
+    """Yield the rows of cells and their inputs of the encoder (`field_instances`), block by block.
 
     Of a large field only the pixels around the cells of one block are in memory; the RoI maps of all its
     cells are, 25 kB each, since they may be scaled over the field.

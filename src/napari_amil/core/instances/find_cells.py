@@ -65,7 +65,7 @@ class _Look:
 
 
 def _look(seen: PreparedField, recipe: Recipe, note: str = "") -> Generator[Event, None, _Look]:
-    """Return what is found in a field at its scale."""
+    """Return the cells found in a field at its scale, and the doubt about it."""
     settings = recipe.settings
     detector = recipe.bundle.need_detector()
     candidates = yield from find_in_input(detector, seen.view, settings.detection, recipe.device)
@@ -75,7 +75,7 @@ def _look(seen: PreparedField, recipe: Recipe, note: str = "") -> Generator[Even
 
 
 def _own_look(seen: PreparedField, recipe: Recipe) -> Generator[Event, None, _Look]:
-    """Return what is found in a field at the scale that the detector agrees with."""
+    """Return the cells found in a field at the scale that the detector agrees with."""
     look = yield from _look(seen, recipe)
     if not look.doubt:
         return look
@@ -87,7 +87,7 @@ def _own_look(seen: PreparedField, recipe: Recipe) -> Generator[Event, None, _Lo
 
 
 def _as_in_folder(own: _Look, place: tuple[Path, int], recipe: Recipe) -> Generator[Event, None, _Look]:
-    """Return what is found at the diameter of the images beside a field, where that is as good as its own."""
+    """Return the cells found at the diameter of the images beside a field, if no worse than ``own``."""
     diameter = yield from _folder_diameter(place, recipe)
     if diameter is None:
         return own

@@ -139,7 +139,7 @@ def field_items(source: Source, recipe: Recipe) -> dict[str, FieldItem]:
 def field_work(
     recipe: Recipe, per_cell: PerCell, per_field: PerField | None
 ) -> Callable[[str, FieldItem], Generator[Event, None, tuple[Cells, NDArray[Any], Any]]]:
-    """Return what `gather` does with each field."""
+    """Return the function that `gather` applies to each field."""
     return partial(_of_image, recipe=recipe, per_cell=per_cell, per_field=per_field)
 
 

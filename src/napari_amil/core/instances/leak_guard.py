@@ -19,7 +19,7 @@ from napari_amil.core.instances.sources import Source, sources_by_fold
 def guarding(
     cohort: Cohort, settings: RunSettings, part_of: PartOf | None = None, allowed: Collection[str] = ()
 ) -> Generator[Event, None, None]:
-    """Yield what is weak in a cohort and refuse what makes its results wrong, without reading an image.
+    """Yield the warnings of a cohort and refuse its errors, without reading an image.
 
     Parameters
     ----------
@@ -27,7 +27,7 @@ def guarding(
         Names the part that a bag is in, where a training on some parts is tested on others: no patient
         may be in two.
     allowed
-        Kinds of errors (`Kind`) that are said and do not refuse.
+        Kinds of errors (`Kind`) that only warn.
 
     Raises
     ------

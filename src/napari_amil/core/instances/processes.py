@@ -212,7 +212,7 @@ def _portable(message: Any) -> Any:  # noqa: ANN401
 
 
 def _context() -> Any:  # noqa: ANN401
-    """Return how processes are started: from one that has loaded everything, where the system can."""
+    """Return the multiprocessing context: a fork server with everything loaded, where there is one."""
     if "forkserver" not in multiprocessing.get_all_start_methods():
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")

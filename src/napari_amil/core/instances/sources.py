@@ -68,14 +68,14 @@ def open_source(inputs: Sequence[Path], control: str, kind: Kind = "auto") -> So
 def opening_source(
     inputs: Sequence[Path], control: str, kind: Kind = "auto"
 ) -> Generator[Event, None, Source]:
-    """Yield what the inputs were understood as, and return their source (`open_source`)."""
+    """Yield the interpretation of the inputs, and return their source (`open_source`)."""
     source = open_source(inputs, control, kind)
     yield Understood(describe_cohort(source.cohort))
     return source
 
 
 def opening_images(inputs: Sequence[Path], kind: Kind = "auto") -> Generator[Event, None, list[ImageSource]]:
-    """Yield how many images the inputs hold, and return them; a table holds those that it names."""
+    """Yield the number of images of the inputs, and return them; a table holds those that it names."""
     if kind == "auto":
         kind = "cohort" if len(inputs) == 1 and inputs[0].is_file() and layout_of(inputs[0]) else "images"
     source = open_source(inputs, "control", kind)
@@ -88,7 +88,7 @@ def opening_images(inputs: Sequence[Path], kind: Kind = "auto") -> Generator[Eve
 def opening_cohort(
     path: Path, control: str, kind: Kind = "auto", *, to_score: bool = False
 ) -> Generator[Event, None, Cohort]:
-    """Yield what a path was understood as, and return its cohort (`read_cohort`).
+    """Yield the interpretation of a path, and return its cohort (`read_cohort`).
 
     Raises
     ------
@@ -103,7 +103,7 @@ def opening_cohort(
 
 
 def opening_controls(path: Path, control: str) -> Generator[Event, None, Cohort]:
-    """Yield what a path was understood as, and return its control bags (`read_controls`)."""
+    """Yield the interpretation of a path, and return its control bags (`read_controls`)."""
     cohort = read_controls(path, control)
     yield Understood(describe_cohort(cohort))
     return cohort

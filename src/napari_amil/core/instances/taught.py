@@ -30,7 +30,7 @@ def taught_entry(source: Source) -> dict[str, list[str]]:
 
 
 def overlap(source: Source, card: dict[str, Any]) -> list[Problem]:
-    """Return what of a source taught the model with this card; nothing where the card does not say."""
+    """Return overlaps of a source with the training data noted on a card; none where nothing is noted."""
     known = (card.get("scorer") or {}).get(CARD) or {}
     found = []
     taught = set(known.get("images", ()))

@@ -88,7 +88,7 @@ class ClassCalibration(nn.Module):
         return np.asarray(softmax(np.asarray(logits, dtype=np.float64) / float(self.temperature), axis=-1))
 
     def class_sets(self, probability: NDArray[Any], coverage: float = COVERAGE) -> NDArray[np.bool_]:
-        """Return which classes the set of each bag holds, ``(n_bags, n_classes)``; never none.
+        """Return a mask of the classes in the set of each bag, ``(n_bags, n_classes)``; no set is empty.
 
         Parameters
         ----------
@@ -103,7 +103,7 @@ class ClassCalibration(nn.Module):
 
 
 def weight_by_patient(patients: Sequence[str]) -> Floats:
-    """Return how much each bag counts ``(n_bags,)`` so that every patient does alike; sums to 1."""
+    """Return weights ``(n_bags,)`` of bags with which all patients count equally; they sum to 1."""
     _, code, n = np.unique(np.asarray(patients), return_inverse=True, return_counts=True)
     return np.asarray(1.0 / (len(n) * n[code]))
 

@@ -153,7 +153,7 @@ class ClinicalCodes:
 
     @classmethod
     def from_record(cls, record: Mapping[str, Any]) -> ClinicalCodes:
-        """Return what `record` described."""
+        """Return the codes from the result of `record`."""
         categories = (code | {"levels": tuple(code["levels"])} for code in record["categories"])
         return cls(
             tuple(NumberCode(**code) for code in record["numbers"]),

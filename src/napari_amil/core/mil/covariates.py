@@ -55,7 +55,7 @@ class Covariates:
         )
 
     def lengths(self) -> set[int]:
-        """Return how many bags the columns describe: one number, or none without columns."""
+        """Return the number of bags in the columns: one number, or none without columns."""
         return {len(v) for part in (self.numbers, self.categories, self.acquisition) for v in part.values()}
 
 

@@ -111,7 +111,7 @@ class ClinicalFusion(nn.Module):
         return gate[:, 0]
 
     def contributions(self, values: Tensor) -> tuple[Tensor, Tensor]:
-        """Return what columns add ``(n_bags, width, n_classes)``, and the logits ``(n_bags, n_classes)``.
+        """Return contributions of columns ``(n_bags, width, n_classes)``, and logits ``(n_bags, n_classes)``.
 
         The logits are the sum over the columns, and the constant of the linear map around the point.
         """

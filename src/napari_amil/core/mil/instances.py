@@ -58,7 +58,7 @@ class Instances:
             yield self[start : start + size]
 
     def tensors(self) -> tuple[Tensor, ...]:
-        """Return what there is."""
+        """Return the pixels, and the measurements if there are any."""
         return (self.pixels,) if self.measurements is None else (self.pixels, self.measurements)
 
 

@@ -35,7 +35,7 @@ class EmbeddingMemo:
         self._known: dict[bytes, Tensor] = {}
 
     def recall(self, made_from: Sequence[Tensor], n_views: int, make: Callable[[], Tensor]) -> Tensor:
-        """Return what ``make`` returned for the same weights, instances and views, or what it returns now."""
+        """Return the cached result of ``make`` for equal weights, instances and views, or its result now."""
         digest = hashlib.sha256(f"{n_views}".encode())
         for tensor in made_from:
             digest.update(f"{tensor.dtype} {tuple(tensor.shape)}".encode())

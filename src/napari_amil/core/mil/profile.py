@@ -108,7 +108,7 @@ class BagProfile(nn.Module):
         self.bias.mul_(factor)
 
     def forward(self, measurements: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """Return what each cell adds ``(n_cells, n_classes)``, and the logits ``(n_bags, n_classes)``.
+        """Return the contributions of cells ``(n_cells, n_classes)``, and the logits ``(n_bags, n_classes)``.
 
         Parameters
         ----------

@@ -14,7 +14,7 @@ _FEWEST_CELLS = 3
 
 
 def topological_loss(x: Tensor, z: Tensor) -> Tensor:
-    """Return how far the 0-dimensional topology of embeddings is from that of the instances.
+    """Return the distance of the 0-dimensional topology of embeddings from that of the instances.
 
     The persistent homology of degree 0 of a point cloud is its minimum spanning tree: each edge merges two
     components at the distance that it has. With distances ``A_x`` and ``A_z``, each divided by its

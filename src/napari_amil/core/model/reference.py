@@ -87,7 +87,7 @@ def called_control(
 
 
 def power(calibration: Calibration) -> dict[str, float]:
-    """Return how small p-values can be with the control patients that there are.
+    """Return the p-value that a far cell can reach with the present number of control patients.
 
     Returns
     -------

@@ -198,7 +198,7 @@ def _uncovered(grid: CellGrid) -> CellGrid:
 
 
 def _stain(grid: CellGrid) -> dict[str, Floats]:
-    """Return what the density says, and where the largest inscribed circle lies."""
+    """Return the measures of density, and the centre of the largest inscribed circle."""
     depth, circle = depths(grid.mask)
     inside = eroded(grid.mask, 2)
     thin = area_of(inside) < _LEAST_PIXELS
@@ -220,7 +220,7 @@ def _stain(grid: CellGrid) -> dict[str, Floats]:
 
 
 def _pallor(grey: Floats, mask: Bools, inside: Bools, depth: Floats) -> dict[str, Floats]:
-    """Return how the density changes from the outline to the centre, and the shape of what is pale."""
+    """Return the profile of density from the outline to the centre, and the shape of the pallor."""
     rings = _ring_means(grey, mask, depth)
     rim = np.maximum(np.nan_to_num(rings[:, :5]).max(axis=1), 1e-3)
     around = np.nan_to_num(rings[:, 2:8], nan=np.inf).min(axis=1)

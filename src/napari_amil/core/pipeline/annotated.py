@@ -72,7 +72,7 @@ class Annotated:
     white: frozenset[str] = frozenset()
 
     def summary(self) -> str:
-        """Return how many images, patients and cells there are, in words."""
+        """Return the numbers of images, patients and cells in words."""
         n_cells = sum(len(annotation.cells) for annotation in self.annotations.values())
         n_patients = len({name for own in self.patients.values() for name in own})
         counted = ((len(self.images), "annotated image"), (n_patients, "patient"), (n_cells, "cell"))
@@ -180,7 +180,7 @@ def open_annotated(
 
 
 def _only_place(inputs: Sequence[Path]) -> Path:
-    """Return where the annotations of the inputs are, if nobody says: the one folder, COCO file or table."""
+    """Return the default place of the annotations: the only input if it is a folder, COCO file or table."""
     if len(inputs) == 1 and (inputs[0].is_dir() or inputs[0].suffix.lower() in _COLLECTIONS):
         return inputs[0]
     raise CohortError(
@@ -251,7 +251,7 @@ def _groups(patients: Sequence[tuple[str, ...]]) -> np.ndarray[tuple[int], np.dt
 
 
 def annotated_table(place: Path, share: float, seed: int = 0) -> Generator[Event, None, pd.DataFrame]:
-    """Return what a detector would learn from in ``place``: `Annotated.table`, a row per image.
+    """Return the annotated images in ``place``: `Annotated.table`, a row per image.
 
     Raises
     ------

@@ -168,7 +168,7 @@ def _domains(gathered: Gathered) -> dict[str, NDArray[np.str_]]:
 
 
 def _claim(out: Path, settings: RunSettings, cells: str, n_folds: int) -> None:
-    """Note what is trained on what; refuse to go on with other settings or cells."""
+    """Store settings and cells of the training; refuse to resume with different ones."""
     text = settings.to_yaml() + f"# cells {cells}, {n_folds} folds\n"
     before = out / "run.yaml"
     if any(out.glob(f"{_CHECKPOINTS}/*")) and before.exists() and before.read_text("utf-8") != text:

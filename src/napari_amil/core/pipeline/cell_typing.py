@@ -64,7 +64,7 @@ class Typed:
         return f"Typed({len(self.cells)} cells: {types}, {rest} without a type; see .cells, .counts)"
 
     def sentences(self) -> list[str]:
-        """Return what tells the types apart, in words."""
+        """Return the differences between the types in words."""
         return in_words(importances(self.classifier))
 
 
@@ -128,7 +128,7 @@ def _learning(
 
 
 def _measured(cells: pd.DataFrame) -> NDArray[np.bool_]:
-    """Return which cells are whole: cells that the border cuts have no scores and get no type."""
+    """Return a mask of whole cells: cells that the border cuts have no scores and get no type."""
     if "status" not in cells:
         return np.ones(len(cells), dtype=bool)
     return (cells["status"] == "scored").to_numpy()
@@ -195,7 +195,7 @@ def _notes(validation: Validation | None) -> Generator[Event, None, None]:
 def _card(
     project: Project, names: NDArray[np.str_], slides: NDArray[np.str_], validation: Validation | None
 ) -> dict[str, Any]:
-    """Return what a classifier was made from."""
+    """Return the card of a classifier: its model, cells and validation."""
     counted = dict(zip(*(part.tolist() for part in np.unique(names, return_counts=True)), strict=True))
     return {
         "model": project.card.get("bundle", {}).get("sha256", ""),

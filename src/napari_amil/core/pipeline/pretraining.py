@@ -109,7 +109,7 @@ def _crops(seen: PreparedField, cells: Cells, recipe: Recipe) -> NDArray[Any]:
 
 
 def _claim(out: Path, wanted: ContrastiveSettings, cells: str) -> None:
-    """Note what is trained on what; refuse to go on with other settings or cells."""
+    """Store settings and cells of the training; refuse to resume with different ones."""
     text = yaml.safe_dump(wanted.model_dump(mode="json"), sort_keys=False) + f"# cells {cells}\n"
     before = out / "run.yaml"
     if (out / "checkpoint.safetensors").exists() and before.exists() and before.read_text("utf-8") != text:

@@ -88,7 +88,7 @@ def replay_words(run: Path, out: Path) -> tuple[list[str], list[str]]:
 
 
 def _place(relative: str, run: Path, absolute: str | None) -> Path:
-    """Return where an input lies now."""
+    """Return the present path of an input."""
     places = [Path(os.path.normpath(run.resolve() / relative))]
     places += [Path(absolute)] if absolute else []
     for place in places:
@@ -107,7 +107,7 @@ def with_receipt(project: Project, scored: Path) -> Project:
 
 
 def compare_runs(before: Path, after: Path) -> list[Difference]:
-    """Return how far each result of a run differs from that of another; figures and texts are left out.
+    """Return the difference of each result between two runs; figures and texts are left out.
 
     Raises
     ------
@@ -138,7 +138,7 @@ def _results(run: Path) -> Iterator[str]:
 
 
 def _difference(name: str, before: Path, after: Path) -> Difference:
-    """Return how far two files differ whose bytes do."""
+    """Return the difference of two files whose bytes differ."""
     old, new = (dict(_numbers(path)) for path in (before, after))
     if set(old) != set(new):
         odd = sorted(set(old) ^ set(new))[0]

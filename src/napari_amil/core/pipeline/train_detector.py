@@ -173,7 +173,7 @@ def fine_tune_detector(
 def _prepared(
     annotated: Annotated, judges: set[str], recipe: Recipe
 ) -> Generator[Event, None, tuple[list[AnnotatedField], dict[str, HeldOut]]]:
-    """Return what the network learns from and what judges it; an image that cannot be used is a `Failed`."""
+    """Return the training fields and the held-out ones; an image that cannot be used is a `Failed`."""
     prepared = yield from map_fields(
         partial(_prepared_field, annotated=annotated, judges=judges, settings=recipe.settings),
         annotated.images,
@@ -234,7 +234,7 @@ def _facts(trained: TrainedDetector) -> dict[str, Any]:
 def _card(
     fields: Sequence[AnnotatedField], settings: DetectorTrainingSettings, started: float
 ) -> dict[str, Any]:
-    """Return what the card says of any training of a detector."""
+    """Return the entries of the card that all trainings of a detector share."""
     return {
         "n_images": len(fields),
         "n_cells": int(sum(len(np.unique(field.planes)) - 1 for field in fields)),

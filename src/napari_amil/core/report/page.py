@@ -129,7 +129,7 @@ def percent(share: float) -> str:
 
 
 def bag_sentences(bag: Mapping[str, Any], classes: Sequence[str], control: str) -> list[str]:
-    """Return what is said of one bag, in plain words.
+    """Return the verdict on one bag and its grounds in sentences.
 
     Parameters
     ----------

@@ -75,7 +75,7 @@ def _whose(row: pd.Series, bag: str) -> list[str]:
 
 
 def _top_table(top: pd.DataFrame) -> pd.DataFrame:
-    """Return what is known of the most unusual cells, in plain words."""
+    """Return the table of the most unusual cells, with their shape in words."""
     scores = [name for name in score_names(menu_names(top)) if column_of(name).shown in ("hover", "card")]
     words = ["; ".join(deviations_in_words(row.to_dict())) for _, row in top.iterrows()]
     return top[["image", "cell_id", *scores]].reset_index(drop=True).assign(shape=words)
@@ -101,7 +101,7 @@ def _overlays(own: Project, fields: Fields) -> Generator[Event, None, list[Pictu
 
 
 def _distributions(project: Project, bag: str) -> list[Picture]:
-    """Return how the scores of a sample are distributed, with control samples of the cohort below."""
+    """Return histograms of the scores of a sample, with control samples of the cohort below."""
     labels = project.bags.set_index("bag")["label"]
     is_control = (project.cells["bag"].map(labels) == project.control) & (project.cells["bag"] != bag)
     mine = project.cells["bag"] == bag

@@ -95,7 +95,7 @@ def _words(table: pd.DataFrame, scorer: Scorer) -> NDArray[np.str_]:
 
 
 def _parts_in_words(table: pd.DataFrame, scorer: Scorer) -> list[list[str]]:
-    """Return how unusual look and measurements of each cell are, for cells that are unusual in either."""
+    """Return the anomaly of look and of measurements in words, for cells that are unusual in either."""
     names = scorer.anomaly.joined
     shares = scorer.anomaly.shares({name: table[column_of(name)].to_numpy() for name in names})
     if not shares.keys() >= {LATENT, MORPH}:

@@ -96,7 +96,7 @@ def measured_field(
 
 
 def _known(seen: NDArray[Any], recipe: Recipe) -> NDArray[Any]:
-    """Return what `measured_field` does, from `measured_instances` of any number of cells."""
+    """Return the result of `measured_field` from `measured_instances` of any number of cells."""
     scorer = recipe.bundle.need_scorer()
     latents = embed_all(scorer.model, seen, recipe.device).numpy()
     columns = {"latents": latents, "measurements": measurements_of(seen)}
@@ -119,7 +119,7 @@ def _gathered(source: Source, recipe: Recipe) -> Generator[Event, None, Gathered
 
 
 def _per_cell(recipe: Recipe) -> PerCell:
-    """Return what is made of the cells of each image by itself."""
+    """Return the function that measures the cells of one image."""
     return measured_field if recipe.settings.model.cells == "red" else measured_instances
 
 
@@ -185,7 +185,7 @@ def score_bag(
 
 
 def _look(notes: Sequence[FieldNote], card: Mapping[str, Any], limit: float) -> str:
-    """Return why the images of a bag look foreign, a sentence; empty where they do not or are not known."""
+    """Return the reason why images of a bag look foreign, a sentence; empty if they do not or are unknown."""
     if not notes or not limit > 0:
         return ""
     return no_smear(notes) or foreign_look(notes, card, limit)
@@ -262,7 +262,7 @@ def _say_foreign(foreign: list[dict[str, Any]], n_bags: int) -> Generator[Event,
 
 
 def _cell_rows(bag: Bag) -> pd.DataFrame:
-    """Return where the cells of a bag are, and their true type where it is known."""
+    """Return the places of the cells of a bag, and their true types where known."""
     parts = []
     for image, cells in bag.cells.items():
         part = cells.table()

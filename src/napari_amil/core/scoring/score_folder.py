@@ -192,7 +192,7 @@ def _parts(source: Source, portions: list[list[Unit]]) -> list[Source]:
 
 
 def card_of(source: Source, recipe: Recipe, bundle: Path | None) -> dict[str, Any]:
-    """Return what the scores of a cohort come from."""
+    """Return the card of the scores of a cohort: model, settings, files."""
     path = bundle or starter_path()
     model = {"file": "starter" if bundle is None else str(path.resolve()), "sha256": file_sha256(path)}
     files = {name: [str(file.resolve()), page] for name, (file, page) in source.files.items()}
@@ -275,7 +275,7 @@ def _renumbered(
 def _store(
     scored: Scored, portion: list[Unit], failed: list[Failed], card: dict[str, Any], work: Path
 ) -> dict[str, Project]:
-    """Write what was scored, and return the project of every unit."""
+    """Write the scored units, and return the project of each."""
     assert scored.embeddings is not None
     names = set(scored.bags["bag"])
     if len(portion) == 1:
@@ -289,7 +289,7 @@ def _store(
 
 
 def stored_units(folder: Path, card: dict[str, Any]) -> dict[str, Project]:
-    """Return what the folder holds by the digests of its units; what is damaged is missing."""
+    """Return the stored projects by the digests of their units; damaged ones are missing."""
     found: dict[str, Project] = {}
     parts = sorted((folder / WORK).iterdir()) if (folder / WORK).is_dir() else []
     for place in [folder, *parts]:
@@ -311,7 +311,7 @@ def _is_unchanged(folder: Path, project: Project) -> bool:
 
 
 def _candidates(folder: Path) -> dict[str, Any]:
-    """Return what a person has noted in the project, which a new score leaves alone."""
+    """Return the user's notes on candidates in the project, which a new score leaves alone."""
     try:
         card = read_project_card(folder)
     except AmilError:

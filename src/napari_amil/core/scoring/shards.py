@@ -54,7 +54,7 @@ class Shard:
         return shard
 
     def folder(self, out: Path) -> Path:
-        """Return where this shard notes that it is done."""
+        """Return the folder of this shard's record of completion."""
         return out / WORK / f"shard-{self.number}-of-{self.total}"
 
 
@@ -128,7 +128,7 @@ def merge_shards(out: Path) -> Generator[Event, None, Project]:
 
 
 def _noted(shard: Shard, out: Path) -> dict[str, Any]:
-    """Return what a shard noted when it was done."""
+    """Return the record that a completed shard wrote."""
     file = shard.folder(out) / _DONE
     if not file.exists():
         raise AmilError(

@@ -123,7 +123,7 @@ class _Progress:
         self.warned: set[str] = set()
 
     def heard(self, number: int, event: TrialEvent) -> Iterator[Event]:
-        """Yield what is to be passed on."""
+        """Yield the events to pass on."""
         if isinstance(event, Unit) and not event.done:
             self.began[number], self.now[number] = time.monotonic(), event.label
             yield self.step(event.label)
@@ -141,7 +141,7 @@ class _Progress:
             yield event
         elif isinstance(event, Warned):
             text = "".join(letter for letter in event.message if not letter.isdigit())
-            if text not in self.warned:  # said once, not again with the numbers of every fold
+            if text not in self.warned:  # warned once, not again with the numbers of every fold
                 self.warned.add(text)
                 yield event
 

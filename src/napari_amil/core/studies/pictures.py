@@ -53,7 +53,7 @@ class Fields:
         return found
 
     def _using(self, image: str, look: Callable[[Field], Result]) -> Generator[Event, None, Result | None]:
-        """Return what ``look`` makes of a field."""
+        """Return the result of ``look`` for the field of an image; None if it cannot be read."""
         if image in self._lost:
             return None
         if image in self._kept:

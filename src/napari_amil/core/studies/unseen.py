@@ -113,7 +113,7 @@ def _left_out(source: Source, leave_out: str) -> list[str]:
 
 
 def _test(plan: StudyPlan, trial: Trial) -> UnseenTest:
-    """Return what was said of the bags of one fold, with what is known of them."""
+    """Return the scores of the bags of one fold, with their true labels."""
     opened, bags = plan.opened(trial)
     cohort = plan.source.cohort
     known = tuple(name for name in cohort.classes if name != trial.unseen)

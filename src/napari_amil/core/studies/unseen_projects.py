@@ -129,7 +129,7 @@ def exploring_unseen(
 
 
 def _line(truth: pd.DataFrame) -> dict[str, object]:
-    """Return what the table of agreement says of one class."""
+    """Return the row of one class from its table of agreement."""
     best, together = truth.iloc[0], truth.iloc[-1]
     kept = ("n_cells", "purity", "completeness", "f1")
     line: dict[str, object] = {"n_clusters": len(truth) - 1, "cluster": best["cluster"]}

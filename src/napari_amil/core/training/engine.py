@@ -58,7 +58,7 @@ class Engine:
             return embed_in_parts(self.model, instances).float()
 
     def own(self, chosen: Tensor) -> Tensor:
-        """Return which of the ``chosen`` bags or cells of a step this process takes."""
+        """Return this process's part of the ``chosen`` bags or cells of a step."""
         return chosen
 
     def first(self, value: T) -> T:
@@ -79,7 +79,7 @@ class Engine:
         return tuple(float(value.detach()) for value in values)
 
     def state(self) -> dict[str, Any]:
-        """Return what a checkpoint must hold of the engine itself, as JSON values."""
+        """Return the state of the engine itself for a checkpoint, as JSON values."""
         return {}
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -183,7 +183,7 @@ class FabricEngine(Engine):
         return tuple(means.tolist())
 
     def state(self) -> dict[str, Any]:
-        """Return what a checkpoint must hold of the engine itself, as JSON values."""
+        """Return the state of the engine itself for a checkpoint, as JSON values."""
         scaler: dict[str, Any] = self.fabric.strategy.precision.state_dict()
         return scaler
 

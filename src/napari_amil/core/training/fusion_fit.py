@@ -1,4 +1,4 @@
-"""Fit how sure the images are, and how clinical values join them, to bags that no network has seen."""
+"""Fit the scale of image logits, and their fusion with clinical values, to held-out bags."""
 
 from __future__ import annotations
 

@@ -67,7 +67,7 @@ def fit_encoder(
 def _fit_encoder(
     device: torch.device, bags: BagArrays, settings: RunSettings
 ) -> Generator[Event, None, dict[str, Tensor]]:
-    """Do what `fit_encoder` says in one of its processes."""
+    """Run `fit_encoder` in one of its processes."""
     state = ScorerTraining(bags, settings, device)
     train = bags.take(_sides(bags, settings)[0])
     while state.epoch < state.n_cell_epochs:
@@ -117,7 +117,7 @@ def _fit_model(
     encoder: TrainedEncoder | None,
     stop: Path | None,
 ) -> Generator[Event, None, FittedModel]:
-    """Do what `fit_model` says in one of its processes."""
+    """Run `fit_model` in one of its processes."""
     training = settings.training
     state = ScorerTraining(bags, settings, device)
     if checkpoint is not None and checkpoint.exists():
@@ -228,7 +228,7 @@ def _pooling_epochs(
 
 
 def _n_augmented(settings: RunSettings) -> int:
-    """Return how many augmented views of a cell differ from the cell as it is.
+    """Return the number of augmented views of a cell that differ from the cell as it is.
 
     A turned feature map has the mean embedding, over all orientations, that it had before.
     """

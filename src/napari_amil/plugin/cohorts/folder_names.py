@@ -105,6 +105,6 @@ def _read_types(folder: Path, n_cells: int) -> pd.DataFrame | None:
 
 
 def _places(table: pd.DataFrame) -> list[tuple[str, bytes]]:
-    """Return what tells the cell of each row from others: its image and its box, to a pixel."""
+    """Return the key of the cell of each row: its image and its box, to a pixel."""
     boxes: NDArray[np.int64] = np.rint(table[BOX_COLUMNS].to_numpy(np.float64)).astype(np.int64)
     return [(str(image), box.tobytes()) for image, box in zip(table["image"], boxes, strict=True)]

@@ -85,7 +85,7 @@ def parse_conditions(text: str, columns: Iterable[str]) -> list[Condition]:
 
 
 def fulfilled(table: pd.DataFrame, conditions: Iterable[Condition]) -> NDArray[np.bool_]:
-    """Return which rows of ``table`` fulfil every condition.
+    """Return a mask of the rows of ``table`` that fulfil every condition.
 
     Raises
     ------

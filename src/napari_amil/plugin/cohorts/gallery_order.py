@@ -121,7 +121,7 @@ def _apart(column: str, values: NDArray[np.float64], place: int) -> str:
 
 
 def _alike(texts: list[str]) -> NDArray[np.bool_]:
-    """Tell which texts are the same as one beside them."""
+    """Return a mask of the texts that equal one beside them."""
     same = np.array([first == second for first, second in pairwise(texts)], dtype=bool)
     return np.concatenate([[False], same]) | np.concatenate([same, [False]])
 

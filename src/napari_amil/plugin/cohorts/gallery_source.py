@@ -84,7 +84,7 @@ class GallerySource(QWidget):
         self.menu.setItemData(place, str(folder), Qt.ItemDataRole.ToolTipRole)
 
     def reader(self) -> Callable[[], tuple[ScoredFolder, CellTable]]:
-        """Return what reads the chosen folder and its cells, in any thread."""
+        """Return a function that reads the chosen folder and its cells, in any thread."""
         if self._folder is None:
             raise ValueError("No folder is chosen.")
         return partial(read_cohort, self._folder)

@@ -59,7 +59,7 @@ class ScoredFolder:
         return tuple(self.outlines[row] for row in rows) if self.outlines else ()
 
     def verdict_of(self, bag: str, image: str | None) -> dict[str, Any] | None:
-        """Return what the model says about a bag; None if unknown or if it has other images."""
+        """Return the verdict on a bag; None if unknown or if it has other images."""
         known = self.bags[self.bags["bag"] == bag] if "bag" in self.bags else self.bags
         if known.empty or "predicted" not in known or (image and set(self._images_of(bag)) != {image}):
             return None
@@ -70,7 +70,7 @@ class ScoredFolder:
 
 
 def verdict_in(row: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what the model says about a sample, from its row of the table of bags."""
+    """Return the verdict on a sample, from its row of the table of bags."""
     columns = parts(row, PROBABILITY)
     known = {
         name: value for name, value in row.items() if name not in columns.values() and not pd.isna(value)

@@ -135,7 +135,7 @@ class ThumbnailGrid(QAbstractScrollArea):
         return np.flatnonzero(self._is_chosen).tolist()
 
     def show_chosen(self, positions: Iterable[int], current: int, *, reveal: bool = True) -> None:
-        """Mark what was chosen elsewhere, and bring ``current`` (-1 for none) into sight; emits nothing."""
+        """Select ``positions``, and scroll to ``current`` (-1 for none); emits nothing."""
         self._is_chosen = np.zeros(self._count, dtype=bool)
         self._is_chosen[list(positions)] = True
         if reveal and current >= 0 and current != self.current:

@@ -71,7 +71,7 @@ class Thumbnails(QObject):
             del self._images[key]
 
     def receive(self, done: Done) -> None:
-        """Keep what was cut."""
+        """Keep the crops of a finished read."""
         for key, pixels in done:
             self._images[key] = None if pixels is None else _picture(pixels)
         while len(self._images) > _KEPT:

@@ -62,7 +62,7 @@ def box_vectors(layer: Shapes) -> NDArray[np.float64]:
 
 
 def n_in_view(viewer: ViewerModel, layer: Shapes) -> int:
-    """Return how many cells of ``layer`` have their centre in the part of the world that the canvas shows."""
+    """Return the number of cells of ``layer`` whose centre lies in the part that the canvas shows."""
     middles = middles_of(layer)
     height, width = viewer.canvas.size
     zoom = max(float(viewer.scene.camera.zoom), 1e-9)

@@ -93,7 +93,7 @@ def _colour(companion: Image, scale: ColourScale | None) -> None:
 
 
 def _step(record: CellRecord) -> float:
-    """Return how many pixels of the image one pixel of the field is wide."""
+    """Return the width of one pixel of the field in pixels of the image."""
     return max(max(record.image_shape) / _LONGER_SIDE, 1.0)
 
 

@@ -48,7 +48,7 @@ class Marks:
     is_above: bool = True
 
     def levels_said(self) -> str:
-        """Return what the lines in the bar are.
+        """Return the caption of the lines in the bar.
 
         >>> Marks(((50, 1.2), (99, 4.5)), "control cells").levels_said()
         'Lines: 50 and 99 % of control cells lie below'
@@ -166,7 +166,7 @@ class ColourBar(QWidget):
         self._paint_notes(painter, bar, line)
 
     def _paint_notes(self, painter: QPainter, bar: QRectF, line: float) -> None:
-        """Say what the lines in the bar are, and how many cells are black."""
+        """Paint the caption of the lines in the bar, and the number of black cells."""
         base = bar.bottom() + 6 + line
         if self._marks.levels:
             painter.setPen(QPen(self._palette.muted))
@@ -192,7 +192,7 @@ class ColourBar(QWidget):
                 painter.drawLine(QPointF(place, bar.top() + 1), QPointF(place, bar.bottom() - 1))
 
     def _paint_threshold(self, painter: QPainter, bar: QRectF) -> None:
-        """Draw where the cells begin that are more unusual than chance explains."""
+        """Draw the threshold above which cells are more unusual than chance explains."""
         value = self._marks.threshold
         if value is None or self._scale is None:
             return

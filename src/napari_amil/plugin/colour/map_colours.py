@@ -40,7 +40,7 @@ def kind_colours(names: pd.Series) -> tuple[NDArray[np.float64], dict[str, str]]
 
 
 def rare_rows(cells: pd.DataFrame, column: str) -> NDArray[np.bool_]:
-    """Return which cells stay points where others become density: unusual ones, those of small groups.
+    """Return a mask of cells that stay points where others become density: unusual ones, small groups.
 
     Unusual is q < 0.05 or more anomalous than 97.5 % of control cells, a small group one of the names in
     ``column`` that fewer than a hundredth of the cells bear.
@@ -57,7 +57,7 @@ def rare_rows(cells: pd.DataFrame, column: str) -> NDArray[np.bool_]:
 
 
 def of_one_shade(colours: NDArray[np.float64]) -> list[NDArray[np.intp]]:
-    """Return which rows of colours ``(n, 4)`` look alike, in groups that keep the order of the rows."""
+    """Return groups of rows of colours ``(n, 4)`` that look alike, each in the order of the rows."""
     steps = np.round(np.asarray(colours)[:, :3] * _SHADES).astype(np.int64)
     code = steps @ np.array([(_SHADES + 1) ** 2, _SHADES + 1, 1])
     _, group, n = np.unique(code, return_inverse=True, return_counts=True)

@@ -84,7 +84,7 @@ class StyleChoice(QWidget):
         layout.addWidget(self.more)
 
     def _show(self, _: object = None) -> None:
-        """Show what holds now, whoever changed it."""
+        """Show the present style, whoever changed it."""
         editors = (self.style_menu, self.mode_menu, self.opacity, self.field, self.reach)
         for editor in editors:
             editor.blockSignals(True)

@@ -39,7 +39,7 @@ _SESSION = f"{int(time.time()):x}-{os.getpid()}"
 
 
 def autosave_folder() -> Path:
-    """Return where unsaved work is kept: the folder for data of this program in the user's home."""
+    """Return the folder of unsaved work, below the user's folder for data of programs."""
     return Path(platformdirs.user_data_dir("napari-amil", appauthor=False)) / "autosave"
 
 

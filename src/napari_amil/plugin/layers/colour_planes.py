@@ -111,7 +111,7 @@ def _is_colour(word: str) -> bool:
 
 
 def _colour(image: Image) -> str:
-    """Return which colour a layer is by its name, else by its colour map."""
+    """Return the colour of a layer by its name, else by its colour map."""
     words = str(image.name).lower().replace("_", " ").replace("-", " ").split()
     for colour in _COLOURS:
         if colour in words or colour[0] in words:

@@ -96,7 +96,7 @@ def known_types(layers: Iterable[Shapes]) -> list[str]:
 
 
 def doubt(table: pd.DataFrame, kind: str) -> NDArray[np.float64]:
-    """Return how unsure each cell is in one of the ways of `UNSURE`; minus infinity: not at all.
+    """Return the doubt about each cell of one kind of `UNSURE`; minus infinity: none.
 
     Whether it is a cell: the detection score, lowest first. Whether it is unusual: how near its q-value
     lies to 0.05, on a logarithmic scale. Changed: edited and unscored cells, in their order.

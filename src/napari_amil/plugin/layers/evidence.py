@@ -59,7 +59,7 @@ class Evidence:
         return [(float(level), float(distance)) for level, distance in self.arrays["control_level"]]
 
     def words(self, cell_id: int) -> list[str]:
-        """Return what stands out about the shape of a cell, the most unusual first."""
+        """Return the unusual features of a cell's shape in words, the most unusual first."""
         row = self._row_of.get(cell_id)
         return [] if row is None else [str(word) for word in self.arrays["words"][row] if word]
 
@@ -78,7 +78,7 @@ class Evidence:
 
 
 def read_evidence(path: Path) -> Evidence:
-    """Return what the worker wrote to ``path``; it may be read in any thread."""
+    """Return the evidence that the worker wrote to ``path``; may run in any thread."""
     with np.load(path, allow_pickle=False) as stored:
         return Evidence(path, dict(stored))
 
@@ -92,6 +92,6 @@ def keep_evidence(layer: Shapes, evidence: Evidence | None) -> None:
 
 
 def evidence_of(layer: Shapes) -> Evidence | None:
-    """Return what is known of the cells of ``layer`` beyond their scores."""
+    """Return the evidence on the cells of ``layer``; None without it."""
     found = layer.metadata.get(EVIDENCE)
     return found if isinstance(found, Evidence) else None

@@ -54,7 +54,7 @@ def simplified(outlines: Sequence[Points], tolerance_px: float) -> list[Points]:
 def _farthest(
     points: Points, first: NDArray[np.intp], last: NDArray[np.intp]
 ) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
-    """Return which inner point of each piece lies farthest from its chord, and how far."""
+    """Return the inner point of each piece farthest from its chord, and its distance."""
     counts = last - first - 1
     begins = np.concatenate([[0], np.cumsum(counts)[:-1]])
     piece = np.repeat(np.arange(len(first)), counts)

@@ -145,12 +145,12 @@ class Journal:
         return self.n_changes == self.n_saved
 
     def mark_saved(self) -> None:
-        """Note that everything is in a file of the user's."""
+        """Mark the cells as saved in a file of the user's."""
         self.n_saved = self.n_changes
         self.changed.emit()
 
     def mark_unsaved(self) -> None:
-        """Note that the cells are in no file of the user's."""
+        """Mark the cells as not saved in a file of the user's."""
         self.n_changes += 1
         self.changed.emit()
 

@@ -75,7 +75,7 @@ def changed_rows(old: pd.DataFrame, new: pd.DataFrame) -> set[int]:
 
 
 def same_values(old: pd.Series, new: pd.Series) -> NDArray[np.bool_]:
-    """Return where two columns say the same; nothing and an empty text are the same."""
+    """Return a mask of the rows in which two columns are equal; nothing equals an empty text."""
     if all(pd.api.types.is_numeric_dtype(one) for one in (old, new)):
         return _same_numbers(old.to_numpy(np.float64), new.to_numpy(np.float64))
     blank_old, blank_new = (one.isna() | (one == "") for one in (old, new))
@@ -128,7 +128,7 @@ def moved_slider(before: CellStates, after: CellStates) -> str:
 
 
 def title_of(before: CellStates, after: CellStates, touched: frozenset[int]) -> str:
-    """Return what a step did, in words."""
+    """Return the title of a step: its change in words."""
     if before.memory.selection != after.memory.selection:
         return "which cells count"
     n = f"{len(touched):,} cell{'' if len(touched) == 1 else 's'}"

@@ -94,7 +94,7 @@ def source_of(layer: Image) -> Path | None:
 
 
 def file_page(layer: Image, place: tuple[int, ...], shape: tuple[int, ...]) -> int | None:
-    """Return which page of its file a plane of a layer is; None where it is not one of an image file."""
+    """Return the page of its file that a plane of a layer shows; None if it is not from an image file."""
     source = source_of(layer)
     if source is None or source.suffix.lower() not in EXTENSIONS or not source.is_file():
         return None

@@ -31,7 +31,7 @@ def unusual(percentile: float) -> str:
 
 
 def certainty(row: Mapping[str, Any]) -> str:
-    """Return what the q-value of a cell says, as one sentence; empty without one.
+    """Return the meaning of the q-value of a cell in a sentence; empty without one.
 
     >>> certainty({"anomaly_q": 0.012})
     'Stands out: of cells this unusual at most 1.2 % are false alarms.'
@@ -67,7 +67,7 @@ def _known(row: Mapping[str, Any], shown: Collection[str]) -> list[tuple[Column,
 
 
 def contributions(row: Mapping[str, Any]) -> dict[str, float]:
-    """Return what a cell adds to each class; classes without a number are left out."""
+    """Return the contribution of a cell to each class; classes without a number are left out."""
     values = {name: float(row[column]) for name, column in parts(row, CONTRIBUTION).items()}
     return {name: value for name, value in values.items() if np.isfinite(value)}
 
@@ -79,7 +79,7 @@ def largest_contribution(table: pd.DataFrame) -> float:
 
 
 def describe(row: Mapping[str, Any]) -> list[str]:
-    """Return what is known about one cell, one plain sentence a line; the first fits the status bar."""
+    """Return the description of a cell, a sentence a line; the first fits the status bar."""
     cell = f"Cell {int(row['cell_id'])}"
     if not np.isfinite(row.get("anomaly", np.nan)):
         return [f"{cell}: {_why_without_score(row)}", *_found(row)]

@@ -94,7 +94,7 @@ def twins_of(layer: Shapes) -> Twins | None:
 
 
 def keep_twins(layer: Shapes, twins: Twins) -> None:
-    """Note with ``layer`` what was drawn of its cells."""
+    """Keep the redrawn cells of ``layer`` with it."""
     layer.metadata[TWINS] = twins
 
 

@@ -67,7 +67,7 @@ def write_cells(path: str, data: Shapes, attributes: dict[str, Any]) -> list[str
 
 
 def write_snapshot(taken: Snapshot, path: Path) -> None:
-    """Write what was taken of a layer; may run in any thread."""
+    """Write the snapshot of a layer; may run in any thread."""
     shapes = list(zip(taken.shapes, taken.attributes["shape_type"], strict=True))
     cells, rows = cells_in(taken.record, taken.table, shapes)
     write_geojson(cells, taken.table.iloc[rows].reset_index(drop=True), path, to_json(taken))

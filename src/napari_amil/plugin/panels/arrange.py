@@ -150,5 +150,5 @@ def _button(text: str, tip: str) -> QPushButton:
 
 
 def _counted(number: int, what: str) -> str:
-    """Return how many there are, in words."""
+    """Return a number with its noun, singular or plural."""
     return f"{number:,} {what}" if number == 1 else f"{number:,} {what}{'es' if what.endswith('s') else 's'}"

@@ -197,7 +197,7 @@ class CellCard(Panel):
             widget.set_theme(self._viewer.theme)
 
     def showEvent(self, event: QShowEvent | None) -> None:  # noqa: N802
-        """Show what has changed while the card was hidden."""
+        """Update the card to changes made while it was hidden."""
         super().showEvent(event)
         self.refresh()
 

@@ -198,7 +198,7 @@ class CellTypesPanel(Panel):
         self.show_names()
 
     def save_to(self, path: str) -> None:
-        """Save what was learned."""
+        """Save the classifier."""
         if self._learned is None:
             return
         target = Path(path).with_suffix(".safetensors")

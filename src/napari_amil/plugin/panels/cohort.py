@@ -197,7 +197,7 @@ class CohortPanel(Panel):
         task.cancelled.connect(self._on_cancelled)
 
     def open_results(self) -> None:
-        """Show what the results folder holds."""
+        """Show the samples of the results folder."""
         folder = self.results.text().strip()
         if not folder:
             self._refuse("Choose the folder with the results first.")

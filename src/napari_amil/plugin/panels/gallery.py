@@ -259,13 +259,13 @@ class GalleryPanel(Panel):
         self._wanted = []
 
     def _say(self, position: int) -> str:
-        """Return what is known about the cell at a position of the grid."""
+        """Return the description of the cell at a position of the grid."""
         row = int(self._shown[position])
         values = self._cells.table.iloc[row].to_dict()
         return "\n".join([*describe(values), str(values["image"])])
 
     def key_at(self, position: int) -> CellKey:
-        """Return which cell lies at a position of the grid."""
+        """Return the key of the cell at a position of the grid."""
         return self._cells.key(int(self._shown[position]))
 
     def _on_chosen(self) -> None:

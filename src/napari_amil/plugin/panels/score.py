@@ -250,7 +250,7 @@ class ScoringResult:
 
 
 def _read(layer: Shapes, asked: Cells, bundle: str | None, reply: Scored) -> ScoringResult:
-    """Read what the worker wrote; in a thread."""
+    """Read the files that the worker wrote; in a thread."""
     bag = {**asdict(reply.bag), "control": reply.control, "bundle": bundle}
     bag["verdict_settings"] = reply.verdict_settings.model_dump()
     bag |= {"look": reply.look, "looks_alike": reply.looks_alike}

@@ -80,7 +80,7 @@ class DeletionTest(QWidget):
 
 
 def deletion_words(result: DeletionCurves) -> str:
-    """Return what the curves mean, in one sentence."""
+    """Return the meaning of the curves in one sentence."""
     shares = np.asarray(result.shares)
     step = int(np.abs(shares - _SHARE).argmin())
     own, chance = result.probability["contribution"], result.probability["random"]

@@ -36,7 +36,7 @@ class RankedCell(NamedTuple):
 
 
 def n_standing_out(table: pd.DataFrame) -> int:
-    """Return how many cells of a table have a q-value below 0.05; those left out by hand do not count."""
+    """Return the number of cells of a table with a q-value below 0.05, without those left out by hand."""
     return int(_stand_out(table).sum())
 
 
@@ -154,7 +154,7 @@ class RankedList(QWidget):
 
 
 def shape_words(layer: Shapes, cell_id: int) -> list[str]:
-    """Return what is unusual about the shape of a cell, in words, the most unusual first.
+    """Return the unusual features of a cell's shape in words, the most unusual first.
 
     Words on a whole channel ("look: ...") come first in the evidence and are left out.
     """
@@ -163,7 +163,7 @@ def shape_words(layer: Shapes, cell_id: int) -> list[str]:
 
 
 def joined_words(words: list[str]) -> str:
-    """Return what is unusual about a cell as one sentence that names the control cells once.
+    """Return the unusual features of a cell in one sentence that names the control cells once.
 
     >>> joined_words(["paler than 99 % of control cells", "longer than 98 % of control cells"])
     'Paler than 99 %, longer than 98 % of control cells.'
@@ -174,7 +174,7 @@ def joined_words(words: list[str]) -> str:
 
 
 def short_rank(percentile: float) -> str:
-    """Return how rare a cell is among control cells, in a few words.
+    """Return the rarity of a cell among control cells in a few words.
 
     >>> short_rank(99.95), short_rank(97.0), short_rank(60.0)
     ('rarer than 99.95 % of controls', 'rarer than 97 % of controls', 'rarer than 60 % of controls')

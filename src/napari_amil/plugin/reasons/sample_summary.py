@@ -74,7 +74,7 @@ class SampleSummary(QWidget):
         self.detail.setToolTip("\n".join(words.reasons) or _MOST_LIKE)
 
     def show_share(self, layer: Shapes | None) -> int:
-        """Tell how many scored cells of a layer stand out, and return it; None tells nothing."""
+        """Show and return the number of scored cells of a layer that stand out; None hides it."""
         self.share.setVisible(layer is not None)
         if layer is None:
             return 0

@@ -72,7 +72,7 @@ def _novelty(p: float) -> tuple[str, ...]:
 
 
 def summary(bag: Mapping[str, Any], table: pd.DataFrame) -> list[str]:
-    """Return what lies in the cells of the sample, one sentence each.
+    """Return the findings in the cells of the sample, one sentence each.
 
     Parameters
     ----------

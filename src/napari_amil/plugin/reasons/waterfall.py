@@ -57,7 +57,7 @@ class Waterfall(QWidget):
         self.update()
 
     def show_steps(self, steps: Sequence[WaterfallStep], total: WaterfallStep | None) -> None:
-        """Show what is added line by line, and the sum as the last line."""
+        """Show the contributions line by line, and the sum as the last line."""
         self._steps, self._total, self._at = steps, total, -1
         lines = [*steps, *([total] if total is not None else [])]
         self.setAccessibleDescription(", ".join(f"{step.name} {step.value:+.3f}" for step in lines))

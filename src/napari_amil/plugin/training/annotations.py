@@ -219,7 +219,7 @@ def _folder_item(row: AnnotatedImage) -> QTreeWidgetItem:
 
 
 def refusal(learned: list[TrainingImage], *, is_folder: bool) -> str:
-    """Return why a training cannot start, in a sentence with the remedy; empty if it can."""
+    """Return the reason why a training cannot start, with the remedy; empty if it can."""
     if not learned:
         if is_folder:
             return "The folder holds no annotated image; choose another."
@@ -240,7 +240,7 @@ def refusal(learned: list[TrainingImage], *, is_folder: bool) -> str:
 
 
 def weak_points(learned: list[TrainingImage]) -> list[str]:
-    """Return what makes a training doubtful, a sentence each."""
+    """Return the weak points of a training, a sentence each."""
     message = []
     for known in learned:
         if known.layer is not None and not known.n_by_hand:
@@ -258,7 +258,7 @@ def weak_points(learned: list[TrainingImage]) -> list[str]:
 
 
 def hold_out_words(learned: list[TrainingImage], share: float) -> str:
-    """Return how old and new will be compared."""
+    """Return the plan of comparing old and new detector, in sentences."""
     n_patients, n_cells = len({known.patient for known in learned}), sum(known.n_cells for known in learned)
     message = f"{n_cells:,} cells in {len(learned)} images of {n_patients} patients. "
     if not share:

@@ -112,7 +112,7 @@ class LivePlot(QWidget):
             paint_axes(axes, self._palette)
 
     def _state(self) -> tuple[int, ...]:
-        """Return what the drawing depends on."""
+        """Return the state that the drawing depends on."""
         return (len(self._training.epochs) if self._training is not None else 0,)
 
     def _show(self, training: TrainingLog) -> None:

@@ -156,7 +156,7 @@ class DetectorPage(QWidget):
         outer.addLayout(foot)
 
     def plan(self) -> DetectorCommand:
-        """Return what would be started.
+        """Return the command of the training as the form stands.
 
         Raises
         ------
@@ -181,7 +181,7 @@ class DetectorPage(QWidget):
         )
 
     def refuse(self, message: str) -> None:
-        """Say why the training did not start."""
+        """Show the reason why the training did not start."""
         self.why.setText(message)
         self.why.show()
 
@@ -245,7 +245,7 @@ class DetectorPage(QWidget):
         self._read_problems.append(f"{failure.source}: {failure.reason}")
 
     def _show_start(self) -> None:
-        """Say what is weak, and let the training start or say why it cannot."""
+        """List the weak points; enable the start, or show the reason why it cannot."""
         learned, share = self.images.learned(), self.settings.value().validation_share
         parts = [*self._read_problems, *weak_points(learned)]
         rows = [Problem(severity="warning", message=text, kind="annotation") for text in parts]

@@ -99,7 +99,7 @@ class ImageTree(QTreeWidget):
         return item
 
     def remove_chosen(self) -> None:
-        """Take what is chosen out of the tree; the files stay."""
+        """Remove the chosen rows from the tree; the files stay."""
         for item in self.selectedItems():
             _detach(item, self)
         self._recount()
@@ -109,7 +109,7 @@ class ImageTree(QTreeWidget):
         self._accept(event)
 
     def dragMoveEvent(self, event: QDragMoveEvent | None) -> None:  # noqa: N802
-        """Show that it can be dropped."""
+        """Accept the drag where it can be dropped."""
         self._accept(event)
 
     def dropEvent(self, event: QDropEvent | None) -> None:  # noqa: N802
@@ -163,7 +163,7 @@ class ImageTree(QTreeWidget):
         return [each for child in _children(item) for each in (child, *self._all(child))]
 
     def _recount(self) -> None:
-        """Show how many images each group has, and tell that something changed."""
+        """Show the number of images of each group, and emit the change."""
         self.blockSignals(True)
         for item in self._all(self.invisibleRootItem()):
             if _kind(item) != IMAGE:

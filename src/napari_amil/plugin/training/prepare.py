@@ -151,7 +151,7 @@ class PreparePage(QWidget):
         self.copy.clicked.connect(self._on_copy)
 
     def plan(self) -> TrainingCommand | NetworksCommand:
-        """Return what would be started.
+        """Return the command of the training as the form stands.
 
         Raises
         ------
@@ -213,7 +213,7 @@ class PreparePage(QWidget):
         self._read(self.control.currentText())
 
     def _read(self, control: str) -> None:
-        """Ask what the cohort holds; what was asked before is given up."""
+        """Request the bags of the cohort; an earlier request is cancelled."""
         task, self._task = self._task, None
         if task is not None:
             task.cancel()
@@ -252,7 +252,7 @@ class PreparePage(QWidget):
         self._show_start()
 
     def _show_detector(self) -> None:
-        """Say what the chosen model is for; cells that are listed need no detector."""
+        """Label the choice of the model by its use; listed cells need no detector."""
         has_cells = self._bags is not None and bool(self._bags["cells"].notna().any())
         self.whose.setText("Added to" if self._adds_networks else "Cells found by")
         self.detector.setEnabled(self._adds_networks or not has_cells)
@@ -322,7 +322,7 @@ class PreparePage(QWidget):
             self.refuse(str(error))
 
     def refuse(self, message: str) -> None:
-        """Say why the training did not start."""
+        """Show the reason why the training did not start."""
         self.why.setText(message)
         self.why.show()
 

@@ -160,7 +160,7 @@ class RunList(QWidget):
         return self.runs.get(Path(item.data(Qt.ItemDataRole.UserRole))) if item is not None else None
 
     def n_alive(self) -> int:
-        """Return how many of the runs are alive."""
+        """Return the number of runs that are alive."""
         return sum(run.status().is_alive for run in self.runs.values())
 
     def poll(self) -> None:
@@ -272,7 +272,7 @@ _SETTLED = {"finished", "failed", "cancelled", "interrupted"}
 
 
 def _how_far(run: Run) -> str:
-    """Return how far a living run is, in a few words; nothing where that is not known."""
+    """Return the progress of a living run in a few words; empty where it is not known."""
     if run.kind in {TRAINING, NETWORKS}:
         last = run.log.now.last if run.log.now is not None else None
         return f"epoch {last.epoch + 1} of {last.n_epochs}" if last is not None else ""

@@ -116,7 +116,7 @@ def _network(message: str) -> tuple[int, int]:
 
 
 def in_words(run: Run, status: Status, settings: RunSettings) -> str:
-    """Return how a run stands now."""
+    """Return the present state of a run in words."""
     if status.state not in {"running", "paused", "stopping"} or run.is_cancelling:
         return status.sentence
     if run.kind == DETECTOR:
@@ -138,7 +138,7 @@ def in_words(run: Run, status: Status, settings: RunSettings) -> str:
 
 
 def progress(run: Run) -> tuple[int, int]:
-    """Return how much of what is done; a total of 0 where nobody knows."""
+    """Return the finished part and the total of a run; a total of 0 where it is not known."""
     training, step = run.log.now, run.log.step
     stages = {"images", "calibration", "study", "train-detector", *_DETECTOR_STEPS}
     if step is not None and step.stage in stages and step.total > 1:
@@ -149,7 +149,7 @@ def progress(run: Run) -> tuple[int, int]:
 
 
 def which_words(training: TrainingLog) -> str:
-    """Return which training of a run this is."""
+    """Return the number and the name of a training of a run in words."""
     return f"Training {training.number} of {training.total} ({training.name})"
 
 

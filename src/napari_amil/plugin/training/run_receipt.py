@@ -13,7 +13,7 @@ _JOULES_IN_WH = 3600.0
 
 
 def receipt_words(folder: Path) -> tuple[str, str]:
-    """Return what the run in a folder has used, as a sentence and line by line; empty without a receipt.
+    """Return the usage of the run in a folder, as a sentence and line by line; empty without a receipt.
 
     A run that was resumed has the receipt of its last part.
     """

@@ -241,7 +241,7 @@ def read_row(file: Path) -> pd.Series | None:
 
 
 def _words(row: pd.Series) -> str:
-    """Return how the row was made, and where the other rows of the table are."""
+    """Return the origin of the row, and the place of the other rows of the table, in words."""
     runs, folds = int(row.get("n_runs", 1)), int(row.get("n_folds", 1))
     parts = f"in each of {folds} folds" if folds > 1 else "without the patients of the test"
     return (

@@ -63,6 +63,6 @@ class DiameterChoice(QWidget):
         self.box.setValue(self.box.minimum() if diameter_px is None else round(diameter_px, 1))
 
     def show_found(self, diameter_px: float | None) -> None:
-        """Show what automatic has come to in the image."""
+        """Show the diameter that automatic has found in the image."""
         found = "" if diameter_px is None else f": {diameter_px:.0f} px"
         self.box.setSpecialValueText(f"{_AUTOMATIC}{found}")

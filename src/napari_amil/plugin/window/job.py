@@ -95,7 +95,7 @@ class JobBar(QWidget):
         self._stage, self._stop = stage, cancel
 
     def rest(self) -> None:
-        """Show that nothing runs."""
+        """Show the button as idle."""
         self._show_idle()
 
     def set_text(self, text: str) -> None:

@@ -188,7 +188,7 @@ class ModelChoice(QWidget):
 
 
 def _name(path: Path) -> str:
-    """Return what a model is called: its file, or where that says nothing the run that made it."""
+    """Return the name of a model: its file, or for files called alike the run that made it."""
     if path.name != _OF_A_RUN:
         return path.name
     return f"{path.parent.parent.name.removesuffix('-runs')} · {path.parent.name}"

@@ -60,7 +60,7 @@ class Panel(QWidget):
         self._dock_care.settle([panel for panel in window.findChildren(Panel) if panel is not self])
 
     def minimumSizeHint(self) -> QSize:  # noqa: N802 - Qt's manner
-        """Return what the content needs; next to nothing while the dock lies below another one, no tab yet.
+        """Return the size of the content; next to nothing while the dock lies below another one, no tab yet.
 
         napari shows a dock there first, and a window too low for both would grow beyond a small screen.
         """

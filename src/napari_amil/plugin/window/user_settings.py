@@ -23,7 +23,7 @@ def preference(group: str, name: str, default: Value) -> Value:
 
 
 def remembered(name: str, default: Value) -> Value:
-    """Return what was chosen last under ``name``; ``default`` where nothing fitting is kept."""
+    """Return the stored choice under ``name``; ``default`` where none fits."""
     found = _kept().value(name)
     if found is None:
         return default

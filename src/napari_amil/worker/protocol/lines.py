@@ -85,7 +85,7 @@ def decode_request(line: bytes) -> tuple[int, Request]:
 
 
 def decode_answer(line: bytes) -> Answer:
-    """Return what a line of the worker says.
+    """Return the answer in a line of the worker.
 
     Raises
     ------

@@ -123,7 +123,7 @@ class ControlMorphology(nn.Module):
 
 
 def whole_cells(measurements: NDArray[Any]) -> NDArray[np.bool_]:
-    """Return which control cells ``(n_cells,)`` calibrate: all that were measured, or all if none was."""
+    """Return a mask ``(n_cells,)`` of control cells for calibration: all measured ones, or all if none is."""
     empty = is_empty(measurements)
     return np.asarray(~empty | empty.all())
 

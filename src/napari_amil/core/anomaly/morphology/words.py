@@ -13,7 +13,7 @@ from napari_amil.core.base.measure_words import WORDS, unusual_measurements
 def morphology_in_words(
     row: Mapping[str, Any], control: ControlMorphology, least: float = 1.96, most: int = 5
 ) -> list[str]:
-    """Return what is unusual about a cell, the most unusual first: ``longer than 99 % of control cells``.
+    """Return the unusual measurements of a cell, largest first, as ``longer than 99 % of control cells``.
 
     Parameters
     ----------

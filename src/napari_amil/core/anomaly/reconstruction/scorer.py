@@ -109,7 +109,7 @@ class ReconstructionScorer(CellScorer):
         """Return score, twin and difference of some cells, each independent of the others."""
 
     def prepare(self, images: Tensor) -> None:
-        """Fit what must be known before the training; ``images`` are ``(n, c, size, size)`` uint8."""
+        """Fit statistics that the training needs; ``images`` are ``(n, c, size, size)`` uint8."""
 
     def fit(self, controls: CellInputs, seed: int, device: torch.device) -> Generator[Event, None, None]:
         """Train the networks on control cells.

@@ -73,7 +73,7 @@ def class_names(path: Path) -> list[str]:
 
 
 def describe_cohort(cohort: Cohort) -> str:
-    """Return what was understood of a cohort, such as ``9 bags of 9 patients, labels from folders``."""
+    """Return the summary of a cohort, such as ``9 bags of 9 patients, labels from folders``."""
     n_patients = len({bag.patient for bag in cohort})
     without = sum(bag.label is None for bag in cohort)
     labels = "no labels"
@@ -87,7 +87,7 @@ def describe_cohort(cohort: Cohort) -> str:
 
 
 def unsupported_reason(cohort: Cohort) -> str:
-    """Return why a cohort can be read and checked only, in one sentence; empty where it can be used."""
+    """Return the reason why a cohort can only be read and checked, a sentence; empty if it can be used."""
     layout = LAYOUTS.get(cohort.layout)
     if layout is None or not layout.unsupported:
         return ""
