@@ -62,7 +62,7 @@ def test_disc_has_its_area_whatever_its_density_and_magnification(
     assert not grid.cut.any()
     inner = grid.density[0, :, 44:52, 44:52].mean(axis=(1, 2))
     np.testing.assert_allclose(inner, density * np.array([0.6, 1.4, 1.0]), rtol=0.02)
-    np.testing.assert_allclose(grid.grey, grid.density.mean(axis=1))
+    np.testing.assert_allclose(grid.grey, grid.density.mean(axis=1, dtype=np.float64))
 
 
 def test_ellipse_keeps_its_axes(draw: Draw) -> None:

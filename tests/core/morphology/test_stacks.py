@@ -10,7 +10,7 @@ from skimage.morphology import convex_hull_image
 from napari_amil.core.morphology.geometry import hull_areas
 from napari_amil.core.morphology.stacks import IN_PLANE, closed, dilated, eroded, filled, opened
 
-BLOBS = ndimage.gaussian_filter(np.random.default_rng(0).normal(size=(12, 40, 40)), (0, 2.0, 2.0)) > 0.02
+BLOBS = ndimage.gaussian_filter(np.random.default_rng(0).normal(size=(12, 40, 77)), (0, 2.0, 2.0)) > 0.02
 
 
 @pytest.mark.parametrize(
@@ -30,7 +30,8 @@ def test_each_operation_equals_that_of_scipy(ours: np.ndarray, theirs: np.ndarra
 
 
 def test_the_area_of_a_hull_is_that_of_scikit_image() -> None:
-    parts = np.concatenate([BLOBS, BLOBS & (np.indices(BLOBS.shape)[1:] > 25).all(axis=0)])
+    blobs = BLOBS[:, :, :40]
+    parts = np.concatenate([blobs, blobs & (np.indices(blobs.shape)[1:] > 25).all(axis=0)])
     expected = [convex_hull_image(mask).sum() for mask in parts]
     np.testing.assert_array_equal(hull_areas(parts), expected)
     np.testing.assert_array_equal(hull_areas(np.zeros((2, 9, 9), dtype=bool)), 0)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import torch
 from scipy import ndimage
@@ -33,10 +35,13 @@ def mean_of(values: Floats, where: Bools) -> Floats:
 
 def percentile_of(values: Floats, where: Bools, percent: float) -> Floats:
     """Return a percentile ``(n,)`` of the pixels of each plane; NaN where there are none."""
-    ordered = np.sort(np.where(where, values, np.inf).reshape(len(values), -1), axis=1)
-    count = where.sum(axis=(1, 2))
-    at = np.maximum(np.ceil(percent / 100 * count).astype(int) - 1, 0)
-    return np.where(count > 0, np.take_along_axis(ordered, at[:, None], axis=1)[:, 0], np.nan)
+    found = np.full(len(values), np.nan)
+    for row, (plane, pixels) in enumerate(zip(values, where, strict=True)):
+        seen = plane[pixels]
+        if len(seen):
+            at = max(math.ceil(percent / 100 * len(seen)) - 1, 0)
+            found[row] = np.partition(seen, at)[at]
+    return found
 
 
 def centroids(weight: Floats | Bools) -> Floats:

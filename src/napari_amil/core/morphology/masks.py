@@ -77,14 +77,14 @@ class CellGrid:
 
     def _part(self, rows: NDArray[np.int64], window: tuple[Any, ...]) -> CellGrid:
         """Return some cells on a part of their grids."""
-        planes = (self.density, self.mask, self.soft, self.hidden)
-        density, mask, soft, hidden = (np.ascontiguousarray(values[rows][window]) for values in planes)
-        return CellGrid(density, mask.astype(bool), soft, hidden.astype(bool), self.cut[rows])
+        mask, soft, hidden = (values[window][rows] for values in (self.mask, self.soft, self.hidden))
+        density = self.density[window][rows].astype(np.float64)
+        return CellGrid(density, mask, soft, hidden, self.cut[rows])
 
     @property
     def grey(self) -> Floats:
         """Mean of the density over red, green and blue, ``(n_cells, g, g)``."""
-        mean: Floats = self.density.mean(axis=1)
+        mean: Floats = self.density.mean(axis=1, dtype=np.float64)
         return mean
 
 
@@ -107,26 +107,35 @@ def cell_grid(normalised: NDArray[np.float32], cells: Cells, diameter_px: float)
         Typical diameter of a cell in this field in pixels.
     """
     crops = extract_crops(normalised, cells.boxes, diameter_px, GRID)
-    density = -np.log(np.maximum(crops, 0.02)).astype(np.float64)
+    density: Floats = -np.log(np.maximum(crops, 0.02))
     support, given = _support(cells, diameter_px)
-    grey = ndimage.gaussian_filter(density.mean(axis=1), (0, 0.8, 0.8))
+    grey = ndimage.gaussian_filter(density.mean(axis=1, dtype=np.float64), (0, 0.8, 0.8))
     level = _edge_level(grey, given)
     stuff = _without_pallor(grey > level[:, None, None], given)
     own = _own_part(stuff, given, support)
-    own = opened(filled(own))
-    own = _largest_part(own, given)
-    own = _trust_outlines(own, cells, given)
+    near = _window(support | given)
+    own[near] = _largest_part(opened(filled(own[near])), given[near])
+    own[near] = _trust_outlines(own[near], cells, given[near])
     hidden = _hidden(cells, given, diameter_px)
     covered = hidden.any(axis=(1, 2))
     own[covered] = given[covered]
     boxed = ~has_outline(cells)
     own[boxed] &= _holds_cell(own[boxed], given[boxed], support[boxed], crops[boxed])[:, None, None]
-    soft = _soft_edge(own, grey, level)
+    soft = np.zeros_like(grey)
+    soft[near] = _soft_edge(own[near], grey[near], level)
     soft[covered] = ndimage.gaussian_filter(own[covered].astype(np.float64), (0, 1, 1))
     shape = normalised.shape[:2]
     cut = cells.touches_border | (cells.boxes[:, :2] < 1).any(axis=1)
     cut = cut | (cells.boxes[:, 2] > shape[0] - 1) | (cells.boxes[:, 3] > shape[1] - 1)
     return CellGrid(density, own, soft, hidden, cut)
+
+
+def _window(masks: Bools) -> tuple[slice, ...]:
+    """Return the part of the grids outside which, and beside whose border, no mask has a pixel."""
+    y, x = (np.flatnonzero(masks.any(axis=axes)) for axes in ((0, 2), (0, 1)))
+    if not len(y):
+        return ()
+    return (slice(None), *(slice(max(at[0] - 2, 0), at[-1] + 3) for at in (y, x)))
 
 
 def on_grid(points: NDArray[np.float32], box: NDArray[np.float32], diameter_px: float) -> Floats:
@@ -145,7 +154,8 @@ def _support(cells: Cells, diameter_px: float) -> tuple[Bools, Bools]:
     half = (cells.boxes[:, 2:] - cells.boxes[:, :2]) / (2 * diameter_px * STEP)
     y, x = (middle[None, :, None], middle[None, None, :])
     hy, hx = half[:, 0, None, None], half[:, 1, None, None]
-    given[:] = (y / hy) ** 2 + (x / hx) ** 2 <= 1
+    boxed = np.flatnonzero(~known)
+    given[boxed] = (y / hy[boxed]) ** 2 + (x / hx[boxed]) ** 2 <= 1
     margin = _BOX_MARGIN / STEP
     support[:] = (abs(y) <= hy + margin) & (abs(x) <= hx + margin)
     rows = np.flatnonzero(known)
@@ -184,21 +194,15 @@ def _hidden(cells: Cells, given: Bools, diameter_px: float) -> Bools:
         other = _drawn([others[n] for n in numbers], cells.boxes[rows], diameter_px)
         shared, either = other & given[rows], other | given[rows]
         parted = shared.sum(axis=(1, 2)) < _SAME_CELL * either.sum(axis=(1, 2))
-        np.logical_or.at(hidden, rows[parted], shared[parted])
+        for row, pixels in zip(rows[parted], shared[parted], strict=True):
+            hidden[row] |= pixels
     share = hidden.sum(axis=(1, 2)) / given.sum(axis=(1, 2))
     return np.asarray(hidden & (share > _LEAST_HIDDEN)[:, None, None], dtype=bool)
 
 
 def _edge_level(grey: Floats, given: Bools) -> Floats:
     """Return the density ``(n_cells,)`` at which each cell ends."""
-    y, x = (np.flatnonzero(given.any(axis=axes)) for axes in ((0, 2), (0, 1)))
-    window = (slice(None), slice(y[0], y[-1] + 1), slice(x[0], x[-1] + 1)) if len(y) else ()
-    ordered = np.sort(np.where(given[window], grey[window], np.inf).reshape(len(grey), -1), axis=1)
-    at = 0.75 * np.maximum(given.sum(axis=(1, 2)) - 1, 0)  # as `numpy.percentile` interpolates
-    low, high = (
-        np.take_along_axis(ordered, up(at).astype(int)[:, None], axis=1)[:, 0] for up in (np.floor, np.ceil)
-    )
-    rim = low + (high - low) * (at % 1)
+    rim = np.array([np.percentile(plane[pixels], 75) for plane, pixels in zip(grey, given, strict=True)])
     return np.maximum(_EDGE_LEVEL * rim, _LOWEST_EDGE)
 
 
