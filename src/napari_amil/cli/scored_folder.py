@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from napari_amil.cli.console import EventStyle, Out, Style, Talk
+from napari_amil.cli.console import EventStyle, Jobs, Out, Style, Talk
 from napari_amil.cli.lazy import pipeline
 from napari_amil.core.base.errors import AmilError
 
@@ -101,6 +101,7 @@ def explore(
     unseen: Annotated[
         str | None, typer.Option(help="With --truth: the class that the training never saw.")
     ] = None,
+    jobs: Jobs = None,
     style: EventStyle = Style.bar,
 ) -> None:
     """Look for what no class explains: clusters of unusual cells, and their size in every patient."""
@@ -109,7 +110,9 @@ def explore(
     settings = pipeline.ClusterSettings.parse(
         {"percentile": percentile, "min_cells": min_cells, "unexplained": unexplained}
     )
-    found = talk.follow(pipeline.explore_project(project, settings, pipeline.make_folder(out)))
+    executor = pipeline.executor_of(jobs)
+    work = pipeline.explore_project(project, settings, pipeline.make_folder(out), executor=executor)
+    found = talk.follow(work)
     if not len(found.table):
         talk.result("No cluster was found: no unusual cells lie close together.")
     for line in found.table.to_dict("records"):

@@ -14,13 +14,15 @@ import pytest
 
 from napari_amil.core.base import columns
 from napari_amil.core.base.errors import AmilError
-from napari_amil.core.base.events import Failed, Step, drain
+from napari_amil.core.base.events import Event, Failed, Step, drain
 from napari_amil.core.base.types import UNSEEN, box_outline
 from napari_amil.core.cohort.layouts.registry import read_cohort
 from napari_amil.core.cohort.summary import bag_table
 from napari_amil.core.evaluation.clusters import ClusterSettings
 from napari_amil.core.exchange.project import Project, read_project, write_project
 from napari_amil.core.exchange.tables import load_table
+from napari_amil.core.instances.executor import SERIAL
+from napari_amil.core.instances.processes import Processes
 from napari_amil.core.report import report
 from napari_amil.core.report.report import write_reports
 from napari_amil.core.studies.candidates import name_cluster
@@ -100,6 +102,28 @@ def test_a_new_kind_is_found_and_can_be_looked_at(
     truth = compare_with_truth(project, found, "cell_type", "strange", tmp_path / "x")
     assert truth.iloc[-1]["purity"] == 1
     assert truth.iloc[-1]["completeness"] > 0.5  # HDBSCAN leaves out the rim of a group
+
+
+def test_two_processes_draw_the_bytes_of_one_and_read_each_field_once(
+    project: Project, tmp_path: Path
+) -> None:
+    images = {f"{n}.png": [str(tmp_path / f"{n}.png"), 0] for n in range(3)}
+    for n in range(2):  # the third is missing
+        colours = np.random.default_rng(n).integers(0, 255, (200, 300, 3), dtype=np.uint8)
+        PIL.Image.fromarray(colours).save(tmp_path / f"{n}.png")
+    spread = project.cells.assign(image=[f"{n % 3}.png" for n in range(len(project.cells))])
+    project = replace(project, cells=spread, card=project.card | {"images": images})
+    told: dict[str, list[Event]] = {}
+    for name, executor in (("here", SERIAL), ("one", Processes(1)), ("two", Processes(2))):
+        told[name] = []
+        work = explore_project(project, ClusterSettings(min_cells=8), tmp_path / name, executor=executor)
+        drain(work, told[name].append)
+    assert told["here"] == told["one"] == told["two"]
+    assert [event.source for event in told["two"] if isinstance(event, Failed)] == ["2.png"]
+    written = sorted(path.relative_to(tmp_path / "here") for path in (tmp_path / "here").rglob("*.*"))
+    assert {"clusters.csv", "cluster-1.png", "cluster-2.png"} <= {path.name for path in written}
+    for file in written:
+        assert (tmp_path / "two" / file).read_bytes() == (tmp_path / "here" / file).read_bytes(), file
 
 
 def test_a_named_cluster_is_a_class_of_the_next_training(

@@ -16,6 +16,8 @@ from typing import Any
 from napari_amil.core.base.device import one_thread, one_thread_each
 from napari_amil.core.base.errors import AmilError, DeviceError
 from napari_amil.core.instances.executor import (
+    SERIAL,
+    Executor,
     Finished,
     Item,
     Message,
@@ -50,6 +52,11 @@ def in_processes(recipe: Recipe, n_jobs: int | None) -> Recipe:
         )
     one_thread()
     return replace(recipe, executor=Processes(n_jobs))
+
+
+def executor_of(n_jobs: int | None) -> Executor:
+    """Return what works in ``n_jobs`` processes, or in this one where None are wanted."""
+    return SERIAL if n_jobs is None else Processes(n_jobs)
 
 
 @dataclass(frozen=True)

@@ -79,7 +79,7 @@ if TYPE_CHECKING:
     from napari_amil.core.instances.gather import Gathered, gather
     from napari_amil.core.instances.given_cells import give_cells, with_outlines
     from napari_amil.core.instances.leak_guard import guarding, sources_without_copies
-    from napari_amil.core.instances.processes import in_processes
+    from napari_amil.core.instances.processes import executor_of, in_processes
     from napari_amil.core.instances.sources import (
         Source,
         cohort_source,
@@ -234,6 +234,7 @@ __all__ = [
     "environment",
     "estimating",
     "evaluate_cohort",
+    "executor_of",
     "explore_project",
     "export_project",
     "failure_table",

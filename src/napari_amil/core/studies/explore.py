@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 from PIL import Image as PillowImage
 
 from napari_amil.core.base.columns import KEY_COLUMNS, PLACE_COLUMNS
@@ -38,7 +39,8 @@ from napari_amil.core.evaluation.figures import COLOURS, panels, save_figure
 from napari_amil.core.evaluation.groups import compare_groups, per_patient
 from napari_amil.core.exchange.project import Project, refuse_scored_folder
 from napari_amil.core.exchange.tables import load_table, write_table
-from napari_amil.core.studies.pictures import Fields, cell_sheet, distance_caption
+from napari_amil.core.instances.executor import SERIAL, Executor
+from napari_amil.core.studies.pictures import Fields, cell_sheet, cut_cells, distance_caption, sheet_of
 
 EXPLORATION = "exploration"
 """Folder in that of a project for what was found in it."""
@@ -66,7 +68,12 @@ class Exploration:
 
 
 def explore_project(
-    project: Project, settings: ClusterSettings, out: Path, *, pictures: bool = True
+    project: Project,
+    settings: ClusterSettings,
+    out: Path,
+    *,
+    pictures: bool = True,
+    executor: Executor = SERIAL,
 ) -> Generator[Event, None, Exploration]:
     """Find clusters of unusual cells and write them into ``out``.
 
@@ -78,6 +85,8 @@ def explore_project(
     ----------
     pictures
         Draw the figures, for which the images are read.
+    executor
+        Reads the images.
 
     Raises
     ------
@@ -86,13 +95,13 @@ def explore_project(
     """
     with locked(make_folder(out)):
         refuse_scored_folder(out)
-        return (yield from _explore(project, settings, out, pictures=pictures))
+        return (yield from _explore(project, settings, out, executor if pictures else None))
 
 
 def _explore(
-    project: Project, settings: ClusterSettings, out: Path, *, pictures: bool
+    project: Project, settings: ClusterSettings, out: Path, executor: Executor | None
 ) -> Generator[Event, None, Exploration]:
-    """Find clusters as `explore_project` does, in a folder that this process holds."""
+    """Find clusters as `explore_project` does, in a folder held here; without an executor draw nothing."""
     yield Step("explore", 0, 1, "Looking for clusters")
     chosen = looked_at(project.cells, project.bags, project.classes, settings)
     features = cell_features(project.cells, project.embeddings, chosen)
@@ -112,8 +121,8 @@ def _explore(
         write_table(patients, stage / "patients.csv")
         write_table(placed, stage / "cells.csv")
         write_table(project.bags.sort_values("novelty_p", kind="stable"), stage / "bags.csv")
-        if pictures:
-            yield from _draw(project, clusters, stage / "figures")
+        if executor is not None:
+            yield from _draw(project, clusters, stage / "figures", executor)
         write_json({"scores": project.digest}, stage / _ORIGIN)
     return Exploration(table, patients, clusters)
 
@@ -124,13 +133,16 @@ def _earlier(out: Path) -> list[str]:
     return [*pictures, "figures/map.png", "figures/map.svg", "truth.csv", "groups.csv", "groups-patients.csv"]
 
 
-def _draw(project: Project, clusters: Clusters, folder: Path) -> Generator[Event, None, None]:
+def _draw(
+    project: Project, clusters: Clusters, folder: Path, executor: Executor
+) -> Generator[Event, None, None]:
     """Write the map and the cells of every cluster."""
     save_figure(_map(clusters), folder / "map")
-    fields = Fields(project)
-    for number, cluster in enumerate(clusters.numbers):
-        yield Step("explore", number, len(clusters.numbers), f"Cells of cluster {cluster}")
-        sheet = yield from cluster_sheet(project, clusters, cluster, fields)
+    shown = {cluster: _middle(project, clusters, cluster, _N_SHOWN) for cluster in clusters.numbers}
+    everything = np.concatenate([np.zeros(0, np.int64), *(rows for rows, _ in shown.values())])
+    crops = yield from cut_cells(project, everything, executor)
+    for cluster, (rows, title) in shown.items():
+        sheet = sheet_of(project, crops, rows, title, distance_caption)
         if sheet is not None:
             with replacing(folder / f"cluster-{cluster}.png") as partial:
                 PillowImage.fromarray(sheet).save(partial, format="PNG")
@@ -254,10 +266,15 @@ def cluster_sheet(
     project: Project, clusters: Clusters, cluster: int, fields: Fields, most: int = _N_SHOWN
 ) -> Generator[Event, None, Image | None]:
     """Return the cells in the middle of a cluster side by side; None where no field can be read."""
+    rows, title = _middle(project, clusters, cluster, most)
+    return (yield from cell_sheet(project, fields, rows, title, distance_caption))
+
+
+def _middle(project: Project, clusters: Clusters, cluster: int, most: int) -> tuple[NDArray[np.int64], str]:
+    """Return the rows of the cells in the middle of a cluster, and the title of their sheet."""
     own = project.cells[clusters.label == cluster].drop_duplicates(PLACE_COLUMNS)
-    middle = own.index[np.argsort(clusters.distance[own.index], kind="stable")][:most].to_numpy()
-    title = f"Cluster {cluster}: {len(own)} cells, those in its middle first"
-    return (yield from cell_sheet(project, fields, middle, title, distance_caption))
+    rows = own.index[np.argsort(clusters.distance[own.index], kind="stable")][:most].to_numpy()
+    return rows, f"Cluster {cluster}: {len(own)} cells, those in its middle first"
 
 
 def _map(clusters: Clusters) -> Figure:

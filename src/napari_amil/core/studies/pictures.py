@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import OrderedDict
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping, Sequence
+from functools import partial
 from typing import TypeVar
 
 import numpy as np
@@ -18,11 +20,15 @@ from napari_amil.core.base.types import Image
 from napari_amil.core.evaluation.contact_sheet import contact_sheet, cut
 from napari_amil.core.exchange.project import Project
 from napari_amil.core.images.fields import ArrayField, Field, is_large, open_field
+from napari_amil.core.instances.executor import SERIAL, Executor, map_fields
 
 _SIDE_PX, _COLUMNS, _FIELD_OF_CELL = 96, 8, 1.5
 _KEPT = 24  # fields in memory
 
 Result = TypeVar("Result")
+Caption = Callable[[pd.Series], str]
+Squares = tuple[NDArray[np.float64], NDArray[np.int64]]
+"""Boxes ``(n, 4)`` of cells, and the sides ``(n,)`` of the squares around them, in pixels."""
 
 
 class Fields:
@@ -93,22 +99,64 @@ def most_unusual(cells: pd.DataFrame, most: int) -> NDArray[np.int64]:
 
 
 def cell_sheet(
-    project: Project, fields: Fields, rows: NDArray[np.int64], title: str, caption: Callable[[pd.Series], str]
+    project: Project, fields: Fields, rows: NDArray[np.int64], title: str, caption: Caption
 ) -> Generator[Event, None, Image | None]:
     """Return some cells side by side in the order of ``rows``; None where no field can be read."""
-    shown: dict[int, tuple[Image, str]] = {}
-    chosen = project.cells.iloc[rows]
-    for image, part in chosen.groupby("image", sort=False):
-        boxes = part[BOX_COLUMNS].to_numpy(dtype=np.float64)
-        sides = np.rint(_FIELD_OF_CELL * (boxes[:, 2:] - boxes[:, :2]).max(axis=1)).astype(int)
-        squares = yield from fields.cut(str(image), boxes, sides)
-        for square, (row, cell) in zip(squares or [], part.iterrows(), strict=False):
-            crop = PillowImage.fromarray(square).resize((_SIDE_PX, _SIDE_PX))
-            shown[row] = np.asarray(crop), caption(cell)
-    ordered = [shown[row] for row in chosen.index if row in shown]
-    if not ordered:
+    crops: dict[int, Image] = {}
+    for image, (own, boxes, sides) in _wanted(project, rows).items():
+        squares = yield from fields.cut(image, boxes, sides)
+        crops |= zip(own, _same_size(squares or []), strict=False)
+    return sheet_of(project, crops, rows, title, caption)
+
+
+def cut_cells(
+    project: Project, rows: NDArray[np.int64], executor: Executor = SERIAL
+) -> Generator[Event, None, dict[int, Image]]:
+    """Return the squares around some cells by row, all of one size; each field is read once.
+
+    Cells of a field that cannot be read, for which a `Failed` is yielded, are left out.
+    """
+    wanted = _wanted(project, rows)
+    work = partial(_cut_field, project=project.rows(np.zeros(0, dtype=np.int64)))
+    items = {image: (boxes, sides) for image, (_, boxes, sides) in wanted.items()}
+    done = yield from map_fields(work, items, "explore", executor)
+    own = [row for image in done for row in wanted[image][0]]
+    return dict(zip(own, itertools.chain.from_iterable(done.values()), strict=True))
+
+
+def _cut_field(image: str, item: Squares, project: Project) -> Generator[Event, None, list[Image]]:
+    """Return the squares around some boxes of a field, all of one size."""
+    yield from ()
+    with open_field(*project.image_file(image)) as field:
+        return _same_size([_cut(field, box, int(side)) for box, side in zip(*item, strict=True)])
+
+
+def _same_size(squares: Sequence[Image]) -> list[Image]:
+    shown = (PillowImage.fromarray(square).resize((_SIDE_PX, _SIDE_PX)) for square in squares)
+    return [np.asarray(square) for square in shown]
+
+
+def sheet_of(
+    project: Project, crops: Mapping[int, Image], rows: NDArray[np.int64], title: str, caption: Caption
+) -> Image | None:
+    """Return squares around cells side by side in the order of ``rows``; None where there is none of them."""
+    shown = [int(row) for row in rows if row in crops]
+    if not shown:
         return None
-    return contact_sheet([crop for crop, _ in ordered], [text for _, text in ordered], _COLUMNS, title)
+    texts = [caption(project.cells.iloc[row]) for row in shown]
+    return contact_sheet([crops[row] for row in shown], texts, _COLUMNS, title)
+
+
+def _wanted(project: Project, rows: NDArray[np.int64]) -> dict[str, tuple[list[int], *Squares]]:
+    """Return for each image of some cells their rows, their boxes, and the sides of squares around them."""
+    wanted: dict[str, tuple[list[int], *Squares]] = {}
+    images = project.cells["image"].to_numpy()[rows]
+    for image in dict.fromkeys(images):
+        own = rows[images == image]
+        boxes = project.cells[BOX_COLUMNS].iloc[own].to_numpy(dtype=np.float64)
+        sides = np.rint(_FIELD_OF_CELL * (boxes[:, 2:] - boxes[:, :2]).max(axis=1)).astype(int)
+        wanted[str(image)] = own.tolist(), boxes, sides
+    return wanted
 
 
 def distance_caption(cell: pd.Series) -> str:
