@@ -168,7 +168,9 @@ def by_keys_alone(user: Newcomer, smear: SmearPanel) -> None:
     assert selection_of(user.viewer).current is None
     before = {type(panel) for panel in user.panels()}
     user.choose_by_keys(1)
-    assert {type(panel).__name__ for panel in user.panels() if type(panel) not in before} == {"CellCard"}
+    (card,) = [panel for panel in user.panels() if type(panel) not in before]
+    assert type(card).__name__ == "CellCard"
+    assert card.isAncestorOf(user.window.focusWidget())
 
 
 def main() -> None:
@@ -178,9 +180,11 @@ def main() -> None:
     user.choose("Look at a smear")
     (smear,) = user.panels(SmearPanel)
     assert smear.sample.isVisible()
+    assert user.window.focusWidget() is smear.open
     told("menu")
     user.viewer.add_image(field(), rgb=True, name="smear")
     until(smear.job.button.isVisible, "the button")
+    assert user.window.focusWidget() is smear.job.button  # the next step is one key away
     scored: list[Any] = []
     smear.finished.connect(scored.append)
     user.press(smear.job.button)

@@ -14,6 +14,7 @@ from pytestqt.qtbot import QtBot
 
 from napari_amil.core.base.types import Cells
 from napari_amil.plugin.colour.hover import hover_of
+from napari_amil.plugin.layers.rows import record_of
 from napari_amil.plugin.layers.selection import CellKey
 from napari_amil.plugin.layers.walk import NEXT_KEY, PREVIOUS_KEY, walk_of
 from napari_amil.plugin.panels.cell_card import CellCard
@@ -159,6 +160,10 @@ def test_control_cells_and_likes_stand_in_rows(
     (row,) = card.likes.rows
     assert row.heading.text() == "Most alike in images called thalassemia"
     assert [picture.has_picture for picture in row.pictures] == [True] * 4 + [False]
+    record_of(scored).bag |= {"verdict": "abstain"}
+    with qtbot.waitSignal(card.likes.shown, timeout=30_000):
+        card.next()
+    assert row.heading.text() == "Most alike in images without a verdict"
     before = card.key
     row.pictures[0].click()
     assert card.key is not None

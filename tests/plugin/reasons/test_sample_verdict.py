@@ -84,3 +84,17 @@ def test_a_class_has_its_name_and_never_a_code() -> None:
     own = {**bag, "predicted": "my_class", "verdict": "my_class", "probability": {"my_class": 1.0}}
 
     assert verdict_words(own).headline == "my class"
+
+
+def test_the_look_of_the_image_is_said_once() -> None:
+    look = "Unlike the images that the model knows: the cells are 3 times as large. Calibrate."
+    table = pd.DataFrame({"status": ["scored"]})
+    assert summary({**BAG, "look": look}, table)[0] == look
+    withheld = {**BAG, "look": look, "verdict": ABSTAIN, "caveat": "Compared with the images ..."}
+    assert summary(withheld, table)[0] == "Judged from 40 cells."
+
+
+def test_a_share_that_may_be_anything_is_no_number() -> None:
+    shares = {"abnormal_share": 0.78, "abnormal_share_low": 0.04, "abnormal_share_high": 0.99}
+    lines = summary({**BAG, **shares}, pd.DataFrame({"status": ["scored"]}))
+    assert lines[1] == "What share of its cells is abnormal cannot be told (90 % interval 4 % to 99 %)."

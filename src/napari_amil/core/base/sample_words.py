@@ -10,6 +10,8 @@ from napari_amil.core.base.class_names import display_name
 from napari_amil.core.base.types import ANOMALOUS_Q, CLASS_SEPARATOR
 
 _SHARE = "abnormal_share"
+_ANY_SHARE = 0.9
+"""An interval this wide tells nothing about the share."""
 SURE_DIAMETER = 0.75
 """Confidence in the diameter of cells below which a sentence says how to give it."""
 
@@ -28,6 +30,8 @@ def share_sentences(bag: Mapping[str, Any]) -> list[str]:
         return ["The share of abnormal cells is not known: the model knows one control patient at most."]
     ends = f"90 % interval {_percent(low)} to {_percent(high)}"
     lines = [f"About {_percent(share)} of its cells are abnormal ({ends})."]
+    if high - low >= _ANY_SHARE:
+        lines = [f"What share of its cells is abnormal cannot be told ({ends})."]
     if math.isfinite(p):
         chance = "less than 0.1 %" if p < 0.001 else f"{100 * p:.2g} %"
         lines.append(f"Of control samples, {chance} score this high on average (sample p = {p:.2g}).")

@@ -187,6 +187,10 @@ class SmearPanel(Panel):
         self.detect.detected.connect(self._on_detected)
         self.score.scored.connect(self._on_scored)
 
+    def first_control(self) -> QWidget:
+        """Return the button that comes next: to open an image, or to find and score its cells."""
+        return self.open if self.image.layer() is None else self.job.button
+
     def run(self) -> None:
         """Find the cells of the shown image and score them; cells that are the user's own are only scored."""
         if self.job.is_running or self.detect.job.is_running or self.score.job.is_running:
@@ -277,6 +281,8 @@ class SmearPanel(Panel):
         self.sample.setVisible(not has_image)
         self.job.setVisible(has_image)
         self.detect.diameter.setVisible(has_image)
+        if has_image and (self.window() or self).focusWidget() is self.open:
+            self.job.button.setFocus()  # the next press of a key
         own = layer is not None and _is_own_work(layer)
         press = f"Score these {layer.nshapes:,} cells" if layer is not None and own else "Find and score"
         self.job.set_text(press)

@@ -12,6 +12,7 @@ from qtpy.QtCore import QObject, QTimer, Signal
 from qtpy.QtWidgets import QHBoxLayout, QLabel, QVBoxLayout, QWidget
 
 from napari_amil.core.base.class_names import display_name
+from napari_amil.core.base.types import ABSTAIN
 from napari_amil.plugin.layers.cell_layer import cell_layers
 from napari_amil.plugin.layers.crops import cell_picture
 from napari_amil.plugin.layers.evidence import ControlCell, evidence_of
@@ -26,7 +27,7 @@ SHOWN = 5
 _SIDE_PX = 46
 _REST_MS = 250
 """So long a cell must be looked at before its likes are asked for."""
-UNJUDGED = "no verdict"
+UNJUDGED = ABSTAIN
 _APART = "Its look differs by {:.2g} (no unit; 0 is the same)."
 _FEWER = "There are no more of them."
 _ALIKE = "Cells whose look is nearest to that of this cell, by the numbers of the network (embedding)."
@@ -172,7 +173,8 @@ class LikeCells(QWidget):
             self.rows.append(row)
             self._layout.addWidget(row)
         for row, (name, near) in zip(self.rows, groups.items(), strict=False):
-            row.show_cells(f"Most alike in images called {display_name(name)}", self._viewer, near)
+            kind = "without a verdict" if name == UNJUDGED else f"called {display_name(name)}"
+            row.show_cells(f"Most alike in images {kind}", self._viewer, near)
         self.shown.emit()
 
 
@@ -183,7 +185,8 @@ def groups_of(layers: Sequence[Shapes]) -> dict[str, dict[str, Path]]:
         record, evidence = record_of(layer), evidence_of(layer)
         if record is None or evidence is None:
             continue
-        message = str(record.bag["predicted"]) if record.bag is not None else UNJUDGED
+        bag = record.bag or {}
+        message = str(bag.get("verdict") or bag.get("predicted", UNJUDGED))
         groups.setdefault(message, {})[record.image_name] = evidence.path
     return groups
 

@@ -80,7 +80,8 @@ def summary(bag: Mapping[str, Any], table: pd.DataFrame) -> list[str]:
         The features of its cell layer.
     """
     n_cells = int(bag["n_cells"])
-    lines = [str(bag["look"])] if bag.get("look") else []
+    is_said = bag.get("verdict") == ABSTAIN and bool(bag.get("caveat"))  # as the reason of no verdict
+    lines = [str(bag["look"])] if bag.get("look") and not is_said else []
     lines += [f"Judged from {n_cells:,} cell{'' if n_cells == 1 else 's'}."]
     lines += clinical_words(bag)
     lines += [

@@ -11,6 +11,7 @@ from qtpy.QtCore import QEvent, QObject, Qt, QTimer
 from qtpy.QtWidgets import QDockWidget, QLabel, QMainWindow, QWidget
 
 from napari_amil.core.base.errors import AmilError
+from napari_amil.plugin.window.glossary import GlossaryLink
 from napari_amil.plugin.window.menu_groups import group_menu
 
 PLUGIN = "napari-amil"
@@ -32,6 +33,24 @@ def bring_to_front(widget: QWidget) -> None:
         dock.raise_()
 
 
+def give_focus(panel: QWidget) -> None:
+    """Let the keyboard go on in ``panel``: at the control that it calls its first, else at any."""
+    control = getattr(panel, "first_control", lambda: None)()
+    last = panel.findChild(GlossaryLink)
+    if control is None and last is not None:
+        control = last.nextInFocusChain()
+        while control is not None and control is not last and not _takes_focus(control):
+            control = control.nextInFocusChain()
+    if control is not None and panel.isAncestorOf(control):
+        control.setFocus(Qt.FocusReason.TabFocusReason)
+
+
+def _takes_focus(control: QWidget) -> bool:
+    return (
+        control.isVisible() and control.isEnabled() and bool(control.focusPolicy() & Qt.FocusPolicy.TabFocus)
+    )
+
+
 def open_panel(viewer: ViewerModel, title: str) -> Any:  # noqa: ANN401 - a panel of any kind
     """Show the panel called ``title`` in the window of ``viewer``: the one that is open, else a new one.
 
@@ -48,6 +67,7 @@ def open_panel(viewer: ViewerModel, title: str) -> Any:  # noqa: ANN401 - a pane
     for widget in dict(window.dock_widgets).values():
         if getattr(widget, "TITLE", None) == title:
             bring_to_front(widget)
+            give_focus(widget)
             return widget
     manager = PluginManager.instance()
     found = (w for w in manager.iter_widgets() if w.plugin_name == PLUGIN and w.display_name == title)
@@ -131,6 +151,9 @@ class DockCare(QObject):
         if dock is not None and _is_docked(dock):
             dock.show()
             dock.raise_()
+        panel = self.parent()
+        if isinstance(panel, QWidget):
+            give_focus(panel)
 
 
 def _shorten_title_bar(dock: QDockWidget, title: str) -> None:

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from qtpy.QtCore import Qt, Signal
-from qtpy.QtWidgets import QComboBox, QFileDialog, QScrollArea, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QComboBox, QFileDialog, QScrollArea, QSizePolicy, QVBoxLayout, QWidget
 
+from napari_amil.core.base.class_names import display_name
 from napari_amil.plugin.window.forms import Folded
 from napari_amil.plugin.window.path_choice import ask_path
 from napari_amil.plugin.window.theme import wrapped
@@ -46,7 +47,7 @@ def _knowledge(card: Mapping[str, Any], classes: Sequence[str]) -> str:
         return "It finds cells and does not score them."
     scorer = card.get("scorer", {})
     control = scorer.get("control")
-    text = f"It tells apart {', '.join(classes)}" + (
+    text = f"It tells apart {', '.join(map(display_name, classes))}" + (
         f", and compares cells with {control}." if control else "."
     )
     patients, cells = scorer.get("n_patients"), scorer.get("n_cells")
@@ -122,6 +123,9 @@ class ModelChoice(QWidget):
         self.card.setTextFormat(Qt.TextFormat.PlainText)
         self.about = Folded("About this model")
         self.card.setAlignment(Qt.AlignmentFlag.AlignTop)
+        as_wide_as_the_panel = self.card.sizePolicy()  # else as wide as its longest word
+        as_wide_as_the_panel.setHorizontalPolicy(QSizePolicy.Policy.Ignored)
+        self.card.setSizePolicy(as_wide_as_the_panel)
         page = QScrollArea()
         page.setWidget(self.card)
         page.setWidgetResizable(True)
