@@ -161,14 +161,14 @@ def embedded(given: argparse.Namespace, cells: BenchmarkCells) -> torch.Tensor:
             KNOWN_CLASSES,
             "control",
         )
-        weights = drain(fit_encoder(arrays, settings, CPU), said)
+        weights = drain(fit_encoder(arrays, settings, CPU), print_epoch)
         model = AmilModel(settings.model, len(KNOWN_CLASSES), *sizes_of(cells.values))
         model.load_state_dict(model.state_dict() | weights)
         np.save(kept, embed_all(model.eval(), cells.values, CPU).numpy())
     return torch.from_numpy(np.load(kept)).double()
 
 
-def said(event: Event) -> None:
+def print_epoch(event: Event) -> None:
     """Print epochs."""
     if isinstance(event, EpochReport):
         print(f"epoch {event.epoch + 1}/{event.n_epochs} loss {event.train_loss:.4f}", flush=True)
@@ -217,7 +217,7 @@ def localisation(scorer: ReconstructionScorer, healthy: CellInputs, reference: C
 def timed(scorer: CellScorer, controls: CellInputs, seed: int) -> float:
     """Fit a score and return the seconds of the processor."""
     started = time.process_time()
-    drain(scorer.fit(controls, seed, CPU), said)
+    drain(scorer.fit(controls, seed, CPU), print_epoch)
     return time.process_time() - started
 
 

@@ -25,7 +25,7 @@ from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QApplication
 from skimage.io import imread
 
-from benchmarks.window_latency import told
+from benchmarks.window_latency import report_delays
 from napari_amil.plugin.entry.menus import synthetic_smear
 from napari_amil.plugin.panels.cell_card import CellCard
 from napari_amil.plugin.panels.gallery import GalleryPanel
@@ -96,7 +96,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     late = np.concatenate([way.go(application) for _ in range(options.rounds)])
     layer = smear.score.cells.layer()
     print(f"{layer.nshapes} cells, {options.rounds} rounds")
-    told("finding and scoring cells", late)
+    report_delays("finding and scoring cells", late)
     for panel in panels:
         panel.close()
     worker.close()

@@ -70,8 +70,8 @@ def main(arguments: list[str] | None = None) -> None:
             work = calibrate(open_source(rest[:count], control, "images"), recipe)
             found = drain(work)
             own = Recipe.from_bundle(found.bundle, None, recipe.device)
-            told = ("called_control", "reachable_p", "patients_wanted")
-            held_out = {f"left_out_{key}": found.drift[key] for key in told}
+            keys = ("called_control", "reachable_p", "patients_wanted")
+            held_out = {f"left_out_{key}": found.drift[key] for key in keys}
             results[name][count] = judged(test, own) | held_out
             print(row(name, count, results[name][count]), flush=True)
     if wanted.json:

@@ -98,8 +98,8 @@ def main(arguments: list[str] | None = None) -> None:
                 str(chosen.threads),
             ]
             command += ["--bundle", str(chosen.bundle)] if chosen.bundle else []
-            said = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-        row = rows[side] = json.loads(said.splitlines()[-1])
+            output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+        row = rows[side] = json.loads(output.splitlines()[-1])
         size = side**2 / 1e6
         times = f"{row['wall_s']:7.0f}  {row['processor_s']:11.0f}  {row['processor_s'] / size:13.2f}"
         print(

@@ -75,7 +75,7 @@ def in_memory(source: Source, recipe: Recipe) -> BagArrays:
     return as_arrays(gathered, embed_measurements=True)
 
 
-def said(scorer: Scorer, bags: BagArrays) -> tuple[Floats, float]:
+def probabilities(scorer: Scorer, bags: BagArrays) -> tuple[Floats, float]:
     """Return the probability of disease of each bag, and the mean weight of the images."""
     measured = measurements_of(bags.instances[np.concatenate(bags.rows)])
     output = score_bags(scorer.model, scorer.anomaly.gaussian, bags, CPU, measured)[0]
@@ -122,7 +122,7 @@ def lines(patients: int, tests: int, carriers: tuple[Carrier, ...], seed: int) -
                 own = replace(recipe, settings=small(name))
                 scorer = drain(train_scorer(train, own)).need_scorer()
                 spent = time.process_time() - began
-                p, weight = said(scorer, seen)
+                p, weight = probabilities(scorer, seen)
                 threshold = scorer.threshold
                 labels = seen.labels
                 accuracy = balanced_accuracy(labels, p >= threshold)
@@ -131,7 +131,7 @@ def lines(patients: int, tests: int, carriers: tuple[Carrier, ...], seed: int) -
                     f"{carrier:10}{name:18}{accuracy:9.3f}{area:8.3f}{threshold:11.3f}{weight:8.2f}{spent:8.0f}"
                 )
                 if again:
-                    others = [said(scorer, bags)[0] for bags in again]
+                    others = [probabilities(scorer, bags)[0] for bags in again]
                     changes.append(f"  {name:18}{_spread(p, labels, threshold, others)}")
             if changes:
                 yield "the test images in other stains:"

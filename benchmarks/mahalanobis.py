@@ -4,7 +4,7 @@ Usage: python benchmarks/mahalanobis.py [--cells 100000] [--dimensions 500] [--t
 
 ``d_n = ||L^T (z_n - mu)||`` cannot be had without the product of ``(n_cells, k)`` and ``(k, k)``. The methods
 take turns, round after round; the median of each counts. The distance is computed in float64 on float32
-embeddings. What float32 would save, and what error it would bring, is told beside it: where dimensions
+embeddings. What float32 would save, and what error it would bring, is printed beside it: where dimensions
 follow from one another, as they do in a trained network, the factor L is large, and differences of large
 numbers are small.
 """

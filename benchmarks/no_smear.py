@@ -4,7 +4,7 @@ Usage: python -m benchmarks.no_smear DATA [--images 10] [--bundle FILE] [--json 
 
 DATA holds ``other_microscopes`` and ``chula_slides``. No smears are the photographs, textures and texts that
 scikit-image brings along, and the frames of unstained cells in a channel; smears are images with an odd
-number of ``pbc`` and ``w575``, and of fold 2 of ``chula_slides``. "said" is the share that is said to be no
+number of ``pbc`` and ``w575``, and of fold 2 of ``chula_slides``. "warned" is the share that is taken for no
 smear, "no cell" the share in which no cell is found; "score" are the extremes of the mean detection score,
 which decides.
 """
@@ -75,7 +75,7 @@ def main(arguments: list[str] | None = None) -> None:
         found = [note for note in notes if note is not None]
         row = {
             "images": len(images),
-            "said": sum(bool(no_smear([note])) for note in found) / len(images),
+            "warned": sum(bool(no_smear([note])) for note in found) / len(images),
             "no_cell": 1 - len(found) / len(images),
         }
         if found:

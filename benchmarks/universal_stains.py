@@ -31,7 +31,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from benchmarks.anomaly_models import CPU, NORMAL, BenchmarkCells, areas, measured_cells, said, split
+from benchmarks.anomaly_models import CPU, NORMAL, BenchmarkCells, areas, measured_cells, print_epoch, split
 from napari_amil.core.anomaly.channels import RECONSTRUCTIONS
 from napari_amil.core.anomaly.reconstruction.cell_images import CellImages
 from napari_amil.core.anomaly.reconstruction.scorer import ReconstructionScorer
@@ -123,7 +123,7 @@ def trained(
     """Return a network trained on cells."""
     settings = RunSettings().changed({"model": {"networks": {given.model: changes}}}).model
     scorer = RECONSTRUCTIONS[given.model](settings)
-    drain(scorer.fit(known, seed, CPU), said)
+    drain(scorer.fit(known, seed, CPU), print_epoch)
     return scorer
 
 
@@ -168,10 +168,10 @@ def table(runs: list[dict[str, Any]]) -> str:
     specific = np.mean([[run["specific"][stain] for stain in STAINS] for run in runs])
     for name in (*CONSTRAINTS, "specific"):
         values = np.mean([[run[name][stain] for stain in STAINS] for run in runs], axis=0)
-        told = [[run[name][key] for key in _PROBES] for run in runs if _PROBES[0] in run[name]]
+        probes = [[run[name][key] for key in _PROBES] for run in runs if _PROBES[0] in run[name]]
         numbers = [f"{value:.3f}" for value in (*values, values.mean())]
         numbers += [f"{values.mean() - specific:+.3f}"]
-        numbers += [f"{value:.2f}" for value in np.mean(told, axis=0)] if told else [""] * len(_PROBES)
+        numbers += [f"{value:.2f}" for value in np.mean(probes, axis=0)] if probes else [""] * len(_PROBES)
         lines.append(f"| {name} | {' | '.join(numbers)} |")
     return "\n".join(lines)
 

@@ -131,8 +131,11 @@ def share_figures(bags: pd.DataFrame) -> dict[str, float]:
     """Return the agreement of the estimated share of abnormal cells of fields with the labelled one."""
     if "abnormal_share" not in bags:
         return {}
-    said, true = bags["abnormal_share"], bags["labelled_share"]
-    found = {"share: r": float(said.corr(true)), "share: mean error": float((said - true).abs().mean())}
+    estimate, true = bags["abnormal_share"], bags["labelled_share"]
+    found = {
+        "share: r": float(estimate.corr(true)),
+        "share: mean error": float((estimate - true).abs().mean()),
+    }
     low, high = "abnormal_share_low", "abnormal_share_high"
     if {low, high} <= set(bags.columns):
         found["share: right intervals"] = float(((bags[low] <= true) & (true <= bags[high])).mean())

@@ -3,7 +3,7 @@
 Usage: python -m benchmarks.window_latency [--seconds 20] [--cohort COHORT] [--kills 3]
 
 A timer beats every 5 ms in an offscreen window that shows the Train panel: first while nothing runs, then
-while a training of the recommended model runs in its process and its curves are drawn. Told are the median,
+while a training of the recommended model runs in its process and its curves are drawn. Figures: the median,
 the 95th percentile and the largest delay of a beat, in milliseconds; then how long a click on Cancel takes to
 end the process, that Resume goes on from the checkpoint it left, and how long the panel takes to say that the
 process was killed (SIGKILL). Run it on a quiet machine; it takes about two minutes.
@@ -62,7 +62,7 @@ def delays(seconds: float) -> np.ndarray:
     return np.maximum(np.diff(times) * 1000 - _BEAT_MS, 0)
 
 
-def told(name: str, late: np.ndarray) -> dict[str, float]:
+def report_delays(name: str, late: np.ndarray) -> dict[str, float]:
     """Print and return the figures of one phase."""
     found = {
         "median_ms": float(np.median(late)),
@@ -119,7 +119,7 @@ def resumed(panel: TrainPanel) -> tuple[int, int]:
     return before, first
 
 
-def told_of_kill(panel: TrainPanel) -> float:
+def kill_latency(panel: TrainPanel) -> float:
     """Return the seconds from a SIGKILL of the process until the panel says what happened."""
     child = find_process(panel.runs.chosen().folder / PROCESS_FILE)
     child.kill()
@@ -142,14 +142,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
         worker = Worker(["sleep", "100000"])
         panel = TrainPanel(ViewerModel(), worker, RunRegistry(Path(folder)))
         panel.show()
-        found = {"idle": told("nothing runs", delays(options.seconds))}
+        found = {"idle": report_delays("nothing runs", delays(options.seconds))}
         settings = RunSettings().changed({"training": {"cell_epochs": _EPOCHS}})
         panel.start(TrainingCommand(cohort, Path(folder, "run"), settings))
         run = panel.runs.chosen()
         while run.log.now is None or len(run.log.now.epochs) < 2:
             delays(1.0)
         assert panel.runs.view.curves.isVisible()
-        found["training"] = told("a training runs", delays(options.seconds))
+        found["training"] = report_delays("a training runs", delays(options.seconds))
         found["epochs"] = len(run.log.now.epochs)
         found["cancel_s"] = cancelled(panel)
         print(f"cancelled in {found['cancel_s']:.2f} s", flush=True)
@@ -159,8 +159,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         for number in range(options.kills):
             if number:
                 resumed(panel)
-            found["kills_s"].append(told_of_kill(panel))
-        print(f"killed {options.kills} times, told within {max(found['kills_s']):.2f} s")
+            found["kills_s"].append(kill_latency(panel))
+        print(f"killed {options.kills} times, reported within {max(found['kills_s']):.2f} s")
         panel.close()
         worker.close()
     if options.json:

@@ -57,14 +57,14 @@ class Finished:
 
     def warn(self) -> None:
         """Issue what the user should know as an `AmilWarning` each, and one for the failures."""
-        said = list(dict.fromkeys(self.warned))
+        messages = list(dict.fromkeys(self.warned))
         if self.failed:
             first = self.failed[0]
-            said.append(
+            messages.append(
                 f"{len(self.failed)} inputs could not be used, '{first.source}' first: {first.reason} "
                 "All are listed in 'failures'."
             )
-        for sentence in said:
+        for sentence in messages:
             warnings.warn(sentence, AmilWarning, stacklevel=3)
 
     def _drained(self, work: Generator[Event, None, Result], also: Callable[[Event], None] | None) -> Result:

@@ -100,7 +100,7 @@ def unseen(
     seed: Seed = 0,
     style: EventStyle = Style.bar,
 ) -> None:
-    """Leave a class out of the training: whether its cells stand out, and what is said of its bags.
+    """Leave a class out of the training: whether its cells stand out, and the verdicts on its bags.
 
     The folder OUT keeps every result: a study that was stopped goes on when the command is given again.
     """

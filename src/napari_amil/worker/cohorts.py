@@ -102,5 +102,5 @@ def type_cells(request: TypeCells) -> Work[CellsTyped]:
     if found.validation is None:
         return reply
     rows = tuple(found.validation.table().itertuples(index=False, name=None))
-    told = {"validation": rows, "macro_f1": found.validation.macro_f1, "left_out": found.validation.by}
-    return reply.model_copy(update=told)
+    validated = {"validation": rows, "macro_f1": found.validation.macro_f1, "left_out": found.validation.by}
+    return reply.model_copy(update=validated)

@@ -67,7 +67,7 @@ def test_an_image_that_is_all_smear_says_so(
     box: FieldOfViewBox, viewer: ViewerModel, field: np.ndarray, qtbot: QtBot
 ) -> None:
     viewer.add_image(field, rgb=True)
-    with qtbot.waitSignal(box.told, timeout=_WAIT_MS) as told:
+    with qtbot.waitSignal(box.messaged, timeout=_WAIT_MS) as told:
         box.click()
     assert told.args == ["All of this image counts as smear.", ""]
     qtbot.waitUntil(lambda: box.isEnabled() and not box.isChecked())
@@ -125,7 +125,7 @@ def test_a_field_that_cannot_be_used_is_explained(
     box: FieldOfViewBox, viewer: ViewerModel, qtbot: QtBot
 ) -> None:
     viewer.add_image(np.zeros((10, 10), np.uint8), name="tiny")
-    with qtbot.waitSignal(box.told, timeout=_WAIT_MS) as told:
+    with qtbot.waitSignal(box.messaged, timeout=_WAIT_MS) as told:
         box.click()
     assert told.args[0].startswith("The image 'tiny' is only 10 x 10 pixels")
     assert told.args[1] == "error"

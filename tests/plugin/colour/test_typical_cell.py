@@ -86,7 +86,7 @@ def test_a_click_beside_all_cells_says_what_to_do_and_waits(
 ) -> None:
     viewer.add_layer(image)
     circle.measure(image)
-    with qtbot.waitSignal(circle.told) as said:
+    with qtbot.waitSignal(circle.messaged) as said:
         _press(viewer, image, (2, 2))
     assert said.args[0].startswith("No single cell is there; drag across one")
     assert hover_of(viewer).is_paused

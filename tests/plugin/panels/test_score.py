@@ -318,7 +318,7 @@ def test_the_colour_bar_marks_percentiles_and_q(panel: ScorePanel, scored: Shape
     marks = marks_of(scored, "anomaly")
     assert marks.levels == ((50.0, 1.0), (95.0, 3.0), (99.0, 5.0))
     assert marks.threshold == 6.0
-    assert marks.levels_said() == "Lines: 50, 95 and 99 % of control cells lie below"
+    assert marks.levels_caption() == "Lines: 50, 95 and 99 % of control cells lie below"
     assert marks_of(scored, "attention_x_n").levels[0] == (50.0, 2.0)
     assert marks_of(scored, "attention_x_n").threshold is None
     q = marks_of(scored, "anomaly_q")

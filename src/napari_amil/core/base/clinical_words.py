@@ -25,17 +25,17 @@ def clinical_words(bag: Mapping[str, Any]) -> list[str]:
     ['The pictures count for 25 % here, the clinical values for 75 %.', 'COUNT speaks for disease (+2.00); \
 AGE speaks against disease (-0.50).']
     """
-    said = {name: float(bag[column]) for name, column in parts(bag, CLINICAL).items()}
-    if not said:
+    effect = {name: float(bag[column]) for name, column in parts(bag, CLINICAL).items()}
+    if not effect:
         return []
     sentences = []
     weight = float(bag.get("image_weight", math.nan))
     if math.isfinite(weight):
         share = f"{100 * weight:.0f} % here, the clinical values for {100 * (1 - weight):.0f} %"
         sentences.append(f"The pictures count for {share}.")
-    loud = sorted((name for name in said if abs(said[name]) >= _LEAST), key=lambda name: -abs(said[name]))
+    strong = [name for name in effect if abs(effect[name]) >= _LEAST]
     words = [
-        f"{name} speaks {'for disease' if said[name] > 0 else 'against disease'} ({said[name]:+.2f})"
-        for name in loud[:_MOST]
+        f"{name} speaks {'for disease' if effect[name] > 0 else 'against disease'} ({effect[name]:+.2f})"
+        for name in sorted(strong, key=lambda name: -abs(effect[name]))[:_MOST]
     ]
     return [*sentences, f"{'; '.join(words)}." if words else "The clinical values speak for neither side."]

@@ -116,7 +116,7 @@ def in_words(table: pd.DataFrame, most: int = 3) -> list[str]:
     """Return a sentence per type: ``elliptocyte: longer, less circular than the other named cells``."""
     sentences = []
     for name, own in table[table["feature"].isin(MEASURED)].groupby("cell_type"):
-        told = own[own["gain"] > 0]["words"].drop_duplicates().head(most).tolist()
-        if told:
-            sentences.append(f"{name}: {', '.join(told)} than the other named cells")
+        words = own[own["gain"] > 0]["words"].drop_duplicates().head(most).tolist()
+        if words:
+            sentences.append(f"{name}: {', '.join(words)} than the other named cells")
     return sentences

@@ -257,7 +257,7 @@ def _altered_copies(cohort: Cohort, seen: Mapping[str, _Seen]) -> Generator[Even
         if done % 50 == 0:
             yield Step("check", done, len(pairs), "Looking for altered copies")
         if seen[first].digest == seen[second].digest:
-            continue  # equal pixels are told of by themselves
+            continue  # equal pixels are reported by themselves
         if correlation(seen[first].thumbnail, seen[second].thumbnail) < COPY:
             continue
         one, other = owner[first], owner[second]

@@ -23,7 +23,7 @@ COPY = 0.7
 the area, half of them mirrored, saved again, reach at least 0.82; 300 pairs of other slides 0.43 at most."""
 MOST_PAIRS = 2000
 """Pairs of images that are compared, those most alike in colour first; each takes some milliseconds."""
-_BLOCK_PX, _USUAL_SIDE_PX = 8, 800
+_BLOCK_PX, _TYPICAL_SIDE_PX = 8, 800
 _FEWEST_BLOCKS, _FEWEST_OF_CELLS = 220, 48  # of the part that is looked for: lone cells are alike by chance
 _COLOUR_RADIUS = 0.06  # colours of a crop lie as near to those of its original
 _NEIGHBOURS = 12
@@ -35,7 +35,7 @@ _FEWEST_ALIKE = 3
 
 def thumbnail(image: Image) -> Thumbnail:
     """Return an image in grey, in blocks whose side depends on the scale alone, so that crops fit."""
-    doublings = max(0, int(np.log2(max(image.shape[:2]) / _USUAL_SIDE_PX)))
+    doublings = max(0, int(np.log2(max(image.shape[:2]) / _TYPICAL_SIDE_PX)))
     side = _BLOCK_PX * 2**doublings
     grey = image.astype(np.float32).mean(axis=2)
     height, width = (max(n // side, 1) * side for n in grey.shape)

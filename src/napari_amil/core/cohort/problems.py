@@ -35,7 +35,7 @@ class Problem:
 
 
 def enumerate_names(names: Iterable[object]) -> str:
-    """Return an enumeration of names, of which at most three are told."""
+    """Return an enumeration of names, at most three and the number of others."""
     parts = [f"'{name}'" if isinstance(name, str) else str(name) for name in names]
     if len(parts) > _MAX_NAMES:
         parts = [*parts[:_MAX_NAMES], f"{len(parts) - _MAX_NAMES} more"]

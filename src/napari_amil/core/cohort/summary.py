@@ -6,13 +6,13 @@ import pandas as pd
 
 from napari_amil.core.base.types import Cohort
 
-_USUAL_CONTROLS = ("control", "controls", "healthy", "normal", "negative", "hc")
+_CONTROL_NAMES = ("control", "controls", "healthy", "normal", "negative", "hc")
 
 
 def guess_control(names: list[str]) -> str | None:
     """Return the class that is called as controls usually are, None if none is."""
     by_lower = {name.lower(): name for name in names}
-    return next((by_lower[typical] for typical in _USUAL_CONTROLS if typical in by_lower), None)
+    return next((by_lower[typical] for typical in _CONTROL_NAMES if typical in by_lower), None)
 
 
 def bag_table(cohort: Cohort) -> pd.DataFrame:

@@ -126,8 +126,8 @@ def verdict_metrics(verdicts: Sequence[str], labels: Sequence[str], control: str
         on which the model abstains, and that are unlike anything seen; ``verdict_right``: of those named
         how many rightly; ``verdict_control``: control bags that are called control.
     """
-    said, true = np.asarray(verdicts, dtype=object), np.asarray(labels, dtype=object)
-    abstained, unseen, right = said == ABSTAIN, said == UNSEEN, said == true
+    called, true = np.asarray(verdicts, dtype=object), np.asarray(labels, dtype=object)
+    abstained, unseen, right = called == ABSTAIN, called == UNSEEN, called == true
     counted = {"named": ~(abstained | unseen), "abstain": abstained, "unseen": unseen, "right": right}
     counted["control"] = right & (true == control)
     return {f"verdict_{name}": float(which.sum()) for name, which in counted.items()}

@@ -193,7 +193,7 @@ def unseen_markdown(table: pd.DataFrame) -> str:
             "",
             *_columns(table, cells),
             "",
-            "What is said of bags, as shares of the bags of the class that was left out and of the others:",
+            "Verdicts, as shares of the bags of the class that was left out and of the others:",
             "",
             *_columns(table, bags),
             "",

@@ -30,7 +30,7 @@ OVERVIEW_PX = 8
 """Pixels of the overview along the side of a square."""
 LOOK_PX = 20.0
 """Diameter in pixels at which cells are looked at."""
-_USUAL_PX = 30.0  # diameter of a cell under an objective of 40 x, for squares of slides without a scale
+_TYPICAL_PX = 30.0  # diameter of a cell under an objective of 40 x, for squares of slides without a scale
 _GLASS = 0.02  # least optical density of a square that holds cells
 _ROUND = 240  # squares looked at in one go
 _ROUNDS = 5
@@ -84,7 +84,7 @@ def find_monolayer(
         If the slide is too small, has no pyramid, or shows no cells.
     """
     given = diameter_px or (CELL_UM / slide.pixel_um if slide.pixel_um else None)
-    side = round(SIDE_CELLS * (given or _USUAL_PX))
+    side = round(SIDE_CELLS * (given or _TYPICAL_PX))
     n = tuple(length // side for length in slide.shape)
     if min(n) < 1:
         raise ImageError(
@@ -199,8 +199,8 @@ def look(image: Image, diameter_px: float) -> dict[str, float]:
     """
     normalised = normalise(image)
     found = compact_objects(normalised)
-    usual = (found.diameter > 0.6 * diameter_px) & (found.diameter < 1.5 * diameter_px)
-    lone = found.compact & usual
+    typical = (found.diameter > 0.6 * diameter_px) & (found.diameter < 1.5 * diameter_px)
+    lone = found.compact & typical
     area = found.area[found.inside].sum()
     green = normalised[..., 1].astype(np.float64)
     edges = ndimage.gaussian_laplace(green, 1.0, mode="nearest")

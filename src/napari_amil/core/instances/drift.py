@@ -161,16 +161,16 @@ def spread_between(z: Tensor, units: Sequence[str] | NDArray[np.str_]) -> float:
     n, n_units = int(sizes.sum()), len(sizes)
     within = ((values - means[own.argmax(axis=0)]) ** 2).sum(axis=0) / max(n - n_units, 1)
     between = (sizes[:, None] * (means - values.mean(axis=0)) ** 2).sum(axis=0) / (n_units - 1)
-    usual = (n - (sizes**2).sum() / n) / (n_units - 1)  # cells of a unit, as unequal sizes count
-    return float(np.clip((between - within) / usual, 0, None).sum() / max(within.sum(), 1e-12))
+    n_cells = (n - (sizes**2).sum() / n) / (n_units - 1)  # cells of a unit, as unequal sizes count
+    return float(np.clip((between - within) / n_cells, 0, None).sum() / max(within.sum(), 1e-12))
 
 
 def _times_as_uneven(found: Mapping[str, float | None]) -> float:
-    """Return by how much new controls differ among themselves beside those of the training, 0 if usual."""
-    apart, usual = found.get("between"), found.get("between_known")
-    if apart is None or usual is None or not apart > _UNEVEN * max(usual, _LEAST_BETWEEN):
+    """Return the ratio of the spread among new controls to that of the training; 0 if it is not larger."""
+    apart, known = found.get("between"), found.get("between_known")
+    if apart is None or known is None or not apart > _UNEVEN * max(known, _LEAST_BETWEEN):
         return 0.0
-    return apart / max(usual, _LEAST_BETWEEN)
+    return apart / max(known, _LEAST_BETWEEN)
 
 
 def withheld(card: Mapping[str, Any]) -> str:

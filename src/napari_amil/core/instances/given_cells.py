@@ -58,8 +58,8 @@ def give_cells(
         for name, (path, page) in source.files.items()
         if not is_label_image(name)
     }
-    told: list[Event] = []
-    found = yield from translated(read_annotations(place, images, classes), _noting(told))
+    problems: list[Event] = []
+    found = yield from translated(read_annotations(place, images, classes), _noting(problems))
     outlined = yield from map_fields(
         partial(_given, recipe=recipe),
         {name: (source.files[name], annotation) for name, annotation in found.items()},
@@ -76,19 +76,19 @@ def give_cells(
     if not bags:
         raise AmilError(
             f"'{place}' gives no image a cell that can be used; the reasons are listed above."
-            if told or any(len(one.cells) for one in found.values())
+            if problems or any(len(one.cells) for one in found.values())
             else f"'{place}' has no annotation of '{next(iter(images), '')}' or another image; give the file "
             "itself, or name annotations like their images."
         )
     return replace(source, cohort=replace(source.cohort, bags=tuple(bags)))
 
 
-def _noting(told: list[Event]) -> Callable[[Event], Event]:
-    """Return what passes an event on, and adds warnings and failures to ``told``."""
+def _noting(problems: list[Event]) -> Callable[[Event], Event]:
+    """Return a function that passes an event on, and adds warnings and failures to ``problems``."""
 
     def note(event: Event) -> Event:
         if isinstance(event, Failed | Warned):
-            told.append(event)
+            problems.append(event)
         return event
 
     return note

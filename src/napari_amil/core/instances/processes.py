@@ -107,15 +107,15 @@ class _Crew:
             thread.start()
         left = len(self._threads)
         while left:
-            said = self._heard.get()
-            if isinstance(said, Exception):
-                raise said
-            if said is None:
+            message = self._heard.get()
+            if isinstance(message, Exception):
+                raise message
+            if message is None:
                 left -= 1
                 continue
-            if isinstance(said[1], Finished):
+            if isinstance(message[1], Finished):
                 self._room.release()
-            yield said
+            yield message
 
     def end(self) -> None:
         """End processes and threads."""
@@ -171,9 +171,9 @@ class _Crew:
         try:
             line.send((number, item))
             while True:
-                said = line.recv()
-                self._heard.put(said)
-                if isinstance(said[1], Finished):
+                message = line.recv()
+                self._heard.put(message)
+                if isinstance(message[1], Finished):
                     return True
         except (EOFError, OSError):
             lost = AmilError(

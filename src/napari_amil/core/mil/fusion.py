@@ -88,20 +88,20 @@ class ClinicalFusion(nn.Module):
             ``(n_bags, width)`` columns of the clinical values.
         """
         terms, clinical_logits = self.contributions(values)
-        said = self.codes.by_value(terms), clinical_logits
+        clinical = self.codes.by_value(terms), clinical_logits
         n_bags = len(values)
         if self.kind == "concat":
             both = image_logits + clinical_logits, head_logits + clinical_logits
-            return FusionOutput(self.kind, *both, *said, image_logits.new_ones(n_bags))
+            return FusionOutput(self.kind, *both, *clinical, image_logits.new_ones(n_bags))
         if self.gate is None:
             alone = F.log_softmax(clinical_logits, dim=1)
             none = image_logits.new_zeros(n_bags)
-            return FusionOutput(self.kind, alone, alone.expand_as(head_logits), *said, none)
+            return FusionOutput(self.kind, alone, alone.expand_as(head_logits), *clinical, none)
         gate = self.gate_logit(image_logits, values)
         heads = torch.stack([_mixed(logits, clinical_logits, gate) for logits in head_logits])
         mixture = _mixed(image_logits, clinical_logits, gate)
         experts = torch.cat([clinical_logits[None], head_logits])
-        return FusionOutput(self.kind, mixture, heads, *said, gate.sigmoid(), experts)
+        return FusionOutput(self.kind, mixture, heads, *clinical, gate.sigmoid(), experts)
 
     def gate_logit(self, image_logits: Tensor, values: Tensor) -> Tensor:
         """Return the logit ``(n_bags,)`` of the weight of the images."""

@@ -129,8 +129,8 @@ class AmilModel(nn.Module):
         self.register_buffer("reference_shift", torch.zeros(sum(self.columns)))
         self.heads = nn.ModuleList(BagHead(settings, n_classes) for _ in range(settings.bag_heads))
         self.sic_head = SicHead(self.columns, settings.sic_head, n_classes) if settings.sic else None
-        told = settings.bag_profile and settings.measured
-        self.profile = BagProfile(n_classes, n_measurements) if told else None
+        has_profile = settings.bag_profile and settings.measured
+        self.profile = BagProfile(n_classes, n_measurements) if has_profile else None
         self.fusion = _fusion(settings, clinical, n_classes)
 
     def learned(self, z: Tensor) -> Tensor:
@@ -241,9 +241,10 @@ class AmilModel(nn.Module):
         image_logits, head_logits = mean("logits"), torch.stack([head.logits for head in heads])
         contribution, bias = mean("contribution"), mean("bias")
         if self.profile is not None and measurements is not None:
-            added, told = self.profile(measurements.to(z.device), lengths)
+            added, profile_logits = self.profile(measurements.to(z.device), lengths)
             w = self.profile.share
-            image_logits, head_logits = image_logits.lerp(told, w), head_logits.lerp(told, w)
+            image_logits = image_logits.lerp(profile_logits, w)
+            head_logits = head_logits.lerp(profile_logits, w)
             contribution, bias = contribution.lerp(added, w), bias.lerp(self.profile.bias, w)
         fused: FusionOutput | None = None
         if self.fusion is not None:

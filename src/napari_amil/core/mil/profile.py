@@ -86,8 +86,8 @@ class BagProfile(nn.Module):
         rows, position = np.unique(np.concatenate(bags), return_inverse=True)
         each = (self._phi(torch.as_tensor(np.asarray(measurements)[rows]).to(self.knots)) - self.usual).cpu()
         lengths = torch.tensor([len(own) for own in bags])
-        told = segment_sum(each[torch.from_numpy(position)], segment_of(lengths), len(bags))
-        x = (told / lengths[:, None, None]).double().numpy()[:, :, counted].reshape(len(bags), -1)
+        total = segment_sum(each[torch.from_numpy(position)], segment_of(lengths), len(bags))
+        x = (total / lengths[:, None, None]).double().numpy()[:, :, counted].reshape(len(bags), -1)
         scale = np.maximum(x.std(axis=0), 1e-6)
         found = LogisticRegression(C=_RIDGE, class_weight="balanced", max_iter=2000).fit(x / scale, labels)
         weight, bias = found.coef_ / scale, found.intercept_

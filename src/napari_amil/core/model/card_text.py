@@ -52,8 +52,8 @@ def _entry(title: str, value: Any, indent: str) -> list[str]:  # noqa: ANN401
     """Return the lines of one entry; what is inside it is indented."""
     if isinstance(value, Mapping):
         if value and all(isinstance(inner, int | float) for inner in value.values()) and len(value) <= 6:
-            told = ", ".join(f"{_words(str(name))} {_number(inner)}" for name, inner in value.items())
-            return [f"{indent}{title}: {told}"]
+            entries = ", ".join(f"{_words(str(name))} {_number(inner)}" for name, inner in value.items())
+            return [f"{indent}{title}: {entries}"]
         inside = [
             line
             for name, inner in value.items()

@@ -79,8 +79,8 @@ def called_control(
             with torch.inference_mode():
                 n_cells = torch.tensor([int(rows.sum())])
                 measured = None if cells.measurements is None else cells.measurements[rows.numpy()]
-                told = None if measured is None else torch.from_numpy(measured)
-                output = model.aggregate(cells.z[rows], n_cells, cells.distances[rows], None, told)
+                measurements = None if measured is None else torch.from_numpy(measured)
+                output = model.aggregate(cells.z[rows], n_cells, cells.distances[rows], None, measurements)
             calls.append(int(output.logits.argmax()) == control)
     share = float(np.mean(calls)) if calls else float("nan")
     return {"called_control": share, "held_out_samples": float(len(calls))}

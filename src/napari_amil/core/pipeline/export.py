@@ -112,21 +112,21 @@ def _coco(project: Project, path: Path) -> Generator[Event, None, None]:
 def _spatialdata(project: Project, path: Path) -> Generator[Event, None, None]:
     """Write the images with the cells; one that cannot be read, or is large, is left out."""
     yield Step("export", 0, 1, "Writing spatialdata")
-    said: list[Event] = []
+    events: list[Event] = []
 
     def read(image: str) -> Image | None:
         try:
             with open_field(*project.image_file(image)) as field:
                 if is_large(field.shape):
-                    said.append(Warned(f"'{image}' is too large to be copied; only its cells are written."))
+                    events.append(Warned(f"'{image}' is too large to be copied; only its cells are written."))
                     return None
                 return field.window(slice(None), slice(None))
         except AmilError as error:
-            said.append(Failed(image, str(error)))
+            events.append(Failed(image, str(error)))
             return None
 
     write_spatialdata(project, read, path)
-    yield from said
+    yield from events
 
 
 def _of_fields(project: Project, kind: str, folder: Path) -> Generator[Event, None, None]:

@@ -52,7 +52,7 @@ def calibrate(source: Source, recipe: Recipe) -> Generator[Event, None, Calibrat
     """Fit control Gaussian and calibration anew to the bags of ``source``, all of them controls.
 
     The network stays; what its classifiers see is moved, so that these controls have the moments of those of
-    the training. It is told how many of them are called control when they are left out
+    the training. The share of them that is called control when left out is reported
     (`called_control`). The anomaly model is fitted anew, every channel of it, with the scores of held-out
     patients, from which percentile, p and q come, and the standard errors; so are the mean and deviation
     by which a pooling standardises distances, since its weights were learned on distances in control

@@ -200,8 +200,8 @@ def aggregate(
     training = model.training
     model.eval()
     placed = z.to(device), bags.lengths.to(device), d.to(device), bags.covariates
-    told = None if measurements is None else torch.from_numpy(np.asarray(measurements, dtype=np.float32))
-    output = model.aggregate(*placed, told)
+    measured = None if measurements is None else torch.from_numpy(np.asarray(measurements, dtype=np.float32))
+    output = model.aggregate(*placed, measured)
     model.train(training)
     return output
 

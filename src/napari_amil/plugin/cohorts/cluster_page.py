@@ -37,7 +37,7 @@ from napari_amil.worker.protocol.messages import ClusterNamed, Explore, Explored
 
 EXPLORATION = "exploration"
 """Folder in that of a project that holds what the worker has found."""
-_PATIENTS_SAID = 3
+_MOST_PATIENTS = 3
 _NONE = (
     "No cluster was found: no unusual cells lie close together. Lower the percentile or the smallest size."
 )
@@ -81,7 +81,7 @@ class FoundClusters:
         kept = [name for name in names_in("clusters", table) if name != "candidate" or names]
         return table[kept]
 
-    def patients_in_words(self, cluster: int, most: int = _PATIENTS_SAID) -> str:
+    def patients_in_words(self, cluster: int, most: int = _MOST_PATIENTS) -> str:
         """Return the number of cells of a cluster by patient, largest first; at most ``most`` by name."""
         share = self.patients[f"cluster_{cluster}"].to_numpy(np.float64)
         counts = np.rint(share * self.patients["n_cells"].to_numpy(np.float64)).astype(int)

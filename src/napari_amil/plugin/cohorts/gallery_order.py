@@ -96,7 +96,7 @@ class GalleryOrder(QWidget):
         self.direction.setToolTip(f"Now the {words}; press to reverse it.")
 
 
-def told_apart(column: str, values: NDArray[np.float64], anomaly: NDArray[np.float64]) -> list[str]:
+def distinct_captions(column: str, values: NDArray[np.float64], anomaly: NDArray[np.float64]) -> list[str]:
     """Return the captions of cells in a row: value and unit, with as many digits as tell neighbours apart.
 
     Where neighbours have the same value their anomaly follows.

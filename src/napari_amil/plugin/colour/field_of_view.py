@@ -43,7 +43,7 @@ class FieldOfViewBox(QCheckBox):
         The choice of the image.
     """
 
-    told = Signal(str, str)
+    messaged = Signal(str, str)
     """A sentence for the user, and its kind: empty, or ``error``."""
 
     def __init__(self, viewer: ViewerModel, worker: Worker, image: LayerCombo) -> None:
@@ -91,7 +91,7 @@ class FieldOfViewBox(QCheckBox):
             folder = self._worker.new_folder()
             task = self._worker.start(FindFieldOfView(**plane.input(folder), out=folder))
         except (AmilError, OSError) as error:
-            self.told.emit(str(error), "error")
+            self.messaged.emit(str(error), "error")
             return
         self._asked = plane
         task.finished.connect(self._on_found)
@@ -102,7 +102,7 @@ class FieldOfViewBox(QCheckBox):
         plane, self._asked = self._asked, None
         if plane is not None and plane.layer in self._viewer.layers:
             if found.mask is None:
-                self.told.emit(_ALL, "")
+                self.messaged.emit(_ALL, "")
             else:
                 self._lay(_tint_of(plane, np.load(found.mask), found.step), plane.layer)
         self.refresh()
@@ -118,7 +118,7 @@ class FieldOfViewBox(QCheckBox):
                 hear(self, getattr(image.events, name), self._on_moved)
 
     def _on_errored(self, message: str) -> None:
-        self.told.emit(message, "error")
+        self.messaged.emit(message, "error")
         self._on_cancelled()
 
     def _on_cancelled(self) -> None:

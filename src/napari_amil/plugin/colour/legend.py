@@ -47,10 +47,10 @@ class Marks:
     threshold: float | None = None
     is_above: bool = True
 
-    def levels_said(self) -> str:
+    def levels_caption(self) -> str:
         """Return the caption of the lines in the bar.
 
-        >>> Marks(((50, 1.2), (99, 4.5)), "control cells").levels_said()
+        >>> Marks(((50, 1.2), (99, 4.5)), "control cells").levels_caption()
         'Lines: 50 and 99 % of control cells lie below'
         """
         *first, last = (f"{level:g}" for level, _ in self.levels)
@@ -170,7 +170,7 @@ class ColourBar(QWidget):
         base = bar.bottom() + 6 + line
         if self._marks.levels:
             painter.setPen(QPen(self._palette.muted))
-            painter.drawText(QPointF(bar.left(), base + line * 0.78), self._marks.levels_said())
+            painter.drawText(QPointF(bar.left(), base + line * 0.78), self._marks.levels_caption())
             base += line
         if self._n_without:
             painter.setPen(QPen(self._palette.muted, 1))
@@ -233,7 +233,7 @@ def ticks(low: float, high: float) -> list[float]:
     """Return three to six round values between ``low`` and ``high``.
 
     >>> ticks(0, 100)
-    [0.0, 25.0, 50.0, 75.0, 100.0]
+    [0.0, 20.0, 40.0, 60.0, 80.0, 100.0]
     """
     power = 10.0 ** np.floor(np.log10((high - low) / 4))
     step = next(power * f for f in (1, 2, 2.5, 5, 10) if (high - low) / (power * f) <= 5)

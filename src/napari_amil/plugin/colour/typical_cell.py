@@ -39,7 +39,7 @@ class TypicalCell(QObject):
 
     measured = Signal(float)
     """Diameter of the cell that the user clicked on or dragged across, in pixels of the image."""
-    told = Signal(str)
+    messaged = Signal(str)
     """What to do, or why nothing was measured; empty once that is over."""
     ended = Signal()
     """Measuring is over, with or without a result."""
@@ -126,7 +126,7 @@ class TypicalCell(QObject):
             camera.mouse_pan, hover.is_paused = could_pan, False
 
         self._end = end
-        self.told.emit(_STEP)
+        self.messaged.emit(_STEP)
 
     def stop(self) -> None:
         """Wait for no measurement any more."""
@@ -153,12 +153,12 @@ class TypicalCell(QObject):
             self._object_at(viewer, image, tuple(event.position), ends[1]) if is_click else _between(*ends)
         )
         if found is None:
-            self.told.emit(_NO_CELL)
+            self.messaged.emit(_NO_CELL)
             return
         centre, diameter = found
         self._place = str(image.unique_id), centre
         self.stop()
-        self.told.emit("")
+        self.messaged.emit("")
         self.measured.emit(diameter)
 
     def _object_at(

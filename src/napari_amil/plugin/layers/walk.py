@@ -86,7 +86,7 @@ class CellWalk(QObject):
     """Goes from cell to cell of all open images in one order, which all panels of a viewer share."""
 
     changed = Signal()
-    """Cells, scores or the order changed; many changes at once are told one by one."""
+    """Cells, scores or the order changed; many changes at once are emitted one by one."""
 
     def __init__(self, viewer: ViewerModel, parent: QObject | None = None) -> None:
         super().__init__(parent)

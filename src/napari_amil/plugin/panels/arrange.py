@@ -59,7 +59,7 @@ class ArrangePanel(Panel):
         buttons = QHBoxLayout()
         self.add_class = _button("Add class", "Add an empty class; F2 renames it.")
         self.add_patient = _button("Add patient", "Add an empty patient to the chosen class; F2 renames it.")
-        self.remove = _button("Remove", "Take what is chosen out of the tree; the files stay.")
+        self.remove = _button("Remove", "Remove the chosen rows from the tree; the files stay.")
         for button in (self.add_class, self.add_patient, self.remove):
             buttons.addWidget(button)
         self.add_class.clicked.connect(self._on_add_class)

@@ -128,9 +128,9 @@ class CellTypesPanel(Panel):
         self.types.show_types(self._keys.names, Counter(self.names()[CELL_TYPE]), quality)
         self.next.setEnabled(bool(self._next))
         self.save.setEnabled(self._learned is not None)
-        said = f"With the named cells of '{self._loaded.name}'." if self._loaded is not None else ""
-        self.loaded.setText(said)
-        self.loaded.setVisible(bool(said))
+        text = f"With the named cells of '{self._loaded.name}'." if self._loaded is not None else ""
+        self.loaded.setText(text)
+        self.loaded.setVisible(bool(text))
 
     def run(self) -> None:
         """Send the names to the worker; the types of a scored folder are kept in it."""
@@ -170,7 +170,7 @@ class CellTypesPanel(Panel):
                 show_types(layer, learned.types)
         self._next = [_key(learned.types.iloc[row], self._of_folder) for row in learned.reply.worth_naming]
         n_typed = int((learned.types[TYPE] != "").sum())
-        self.quality.setText("\n".join(_told(learned.reply, n_typed, len(learned.types))))
+        self.quality.setText("\n".join(_quality_lines(learned.reply, n_typed, len(learned.types))))
         self.counts.setText("\n".join(_counted(learned.counts)))
         self.show_names()
         self._keys.typed.emit("" if self._of_folder is None else str(self._of_folder))
@@ -245,13 +245,13 @@ def _key(row: pd.Series, folder: Path | None) -> CellKey:
     return CellKey(str(row["image"]), int(row["cell_id"]), bag)
 
 
-def _told(reply: CellsTyped, n_typed: int, n_cells: int) -> list[str]:
+def _quality_lines(reply: CellsTyped, n_typed: int, n_cells: int) -> list[str]:
     """Return sentences on the quality of the types and on their differences."""
-    said = [f"{n_typed:,} of {n_cells:,} cells have a type; the others are cut, doubtful or like none."]
+    lines = [f"{n_typed:,} of {n_cells:,} cells have a type; the others are cut, doubtful or like none."]
     if reply.left_out:
         kind = {"slide": "image or patient", "cell": "cell"}[reply.left_out]
-        said.append(f"Macro F1 {reply.macro_f1:.2f}: each named {kind} predicted without itself.")
-    return [*said, *(f"{sentence[:1].upper()}{sentence[1:]}." for sentence in reply.sentences)]
+        lines.append(f"Macro F1 {reply.macro_f1:.2f}: each named {kind} predicted without itself.")
+    return [*lines, *(f"{sentence[:1].upper()}{sentence[1:]}." for sentence in reply.sentences)]
 
 
 def _counted(counts: pd.DataFrame, most: int = 12) -> list[str]:

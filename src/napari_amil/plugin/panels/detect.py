@@ -116,7 +116,7 @@ class DetectPanel(DetectingPanel):
         self.diameter = DiameterChoice()
         layout.addWidget(self.diameter)
         self.field_of_view = FieldOfViewBox(self._viewer, self._worker, self.image)
-        self.field_of_view.told.connect(self.job.say)
+        self.field_of_view.messaged.connect(self.job.say)
         layout.addWidget(self.field_of_view)
         layout.addWidget(self.job)
         layout.addWidget(self.existing)

@@ -17,7 +17,7 @@ from napari_amil.plugin.cohorts.cell_table import CellTable, cohort_cells, no_ce
 from napari_amil.plugin.cohorts.field_opening import bring_forward, find_same_cell, open_field
 from napari_amil.plugin.cohorts.folder_names import give_names, with_name
 from napari_amil.plugin.cohorts.gallery_filter import GalleryFilter
-from napari_amil.plugin.cohorts.gallery_order import GalleryOrder, sorting, told_apart
+from napari_amil.plugin.cohorts.gallery_order import GalleryOrder, distinct_captions, sorting
 from napari_amil.plugin.cohorts.gallery_source import GallerySource
 from napari_amil.plugin.cohorts.open_results import open_results_of
 from napari_amil.plugin.cohorts.scored_folder import ScoredFolder
@@ -252,7 +252,7 @@ class GalleryPanel(Panel):
         """Return the score of the cell at a position; with its distance where a neighbour has the same."""
         near = self._shown[max(position - 1, 0) : position + 2]
         column, _ = self.order.value()
-        return told_apart(column, self._values[near], self._anomaly[near])[min(position, 1)]
+        return distinct_captions(column, self._values[near], self._anomaly[near])[min(position, 1)]
 
     def _on_paint_ended(self) -> None:
         self.thumbnails.want(self._wanted)

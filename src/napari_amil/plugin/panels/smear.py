@@ -58,7 +58,7 @@ _TERMS = (
     "Verdict",
 )
 _N_WORDS = 2
-"""So many properties of the chosen cell are told; the Cell card has all."""
+"""Number of properties shown of the chosen cell; the Cell card has all."""
 DETECTION, SCORES = "Detection", "Scores"
 """Titles of the second and third page."""
 _IMAGES = "Images (*.png *.jpg *.jpeg *.tif *.tiff *.bmp *.webp);;All files (*)"
@@ -171,7 +171,7 @@ class SmearPanel(Panel):
         self.detect.diameter.measuring.connect(self._on_measuring)
         self.detect.diameter.valueChanged.connect(self._later.start)
         self.circle.measured.connect(self._on_measured)
-        self.circle.told.connect(self.job.say)
+        self.circle.messaged.connect(self.job.say)
         self.circle.ended.connect(self._on_measure_ended)
         self.cells.chosen.connect(self._on_cell_chosen)
         self.only.toggled.connect(self._on_only_toggled)

@@ -85,8 +85,8 @@ class SampleSummary(QWidget):
         text = f"{n:,} of {scored:,} cells stand out{share}" if n else f"None of {scored:,} cells stands out"
         self.share.setText(text)
         others = layer.nshapes - scored
-        told = (
+        unscored = (
             f"\n{others:,} cells have no score, as those cut by the border: black outlines." if others else ""
         )
-        self.share.setToolTip(_STANDS_OUT + told)
+        self.share.setToolTip(_STANDS_OUT + unscored)
         return n

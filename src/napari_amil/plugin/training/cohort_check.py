@@ -99,8 +99,8 @@ class CohortPreview(QWidget):
         self.sums.setVisible(True)
 
     def _class_item(self, name: str, bags: pd.DataFrame, control: str) -> QTreeWidgetItem:
-        is_told = name == control and "control" not in name.lower()
-        item = QTreeWidgetItem(_row(f"{name} (control)" if is_told else name, bags))
+        needs_mark = name == control and "control" not in name.lower()
+        item = QTreeWidgetItem(_row(f"{name} (control)" if needs_mark else name, bags))
         item.setToolTip(0, item.text(0))
         font = QFont(self.font())
         font.setBold(True)

@@ -68,7 +68,7 @@ class RunList(QWidget):
     kinds
         Of these the list shows those of some kinds.
     empty
-        What is said while there is none.
+        Text shown while there is none.
     """
 
     modelWanted = Signal(str)  # noqa: N815 - Qt's manner

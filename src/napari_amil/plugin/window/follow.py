@@ -38,7 +38,7 @@ class LayerCombo(QComboBox):
     accepts
         Which layers are offered.
     empty
-        What is said while there is none.
+        Text shown while there is none.
     tip
         What the chosen layer is for; the tooltip says it below the full name of the layer.
     """

@@ -70,7 +70,7 @@ class JobBar(QWidget):
         Parameters
         ----------
         read
-            Called in a thread with the answer of the task; what it returns is told by ``finished``.
+            Called in a thread with the answer of the task; ``finished`` emits its result.
         """
         self._read = read
         self._begin(task)
