@@ -1,4 +1,4 @@
-"""Time of the gallery with a large cohort, in a window that nobody sees.
+"""Time of the gallery with a large cohort, in an offscreen window.
 
 Usage: python -m benchmarks gallery [--cells 100000] [--images 50] [--table]
 

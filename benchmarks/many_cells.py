@@ -69,7 +69,7 @@ class Pulse:
         self.reset()
 
     def reset(self) -> None:
-        """Begin anew."""
+        """Reset the longest delay."""
         self.wall_s = self.cpu_s = 0.0
         self._last = time.perf_counter(), time.thread_time()
 
@@ -254,7 +254,7 @@ def _move_all(layer: Shapes) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Tell the longest standstill of every step."""
+    """Print the longest delay of every step."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

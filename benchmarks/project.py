@@ -1,4 +1,4 @@
-"""A large project in the window: 500 bags, 100,000 cells; opened, coloured anew, and selected with a lasso.
+"""A large project in the window: 500 bags, 100,000 cells; opened, recoloured, and selected with a lasso.
 
 Usage: QT_QPA_PLATFORM=offscreen python -m benchmarks project [--bags 500] [--cells 100000] [--rounds 3]
 

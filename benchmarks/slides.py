@@ -32,7 +32,7 @@ def share_in_ideal_zone(slide: SyntheticSlide, fields: list[dict[str, int]]) -> 
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Write a slide, score it and print what it took."""
+    """Write a slide, score it, and print time and memory."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

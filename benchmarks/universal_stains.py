@@ -133,7 +133,7 @@ def mean_area(scorer: ReconstructionScorer, cells: CellInputs, types: NDArray[np
 
 
 def one_seed(given: argparse.Namespace, cells: BenchmarkCells, seed: int) -> dict[str, Any]:
-    """Return ``row -> stain -> area``, and the probe, of one seed; what is known is not computed again."""
+    """Return ``row -> stain -> area``, and the probe, of one seed; stored results are reused."""
     kept = given.out / f"universal-{given.model}-{given.steps}-{seed}.json"
     rows: dict[str, Any] = json.loads(kept.read_text()) if kept.exists() else {}
     controls, test, _ = split(cells, given.test_fold)

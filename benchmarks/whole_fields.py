@@ -1,4 +1,4 @@
-"""Whole fields of slides that nobody trained on: their cells, the share of abnormal ones, and their class.
+"""Whole fields of slides that no training saw: their cells, the share of abnormal ones, and their class.
 
 Usage: python -m benchmarks.whole_fields CHULA_SLIDES [--bundle FILE] [--fold 2] [--json FILE]
        [--classes FOLDER] [--rows ROW ...] [--runs 1]

@@ -90,7 +90,7 @@ def wait(is_so: Callable[[], bool], every_s: float = 0.02) -> float:
 
 
 def is_gone(process: psutil.Process) -> bool:
-    """Tell whether a process is over."""
+    """Return whether a process is over."""
     try:
         return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:

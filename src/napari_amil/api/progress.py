@@ -56,7 +56,7 @@ class Finished:
         return pipeline.failure_table(self.failed)
 
     def warn(self) -> None:
-        """Issue what the user should know as an `AmilWarning` each, and one for the failures."""
+        """Issue the warnings of the work as an `AmilWarning` each, and one for the failures."""
         messages = list(dict.fromkeys(self.warned))
         if self.failed:
             first = self.failed[0]

@@ -109,7 +109,7 @@ DiameterPx = Annotated[
 
 
 class Talk:
-    """Shows events, keeps failures, and says results.
+    """Shows events, keeps failures, and prints results.
 
     Parameters
     ----------
@@ -164,7 +164,7 @@ class Talk:
             raise typer.Exit(INTERRUPTED) from None
 
     def end(self, outcome: Literal["failed", "cancelled"], reason: str) -> None:
-        """Say in the JSON stream why the command ends early."""
+        """Write the reason why the command ends early into the JSON stream."""
         if self.style is Style.jsonl:
             sys.stdout.write(json.dumps(events.to_dict(events.Ended(outcome, one_line(reason)))) + "\n")
             sys.stdout.flush()
@@ -188,7 +188,7 @@ class Talk:
             signal.signal(signal.SIGINT, before)
 
     def result(self, text: str, **values: Any) -> None:  # noqa: ANN401
-        """Say one result: a line of text, or a JSON line with its values."""
+        """Print one result: a line of text, or a JSON line with its values."""
         if self.style is Style.jsonl:
             sentences = events.json_ready({"event": "Result", "text": text, **values})
             sys.stdout.write(json.dumps(sentences) + "\n")
@@ -277,7 +277,7 @@ def settings_for(
 
 
 def say_stopped() -> None:
-    """Say that Ctrl-C ended the command, in the JSON stream too."""
+    """Report that Ctrl-C ended the command, in the JSON stream too."""
     sys.stderr.write(f"{STOPPED}\n")
     if Talk.latest is not None:
         Talk.latest.end("cancelled", STOPPED)

@@ -57,7 +57,7 @@ def ablate(
     seed: Seed = 0,
     style: EventStyle = Style.bar,
 ) -> None:
-    """Compare the published method, what is recommended, and what single changes do, on one cohort.
+    """Compare the published method, the recommended one, and single changes of it, on one cohort.
 
     The folder OUT keeps every result: a study that was stopped goes on when the command is given again.
     """

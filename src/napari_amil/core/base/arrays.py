@@ -1,4 +1,4 @@
-"""Read arrays from NumPy's zip files, whose claims are held against what the file holds."""
+"""Read arrays from NumPy's zip files, and check declared against real sizes."""
 
 from __future__ import annotations
 

@@ -48,6 +48,6 @@ def class_sentence(label: str) -> str:
 
 
 def is_composed(label: str) -> bool:
-    """Tell whether the samples of a class were put together from labelled cells."""
+    """Return whether the samples of a class were put together from labelled cells."""
     known = KNOWN.get(label)
     return known is not None and known.sentence.startswith(_COMPOSED.partition(":")[0])

@@ -137,7 +137,7 @@ def parts(names: Iterable[str], family: str) -> dict[str, str]:
 
 
 def shown(value: Any) -> str:  # noqa: ANN401
-    """Return a value as a table shows it: three digits, a dash for what is unknown.
+    """Return a value as a table shows it: three digits, a dash where it is unknown.
 
     >>> shown(0.123456), shown(8.4e-05), shown(float("nan"))
     ('0.123', '< 0.001', '-')

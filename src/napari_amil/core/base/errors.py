@@ -16,7 +16,7 @@ class CohortError(AmilError):
 
 
 class BundleError(AmilError):
-    """A model bundle cannot be read, or does not fit what it is asked to do."""
+    """A model bundle cannot be read, or does not fit its task."""
 
 
 class SettingsError(AmilError):

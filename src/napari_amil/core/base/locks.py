@@ -69,7 +69,7 @@ def _take_lock(file: Path) -> int:
 
 
 def _names(file: Path, descriptor: int) -> bool:
-    """Tell whether the file of this name is the open one."""
+    """Return whether the file of this name is the open one."""
     here, opened = file.stat(), os.fstat(descriptor)
     return (here.st_dev, here.st_ino) == (opened.st_dev, opened.st_ino)
 

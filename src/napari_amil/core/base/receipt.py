@@ -41,7 +41,7 @@ class Used:
 
 @dataclass
 class Receipt:
-    """Counts what a run uses, stage by stage.
+    """Counts the usage of a run, stage by stage.
 
     Parameters
     ----------
@@ -114,7 +114,7 @@ class Receipt:
 
 
 class Meter:
-    """Reads what this process and those below it use, and the energy counters of the processor."""
+    """Reads the usage of this process and those below it, and the energy counters of the processor."""
 
     def __init__(self, counters: Path = _COUNTERS) -> None:
         self._process = psutil.Process()

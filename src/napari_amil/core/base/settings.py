@@ -79,7 +79,7 @@ class NormalisationSettings(Settings):
 
 
 class DetectionSettings(Settings):
-    """The expensive step: what the network sees and how many raw candidates it keeps."""
+    """The expensive step: scale of the network's input and number of raw candidates."""
 
     cell_diameter_px: float | None = Field(None, gt=4, lt=2000)
     """Typical diameter of a red cell in pixels of the image; empty = estimated per image."""
@@ -102,7 +102,7 @@ class DetectionSettings(Settings):
 
 
 class SelectionSettings(Settings):
-    """The cheap step: which raw candidates count as cells. Changing it needs no network."""
+    """The cheap step: selection of cells among the raw candidates; a change needs no network."""
 
     min_score: float = Field(0.5, ge=0.0, le=1.0)
     """Lowest detection score of a cell; raise it to drop doubtful cells."""

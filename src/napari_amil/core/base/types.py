@@ -266,7 +266,7 @@ class BagScore:
 
 @dataclass(frozen=True, eq=False)
 class Bag:
-    """One sample of one patient: which cells of which images, and what is known about it.
+    """One sample of one patient: its images and cells, label, clinical values and acquisition.
 
     Parameters
     ----------

@@ -80,7 +80,7 @@ class SyntheticSmear:
 
 @dataclass(frozen=True)
 class _Placed:
-    """One cell in the field, and what it covers."""
+    """One cell in the field, and the pixels that it covers."""
 
     shape: CellShape
     cell_type: str

@@ -132,7 +132,7 @@ def _stamps(cells: Cells, scale: float, classical: NDArray[np.int32]) -> list[_S
 
 
 def _stained_in_box(stamp: _Stamp, foreground: NDArray[np.bool_], at_border: bool) -> _Stamp:
-    """Return a boxed cell with what is stained within the ellipse in its box, if that fills the box.
+    """Return a boxed cell with the stained pixels of the ellipse in its box, if these fill the box.
 
     The box of a cell that the border cuts holds no whole ellipse: all that is stained in it counts.
     """

@@ -202,7 +202,7 @@ class Validation:
 
 
 def counted(pairs: Sequence[Pair], complete: Sequence[bool]) -> dict[str, float]:
-    """Return ``recall``, ``precision`` and ``count_error`` of found cells; NaN where nothing can be said."""
+    """Return ``recall``, ``precision`` and ``count_error`` of found cells; NaN where undefined."""
     hits = np.array([matched(truth, found) for truth, found in pairs], dtype=np.float64)
     known = np.array([len(truth) for truth, _ in pairs], dtype=np.float64)
     found = np.array([len(cells) for _, cells in pairs], dtype=np.float64)

@@ -273,7 +273,7 @@ def with_values(settings: RunSettings, values: Mapping[str, Any]) -> RunSettings
 
 
 def compressed(settings: RunSettings, epochs: int) -> RunSettings:
-    """Return a schedule that runs through in ``epochs`` epochs what the settings do in theirs.
+    """Return the schedule of the settings compressed into ``epochs`` epochs.
 
     The weight of the single-instance loss and the fits of the control Gaussian keep their place in
     the schedule: ``sic_decay ** (published / epochs)`` per epoch. The step size stays.

@@ -59,7 +59,7 @@ class Truth:
 
 @dataclass(frozen=True, eq=False)
 class RunResult:
-    """One row of the table in one run: for each fold the numbers of its bags and what was said of them."""
+    """One row of the table in one run: for each fold the numbers of its bags and their predictions."""
 
     bags: tuple[NDArray[np.int64], ...]
     predictions: tuple[Predictions, ...]

@@ -28,7 +28,7 @@ OF_CONTRIBUTION = "contribution"
 
 @dataclass(frozen=True, eq=False)
 class BagCells:
-    """The embedded cells of one bag, and scores that claim to tell which of them matter.
+    """The embedded cells of one bag, and scores by which cells are ranked.
 
     Parameters
     ----------
@@ -52,7 +52,7 @@ class BagCells:
 
 @dataclass(frozen=True, eq=False)
 class Deletion:
-    """Deletion curves of one bag: cells are removed, the rest is scored anew.
+    """Deletion curves of one bag: cells are removed, the rest is scored again.
 
     Parameters
     ----------
@@ -124,7 +124,7 @@ def _logits(
     order: NDArray[np.int64],
     removed: NDArray[np.int64],
 ) -> Tensor:
-    """Return the logits ``(n_steps, n_classes)`` of what is left when the first of ``order`` are removed."""
+    """Return the logits ``(n_steps, n_classes)`` of the remaining cells as the first of ``order`` go."""
     z, d, measured = cells
     rows = torch.from_numpy(np.concatenate([order[n:] for n in removed])).to(z.device)
     lengths = torch.from_numpy(len(order) - removed).to(z.device)

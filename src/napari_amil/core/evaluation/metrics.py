@@ -130,7 +130,7 @@ def _balanced_accuracy(labels: NDArray[Any], predicted: NDArray[Any]) -> float:
 
 
 def _mean(values: list[float]) -> float:
-    """Return the mean of what is known, NaN if nothing is."""
+    """Return the mean of the known values, NaN without any."""
     known = [value for value in values if not math.isnan(value)]
     return float(np.mean(known)) if known else math.nan
 
@@ -197,7 +197,7 @@ def weighted_auroc(fold: Fold, weights: Floats) -> Floats:
 
 
 def nan_mean(values: Floats, axis: int | tuple[int, ...]) -> Floats:
-    """Return the mean of what is known; NaN, without a warning, where nothing is."""
+    """Return the mean of the known values; NaN, without a warning, without any."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Mean of empty slice")
         return np.asarray(np.nanmean(values, axis=axis))

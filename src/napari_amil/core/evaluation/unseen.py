@@ -75,7 +75,7 @@ class UnseenTest:
         return table.assign(**found.cells, anomaly_p=found.p, anomaly_q=np.concatenate(self._q()))
 
     def metrics(self, settings: VerdictSettings) -> dict[str, float]:
-        """Return the figures of this fold; what it cannot tell is NaN.
+        """Return the figures of this fold; NaN where they are undefined.
 
         ``cell_auroc_<score>``
             Abnormal cells of bags of the unseen class against normal cells of all bags. Where cell

@@ -270,7 +270,7 @@ def _regions(
 
 
 def _cells(rows: Sequence[FoundObject]) -> Cells:
-    """Return cells of objects, with defaults for what is not known."""
+    """Return cells of objects, with defaults for unknown values."""
     boxes = np.array([row.box for row in rows], dtype=np.float32).reshape(-1, 4)
     outlines = tuple(
         box_outline(box) if row.outline is None else row.outline for row, box in zip(rows, boxes, strict=True)

@@ -1,4 +1,4 @@
-"""A scored folder: tables, embeddings and outlines of a cohort, and the card that vouches for all of them."""
+"""A scored folder: tables, embeddings and outlines of a cohort, and the card with the hash of each."""
 
 from __future__ import annotations
 
@@ -191,7 +191,7 @@ def writing_project(
 
 
 def refuse_foreign_tables(folder: Path) -> None:
-    """Refuse to write tables of cells and bags over those of somebody else, such as a cell list.
+    """Refuse to overwrite tables of cells and bags that are not ours, such as a cell list.
 
     Raises
     ------

@@ -63,7 +63,7 @@ def load_table(path: Path) -> pd.DataFrame:
 
 
 def _format(path: Path) -> str:
-    """Return the suffix of a table in small letters, refusing formats that nobody promised."""
+    """Return the suffix of a table in small letters; refuse unsupported formats."""
     suffix = path.suffix.lower()
     if suffix not in {".csv", ".parquet"}:
         raise AmilError(f"'{path}' is no name of a table; let it end in .csv or .parquet.")
@@ -86,7 +86,7 @@ def _typed(column: pd.Series, path: Path) -> pd.Series:
 
 
 def _flags(column: pd.Series, path: Path) -> pd.Series:
-    """Return a column of ``True`` and ``False``, or 1 and 0, as booleans; what is unknown is False."""
+    """Return a column of ``True`` and ``False``, or 1 and 0, as booleans; unknown values are False."""
     flags = column.str.lower().map(_FLAGS)
     if flags.isna().any():
         wrong = column[flags.isna()].iloc[0]

@@ -217,7 +217,7 @@ def _fitted_surface(design: NDArray[np.float64], values: NDArray[np.float64]) ->
 
 
 def _limited(surface: NDArray[np.float64], darkest: NDArray[np.float64]) -> NDArray[np.float32]:
-    """Return a background held within what a camera can see."""
+    """Return a background clipped to the range of a camera."""
     return np.clip(surface, darkest, 400.0).astype(np.float32)
 
 

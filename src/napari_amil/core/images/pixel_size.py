@@ -14,12 +14,12 @@ _UM = {
 }  # fmt: skip
 
 _NO_LENGTH = frozenset({"", "pixel", "pixels", "px", "none", "reference frame"})
-"""Units of images whose scale nobody has set."""
+"""Units of images without a scale."""
 
 
 @dataclass(frozen=True)
 class PixelSize:
-    """Side of a pixel in micrometres, None where it is unknown, and what is odd about its metadata.
+    """Side of a pixel in micrometres, None where it is unknown, and a note on odd metadata.
 
     The note is the rest of a sentence, empty where nothing is odd.
     """

@@ -280,7 +280,7 @@ def _listed_pages(path: Path) -> int:
 
 
 def is_tiff(path: Path) -> bool:
-    """Return whether the content is a TIFF, and refuse what is no image file at all.
+    """Return whether the content is a TIFF; refuse files that are no image.
 
     Raises
     ------

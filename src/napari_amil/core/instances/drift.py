@@ -258,7 +258,7 @@ def drift_sentences(found: Mapping[str, float]) -> list[str]:
 
 
 def differs(found: Mapping[str, float]) -> bool:
-    """Tell whether control cells differ clearly from those of the training."""
+    """Return whether control cells differ clearly from those of the training."""
     fields_apart = max(abs(np.nan_to_num(found[f"{name}_deviations"])) for name in _MEASURES)
     cells_apart = max(found["distance"], 1 / found["distance"])
     return bool(

@@ -117,7 +117,7 @@ class Ahead(Generic[Item, Value]):
                 return
 
     def close(self) -> None:
-        """End the work that nobody will ask for."""
+        """End the work whose results are not wanted any more."""
         if isinstance(self._running, Generator):
             self._running.close()
 

@@ -35,7 +35,7 @@ from napari_amil.core.morphology.white_cells import measure_white
 
 
 def notes_of(field: Field, image: str) -> Iterator[Event]:
-    """Warn of what is unusual about the file of an image, such as an offset of its values."""
+    """Warn of peculiarities of the file of an image, such as an offset of its values."""
     for note in field.notes:
         yield Warned(f"{image}: {note}.")
 

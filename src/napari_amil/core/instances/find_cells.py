@@ -50,7 +50,7 @@ def detect_prepared(
 
 @dataclass(frozen=True, eq=False)
 class _Look:
-    """The candidates of a field at one scale, why that may be wrong, and a note for the user."""
+    """The candidates of a field at one scale, the reason why it may be wrong, and a note for the user."""
 
     seen: PreparedField
     candidates: Candidates

@@ -1,4 +1,4 @@
-"""Sources of bags, and what a function returns for the cells of all their images."""
+"""Apply a function to the cells of every image of a source; gather the rows by bag."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ from napari_amil.core.instances.find_cells import detect_prepared
 from napari_amil.core.instances.sources import Source
 
 PerCell = Callable[[PreparedField, Cells, Recipe], NDArray[Any] | Generator[Event, None, NDArray[Any]]]
-"""Turns the cells of one field into one row of values each, at once or saying how far it is."""
+"""Turns the cells of one field into one row of values each, at once or with events of progress."""
 
 PerField = Callable[[PreparedField, Cells], Any]
-"""Returns what is wanted of one field and its cells."""
+"""Returns one value of a field and its cells."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -55,7 +55,7 @@ def in_processes(recipe: Recipe, n_jobs: int | None) -> Recipe:
 
 
 def executor_of(n_jobs: int | None) -> Executor:
-    """Return what works in ``n_jobs`` processes, or in this one where None are wanted."""
+    """Return the executor of ``n_jobs`` processes; None means this process."""
     return SERIAL if n_jobs is None else Processes(n_jobs)
 
 
@@ -128,7 +128,7 @@ class _Crew:
             thread.join()
 
     def _tend(self, place: int) -> None:
-        """Hand items to one process after the other, and pass on what it says."""
+        """Hand items to one process after the other, and pass on its messages."""
         line: Connection | None = None
         try:
             while not self._ended.is_set():
@@ -207,7 +207,7 @@ def _serve(line: Connection) -> None:
 
 
 def _portable(message: Any) -> Any:  # noqa: ANN401
-    """Return a message whose error can travel: some cannot be made anew from their arguments."""
+    """Return a message whose error can be pickled: some cannot be rebuilt from their arguments."""
     if not isinstance(message, Finished) or message.error is None:
         return message
     try:

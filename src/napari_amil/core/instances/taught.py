@@ -1,4 +1,4 @@
-"""Images and patients that taught a model: noted on its card, found again in what it is tested on."""
+"""Images and patients of a training: noted on the model's card, and looked for in its test data."""
 
 from __future__ import annotations
 

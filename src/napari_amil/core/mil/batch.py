@@ -92,7 +92,7 @@ def segment_softmax(logits: Tensor, segment: Tensor, n_bags: int) -> Tensor:
 
 @dataclass(frozen=True, eq=False)
 class BagArrays:
-    """A cohort in memory: every cell stored once, and which cells each bag holds.
+    """A cohort in memory: every cell stored once, and the rows of each bag.
 
     Parameters
     ----------

@@ -143,7 +143,7 @@ class AmilModel(nn.Module):
         return part * self.reference_factor.to(z.device) + self.reference_shift.to(z.device)
 
     def refer_to(self, here: Tensor, known: Tensor) -> None:
-        """Move what the classifiers see, so that control cells ``here`` have the moments of ``known`` ones.
+        """Fit a shift and scale of the classifiers' input that gives cells ``here`` the moments of ``known``.
 
         Each dimension is shifted and scaled: ``z' = m_known + (z - m_here) s_known / s_here``.
 
@@ -328,7 +328,7 @@ def _turned(pixels: Tensor) -> list[Tensor]:
 
 
 def _embedded(encoder: Encoder, cells: Instances) -> Tensor:
-    """Return the embeddings ``(n, k)`` of what the encoder sees of the cells.
+    """Return the embeddings ``(n, k)`` of the inputs of the encoder.
 
     Raises
     ------

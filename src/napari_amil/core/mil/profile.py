@@ -1,4 +1,4 @@
-"""Profile of a bag: how its named measurements are distributed, and what that says of its class."""
+"""Profile of a bag: the distribution of its named measurements, and class logits from it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _MISSING = -5.0  # logit of a class of which there was no bag
 
 
 class BagProfile(nn.Module):
-    """Logits that are a mean over the cells of what each of their measurements says.
+    """Logits that are the mean over the cells of a function of each measurement.
 
     ``u_B = c + 1/N sum_n W (phi(x_n) - phi_0)``, where ``phi`` holds of each measurement how far the cell is
     between neighbouring quantiles of control cells (0 below, 1 above, linear between): the mean of ``phi``

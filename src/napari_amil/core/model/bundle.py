@@ -143,7 +143,7 @@ def load_bundle(path: Path | None = None) -> Bundle:
 
 
 def _check_finite(tensors: dict[str, Tensor], path: Path) -> None:
-    """Refuse tensors with NaN or infinite values: what is computed from them would look like a result."""
+    """Refuse tensors with NaN or infinite values: results from them would look valid."""
     for name, tensor in tensors.items():
         if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
             raise BundleError(

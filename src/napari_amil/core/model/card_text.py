@@ -49,7 +49,7 @@ def card_text(card: Mapping[str, Any]) -> str:
 
 
 def _entry(title: str, value: Any, indent: str) -> list[str]:  # noqa: ANN401
-    """Return the lines of one entry; what is inside it is indented."""
+    """Return the lines of one entry; inner entries are indented."""
     if isinstance(value, Mapping):
         if value and all(isinstance(inner, int | float) for inner in value.values()) and len(value) <= 6:
             entries = ", ".join(f"{_words(str(name))} {_number(inner)}" for name, inner in value.items())

@@ -1,4 +1,4 @@
-"""Check of a model that is referred to other control cells: how it calls those left out, and its power."""
+"""Check of a model calibrated to other controls: its verdicts on left-out ones, and its power."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Named measurements of cells, and what is usual among control cells."""
+"""Named measurements of cells, and their range among control cells."""

@@ -103,7 +103,7 @@ def radii(soft: Floats) -> Floats:
 
 
 def _reach(soft: Floats, centre: Floats) -> float:
-    """Return how far from its centre any mask reaches, in whole blocks, so that no sum depends on others."""
+    """Return the largest reach of a mask from its centre, in whole blocks: no sum depends on other masks."""
     axis = np.arange(soft.shape[1])
     y, x = (np.abs(axis - centre[:, i, None]) for i in (0, 1))
     farthest = [np.where(soft.any(axis=a), d, 0).max(initial=0) for a, d in ((2, y), (1, x))]
@@ -146,7 +146,7 @@ def depths(mask: Bools) -> tuple[Floats, Floats]:
 
 
 def hull_areas(mask: Bools) -> Floats:
-    """Return how many pixels ``(n,)`` the convex hull of each mask covers; pixels are diamonds.
+    """Return the number of pixels ``(n,)`` in the convex hull of each mask; pixels are diamonds.
 
     A pixel counts as its four corners half a pixel above, below, left and right, as in
     `skimage.morphology.convex_hull_image`. The hull is walked along for all masks at once.

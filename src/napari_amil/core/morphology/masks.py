@@ -145,7 +145,7 @@ def on_grid(points: NDArray[np.float32], box: NDArray[np.float32], diameter_px: 
 
 
 def _support(cells: Cells, diameter_px: float) -> tuple[Bools, Bools]:
-    """Return where each cell may lie, and where it should lie, ``(n_cells, g, g)`` each."""
+    """Return the largest region of each cell and its expected mask, ``(n_cells, g, g)`` each."""
     side = GRID.size_px
     known = has_outline(cells)
     given = np.zeros((len(cells), side, side), dtype=bool)
@@ -177,7 +177,7 @@ def _drawn(outlines: Sequence[NDArray[np.float32]], boxes: NDArray[np.float32], 
 
 
 def _hidden(cells: Cells, given: Bools, diameter_px: float) -> Bools:
-    """Return which pixels ``(n_cells, g, g)`` of each outline lie in other outlines too, if enough do."""
+    """Return a mask ``(n_cells, g, g)`` of each outline's pixels in other outlines too, if enough are."""
     bounded = ((o, np.concatenate([o.min(axis=0), o.max(axis=0)])) for o in (*cells.outlines, *cells.others))
     others = [outline for outline, bounds in bounded if not is_box(outline, bounds)]
     hidden = np.zeros_like(given)
@@ -239,7 +239,7 @@ def _own_part(stuff: Bools, given: Bools, support: Bools) -> Bools:
 
 
 def _beyond_necks(stuff: Bools, given: Bools) -> tuple[Bools, Bools]:
-    """Return which pixels belong to other cells (watershed of the depth), and whose own core was found."""
+    """Return masks of other cells' pixels (watershed of the depth), and of the cells with a core."""
     half = stuff.copy()
     half[:, [0, -1]] = False
     half[:, :, [0, -1]] = False
@@ -274,7 +274,7 @@ def _trust_outlines(own: Bools, cells: Cells, given: Bools) -> Bools:
 
 
 def _holds_cell(own: Bools, given: Bools, support: Bools, crops: NDArray[np.float32]) -> Bools:
-    """Return which boxes hold more than the edge of a neighbour, and are not crossed by a pointer or line."""
+    """Return a mask of boxes with more than the edge of a neighbour, and no pointer or line across."""
     share = (own & given).sum(axis=(1, 2)) / given.sum(axis=(1, 2))
     middle = GRID.size_px // 2
     beside = ~own[:, middle - 3 : middle + 3, middle - 3 : middle + 3].any(axis=(1, 2))

@@ -152,7 +152,7 @@ def _measured(grid: CellGrid, diameter_px: float) -> Floats:
 
 
 def _shape(grid: CellGrid) -> dict[str, Floats]:
-    """Return the size, and what the outline says."""
+    """Return the measures of size and outline."""
     area, radius = area_of(grid.soft), radii(grid.soft)
     points = outline_points(radius)
     length = np.maximum(perimeter(points), 1e-9)

@@ -30,12 +30,12 @@ def eroded(masks: Bools, n_times: int = 1) -> Bools:
 
 
 def opened(masks: Bools) -> Bools:
-    """Return masks without what is narrower than three pixels."""
+    """Return masks without parts narrower than three pixels."""
     return _unpacked(_grown(_shrunk(_packed(masks), 1), 1, masks.shape[2]), masks.shape[2])
 
 
 def closed(masks: Bools, n_times: int) -> Bools:
-    """Return masks with what is narrower than twice so many pixels filled."""
+    """Return masks with gaps narrower than twice ``n_times`` pixels filled."""
     grown = _grown(_packed(masks), n_times, masks.shape[2])
     return _unpacked(_shrunk(grown, n_times), masks.shape[2])
 

@@ -33,7 +33,7 @@ _STRUCTURE = {"images", "JPEGImages"}
 
 @dataclass(frozen=True, eq=False)
 class Corrected:
-    """An image whose cells somebody has put right.
+    """An image with corrected cells.
 
     Parameters
     ----------
@@ -108,7 +108,7 @@ class Annotated:
         return self.where(outside)
 
     def marked(self, *, partial: bool, white: Collection[str] = ()) -> Annotated:
-        """Return the images as their files say, or, if ``partial``, with what is not annotated unknown.
+        """Return the images as their files say; if ``partial``, pixels without annotation are unknown.
 
         Cells whose record names one of the kinds ``white`` are white cells.
         """
@@ -120,7 +120,7 @@ class Annotated:
         return replace(self, annotations=marked)
 
     def table(self, validation: Collection[str]) -> pd.DataFrame:
-        """Return one row per image: patient, part, and what is annotated."""
+        """Return one row per image: patient, part, and number of annotated cells."""
         rows = [
             {
                 "image": name,

@@ -182,7 +182,7 @@ def _given_names(
 
 
 def _notes(validation: Validation | None) -> Generator[Event, None, None]:
-    """Warn of what cannot be said about a classifier."""
+    """Warn of limits of a classifier's validation."""
     if validation is None:
         yield Warned("There are too few named cells to leave any out: how good the types are is not known.")
     elif validation.by == "cell":

@@ -49,7 +49,7 @@ class Calibrated:
 
 
 def calibrate(source: Source, recipe: Recipe) -> Generator[Event, None, Calibrated]:
-    """Fit control Gaussian and calibration anew to the bags of ``source``, all of them controls.
+    """Refit control Gaussian and calibration to the bags of ``source``, all of them controls.
 
     The network stays; what its classifiers see is moved, so that these controls have the moments of those of
     the training. The share of them that is called control when left out is reported

@@ -50,7 +50,7 @@ class Difference:
 
 
 def replay_words(run: Path, out: Path) -> tuple[list[str], list[str]]:
-    """Return the words of the command that made a run, now into ``out``, and what is different here.
+    """Return the words of the command that made a run, now into ``out``, and the differences here.
 
     A path is looked for at its old place relative to the folder of the run, then at its absolute one.
 

@@ -32,7 +32,7 @@ _WAIT_S = 0.1
 
 
 def in_run_folder(work: Generator[Event, None, Result], out: Path) -> Generator[Event, None, Result]:
-    """Do ``work`` as the one process of a run folder (`occupying`), and note what it says (`noting`).
+    """Do ``work`` as the one process of a run folder (`occupying`), and note its events (`noting`).
 
     Files ``stop`` and ``pause`` that an earlier process left are removed first.
 

@@ -1,4 +1,4 @@
-"""Figure of a field whose cells are coloured by a value, with a colour bar that says what it is."""
+"""Figure of a field whose cells are coloured by a value, with a labelled colour bar."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ _LONGEST_LIST = 12
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture of a page: its ``data:`` address and what is to be seen."""
+    """A picture of a page: its ``data:`` address and its description."""
 
     uri: str
     caption: str

@@ -127,7 +127,7 @@ def _joined(parts: Sequence[Redrawn], order: NDArray[np.int64]) -> Redrawn:
 def _paste(
     field: NDArray[np.float32], heat: NDArray[np.float32], box: NDArray[np.float32], side_px: float
 ) -> None:
-    """Write the larger of what is there and the heat of one cell, whose window is centred on its box."""
+    """Write the maximum of the present heat and that of one cell, whose window is centred on its box."""
     center, size = (box[:2] + box[2:]) / 2, len(heat)
     first = np.clip(np.floor(center - side_px / 2), 0, field.shape).astype(int)
     last = np.clip(np.ceil(center + side_px / 2), 0, field.shape).astype(int)
@@ -190,7 +190,7 @@ def _with_others(project: Project, part: pd.DataFrame) -> Cells:
 
 
 def _row_of_pictures(found: RedrawnCells, number: int, name: str) -> tuple[list[Image], list[str]]:
-    """Return the pictures of one cell, and what is written below them."""
+    """Return the pictures of one cell, and their captions."""
     cell, drawn = found.cell[number], found.drawn
     pictures = [cell, drawn.twin[number], heat_picture(cell, drawn.heat[number])]
     names = [name, "as a control cell", "difference"]

@@ -49,7 +49,7 @@ _IMAGES_A_PORTION = 2
 
 @dataclass(frozen=True)
 class Unit:
-    """Bags that are scored in one go, and what their scores depend on."""
+    """Bags that are scored in one go, and a digest of everything their scores depend on."""
 
     bags: tuple[Bag, ...]
     digest: str
@@ -303,7 +303,7 @@ def stored_units(folder: Path, card: dict[str, Any]) -> dict[str, Project]:
 
 
 def _is_unchanged(folder: Path, project: Project) -> bool:
-    """Tell whether a folder holds the scores of the same bags, made alike."""
+    """Return whether a folder holds the scores of the same bags, made alike."""
     try:
         return bool(read_project_card(folder)["done"] == project.card["done"])
     except (AmilError, KeyError):

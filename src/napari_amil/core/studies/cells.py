@@ -140,9 +140,9 @@ def cells_folder(source: Source, recipe: Recipe, work: Path, *, measured: bool) 
 def gather_cells(
     source: Source, recipe: Recipe, folder: Path, *, measured: bool
 ) -> Generator[Event, None, None]:
-    """Read the images and write what the encoder sees of every cell into ``folder``, if it is not there.
+    """Read the images and write the encoder's input of every cell into ``folder``, if it is not there.
 
-    Images that could not be used are said again where it is.
+    Images that could not be used are reported again where it is.
     """
     if folder.exists():
         if (folder / _FAILURES).exists():

@@ -95,7 +95,7 @@ def _begin(heard: Any) -> None:  # noqa: ANN401 - a queue of a context has no pu
 
 
 def _work(number: int, item: Item, work: Callable[[Item], Generator[Message, None, Value]]) -> None:
-    """Work on an item and tell the parent; end when nobody listens any more."""
+    """Work on an item and send messages to the parent; end when the parent is gone."""
     parent = os.getppid()
     for message in messages_of(work, item):
         if os.getppid() != parent:
@@ -107,7 +107,7 @@ def _work(number: int, item: Item, work: Callable[[Item], Generator[Message, Non
 
 
 class _Progress:
-    """Counts what is done, and estimates what is left from what it took."""
+    """Counts finished units, and estimates the time left from their times."""
 
     def __init__(self, groups: Sequence[Group], n_jobs: int) -> None:
         self.left: dict[str, int] = defaultdict(int)

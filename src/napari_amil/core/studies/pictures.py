@@ -32,7 +32,7 @@ Squares = tuple[NDArray[np.float64], NDArray[np.int64]]
 
 
 class Fields:
-    """The fields of a project, a few of them kept; one that cannot be read is said once and left out.
+    """The fields of a project, a few of them kept; one that cannot be read is reported once and left out.
 
     Of a field too large to be treated in one piece only the wanted cells are read.
     """

@@ -46,7 +46,7 @@ def augment(
 
 
 def augment_crops(crops: Tensor, generator: torch.Generator) -> Tensor:
-    """Return crops ``(n, 3, size, size)``, 0 to 1, turned, mirrored, shifted and stained anew.
+    """Return crops ``(n, 3, size, size)``, 0 to 1, turned, mirrored, shifted and with altered stain.
 
     Parameters
     ----------

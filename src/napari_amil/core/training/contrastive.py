@@ -30,7 +30,7 @@ class ContrastiveSettings(NetworkSettings):
     temperature: float = Field(0.2, gt=0, le=10)
     """Divides the cosine of two views; small values push the most alike cells apart."""
     projection_dim: int = Field(64, ge=2, le=4096)
-    """Length of what is compared; it is thrown away after the training."""
+    """Length of the projections that are compared; their layer is dropped after the training."""
     batch_size: int = Field(128, ge=2, le=4096)
     """Cells in one optimiser step; each is compared with all others."""
     epochs: int = Field(200, ge=1)

@@ -1,4 +1,4 @@
-"""Anomaly model and class probabilities of a training, calibrated by what networks did not see."""
+"""Anomaly model and class probabilities of a training, calibrated on held-out cells and bags."""
 
 from __future__ import annotations
 
@@ -167,7 +167,7 @@ def _hold_out(
     device: torch.device,
     resting: FittedModel | None,
 ) -> Generator[Event, None, tuple[dict[str, Floats], _LeftOutBags]]:
-    """Return scores of control cells, and what is known of bags, by models fitted without their part.
+    """Return scores of control cells, and novelty and logits of bags, by models fitted without their part.
 
     Parameters
     ----------

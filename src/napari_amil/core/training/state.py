@@ -171,7 +171,7 @@ class ScorerTraining:
         return self.engine.embed(instances)
 
     def augmented(self, instances: Instances, generator: torch.Generator) -> Instances:
-        """Return instances turned, stained and measured anew."""
+        """Return instances turned, with altered stain, and measured again."""
         encoders = self.model.measurement_encoders
         spread = encoders[0].spread.to(instances.pixels.device) if encoders else None
         return augment(instances, self.settings.model.instance, generator, spread)

@@ -26,7 +26,7 @@ Pixels = Callable[[str], NDArray[np.uint8]]
 
 
 def is_of_cell_images(cells: pd.DataFrame) -> bool:
-    """Tell whether the cells of a bag fill an image each: more than one, none twice, from its corner on."""
+    """Return whether the cells of a bag fill an image each: more than one, none twice, from its corner on."""
     corners = cells[["y0", "x0"]].to_numpy(float)
     return len(cells) > 1 and cells["image"].is_unique and bool((corners == 0).all())
 

@@ -36,7 +36,7 @@ from napari_amil.plugin.window.work import Worker
 from napari_amil.worker.protocol.messages import ClusterNamed, Explore, Explored, NameCluster
 
 EXPLORATION = "exploration"
-"""Folder in that of a project that holds what the worker has found."""
+"""Folder of the worker's clusters in that of a project."""
 _MOST_PATIENTS = 3
 _NONE = (
     "No cluster was found: no unusual cells lie close together. Lower the percentile or the smallest size."

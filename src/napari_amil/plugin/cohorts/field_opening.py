@@ -117,6 +117,6 @@ def _shown_for(viewer: ViewerModel, layer: Shapes) -> list[Layer]:
 
 
 def _overlap(first: Image, second: Image) -> bool:
-    """Tell whether two images share a part of the world's last two axes."""
+    """Return whether two images share a part of the world's last two axes."""
     (low_a, high_a), (low_b, high_b) = (np.asarray(layer.extent.world)[:, -2:] for layer in (first, second))
     return bool((np.minimum(high_a, high_b) > np.maximum(low_a, low_b)).all())

@@ -178,7 +178,7 @@ class GalleryFilter(QWidget):
         layout.addWidget(self.more)
 
     def offer(self, cells: CellTable) -> None:
-        """Offer what the table of ``cells`` holds; choices that it still has are kept."""
+        """Offer the columns and groups of ``cells``; choices that it still has are kept."""
         table = cells.table
         columns = [str(name) for name in table]
         for name, menu in self.menus.items():

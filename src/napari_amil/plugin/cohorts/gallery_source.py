@@ -69,7 +69,7 @@ class GallerySource(QWidget):
         return self._folder
 
     def setValue(self, folder: Path | None) -> None:  # noqa: N802 - Qt's manner
-        """Show the cells of a scored folder, or of the open images; the folder is read anew each time."""
+        """Show the cells of a scored folder, or of the open images; the folder is read each time."""
         self._folder = folder
         self.show_images(None, asked=False)
         if folder is not None:
@@ -94,7 +94,7 @@ class GallerySource(QWidget):
         return self._images
 
     def show_images(self, images: Path | None, *, asked: bool) -> None:
-        """Take over where the images lie; where nobody knows and it was ``asked``, offer to choose."""
+        """Take over the folder of the images; if it is unknown and was ``asked`` for, offer to choose it."""
         self._images = images
         is_lost = asked and images is None
         self.lost.setText("The images of this cohort are not beside its tables." if is_lost else "")

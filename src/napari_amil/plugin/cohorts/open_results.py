@@ -181,7 +181,7 @@ class OpenResults(QObject):
         return added[1]
 
     def _keep_verdict(self, layer: Shapes, bag: str) -> None:
-        """Note with a layer what the model said of the bag whose cells it holds."""
+        """Store with a layer the verdict on the bag whose cells it holds."""
         assert self.project is not None
         bags = self.project.bags
         row = bags[bags["bag"] == bag]

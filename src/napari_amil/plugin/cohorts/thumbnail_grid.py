@@ -193,7 +193,7 @@ class ThumbnailGrid(QAbstractScrollArea):
         bar.setSingleStep(self._row_px // 2)
 
     def resizeEvent(self, event: QResizeEvent | None) -> None:  # noqa: N802
-        """Lay out anew and keep the top row on top."""
+        """Update the layout and keep the top row on top."""
         super().resizeEvent(event)
         old_width = event.oldSize().width() if event is not None else 0
         old_columns = max((old_width - _GAP_PX) // (self._side + _GAP_PX), 1)
@@ -323,7 +323,7 @@ class ThumbnailGrid(QAbstractScrollArea):
         self.chosen.emit()
 
     def _say(self) -> None:
-        """Let a screen reader say what is looked at."""
+        """Give the current cell to a screen reader."""
         self.setAccessibleDescription(self._describe(self.current) if self.current >= 0 else "")
 
 

@@ -39,7 +39,7 @@ class Crop(NamedTuple):
 
 
 class Thumbnails(QObject):
-    """Cuts what is on the screen, field by field, without ever holding up the window."""
+    """Cuts the visible crops, field by field, without ever holding up the window."""
 
     arrived = Signal()
     """Some thumbnails that were wanted are there now."""
@@ -58,7 +58,7 @@ class Thumbnails(QObject):
         return image
 
     def is_lost(self, crop: Crop) -> bool:
-        """Tell whether the image of this crop could not be read."""
+        """Return whether the image of this crop could not be read."""
         return crop.key in self._images and self._images[crop.key] is None
 
     def want(self, crops: Iterable[Crop]) -> None:
@@ -91,7 +91,7 @@ class _Cutter:
         self._is_stopped = False
 
     def want(self, crops: list[Crop]) -> None:
-        """Replace what is wanted."""
+        """Replace the wanted crops."""
         by_field: dict[str, list[Crop]] = {}
         for crop in crops:
             by_field.setdefault(crop.field.key, []).append(crop)

@@ -1,4 +1,4 @@
-"""A tint over what does not count as smear in an image."""
+"""A tint over the part of an image outside the field of view."""
 
 from __future__ import annotations
 

@@ -81,7 +81,7 @@ class Hover(QObject):
             selection_of(viewer).choose([])
 
     def look_at(self, position: tuple[float, ...]) -> None:
-        """Find the cell at ``position`` (world coordinates) and say what is known about it."""
+        """Find the cell at ``position`` (world coordinates) and show its description."""
         self._position = tuple(position)
         layer, row = self.cell_at(position)
         number = int(layer.features["cell_id"].iloc[row]) if layer is not None else -1
@@ -132,7 +132,7 @@ class Hover(QObject):
         selection_of(viewer).choose(keys, keys[0] if keys else None)
 
     def _is_panning(self) -> bool:
-        """Tell whether a press on the canvas moves the picture, and does not draw, paint or choose."""
+        """Return whether a press on the canvas moves the picture, and does not draw, paint or choose."""
         viewer = self._viewer()
         active = viewer.layers.selection.active if viewer is not None else None
         return viewer is not None and (active is None or str(active.mode) == "pan_zoom")

@@ -69,7 +69,7 @@ _NINES = (0.0, 50.0, 90.0, 99.0, 99.9, 99.99)
 
 
 class ColourBar(QWidget):
-    """The colour scale with its numbers, how many cells lie where on it, and the cell under the pointer."""
+    """The colour scale with its numbers, the histogram of cells on it, and the cell under the pointer."""
 
     def __init__(self, theme: str = "dark", parent: QWidget | None = None) -> None:
         super().__init__(parent)

@@ -17,7 +17,7 @@ _UNUSUAL_Q, _UNUSUAL_PERCENTILE, _SMALL_GROUP = 0.05, 97.5, 0.01
 
 
 def with_kinds(cells: pd.DataFrame, bags: pd.DataFrame) -> pd.DataFrame:
-    """Return the table of cells with what is known of their bags."""
+    """Return the table of cells with the columns of their bags."""
     known = bags.set_index("bag")
     columns = {
         name: cells["bag"].map(known[name]) for name in ("label", "verdict", "patient") if name in known

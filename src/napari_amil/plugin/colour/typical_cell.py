@@ -40,7 +40,7 @@ class TypicalCell(QObject):
     measured = Signal(float)
     """Diameter of the cell that the user clicked on or dragged across, in pixels of the image."""
     messaged = Signal(str)
-    """What to do, or why nothing was measured; empty once that is over."""
+    """An instruction, or the reason why nothing was measured; empty once that is over."""
     ended = Signal()
     """Measuring is over, with or without a result."""
 

@@ -44,7 +44,7 @@ UNUSABLE = 2
 
 
 def has_display() -> bool:
-    """Tell whether a window with OpenGL can be opened here."""
+    """Return whether a window with OpenGL can be opened here."""
     if not sys.platform.startswith("linux"):
         return True
     shown = bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))

@@ -201,7 +201,7 @@ def _yielding(work: Callable[[], object]) -> None:
 
 
 def _has_work(layer: Shapes) -> bool:
-    """Tell whether a layer holds work by hand that is worth keeping."""
+    """Return whether a layer holds work by hand that is worth keeping."""
     record = record_of(layer)
     return record is not None and record.is_worked_on(layer.features)
 

@@ -130,7 +130,7 @@ class CellCare(QObject):
             self._tell_hidden.start()
 
     def _on_hidden(self) -> None:
-        """Say once whose cells are hidden; a table may bring those of a hundred images."""
+        """Show one notice on all hidden cells; a table may bring those of a hundred images."""
         names, self._hidden = self._hidden, []
         if names:
             shown = ", ".join(names[:_NAMED]) + (" …" if len(names) > _NAMED else "")

@@ -124,7 +124,7 @@ def show_scale(layer: Shapes, scale: ColourScale) -> None:
 
 
 def show_cells(layer: Shapes, cells: Cells) -> None:
-    """Show exactly ``cells``, plus what the user drew or changed, minus what the user deleted.
+    """Show ``cells``, plus those that the user drew or changed, minus those that the user deleted.
 
     Rows that stay are not touched, so that selection, ids and scores stay with their shapes.
     """

@@ -166,7 +166,7 @@ def map_colours(name: str, place: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def is_signed(column: str) -> bool:
-    """Tell whether the score has a sign, and therefore a diverging map around zero."""
+    """Return whether the score has a sign, and therefore a diverging map around zero."""
     return column_of(column).diverging
 
 

@@ -34,7 +34,7 @@ class Companions(QObject):
     """
 
     deleted = Signal()
-    """The user deleted a companion; it is not made again before `show` is asked for it anew."""
+    """The user deleted a companion; it is not made again before `show` asks for it again."""
     moved = Signal()
     """A cell layer has another transform."""
 
@@ -135,7 +135,7 @@ def lie_on(companion: Layer, layer: Layer) -> None:
 
 
 def _is_same(old: object, new: object) -> bool:
-    """Tell whether two parts of a transform are equal: numbers, an affine, or units."""
+    """Return whether two parts of a transform are equal: numbers, an affine, or units."""
     if isinstance(old, tuple) or isinstance(new, tuple):
         return old == new
     return np.array_equal(np.asarray(old, float), np.asarray(new, float))

@@ -75,7 +75,7 @@ def cut(pixels: NDArray[np.uint8], square: Square, size_px: int) -> NDArray[np.u
 
 
 def to_rgb8(pixels: NDArray[Any], limits: tuple[float, ...] | None = None) -> NDArray[np.uint8]:
-    """Return samples as ``(h, w, 3)`` uint8; what is not 8-bit is stretched between ``limits``."""
+    """Return samples as ``(h, w, 3)`` uint8; other types are stretched between ``limits``."""
     if pixels.dtype != np.uint8 or (limits is not None and limits != (0.0, 255.0)):
         low, high = limits if limits is not None else (float(np.nanmin(pixels)), float(np.nanmax(pixels)))
         place = (pixels.astype(np.float32) - low) / max(high - low, 1e-12)

@@ -84,7 +84,7 @@ def read_evidence(path: Path) -> Evidence:
 
 
 def keep_evidence(layer: Shapes, evidence: Evidence | None) -> None:
-    """Note with ``layer`` what the worker wrote; None forgets what was known."""
+    """Store evidence with ``layer``; None removes it."""
     if evidence is None:
         layer.metadata.pop(EVIDENCE, None)
     else:

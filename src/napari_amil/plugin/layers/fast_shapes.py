@@ -71,7 +71,7 @@ def _farthest(
 
 
 def has_compiled_triangulation() -> bool:
-    """Tell whether a compiled triangulation backend is installed; without one polygons are drawn coarser."""
+    """Return whether a compiled triangulation backend is installed; without one polygons are coarser."""
     return any(importlib.util.find_spec(name) is not None for name in COMPILED_BACKENDS)
 
 

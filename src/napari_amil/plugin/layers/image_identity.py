@@ -81,7 +81,7 @@ def shape_of(image: Image) -> tuple[int, ...]:
 
 
 def _fits(image: Image, record: CellRecord) -> bool:
-    """Tell whether ``image`` may be what the cells lie on, by the last part of its name and its size."""
+    """Return whether the cells may lie on ``image``, by the last part of its name and its size."""
     shape = shape_of(image)
     size, n_lead = shape[-2:], len(shape) - 2
     if n_lead != len(record.place) or any(i >= n for i, n in zip(record.place, shape[:-2], strict=True)):

@@ -69,7 +69,7 @@ class Journal:
         self._look()
 
     def is_of(self, layer: Shapes) -> bool:
-        """Tell whether these are the steps of ``layer``."""
+        """Return whether these are the steps of ``layer``."""
         return self._layer() is layer
 
     def before(self) -> None:
@@ -141,7 +141,7 @@ class Journal:
 
     @property
     def is_saved(self) -> bool:
-        """Tell whether nothing changed since the cells were opened or saved."""
+        """Return whether nothing changed since the cells were opened or saved."""
         return self.n_changes == self.n_saved
 
     def mark_saved(self) -> None:
@@ -161,7 +161,7 @@ class Journal:
         )
 
     def _look(self) -> None:
-        """Take over the present state; only shapes that were drawn anew are read."""
+        """Take over the present state; only redrawn shapes are read."""
         layer = self._layer()
         assert layer is not None
         known = self._shapes
@@ -220,7 +220,7 @@ def _rows_of(layer: Shapes) -> pd.DataFrame:
 
 
 def keep(layer: Shapes) -> None:
-    """Keep the rows of a cell layer in order from now on, remember what is done, and listen to undo keys."""
+    """Keep the rows of a cell layer in order from now on, record its changes, and listen to undo keys."""
     record = record_of(layer)
     assert record is not None
     watch(layer)

@@ -35,7 +35,7 @@ class RecordState:
     selection: SelectionSettings | None
 
     def is_like(self, other: RecordState) -> bool:
-        """Tell whether nothing that can be undone differs."""
+        """Return whether the two sides are equal in all that can be undone."""
         same_sets = (self.redrawn, self.removed) == (other.redrawn, other.removed)
         return same_sets and self.scores is other.scores and self.selection == other.selection
 
@@ -51,7 +51,7 @@ class CellStates:
 
 @dataclass(frozen=True, eq=False)
 class EditStep:
-    """One gesture: what it is called, which cells it touched, and these before and after."""
+    """One gesture: its title, the cells it touched, and these before and after."""
 
     title: str
     touched: frozenset[int]

@@ -118,11 +118,11 @@ class CellRecord:
         return self.candidates.cells
 
     def is_touched(self, features: pd.DataFrame) -> bool:
-        """Tell whether the user drew, changed, left out or deleted a cell."""
+        """Return whether the user drew, changed, left out or deleted a cell."""
         return bool(self.removed) or bool(self.by_hand(features).any())
 
     def is_worked_on(self, features: pd.DataFrame) -> bool:
-        """Tell whether finding the cells anew would lose something, names and what plugins wrote included."""
+        """Return whether detecting cells again would lose work, names and columns of plugins included."""
         named = CELL_TYPE in features and features[CELL_TYPE].fillna("").ne("").any()
         return bool(named or foreign_names(features)) or self.is_touched(features)
 
@@ -366,7 +366,7 @@ def cells_in(
 
 
 def _has_moved(layer: Shapes, record: CellRecord, cell_id: int, row: int) -> bool:
-    """Tell whether the shape is no longer as it was drawn; a mere click does not move it."""
+    """Return whether the shape is no longer as it was drawn; a mere click does not move it."""
     drawn, outline = record.drawn.get(cell_id), outline_of(layer, row)
     if drawn is None or drawn.shape != outline.shape:
         return True

@@ -52,7 +52,7 @@ def get_slide_reader(path: str | Sequence[str]) -> Callable[..., list[LayerData]
 
 
 def read_slides(path: str | Sequence[str]) -> list[LayerData]:
-    """Return an image layer for each slide, of which napari reads what it shows.
+    """Return an image layer for each slide, of which napari reads only the visible part.
 
     Raises
     ------
@@ -135,7 +135,7 @@ def _rectangle(viewer: ViewerModel, layer: Image) -> tuple[Any, Any] | None:
 
 
 def _shown(viewer: ViewerModel, layer: Image) -> tuple[Any, Any]:
-    """Return the corners of what the canvas shows, in pixels of the slide."""
+    """Return the corners of the visible part, in pixels of the slide."""
     middle = np.asarray(viewer.scene.camera.center[-2:], float)
     half = np.asarray(viewer.canvas.size, float) / (2 * max(float(viewer.scene.camera.zoom), 1e-9))
     corners = [middle + half * (y, x) for y in (-1, 1) for x in (-1, 1)]

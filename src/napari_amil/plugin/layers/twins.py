@@ -99,7 +99,7 @@ def keep_twins(layer: Shapes, twins: Twins) -> None:
 
 
 def has_network(columns: Iterable[str]) -> bool:
-    """Tell whether cells with these columns were scored by a network that can redraw them."""
+    """Return whether cells with these columns were scored by a network that can redraw them."""
     return bool(parts(columns, f"{ANOMALY}_percentile"))
 
 

@@ -31,7 +31,7 @@ _WATCH_MS = 100
 
 
 class CalibratePanel(Panel):
-    """Controls, model, Calibrate; then what differs, and the button that scores all open images anew."""
+    """Controls, model, Calibrate; then the differences, and the button that scores all open images again."""
 
     TITLE = "Calibrate on my controls"
     TERMS = ("Calibration", "Control", "Drift", "p-value")

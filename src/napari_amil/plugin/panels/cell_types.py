@@ -48,7 +48,7 @@ class Learned:
 
 
 class CellTypesPanel(Panel):
-    """Types with their keys, Learn, how well it does, what tells the types apart, the next cell to name."""
+    """Types with their keys, Learn, the quality and differences of the types, the next cell to name."""
 
     TITLE = "Name cell types"
     TERMS = ("Anomaly", "Cell type", "Cohort", "Macro F1", "Verdict")

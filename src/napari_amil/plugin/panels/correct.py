@@ -49,7 +49,7 @@ _MODES = {
 
 
 class CorrectPanel(Panel):
-    """Undo, redo, tools, the type of the chosen cells, the next unsure cell, scoring of what changed."""
+    """Undo, redo, tools, the type of the chosen cells, the next unsure cell, scoring of changed cells."""
 
     TITLE = "Correct cells"
     TERMS = ("Candidate", "Detection score", "Outline")

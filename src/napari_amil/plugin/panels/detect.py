@@ -278,6 +278,6 @@ def _build(record: CellRecord, image: Image, reply: Detected) -> tuple[Shapes, I
 
 
 def _can_select(record: CellRecord) -> bool:
-    """Tell whether the sliders can decide: cells of a file or a label image have no candidates or scores."""
+    """Return whether the sliders can decide: cells of a file or label image have no candidates or scores."""
     found = np.isfinite(record.known.detection_score).any()
     return bool(found) and bool(np.isfinite(record.candidates.diameter_px))

@@ -200,7 +200,7 @@ class GalleryPanel(Panel):
         self._arrange(keep_place=keep_place)
 
     def _arrange(self, *, keep_place: bool = False) -> None:
-        """Filter and sort anew."""
+        """Filter and sort again."""
         keep = self.filter.keeps(self._cells.table)
         column, highest_first = self.order.value()
         self._values, self._anomaly = self._cells.values(column), self._cells.values("anomaly")
@@ -221,7 +221,7 @@ class GalleryPanel(Panel):
 
     @property
     def reading_folder(self) -> bool:
-        """Tell whether the table of a scored folder is still being read."""
+        """Return whether the table of a scored folder is still being read."""
         return self.source.value() is not None and self._scored is None
 
     def _recolour(self) -> None:
@@ -302,7 +302,7 @@ class GalleryPanel(Panel):
         self._types.named.emit()
 
     def _on_typed(self, folder: str) -> None:
-        """Read the scored folder anew, in which every cell has a type now."""
+        """Read the scored folder again, in which every cell has a type now."""
         if self._scored is not None and folder == str(self._scored.path):
             self.reading.start(self.source.reader())
 

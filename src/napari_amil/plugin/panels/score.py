@@ -218,7 +218,7 @@ class ScorePanel(ScoringPanel):
         self.verdict_detail.setVisible(bool(self.verdict_detail.text()))
 
     def _on_cell_changed(self, layer: Shapes | None, row: int) -> None:
-        """Tell of the chosen cell, else of the one under the pointer."""
+        """Describe the chosen cell, else the one under the pointer."""
         pinned = self.selection.current
         found = find_cell(self._viewer, pinned) if pinned is not None else None
         layer, row = found or (layer, row)

@@ -267,7 +267,7 @@ class SmearPanel(Panel):
         return None
 
     def _has_cells(self) -> bool:
-        """Tell whether the chosen image has cells on any of its planes; without an image, any cells count."""
+        """Return whether the chosen image has cells on any of its planes; without an image, any cells do."""
         image, layers = self.image.layer(), cell_layers(self._viewer.layers)
         number = str(image.unique_id) if image is not None else None
         return any(cells.nshapes for cells in layers if number in (None, need_record(cells).image_id))
@@ -378,7 +378,7 @@ class SmearPanel(Panel):
 
 
 def _is_own_work(layer: Shapes) -> bool:
-    """Tell whether finding cells anew would lose something: work by hand, or cells that a file brought."""
+    """Return whether detecting cells again would lose work by hand, or cells that a file brought."""
     record = need_record(layer)
     found_here = len(record.known) and np.isfinite(record.candidates.diameter_px)
     return not found_here or record.is_worked_on(layer.features)

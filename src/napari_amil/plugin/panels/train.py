@@ -18,7 +18,7 @@ from napari_amil.plugin.window.work import Worker
 
 
 class TrainPanel(TrainingPanel):
-    """Two pages: what is to be trained, and the runs.
+    """Two pages: the training to prepare, and the runs.
 
     Parameters
     ----------

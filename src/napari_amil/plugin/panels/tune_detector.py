@@ -19,7 +19,7 @@ _EMPTY = "No run yet: choose annotated images under Prepare and press Start fine
 
 
 class TuneDetectorPanel(RunPages):
-    """Two pages: what is learned from, and the runs with their comparison.
+    """Two pages: the annotated images, and the runs with their comparison.
 
     Parameters
     ----------

@@ -157,7 +157,7 @@ class ClassSums(QWidget):
         painter.end()
 
     def _paint_bar(self, painter: QPainter, zero: QPointF, case: ClassContributions, scale: float) -> None:
-        """Stack what is positive to the right of zero, what is negative to the left."""
+        """Stack positive parts to the right of zero, negative ones to the left."""
         grey = mixed(self._palette.text, self._palette.back, 0.55)
         top = zero.y() + (self._line() - _BAR_PX) / 2
         ends = {True: zero.x(), False: zero.x()}

@@ -46,7 +46,7 @@ class Thumbnail(QAbstractButton):
 
     @property
     def has_picture(self) -> bool:
-        """Tell whether there is a cell to see."""
+        """Return whether there is a cell to see."""
         return self._image is not None
 
     def set_theme(self, theme: str) -> None:

@@ -23,7 +23,7 @@ _BAR_PX = 9
 
 @dataclass(frozen=True)
 class WaterfallStep:
-    """One line: what is added; of a cell its key and its picture. The last line is the sum."""
+    """One line: a contribution; of a cell also its key and its picture. The last line is the sum."""
 
     name: str
     value: float

@@ -1,4 +1,4 @@
-"""Annotated images for the training of a detector: their list, and what is weak or missing."""
+"""Annotated images for the training of a detector: their list, and their weak points."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ FEW_IMAGES = 5
 
 @dataclass(frozen=True)
 class TrainingImage:
-    """One image that is learned from.
+    """One image of the training.
 
     Parameters
     ----------
@@ -59,7 +59,7 @@ class TrainingImage:
 
 
 class AnnotationList(QTreeWidget):
-    """Open cell layers to tick, with whose they are; or the images of a folder, to look at.
+    """Open cell layers to tick, with their patients; or the images of a folder, to look at.
 
     Parameters
     ----------

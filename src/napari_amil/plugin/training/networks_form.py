@@ -26,7 +26,7 @@ NETWORKS = {
         "Learns to make up control cells, then to find the one most like a cell.",
     ),
 }
-"""Name of each score, what it is called, and a sentence."""
+"""Name of each score, its title, and a sentence."""
 _STEPS, _MOST_STEPS = 2000, 1_000_000
 _WORDS = (
     "Networks learn to redraw control cells and nothing else. Of an unusual cell they draw the control cell "

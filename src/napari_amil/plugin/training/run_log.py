@@ -109,7 +109,7 @@ class RunLog:
             pass
 
     def _take(self, line: bytes) -> None:
-        """Note down one line; one that nobody understands, from another version, is passed over."""
+        """Note down one line; an unknown one, from another version, is skipped."""
         try:
             record = json.loads(line)
             time = float(record.pop("time", self.time))

@@ -59,7 +59,7 @@ def training_units(settings: RunSettings, bag_epoch: float) -> tuple[float, floa
 
 
 def seconds_left(log: RunLog, settings: RunSettings) -> float:
-    """Return the seconds until the run ends, NaN while nothing can be said.
+    """Return the seconds until the run ends, NaN while they are unknown.
 
     What a stopped training or a small loss saves is not known before.
     """

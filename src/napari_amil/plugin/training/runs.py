@@ -74,7 +74,7 @@ class Status:
 
 
 class Run:
-    """The training in one run folder, whoever started it.
+    """The training in one run folder.
 
     Parameters
     ----------
@@ -216,7 +216,7 @@ class Run:
         kill_tree(process)
 
     def can_resume(self) -> bool:
-        """Tell whether there is a command to give again."""
+        """Return whether there is a command to give again."""
         return bool(self.arguments())
 
     def model(self) -> Path | None:
@@ -285,7 +285,7 @@ class Run:
         return self.log.ended
 
     def _disk_is_full(self) -> bool:
-        """Tell whether there is no room left for what a run writes."""
+        """Return whether there is no room left for the files of a run."""
         try:
             return shutil.disk_usage(self.folder).free < _ROOM_BYTES
         except OSError:

@@ -166,7 +166,7 @@ class TrainingForm(QWidget):
         self._test.setCurrentIndex(max(self._test.findData(f"{kind} {number}"), 0))
 
     def offer(self, presets: dict[str, RunSettings], devices: dict[str, str]) -> None:
-        """Offer what the worker found: presets with their settings, devices with their names."""
+        """Offer the worker's choices: presets with their settings, devices with their names."""
         chosen, device = self.preset(), self.device()
         self._presets = dict(presets)
         for combo, names in ((self._preset, {n: n for n in presets}), (self._device, devices)):

@@ -1,4 +1,4 @@
-"""Something slow that needs neither Qt nor a network, done in a thread; only the latest is heard of."""
+"""Slow work without Qt or networks, done in a thread; only the latest result is delivered."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Background(QObject):
         threading.Thread(target=_call, args=arguments, name="napari-amil background", daemon=True).start()
 
     def forget(self) -> None:
-        """Drop what is still under way."""
+        """Drop unfinished work."""
         self._number += 1
 
     def receive(self, number: int, result: object, problem: str) -> None:

@@ -72,7 +72,7 @@ class LayerCombo(QComboBox):
             self.setCurrentIndex(index)
 
     def _accepts(self, layer: Layer) -> bool:
-        """Tell whether a layer is offered; what only accompanies cells is not."""
+        """Return whether a layer is offered; companions of cells are not."""
         return COMPANION not in layer.metadata and self._kind(layer)
 
     def _on_inserted(self, event: Any) -> None:  # noqa: ANN401

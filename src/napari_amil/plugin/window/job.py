@@ -61,7 +61,7 @@ class JobBar(QWidget):
 
     @property
     def is_running(self) -> bool:
-        """Tell whether a job is under way."""
+        """Return whether a job is under way."""
         return self._task is not None
 
     def follow(self, task: Task, read: Callable[[Any], Any] | None = None) -> None:
@@ -99,7 +99,7 @@ class JobBar(QWidget):
         self._show_idle()
 
     def set_text(self, text: str) -> None:
-        """Name the button anew."""
+        """Rename the button."""
         self._text = text
         if not self.is_running:
             self.button.setText(text)

@@ -101,7 +101,7 @@ def _plain(value: object) -> str:
 
 
 class ModelChoice(QWidget):
-    """A combo box of models and, folded below it, what the chosen one says about itself."""
+    """A combo box of models and, folded below it, the card of the chosen one."""
 
     changed = Signal()
 

@@ -69,7 +69,7 @@ class Panel(QWidget):
         return QSize(hint.width(), min(hint.height(), _UNSETTLED_PX)) if waits else hint
 
     def _is_page(self) -> bool:
-        """Tell whether the panel is a page of another one, whose dock is not its own."""
+        """Return whether the panel is a page of another one, whose dock is not its own."""
         parent = self.parentWidget()
         while parent is not None and not isinstance(parent, Panel):
             parent = parent.parentWidget()

@@ -47,7 +47,7 @@ class PerViewer(Generic[T]):
         return self._made[key]
 
     def __contains__(self, key: int) -> bool:
-        """Tell whether there is an object of the viewer with this ``id``."""
+        """Return whether there is an object of the viewer with this ``id``."""
         return key in self._made
 
     def _forget(self, key: int) -> None:

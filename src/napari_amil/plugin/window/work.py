@@ -55,7 +55,7 @@ class Task(QObject):
 
     @property
     def is_warm(self) -> bool:
-        """Tell whether the process that does the job has said that it is ready."""
+        """Return whether the process that does the job has reported that it is ready."""
         return self._worker.is_ready
 
     def cancel(self) -> None:

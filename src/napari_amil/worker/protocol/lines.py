@@ -30,7 +30,7 @@ class ProtocolError(ValueError):
 
 @dataclass(frozen=True)
 class Answer:
-    """One line of the worker: `READY`, or what it says of the request ``number``.
+    """One line of the worker: `READY`, or its message on the request ``number``.
 
     ``content`` is an event, the fields of the reply (`reply_to`), or the sentence of an error.
     """
@@ -148,6 +148,6 @@ def _record(line: bytes) -> dict[str, Any]:
 
 
 def _reason(error: ValidationError) -> str:
-    """Return the first reason of a refusal: the place of the field, and what is wrong with it."""
+    """Return the first reason of a refusal: the place of the field, and its error."""
     first = error.errors()[0]
     return f"'{'.'.join(str(part) for part in first['loc'])}': {first['msg']}"

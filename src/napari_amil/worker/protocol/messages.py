@@ -70,14 +70,14 @@ class Detect(FieldInput, Request):
 
 
 class FieldOfViewFound(Reply):
-    """File with the mask of what counts as smear, None where all does; ``step`` image pixels an element."""
+    """File with the mask of the field of view, None where it is all; ``step`` image pixels an element."""
 
     mask: Path | None
     step: int
 
 
 class FindFieldOfView(FieldInput, Request):
-    """Find what counts as smear in a field; the mask goes into the folder ``out``."""
+    """Find the field of view, the part that shows the smear; the mask goes into the folder ``out``."""
 
     reply = FieldOfViewFound
     out: Path
@@ -278,7 +278,7 @@ class TrainingChoices(Reply):
 
 
 class ListChoices(Request):
-    """Ask for what a training can choose from."""
+    """Ask for the choices of a training."""
 
     reply = TrainingChoices
 

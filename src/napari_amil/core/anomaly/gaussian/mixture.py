@@ -23,7 +23,7 @@ MAX_ITERATIONS = 100
 
 @dataclass(frozen=True, eq=False)
 class Mixture:
-    """Gaussians, how much each counts, and which of them each row belongs to.
+    """A mixture of Gaussians with its weights, and the component of each row.
 
     Parameters
     ----------
@@ -75,7 +75,7 @@ class Mixture:
 
 
 def fit_mixture(z: Floats, settings: ModelSettings, seed: int) -> tuple[Mixture, str]:
-    """Return the mixture that the settings want of rows ``(n, k)``, and what is to be said about it.
+    """Return the mixture of the settings fitted to rows ``(n, k)``, and a warning, empty without one.
 
     One component under ``mixture_fit="em"`` has the closed form to which expectation maximisation
     converges: the mean, and the covariance plus `REGULARISATION`.

@@ -17,7 +17,7 @@ from napari_amil.core.anomaly.reconstruction.network_training import Batch, Netw
 from napari_amil.core.anomaly.reconstruction.scorer import Judged, ReconstructionScorer
 
 _REBORN_BELOW = 1e-5
-"""Loss of the discriminator below which it begins anew, since it teaches nothing more."""
+"""Loss of the discriminator below which its weights are drawn again, since it teaches nothing more."""
 
 
 class GanomalySettings(NetworkSettings):

@@ -181,7 +181,7 @@ class ReconstructionScorer(CellScorer):
 
     @torch.inference_mode()
     def _judged(self, pixels: NDArray[np.uint8]) -> Generator[tuple[int, CellImages, Judged], None, None]:
-        """Yield the first row of each part of the cells, the cells and what the network says of them."""
+        """Yield the first row of each part of the cells, the cells, and the network's output for them."""
         self.eval()
         device = next(self.net.parameters()).device
         for start in range(0, len(pixels), _AT_ONCE):

@@ -1,4 +1,4 @@
-"""Cell images: one file is one cell, one folder one sample, and a table says what is known of each."""
+"""Cell images: one file is one cell, one folder one sample, and a table describes the samples."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The protocol of a cohort layout, and what reading one gives."""
+"""The protocol of a cohort layout, and the listing that reading one gives."""
 
 from __future__ import annotations
 
