@@ -44,7 +44,7 @@ def relit(image: Image, light: tuple[float, float, float], stain: tuple[float, f
 
 
 def exposed(image: Image, factor: float) -> Image:
-    """Return the field with ``factor`` times the light; what is brighter than white is cut off."""
+    """Return the field with ``factor`` times the light; values above white are clipped."""
     return np.clip(np.rint(image * factor), 0, 255).astype(np.uint8)
 
 

@@ -119,7 +119,7 @@ def classical(image: Image) -> Cells:
 
 
 def by_network(recipe: Recipe) -> Finder:
-    """Return the detector of a bundle with all that stands before and behind it."""
+    """Return the detector of a bundle with preparation and selection."""
     return lambda image: drain(detect_field(image, recipe)).select(recipe.settings.selection)
 
 
@@ -183,7 +183,7 @@ def as_record(tallies: dict[str, Tally]) -> dict[str, dict[str, object]]:
 
 
 def show(tallies: dict[str, Tally], fold: int) -> None:
-    """Print one row per condition, and what became of the fullest image."""
+    """Print one row per condition, and the counts of the fullest image."""
     as_is = tallies[AS_IS]
     n_judged = as_is.count.n_judged
     print(

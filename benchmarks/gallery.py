@@ -54,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def write_cohort(root: Path, n_cells: int, n_images: int, *, table: bool) -> None:
-    """Write images and what scoring them would leave: one bag an image."""
+    """Write images and a scored folder of them: one bag an image."""
     rng = np.random.default_rng(0)
     (root / "images").mkdir()
     (root / "scored").mkdir()

@@ -99,7 +99,7 @@ def cell_figures(cells: pd.DataFrame) -> dict[str, Figure]:
 
 
 def area_of(name: str) -> Figure:
-    """Return the figure that tells how well a score tells abnormal from normal cells."""
+    """Return the function from cells to the area under the ROC curve of a score, abnormal against normal."""
 
     def area(table: pd.DataFrame) -> float:
         rows = table[table[name].notna() & (table["weight"] > 0)]

@@ -197,7 +197,7 @@ class Talk:
         sys.stdout.flush()
 
     def finish(self, out: Path, name: str = "failures.csv") -> None:
-        """Write the receipt and a table of what failed; leave with the exit code that says so."""
+        """Write the receipt and the table of failures; leave with the matching exit code."""
         if self._receipt is not None and self._inputs:
             self._receipt.command, files = _command()
             self._receipt.reads(self._inputs | {str(file.resolve()): file for file in files})

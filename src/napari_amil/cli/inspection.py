@@ -45,7 +45,7 @@ def info(
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Write the card as JSON, with its hashes.")] = False,
 ) -> None:
-    """Show the card of a model: what it was trained on, how long, with which results."""
+    """Show the card of a model: its training data, time and results."""
     if presets:
         typer.echo(pipeline.preset_table())
         return

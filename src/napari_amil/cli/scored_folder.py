@@ -104,7 +104,7 @@ def explore(
     jobs: Jobs = None,
     style: EventStyle = Style.bar,
 ) -> None:
-    """Look for what no class explains: clusters of unusual cells, and their size in every patient."""
+    """Find clusters of unusual cells that no class explains, and their size in every patient."""
     talk = Talk(style)
     project = pipeline.read_project(scored)
     settings = pipeline.ClusterSettings.parse(

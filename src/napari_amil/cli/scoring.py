@@ -93,7 +93,7 @@ def score(
 
 
 def _score_shard(talk: Talk, work: events.Events, out: Path, part: pipeline.Shard) -> None:
-    """Score a part of the bags, and say how to go on."""
+    """Score a part of the bags, and print the next command."""
     n_bags = talk.follow(work)
     text = (
         f"{n_bags} bags of shard {part.number} of {part.total} are scored; when all shards are, give "

@@ -58,7 +58,7 @@ def test_a_grey_camera_leaves_the_colour_that_normalisation_gives(
     only("grey", monkeypatch)
     changed, masks = looks.other_microscope(*crop, np.random.default_rng(0))
     density = -np.log(changed[masks[0]])
-    ratios = (density / looks.USUAL.density)[0]
+    ratios = (density / looks.NORMAL_COLOUR.density)[0]
     np.testing.assert_allclose(ratios, ratios[0], rtol=1e-5)
 
 

@@ -13,7 +13,7 @@ from napari_amil.core.base.types import box_outline
 from napari_amil.core.cohort.synth import synthetic_smear
 from napari_amil.core.detection.network import build_detector
 from napari_amil.core.detection.predict import find_candidates
-from napari_amil.core.images.foreign import USUAL, foreign_mask, foreign_share, typical_colour
+from napari_amil.core.images.foreign import NORMAL_COLOUR, foreign_mask, foreign_share, typical_colour
 from napari_amil.core.images.normalise import normalise
 
 _RED, _PURPLE, _INK = (0.80, 0.63, 0.74), (0.50, 0.35, 0.62), (0.20, 0.22, 0.25)
@@ -88,7 +88,7 @@ def one_object(density: tuple[float, float, float], side: int) -> NDArray[np.flo
 def test_what_is_no_red_cell(density: tuple[float, float, float], side: int, foreign: bool) -> None:
     field = one_object(density, side)
     box = np.array([10, 10, 10 + side, 10 + side], np.float32)
-    (share,) = foreign_share(field, (box_outline(box),), USUAL)
+    (share,) = foreign_share(field, (box_outline(box),), NORMAL_COLOUR)
     assert (share > DetectionSettings().max_foreign) == foreign
 
 
@@ -97,6 +97,6 @@ def test_a_scale_bar_over_a_cell_and_a_dark_body_in_it(colour: tuple[float, floa
     field = one_object((0.215, 0.45, 0.29), 36)
     outlines = (box_outline(np.array([10, 10, 46, 46], np.float32)),)
     field[14:20, 14:20] = 0.1
-    assert foreign_share(field, outlines, USUAL)[0] < 0.1
+    assert foreign_share(field, outlines, NORMAL_COLOUR)[0] < 0.1
     field[30:32, 8:50] = colour
-    assert foreign_share(field, outlines, USUAL)[0] == 1
+    assert foreign_share(field, outlines, NORMAL_COLOUR)[0] == 1

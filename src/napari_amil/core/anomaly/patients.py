@@ -60,7 +60,7 @@ class PatientEffects:
 
     @classmethod
     def fit(cls, scores: NDArray[Any], patients: NDArray[Any]) -> PatientEffects | None:
-        """Return the effects in positive scores ``(n_cells,)``; None where they cannot be told apart.
+        """Return the effects in positive scores ``(n_cells,)``; None where they cannot be estimated.
 
         That is so with a single patient, and where no patient has two cells.
         """

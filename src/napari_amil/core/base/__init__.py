@@ -1,1 +1,1 @@
-"""Errors, events, settings, types and files: what every other package may use."""
+"""Errors, events, settings, types and files for every other package."""

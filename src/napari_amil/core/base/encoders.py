@@ -1,4 +1,4 @@
-"""Names of the encoders, and what each declares; settings are checked against them without torch."""
+"""Names and declarations of the encoders; settings are checked against them without torch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Errors whose message is one sentence that says what was wrong and what to do about it."""
+"""Errors whose message is one sentence with the fault and its remedy."""
 
 from __future__ import annotations
 

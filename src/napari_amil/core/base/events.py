@@ -161,7 +161,7 @@ def drain(work: Events, on_event: Callable[[Event], None] | None = None) -> Any:
 def translated(
     work: Generator[Event, None, Result], translate: Callable[[Event], Event | None]
 ) -> Generator[Event, None, Result]:
-    """Run ``work`` inside other work: pass on what ``translate`` makes of each event, nothing for None."""
+    """Run ``work`` inside other work: pass on ``translate`` of each event, nothing for None."""
     while True:
         try:
             event = next(work)
@@ -174,7 +174,7 @@ def translated(
 
 
 def collecting(work: Generator[Event, None, Result], failed: list[Failed]) -> Generator[Event, None, Result]:
-    """Run ``work`` inside other work, pass on every event, and add what failed to ``failed``."""
+    """Run ``work`` inside other work, pass on every event, and add failures to ``failed``."""
 
     def noted(event: Event) -> Event:
         if isinstance(event, Failed):

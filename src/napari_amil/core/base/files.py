@@ -1,4 +1,4 @@
-"""Write files in one step or several together, read JSON, and refuse what is no regular file."""
+"""Write files in one step or several together, read JSON, and refuse anything but regular files."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ _KINDS = (
 
 
 def special_kind(path: Path) -> str | None:
-    """Return the kind of what stands at ``path`` where it is no regular file, None for a file or nothing.
+    """Return the kind of ``path`` if it is no regular file; None for a file or nothing.
 
     Links are followed. Opening a named pipe or a device can block for ever.
     """

@@ -1,4 +1,4 @@
-"""Receipt of a run: what was asked, read and used: seconds, memory and energy by stage, versions, hashes."""
+"""Receipt of a run: command, inputs, versions and hashes; seconds, memory and energy by stage."""
 
 from __future__ import annotations
 

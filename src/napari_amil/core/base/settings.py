@@ -199,7 +199,7 @@ class ModelSettings(Settings):
     pooled: tuple[str, ...] = ()
     """Anomaly scores that make the distance d_n of the pooling; empty = that to the control Gaussian."""
     networks: dict[str, dict[str, Any]] = {}
-    """Settings of the networks among the anomaly scores, by name: a preset, and what differs from it."""
+    """Settings of the networks among the anomaly scores, by name: a preset, and changes of it."""
     morphology_weight: float = Field(0.75, ge=0, le=1)
     """Weight of the named measurements in the anomaly of a cell beside its embedding; 0 as published."""
     n_components: int = Field(1, ge=1, le=100)

@@ -68,7 +68,7 @@ def arranging(images: Sequence[Placed], out: Path) -> Events:
 
 
 def _check(images: Sequence[Placed], out: Path) -> None:
-    """Refuse what cannot become a cohort."""
+    """Refuse images that cannot become a cohort."""
     if not images:
         raise CohortError("There is no image to place; drop some first.")
     if out.exists() and (not out.is_dir() or any(out.iterdir())):

@@ -95,7 +95,7 @@ def quick_problems(cohort: Cohort, embedding_dim: int = EMBEDDING_DIM) -> Iterat
 
 
 def leaking_patients(cohort: Cohort, part_of: PartOf = fold_of) -> Iterator[Problem]:
-    """Yield patients who are in two parts, so that a model would be tested on whom it was trained on."""
+    """Yield patients who are in two parts, so that training and test would share them."""
     for patient, bags in patients_of(cohort).items():
         parts = sorted({part for bag in bags if (part := part_of(bag)) is not None})
         if len(parts) > 1:

@@ -9,7 +9,7 @@ import PIL.Image
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from napari_amil.core.images.foreign import USUAL
+from napari_amil.core.images.foreign import NORMAL_COLOUR
 
 _SHARES = {
     **{"disc": 0.12, "vignette": 0.3, "stain": 0.15, "grey": 0.08},
@@ -32,7 +32,7 @@ def other_microscope(
         pixels, masks = _behind_disc(pixels, masks, rng)
     density = -np.log(np.clip(pixels, 0.02, 1.0))
     if drawn["grey"]:
-        density = (density / USUAL.density).mean(axis=2, keepdims=True) * USUAL.density
+        density = (density / NORMAL_COLOUR.density).mean(axis=2, keepdims=True) * NORMAL_COLOUR.density
     if drawn["stain"]:
         density = density * np.exp(rng.normal(0, 0.5))
     if drawn["vignette"]:

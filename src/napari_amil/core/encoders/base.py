@@ -45,7 +45,7 @@ class Encoder(nn.Module, ABC):
         return inputs
 
     def embed(self, prepared: Tensor) -> Tensor:
-        """Return the embeddings ``(n, k)`` of what `pixelwise` returned, turned or not."""
+        """Return the embeddings ``(n, k)`` of the result of `pixelwise`, turned or not."""
         z: Tensor = self(prepared)
         return z
 

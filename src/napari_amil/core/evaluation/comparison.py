@@ -104,7 +104,7 @@ class RunResult:
 
 
 Runs = Mapping[int, RunResult]
-"""``run -> what was tested``, every run with all folds."""
+"""``run -> result``, every run with all folds."""
 
 
 def measured(runs: Runs, truth: Truth) -> dict[str, Any]:

@@ -52,7 +52,7 @@ _IN_FOLDERS = {
     "imagej": ("_rois.zip", "_RoiSet.zip"),
     "yolo": (".txt",),
 }
-"""Folders beside the images, or beside their folder, and how the name of the image goes on there."""
+"""``folder -> suffixes`` of annotations in folders beside the images, or beside their folder."""
 _KINDS = (
     "COCO, GeoJSON or LabelMe (.json, .geojson), a table (.csv, .parquet), Pascal VOC (.xml), a RoiSet of "
     "ImageJ (.zip), labels of YOLO (.txt) or label images (.png, .tif)"

@@ -100,7 +100,7 @@ def open_with_checked_codec(path: Path) -> Any:  # noqa: ANN401
 
 
 def _check_within(chunk: Any, spec: Any) -> None:  # noqa: ANN401
-    """Hold a chunk as zarr gives it against the bytes that its shape and type make."""
+    """Check a chunk from zarr against the number of bytes of its shape and type."""
     item = spec.dtype.to_native_dtype().itemsize
     check_blosc(chunk.to_bytes(), math.prod(spec.shape) * item)
 

@@ -18,7 +18,7 @@ _MARGIN_PX = 2  # background around the field, so that no sample is clamped to i
 def extract_crops(
     normalised: NDArray[np.float32], boxes: NDArray[np.float32], diameter_px: float, settings: CropSettings
 ) -> NDArray[np.float32]:
-    """Return one square crop per box; what lies outside the field is background, 1.0.
+    """Return one square crop per box; pixels outside the field are background, 1.0.
 
     The window has the side ``settings.field * diameter_px`` and the centre of the box. It is resampled
     by averaging bilinear samples that lie at most one pixel apart (RoIAlign), which does not alias.

@@ -44,7 +44,7 @@ class CellColour:
     density: NDArray[np.float64]
 
 
-USUAL = CellColour(float("nan"), np.array([0.215, 0.45, 0.29]))
+NORMAL_COLOUR = CellColour(float("nan"), np.array([0.215, 0.45, 0.29]))
 """Colour of a typical cell after normalisation."""
 
 
@@ -61,7 +61,7 @@ def typical_colour(*normalised: NDArray[np.float32]) -> CellColour:
     return CellColour(redness, np.median(_density(together), axis=0))
 
 
-def foreign_mask(normalised: NDArray[np.float32], colour: CellColour = USUAL) -> NDArray[np.bool_]:
+def foreign_mask(normalised: NDArray[np.float32], colour: CellColour = NORMAL_COLOUR) -> NDArray[np.bool_]:
     """Return the pixels ``(height, width)`` of a normalised field that are bluer than red, or black.
 
     Where the normalised light still turns all cells bluish, bluer than a typical cell of ``colour`` counts.
@@ -73,7 +73,7 @@ def foreign_mask(normalised: NDArray[np.float32], colour: CellColour = USUAL) ->
 def foreign_share(
     normalised: NDArray[np.float32],
     outlines: tuple[NDArray[np.float32], ...],
-    colour: CellColour = USUAL,
+    colour: CellColour = NORMAL_COLOUR,
     diameter_px: float = 40.0,
 ) -> NDArray[np.float32]:
     """Return the share ``(n_cells,)`` of each outline that has a colour no red cell has.
@@ -97,7 +97,7 @@ def foreign_share(
     """
     smooth = _smooth(normalised)
     absolute = _density(smooth)
-    density = absolute / (colour.density if np.isfinite(colour.density).all() else USUAL.density)
+    density = absolute / (colour.density if np.isfinite(colour.density).all() else NORMAL_COLOUR.density)
     bluish = _bluish(smooth, colour)
     other = _black(smooth) | _magenta(absolute, density) | (_grey(absolute, density) & ~bluish)
     mark = _mark(normalised, colour)
@@ -134,7 +134,7 @@ def crossed(
     diameter_px
         Typical diameter of a cell in pixels.
     """
-    mark = _mark(normalised, USUAL)
+    mark = _mark(normalised, NORMAL_COLOUR)
     pairs = zip(mark, inside, strict=True)
     return np.array([_is_crossed(m[own], np.nonzero(own), diameter_px) for m, own in pairs], dtype=bool)
 

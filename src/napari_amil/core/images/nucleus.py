@@ -68,7 +68,7 @@ def normalise_by_nucleus(image: Image, settings: NormalisationSettings) -> NDArr
 
 
 def optical_density(normalised: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return the optical density ``(height, width, 3)`` of what `normalise_by_nucleus` returned."""
+    """Return the optical density ``(height, width, 3)`` of the result of `normalise_by_nucleus`."""
     return np.asarray(-np.log(np.maximum(normalised, 1e-3)) / _DENSITY_SHOWN, dtype=np.float32)
 
 

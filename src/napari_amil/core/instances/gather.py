@@ -176,7 +176,7 @@ Owners = list[tuple[str, Cells, NDArray[np.int64]]]
 
 
 def _places(cohort: Cohort) -> dict[str, tuple[Cells | None, Owners]]:
-    """Return for each image its distinct cells, None where they must be detected, and who holds them."""
+    """Return for each image its distinct cells, None where they must be detected, and their bags."""
     owners: dict[str, Owners] = {}
     for bag in cohort:
         for image in bag.images:

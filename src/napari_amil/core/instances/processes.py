@@ -102,7 +102,7 @@ class _Crew:
         self._threads = [threading.Thread(target=self._tend, args=(n,), daemon=True) for n in range(n_jobs)]
 
     def messages(self) -> Iterator[tuple[int, Any]]:
-        """Start all processes, and yield what they say."""
+        """Start all processes, and yield their messages."""
         for thread in self._threads:
             thread.start()
         left = len(self._threads)
@@ -165,7 +165,7 @@ class _Crew:
         raise AmilError(f"A process could not be started: {_reason(process)}; leave --jobs out.")
 
     def _worked(self, line: Connection, number: int, item: Any) -> bool:  # noqa: ANN401
-        """Let a process work on an item and say whether it is still alive."""
+        """Let a process work on an item; return whether it is still alive."""
         place = threading.current_thread()
         process = self._processes[self._threads.index(place)]
         try:

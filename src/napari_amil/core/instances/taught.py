@@ -49,7 +49,7 @@ def overlap(source: Source, card: dict[str, Any]) -> list[Problem]:
 def refusing_taught(
     source: Source, card: dict[str, Any], allowed: Collection[str] = ()
 ) -> Generator[Event, None, None]:
-    """Refuse to test a model on what taught it; yield a warning where that is allowed.
+    """Refuse to test a model on its training data; yield a warning where that is allowed.
 
     Raises
     ------

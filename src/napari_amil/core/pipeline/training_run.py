@@ -230,7 +230,7 @@ def _write_test(scored: Scored, classes: Sequence[str], out: Path) -> None:
 
 
 def _end_early(folder: Path, out: Path, done: str) -> Generator[Event, None, None]:
-    """Make the model of the last test that of the run, and say so."""
+    """Make the model of the last test that of the run, and warn of it."""
     bundle = load_bundle(folder / "bundle.safetensors")
     stopped = (
         f"The run was stopped after {done}; its model is that of '{folder.name}', trained without that fold."

@@ -43,7 +43,7 @@ class Origin:
     model
         Name or file of the bundle, and its SHA-256.
     card
-        What the bundle says about itself.
+        Card of the bundle.
     settings
         As YAML.
     versions

@@ -72,7 +72,7 @@ def write_reports(
 
 
 def _printer() -> ModuleType:
-    """Return WeasyPrint, or say what it lacks."""
+    """Return WeasyPrint; refuse where it is not installed or misses a library."""
     try:
         return optional("weasyprint")
     except OSError as error:

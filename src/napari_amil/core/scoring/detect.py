@@ -72,7 +72,7 @@ def _cells_of_image(
 
 
 def write_fields_of_view(sources: Sequence[ImageSource], out: Path) -> Generator[Event, None, Path]:
-    """Write for every image a mask of what counts as smear (PNG, 255 inside), and return their folder.
+    """Write a mask of the field of view of every image (PNG, 255 inside), and return their folder.
 
     Raises
     ------
@@ -133,7 +133,7 @@ def write_detections(found: Found, out: Path, kind: str) -> Path:
 
 
 def refuse_lost_files(images: Iterable[str], out: Path, kind: str) -> None:
-    """Refuse to write detections over what another command or hand wrote, before the work is done.
+    """Refuse, before the work is done, to overwrite files of another command or hand.
 
     Raises
     ------

@@ -192,7 +192,7 @@ def _look(notes: Sequence[FieldNote], card: Mapping[str, Any], limit: float) -> 
 
 
 def _size(notes: Sequence[FieldNote]) -> dict[str, Any]:
-    """Return the size of the cells of a bag, and how sure the least sure of its images is of it."""
+    """Return the size of the cells of a bag, and the lowest confidence in it among its images."""
     if not notes:
         return {}
     confidence = [note.confidence for note in notes if np.isfinite(note.confidence)]
@@ -329,7 +329,7 @@ def _explained(output: AmilOutput) -> torch.Tensor:
 
 
 def _clinical_part(output: AmilOutput, scorer: Scorer, predicted: int) -> dict[str, Any]:
-    """Return the weight of the images, and what each clinical value speaks for the disease."""
+    """Return the weight of the images, and the contribution of each clinical value to the disease."""
     fused, codes = output.fusion, scorer.clinical
     if fused is None or codes is None:
         return {}

@@ -55,7 +55,7 @@ class Unit:
     digest: str
 
     def failures(self, failed: list[Failed]) -> list[list[str]]:
-        """Return source and reason of what failed in these bags."""
+        """Return source and reason of the failures in these bags."""
         own = {name for bag in self.bags for name in (bag.bag, *bag.images)}
         return [[one.source, one.reason] for one in failed if one.source in own]
 

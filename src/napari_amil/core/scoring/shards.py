@@ -93,7 +93,7 @@ def score_shard(
 
 
 def merge_shards(out: Path) -> Generator[Event, None, Project]:
-    """Write the project of all shards that were scored into ``out``; yield what failed in them.
+    """Write the project of all shards that were scored into ``out``; yield their failures.
 
     Raises
     ------

@@ -94,7 +94,7 @@ def _draw(
 
 
 def _schedule(settings: RunSettings) -> dict[str, float]:
-    """Return the columns of the table that tell how long a row was trained."""
+    """Return the columns of the table on the length of a row's training."""
     training = settings.training
     columns: dict[str, float] = {"cell_epochs": training.cell_epochs, "epochs": training.max_epochs}
     if settings.preset not in {"", REFERENCE}:

@@ -43,7 +43,7 @@ from napari_amil.core.instances.executor import SERIAL, Executor
 from napari_amil.core.studies.pictures import Fields, cell_sheet, cut_cells, distance_caption, sheet_of
 
 EXPLORATION = "exploration"
-"""Folder in that of a project for what was found in it."""
+"""Folder of the exploration, in that of a project."""
 _ORIGIN = "exploration.json"
 _N_SHOWN = 32
 

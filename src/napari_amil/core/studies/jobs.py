@@ -35,7 +35,7 @@ _SHOWN_STAGES = frozenset({"calibration", "embedding"})
 
 
 def running(groups: Sequence[Group], n_jobs: int, device: str) -> Generator[Event, None, None]:
-    """Do the work in ``n_jobs`` processes; yield how far it is and when it will be over.
+    """Do the work in ``n_jobs`` processes; yield progress and the time left.
 
     With one job it is done in this process. When the generator is closed or interrupted the
     processes end; what was written stays, and is not done again.

@@ -120,7 +120,7 @@ class StudyPlan:
         self._level = ""
 
     def guard(self, settings: RunSettings) -> Generator[Event, None, None]:
-        """Refuse a cohort that would give wrong results, and find images that serve training and test.
+        """Refuse a cohort with errors, and find images that are in training and test.
 
         Raises
         ------

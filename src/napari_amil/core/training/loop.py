@@ -83,7 +83,7 @@ def fit_model(
     encoder: TrainedEncoder | None = None,
     stop: Path | None = None,
 ) -> Generator[Event, None, FittedModel]:
-    """Train on ``bags``, say how it goes, and return the fitted model.
+    """Train on ``bags``, yield the progress, and return the fitted model.
 
     First the encoder learns from single cells with the labels of their bags; then attention, pooling
     and bag classifier (and with ``train_encoder_on_bags`` the encoder) from whole bags. Some patients

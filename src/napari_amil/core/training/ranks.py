@@ -118,7 +118,7 @@ class _Place:
 
 
 def _rank(place: _Place, results: Any, work: Work, arguments: tuple[Any, ...]) -> None:  # noqa: ANN401
-    """Do the work in one of several processes; the first tells the parent."""
+    """Do the work in one of several processes; the first reports to the parent."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent hears Ctrl-C
     parent = os.getppid()
     place.join(arguments[0])

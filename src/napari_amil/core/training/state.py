@@ -241,7 +241,7 @@ class ScorerTraining:
         write_checkpoint(path, tensors, record)
 
     def read(self, path: Path) -> None:
-        """Go on from what `write` wrote.
+        """Restore the state that `write` stored.
 
         Raises
         ------

@@ -23,7 +23,7 @@ _SORT = Qt.ItemDataRole.UserRole
 _NO_PARENT = QModelIndex()
 _WIDEST_PX = 140
 _ROWS_MEASURED = 200
-"""Rows whose texts decide how wide a column is."""
+"""Number of rows whose texts determine the width of a column."""
 
 
 def samples_in_words(bags: pd.DataFrame) -> str:

@@ -16,7 +16,7 @@ from napari_amil.plugin.layers.rows import CELL_TYPE, TYPE, TYPE_PROBABILITY
 
 NAMES = "names.csv"
 TYPES = "types"
-"""Folder of what was learned, below the scored folder."""
+"""Folder of the type classifier and its tables, below the scored folder."""
 _TYPES_TABLE = "types.csv"
 
 

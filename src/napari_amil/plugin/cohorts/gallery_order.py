@@ -129,7 +129,7 @@ def _alike(texts: list[str]) -> NDArray[np.bool_]:
 def sorting(
     column: str, values: NDArray[np.float64], anomaly: NDArray[np.float64], highest_first: bool
 ) -> NDArray[np.intp]:
-    """Return the order of ``values``: equal ones by their anomaly, and what has no value last."""
+    """Return the order of ``values``: equal ones by their anomaly, missing ones last."""
     sign = -1.0 if highest_first else 1.0
     second = -sign if column_of(column).unusual == "low" else sign
     return np.lexsort((second * anomaly, sign * values))

@@ -70,7 +70,7 @@ class OpenBar(QWidget):
         ask_path(self, f"Folder of {names[0]}", lambda folder: self._open(Path(folder), names))
 
     def _open(self, root: Path, names: list[str]) -> None:
-        """Open some images below a folder, and say which are not there."""
+        """Open some images below a folder, and list the missing ones."""
         lost = []
         for path in dict.fromkeys(file_of(root, name)[0] for name in names):
             try:

@@ -117,7 +117,7 @@ class ThumbnailGrid(QAbstractScrollArea):
         self._port.update()
 
     def set_side(self, side_px: int) -> None:
-        """Set the side of the thumbnails; what is looked at, or else the top row, stays on the screen."""
+        """Set the side of the thumbnails; the current cell, or else the top row, stays visible."""
         kept = self.current if self.current >= 0 else self.visible().start
         self._side = int(np.clip(side_px, *SIZES_PX))
         self._set_range()

@@ -62,11 +62,11 @@ class Thumbnails(QObject):
         return crop.key in self._images and self._images[crop.key] is None
 
     def want(self, crops: Iterable[Crop]) -> None:
-        """Cut these, and forget what was wanted before and has scrolled away."""
+        """Cut these crops; earlier ones that have scrolled away are dropped."""
         self._cutter.want([crop for crop in crops if crop.key not in self._images])
 
     def clear_lost(self) -> None:
-        """Try again what could not be read."""
+        """Try again to read the lost crops."""
         for key in [key for key, image in self._images.items() if image is None]:
             del self._images[key]
 

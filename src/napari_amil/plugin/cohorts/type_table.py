@@ -1,4 +1,4 @@
-"""List of cell types: the key of each, how many cells were named, and how well they are told apart."""
+"""List of cell types: key, number of named cells, recall and precision of each."""
 
 from __future__ import annotations
 

@@ -144,7 +144,7 @@ class FieldOfViewBox(QCheckBox):
 
 
 def _tint_of(plane: Plane, inside: np.ndarray, step: int) -> Labels:
-    """Return the layer that tints what lies outside a mask ``(height / step, width / step)``."""
+    """Return the layer that tints the part outside a mask ``(height / step, width / step)``."""
     outside = (~inside).astype(np.uint8).reshape((1,) * len(plane.place) + inside.shape)
     tint = Labels(
         outside,

@@ -1,4 +1,4 @@
-"""The choice of how cells are drawn: outlines, boxes or filled, smooth field, dots for many."""
+"""The choice of the drawing style of cells: outlines, boxes or filled, smooth field, dots for many."""
 
 from __future__ import annotations
 

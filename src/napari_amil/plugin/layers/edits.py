@@ -27,7 +27,7 @@ UNSURE = {
     "unusual": "whether it is unusual",
     "changed": "changed or not scored",
 }
-"""Ways of being unsure, and what they are called."""
+"""Kinds of doubt about a cell, and their titles."""
 
 
 def set_cell_type(layer: Shapes, rows: Iterable[int], name: str) -> None:

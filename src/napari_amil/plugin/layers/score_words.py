@@ -1,4 +1,4 @@
-"""Sentences about one cell: its scores, how sure they are, and why it has none."""
+"""Sentences about one cell: its scores, their errors, and the reason why it has none."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from qtpy.QtWidgets import QSizePolicy, QWidget
 from napari_amil.plugin.window.theme import Palette, mixed, painter_font, palette
 
 FOR, AGAINST = QColor("#d8743c"), QColor("#4f83c4")
-"""Colours of what speaks for and against a class; people with a colour-vision deficiency tell them apart."""
+"""Colours of contributions for and against a class, distinct with a colour-vision deficiency too."""
 _TEXT_PX = 5
 _BAR_PX = 8
 Curve = tuple[Sequence[float], Sequence[float]]

@@ -1,4 +1,4 @@
-"""The choices of a training of networks that redraw control cells: which, how long, and where."""
+"""The choices of a training of networks that redraw control cells: networks, length and device."""
 
 from __future__ import annotations
 

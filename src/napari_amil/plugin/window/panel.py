@@ -1,4 +1,4 @@
-"""Base classes of the panels, and how one panel finds another."""
+"""Base classes of the panels, and the search for another panel of the window."""
 
 from __future__ import annotations
 

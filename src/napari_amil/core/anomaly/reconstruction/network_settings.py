@@ -80,7 +80,7 @@ Kind = TypeVar("Kind", bound=NetworkSettings)
 
 
 def network_settings(name: str, presets: Mapping[str, Kind], changes: Mapping[str, Any]) -> Kind:
-    """Return the settings of a network from what ``model.networks`` says about it.
+    """Return the settings of a network from its entry in ``model.networks``.
 
     Parameters
     ----------

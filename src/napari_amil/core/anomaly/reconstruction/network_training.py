@@ -137,7 +137,7 @@ class NetworkTraining(nn.Module, ABC):
         return found
 
     def restore(self, tensors: dict[str, Tensor]) -> None:
-        """Take over what `tensors` returned."""
+        """Restore the result of `tensors`."""
         self.load_state_dict(under_prefix("weights", tensors))
         for name, optimiser in self.optimisers.items():
             restore_optimiser(optimiser, under_prefix(f"optimiser-{name}", tensors))

@@ -17,7 +17,7 @@ from napari_amil.core.cohort.clinical import acquisition_columns
 BAG_COLUMNS = ("bag", "patient", "label", "image")
 """Columns that every row of such a table needs."""
 REFERENCE = "control_reference"
-"""Optional column: 0 for control bags that teach the classes but are not what cells are measured against."""
+"""Optional column: 0 for control bags that train the classes but are no reference of cells."""
 _TOO_LARGE = 2**53  # for a whole number that a table keeps exactly
 
 

@@ -95,7 +95,7 @@ def unsupported_reason(cohort: Cohort) -> str:
 
 
 def _read(path: Path) -> tuple[str, Path, list[Bag], tuple[str, ...]]:
-    """Return the layout of a cohort, its root, its bags with clinical values, and what was passed over."""
+    """Return the layout of a cohort, its root, its bags with clinical values, and the skipped files."""
     if not path.is_dir():
         regular_file(path, CohortError)
     name = layout_of(path) or ("folder" if path.is_dir() else None)
