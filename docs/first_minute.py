@@ -1,7 +1,7 @@
 """The first minute with a smear as a strip of pictures: ``python docs/first_minute.py OUT.jpg``.
 
-In a real window of 1366 x 768 pixels a person opens the smear that comes with the program, presses
-*Find and score*, goes to a cell of the list and asks why it is unusual.
+In a real window of 1366 x 768 pixels a person opens the smear that comes with the program, or the one that
+``--image`` names, presses *Find and score*, goes to a cell of the list and asks why it is unusual.
 """
 
 from __future__ import annotations
@@ -37,22 +37,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("out", type=Path, help="the picture")
     parser.add_argument("--theme", default="light")
+    parser.add_argument("--image", type=Path, help="another smear than the one that comes with the program")
     options = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder, some_display(2732, 1536):
         get_settings(Path(folder, "settings.yaml"))  # the settings of whoever runs this stay as they are
         os.environ["XDG_CONFIG_HOME"] = folder
         shots = [Path(folder, f"{number}.png") for number in range(len(STEPS))]
-        _film(Window(None, None), options.theme, shots)
+        _film(Window(None, None), options, shots)
         _strip(shots, options.out)
     return 0
 
 
-def _film(window: Window, theme: str, shots: Sequence[Path]) -> None:
+def _film(window: Window, options: argparse.Namespace, shots: Sequence[Path]) -> None:
     """Do what a person does, and take a picture of every step."""
-    window.viewer.theme = theme
+    window.viewer.theme = options.theme
     smear = open_panel(window.viewer, SMEAR_TITLE)
     window.take(shots[0])
-    smear.sample.click()
+    if options.image is None:
+        smear.sample.click()
+    else:
+        smear.open_image(str(options.image))
     window.rest(1.0)
     window.take(shots[1])
     scored: list[object] = []
