@@ -184,6 +184,7 @@ class Window:
     def _set_arrange(self) -> None:
         arrange = self.panels["arrange"]
         arrange.tree.add_paths([Path(layer.source.path) for layer in self.viewer.layers if layer.source.path])
+        arrange.out.setValue("~/cohorts/smears")  # not the home folder of whoever makes the picture
 
     def close(self) -> None:
         """Close the window and end its worker."""

@@ -12,7 +12,7 @@ from qtpy.QtCore import QObject, QTimer, Signal
 from qtpy.QtWidgets import QHBoxLayout, QLabel, QVBoxLayout, QWidget
 
 from napari_amil.core.base.class_names import display_name
-from napari_amil.core.base.types import ABSTAIN
+from napari_amil.core.base.types import ABSTAIN, UNSEEN
 from napari_amil.plugin.layers.cell_layer import cell_layers
 from napari_amil.plugin.layers.crops import cell_picture
 from napari_amil.plugin.layers.evidence import ControlCell, evidence_of
@@ -28,6 +28,8 @@ _SIDE_PX = 46
 _REST_MS = 250
 """So long a cell must be looked at before its likes are asked for."""
 UNJUDGED = ABSTAIN
+_KINDS = {UNJUDGED: "without a verdict", UNSEEN: UNSEEN}
+"""How images of a verdict are called that is no class."""
 _APART = "Its look differs by {:.2g} (no unit; 0 is the same)."
 _FEWER = "There are no more of them."
 _ALIKE = "Cells whose look is nearest to that of this cell, by the numbers of the network (embedding)."
@@ -173,7 +175,7 @@ class LikeCells(QWidget):
             self.rows.append(row)
             self._layout.addWidget(row)
         for row, (name, near) in zip(self.rows, groups.items(), strict=False):
-            kind = "without a verdict" if name == UNJUDGED else f"called {display_name(name)}"
+            kind = _KINDS.get(name) or f"called {display_name(name)}"
             row.show_cells(f"Most alike in images {kind}", self._viewer, near)
         self.shown.emit()
 
