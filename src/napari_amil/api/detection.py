@@ -108,7 +108,7 @@ def detect(
         An array ``(height, width, 3)``, a path of an image, folder or pattern, a list of either, or
         ``name -> array``.
     model
-        Whose detector; the model that ships with the program if not given.
+        Model with the detector; the one that ships with the program if not given.
     settings
         Settings that differ, such as ``{"selection": {"min_score": 0.7}}``.
     progress

@@ -23,7 +23,7 @@ def make_cohort(folder: Place, patients: int = 6, samples: int = 2, seed: int = 
     Parameters
     ----------
     folder
-        Where it is written.
+        Folder to write it into.
     patients
         Patients of each class: controls and two diseases.
     samples

@@ -123,7 +123,7 @@ class Evaluation:
     results
         The scores themselves.
     folder
-        Where figures and tables were written.
+        Folder of the figures and tables.
     """
 
     metrics: dict[str, float]

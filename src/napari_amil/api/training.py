@@ -58,7 +58,7 @@ def train(
     out
         Folder of the run; a training that was stopped goes on where it was.
     model
-        Whose detector finds the cells; the model that ships with the program if not given.
+        Model whose detector finds the cells; the one that ships with the program if not given.
     settings
         Name of a preset, a YAML file, or settings that differ from the recommended preset, such as
         ``{"training": {"max_epochs": 10}}``.
@@ -100,7 +100,7 @@ class Calibration:
     model
         Ready for `score`.
     drift
-        How many deviations stain, size and anomaly differ from those of the training, by name.
+        Differences of stain, size and anomaly from the training in its deviations, by name.
     sentences
         The same in words.
     """

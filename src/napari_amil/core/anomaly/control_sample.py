@@ -62,7 +62,7 @@ class ControlSample:
         z
             ``(n_cells, k)`` embeddings.
         count
-            How many; at most as many as the sample holds.
+            Number of cells; at most as many as the sample holds.
 
         Returns
         -------

@@ -28,7 +28,7 @@ class AbnormalShare:
     share, low, high
         Estimate, and ends of the 90 % interval.
     p
-        How probable a mean score this high or higher is in a new control sample of as many cells.
+        Probability of at least this mean score in a new control sample of as many cells.
     """
 
     share: float = float("nan")

@@ -35,7 +35,7 @@ class Column:
     head
         Short title above a narrow table; the title where empty.
     kind
-        What its values are.
+        Kind of its values.
     unit
         Unit behind a value; empty for none.
     low, high
@@ -49,7 +49,7 @@ class Column:
     needs_sample
         Whether a cell has it only together with all cells of its sample.
     shown
-        Where a column of cells is shown: ``hover`` (and card and menus), ``card`` (and menus), ``menu``
+        Places that show a column of cells: ``hover`` (and card and menus), ``card`` (and menus), ``menu``
         (colours, orders, figures), or ``table`` alone.
     diverging
         Whether it has a sign, and so takes a diverging colour map around zero.
@@ -64,7 +64,7 @@ class Column:
     phrase
         Format of a line about one cell, with the value and its error; from title and value where empty.
     uses
-        What else it is used for: ``evaluate`` (compared with the true cell types), ``draw`` (distributions in
+        Further uses: ``evaluate`` (compared with the true cell types), ``draw`` (distributions in
         reports), ``delete`` (the deletion test removes cells in its order).
     computed
         For the documentation: how it is computed.

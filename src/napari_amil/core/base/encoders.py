@@ -18,7 +18,7 @@ class EncoderSpec:
     name
         Its name in the settings.
     input
-        What it sees of a cell.
+        Kind of input of a cell.
     embedding_dim
         Length of its embedding; None where ``model.latent_dim`` decides.
     frozen

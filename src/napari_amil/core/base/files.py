@@ -148,7 +148,7 @@ def replacing_together(
     Parameters
     ----------
     folder
-        Where the files belong.
+        Destination of the files.
     last
         Names of files that vouch for the others: removed first and moved in last.
     outdated

@@ -46,7 +46,7 @@ def refuse_foreign_files(folder: Path, files: Iterable[Path]) -> None:
     Parameters
     ----------
     folder
-        Where the results go.
+        Folder of the results.
     files
         Their names, relative to it.
 

@@ -283,7 +283,7 @@ class Bag:
     cell_type
         ``image -> (n_cells,)`` names, truth for evaluation and never an input.
     acquisition
-        How the sample was taken (site, stain, scanner ...), to find confounders; never an input.
+        Acquisition of the sample (site, stain, scanner ...), to find confounders; never an input.
     slides
         ``image -> slide`` where it is known; cells of one slide are never on both sides of a calibration.
     control_reference
@@ -326,7 +326,7 @@ class Cohort:
     layout
         Name of the layout it was read from; ``""`` for loose images.
     notes
-        What was passed over in reading, a phrase each.
+        Files and rows skipped in reading, a phrase each.
     """
 
     root: str

@@ -83,9 +83,9 @@ class TypeClassifier:
     limit
         ``(1,)`` squared distance.
     card
-        What it was made from; plain JSON values.
+        Model, cells and validation; plain JSON values.
     examples
-        The named cells that it was fitted to; None in files of before.
+        The named cells that it was fitted to; None in files of older versions.
     """
 
     types: tuple[str, ...]

@@ -32,7 +32,7 @@ class DetectorState:
     Parameters
     ----------
     model, optimiser, settings
-        What is trained, and how.
+        The network, its optimiser and the settings of its training.
     data
         Fingerprint of the annotated fields.
     step, best_step

@@ -141,7 +141,7 @@ class TiledInput:
     Parameters
     ----------
     source
-        What can be read window by window.
+        Image that is read window by window.
     appearance
         Light and stain, fitted to sampled windows.
     scale, diameter_px, colour

@@ -89,9 +89,9 @@ class TileRunner:
     model
         The detector; it is moved to the device, and back if it had to leave it.
     settings
-        What counts as a candidate, and how many tiles a graphics card sees at once.
+        Thresholds of candidates, and number of tiles that a graphics card takes at once.
     device
-        Where to run; the CPU takes one tile at a time.
+        Device of the network; the CPU takes one tile at a time.
     with_maps
         Whether to return the RoI feature maps of the boxes too.
     """

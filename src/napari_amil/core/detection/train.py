@@ -118,13 +118,13 @@ def train_detector(
     settings
         Steps, learning rate, augmentation, seed.
     device
-        Where to train.
+        Device of the training.
     checkpoint
         Safetensors file written every ``checkpoint_every`` steps and resumed from if it exists.
     model
         Start from this network instead of a fresh one.
     watch
-        Who judges and who may stop it; without a judge the last weights are kept.
+        Validation and stop file; without validation the last weights are kept.
 
     Raises
     ------

@@ -172,7 +172,7 @@ class Validation:
     settings
         Detection and selection.
     device
-        Where the network runs.
+        Device of the network.
     """
 
     fields: Sequence[ValidationField]

@@ -39,7 +39,7 @@ class Predictions:
     cells
         ``name -> (n_cells,)`` scores, each larger for more unusual.
     bags
-        ``name -> (n_bags,)`` what else is said of the bags.
+        ``name -> (n_bags,)`` further values of the bags.
     """
 
     probabilities: Floats
@@ -90,7 +90,7 @@ def predict(
     Parameters
     ----------
     inputs
-        What the channels read of the cells beside the embedding, bag after bag.
+        Inputs of the channels other than the embedding, bag after bag.
     classes
         Calibration of the class probabilities; without one they are the softmax of the logits.
 

@@ -54,7 +54,7 @@ class FoundObject:
     columns
         Its values of `CELL_COLUMNS` where they are known.
     record
-        What else the file has about it.
+        Other values of the object in the file.
     marked_region
         Whether the file marks it as a region of interest, which a hand-drawn cell may be, too.
     """
@@ -77,7 +77,7 @@ class Annotation:
     complete
         Whether every cell of the image is among them; else what is not is unknown, not background.
     patients
-        Whose cells they are, as a table says; none where it does not.
+        Patients of the cells, from a table; none without.
     fold
         As a table says, None where it does not.
     shape
@@ -85,7 +85,7 @@ class Annotation:
     left_out
         Number of objects that are no cells, by the reason.
     records
-        What else the file has about each cell, row for row; none where the reader keeps nothing.
+        Other values of each cell in the file, row for row; none where the reader keeps nothing.
     marked_region
         Whether the file marks each cell as a region of interest, row for row; none where no file could.
     """

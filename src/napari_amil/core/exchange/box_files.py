@@ -58,7 +58,7 @@ def read_boxes(path: Path, classes: Collection[str] = ()) -> dict[str, Annotatio
     path
         The table.
     classes
-        What the column ``kind`` says of the objects that are cells; all objects where there is none.
+        Values of the column ``kind`` of objects that are cells; all objects where there is none.
 
     Raises
     ------

@@ -43,7 +43,7 @@ def write_geojson(
     path
         File to write.
     own
-        What else this program wants back, as JSON; kept under ``napari_amil`` beside the features, which
+        Private data of this program, as JSON; kept under ``napari_amil`` beside the features, which
         other programs pass over.
 
     Raises

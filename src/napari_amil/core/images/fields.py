@@ -87,7 +87,7 @@ class StoredField:
     Parameters
     ----------
     stored
-        What is sliced like an array; of its axes ``axes`` all but Y, X and the colours are pages.
+        Array-like that is sliced; of its axes ``axes`` all but Y, X and the colours are pages.
     axes
         A letter for each axis: Y, X, S or C for colours.
     page
@@ -95,7 +95,7 @@ class StoredField:
     keyframe
         The description of a TIFF page, None for Zarr.
     path, pixel_size
-        Where it lies, and the side of a pixel.
+        Path of the file, and the side of a pixel.
     """
 
     def __init__(

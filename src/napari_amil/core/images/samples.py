@@ -56,7 +56,7 @@ class Levels:
     opaque
         Value of the alpha channel of an opaque pixel.
     note
-        What is unusual about the values, as the rest of a sentence; empty if nothing is.
+        Peculiarity of the values, as the rest of a sentence; empty without one.
     """
 
     black: float = 0.0

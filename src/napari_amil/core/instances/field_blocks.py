@@ -65,7 +65,7 @@ def split_into_blocks(view: NetworkInput, cells: Cells, reach_px: float) -> Iter
     cells
         In pixels of the original image.
     reach_px
-        How far around the centre of a cell the block must reach, if its box does not reach farther.
+        Least reach of the block around the centre of a cell, if its box does not reach farther.
     """
     height, width = view.shape
     if not is_large(view.shape):

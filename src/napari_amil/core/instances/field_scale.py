@@ -27,9 +27,9 @@ def agreed_scale(
     seen
         The field at the scale in doubt.
     reason
-        Why it is in doubt, a clause for the warning.
+        Reason for the doubt, a clause for the warning.
     device
-        Where the network runs.
+        Device of the network.
     """
     before = seen.view.diameter_px
     found = yield from find_diameter(detector, seen.view, device)

@@ -87,7 +87,7 @@ class _Crew:
     work
         Goes to each process once.
     items
-        What is worked on.
+        Items to work on.
     n_jobs
         Number of processes.
     """

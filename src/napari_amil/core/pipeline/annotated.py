@@ -38,7 +38,7 @@ class Corrected:
     Parameters
     ----------
     name, patient
-        What the image is called, and whose it is.
+        Name of the image, and its patient.
     read
         Returns the pixels.
     cells
@@ -62,7 +62,7 @@ class Annotated:
     annotations, patients
         Of every image.
     white
-        What the records of white cells say of their kind (column ``kind`` of a table); no cell is white where
+        Kinds of cells that are white in the records (column ``kind`` of a table); no cell is white where
         there is none.
     """
 
@@ -144,7 +144,7 @@ def open_annotated(
     inputs
         Images and folders; or one COCO file or table, which lies above its images.
     place
-        Where the annotations are; beside the images if not given.
+        Place of the annotations; beside the images if not given.
     classes
         Names of the objects that are cells, in formats that name them.
 

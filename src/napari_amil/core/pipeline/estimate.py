@@ -108,7 +108,7 @@ def _training_seconds(times: list[float], settings: RunSettings, scales: tuple[f
     times
         When it began, and when each epoch ended.
     scales
-        How many times as many cells, and bags, the cohort has.
+        Factor by which the cohort has more cells, and bags.
     """
     training = settings.training
     steps = [later - earlier for earlier, later in pairwise(times)]

@@ -39,7 +39,7 @@ class Difference:
     file
         Its name in the folder of the run.
     text
-        What differs, in words; empty where all is equal bit for bit.
+        The difference in words; empty where all is equal bit for bit.
     largest
         Largest absolute difference of a number; infinite where they cannot be compared.
     """

@@ -58,7 +58,7 @@ class Protocol:
     allowed
         Kinds of problems of the cohort that do not refuse it (`guarding`).
     n_runs
-        How often each test is made, with the same folds and another seed each time.
+        Number of repetitions of each test, with the same folds and another seed each time.
     """
 
     hold_out_fold: int | None = None

@@ -30,7 +30,7 @@ class TwinSheet:
     Parameters
     ----------
     file
-        Where it is written, anew each time.
+        File that is rewritten each time.
     cells
         The cells that are redrawn.
     """

@@ -40,7 +40,7 @@ def write_reports(
     Parameters
     ----------
     found
-        What was found in the project (`find_exploration`): then the page of the cohort shows the clusters.
+        Clusters of the project (`find_exploration`), which the page of the cohort then shows.
     pdf
         Write each page as a PDF beside it, too.
     twins

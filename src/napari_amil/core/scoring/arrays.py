@@ -37,7 +37,7 @@ def array_source(
     samples
         Images by sample, each sample a bag and a patient of its own.
     folder
-        Where the images are written.
+        Folder of the images.
     recipe
         Whose control class is that of the source; finds which given cells overlap.
     labels

@@ -42,7 +42,7 @@ def detect_images(
     Parameters
     ----------
     kept
-        Where what is found in each image is kept at once, and taken over from if the work was stopped.
+        Store of the cells of each image, from which stopped work resumes.
     """
     recipe.bundle.need_detector()
     known = {source.name: before for source in sources if kept and (before := kept.read(source))}

@@ -142,7 +142,7 @@ def nearest_cells(
     groups
         ``group -> image -> arrays`` of `field_evidence`. Images that another model scored are left out.
     count
-        How many of each group.
+        Number of each group.
 
     Returns
     -------

@@ -81,7 +81,7 @@ def score_cohort(
     bundle
         File of the bundle of ``recipe``; None for the starter.
     folder
-        Where the scores go.
+        Folder of the scores.
     replacing
         Replace the scores of other images, which are refused otherwise.
 

@@ -76,7 +76,7 @@ class Group:
     Parameters
     ----------
     trials
-        What is to be done.
+        Trials to run.
     classes, control
         Classes of the cohort, and which is the control.
     train, test

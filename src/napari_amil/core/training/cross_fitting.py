@@ -86,7 +86,7 @@ def fit_anomaly(
     fitted
         The model of all bags.
     inputs
-        What the channels read of the stored cells beside their embedding; None where nothing is known.
+        Inputs of the channels for the stored cells other than the embedding; None without any.
     """
     cells = _EmbeddedCells(inputs or CellInputs(), units).seen_by(fitted.model, bags, device)
     fit_profile(fitted.model, bags, cells.inputs.measurements, units)
@@ -262,7 +262,7 @@ class _EmbeddedCells:
     Parameters
     ----------
     inputs
-        What the channels read beside the embedding, ``(n_instances, ...)``.
+        Inputs of the channels other than the embedding, ``(n_instances, ...)``.
     units
         ``(n_instances,)`` from `napari_amil.core.training.units.independent_units`.
     latents

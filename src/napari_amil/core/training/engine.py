@@ -33,7 +33,7 @@ class Engine:
     Parameters
     ----------
     model, optimiser
-        What is trained; both stay those of the caller.
+        Network and optimiser; both stay those of the caller.
     max_gradient
         Longer gradients are shortened to this length; None leaves them.
     """

@@ -27,7 +27,7 @@ def with_pooling_scores(
     Parameters
     ----------
     inputs
-        What the channels read of each stored cell beside its embedding.
+        Inputs of the channels for each stored cell other than its embedding.
 
     Raises
     ------

@@ -47,7 +47,7 @@ class TrainedEncoder:
     weights
         `ScorerTraining.encoder_weights`.
     memo
-        What was embedded with it; several trainings may share it.
+        Cache of its embeddings; several trainings may share it.
     """
 
     weights: Mapping[str, Tensor]
@@ -70,7 +70,7 @@ class ScorerTraining:
     settings
         The whole run; a checkpoint of other settings is refused.
     device
-        Where the network computes; of several, the one of this process is taken. The Gaussian stays on the
+        Device of the network; of several, the one of this process is taken. The Gaussian stays on the
         CPU in float64.
     """
 

@@ -38,7 +38,7 @@ class FieldOfViewBox(QCheckBox):
     Parameters
     ----------
     viewer, worker
-        Where the image is, and what finds its field of view.
+        Viewer with the image, and worker that finds its field of view.
     image
         The choice of the image.
     """

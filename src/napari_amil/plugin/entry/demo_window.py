@@ -35,7 +35,7 @@ class Demo(QObject):
     viewer
         A viewer with the field as its only layer.
     picture
-        Where the picture goes; None leaves the window open.
+        File of the picture; None leaves the window open.
     front
         Which panel is in front at the end: a key of `FRONTS`.
     """

@@ -34,7 +34,7 @@ class GreyPlanes:
     load
         Returns the image ``(h, w, 3)``.
     name
-        What the joined image is called.
+        Name of the joined image.
     """
 
     layers: tuple[Image, ...]

@@ -69,7 +69,7 @@ class ColourScale:
     colormap
         Name of a map.
     style
-        How the cells are drawn.
+        Style of the cells.
     """
 
     column: str

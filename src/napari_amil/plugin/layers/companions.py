@@ -26,7 +26,7 @@ class Companions(QObject):
     Parameters
     ----------
     viewer
-        Whose layers.
+        Viewer with the layers.
     make
         Returns the companion of a cell layer.
     update

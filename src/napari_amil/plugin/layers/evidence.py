@@ -33,7 +33,7 @@ class Evidence:
     path
         The file, which the worker reads again for neighbours and deletions.
     arrays
-        What `napari_amil.core.scoring.evidence.field_evidence` describes.
+        Result of `napari_amil.core.scoring.evidence.field_evidence`.
     """
 
     path: Path

@@ -33,7 +33,7 @@ class Plane:
     place
         Index along the leading axes of a stack; ``()`` for a single image.
     layer
-        Where it lies.
+        Layer of the plane.
     """
 
     pixels: Any

@@ -29,9 +29,9 @@ class ClassContributions:
     Parameters
     ----------
     name
-        What the class is called in the window.
+        Name of the class in the window.
     bias
-        What no cell contributes.
+        Part of the logit that no cell contributes.
     top
         Rows of the layer with the largest contributions, for or against, and these; the largest first.
     others, n_others
@@ -39,7 +39,7 @@ class ClassContributions:
     speaks_for, speaks_against
         Sum of all positive and of all negative contributions.
     logit
-        What the model says.
+        Logit of the model.
     """
 
     name: str

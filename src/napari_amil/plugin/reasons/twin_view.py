@@ -39,7 +39,7 @@ class TwinView(QWidget):
     Parameters
     ----------
     viewer
-        Where the differences of all cells become an image layer.
+        Viewer in which the differences of all cells become an image layer.
     worker
         The process that has the networks.
     """

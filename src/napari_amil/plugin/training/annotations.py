@@ -41,9 +41,9 @@ class TrainingImage:
     Parameters
     ----------
     name, patient
-        What it is called, and whose it is.
+        Name of the image, and its patient.
     n_cells, n_by_hand
-        How many cells it has, and how many of them the user has put right.
+        Number of its cells, and of those that the user has corrected.
     n_excluded
         Cells that were left out, which count as none.
     layer
@@ -64,7 +64,7 @@ class AnnotationList(QTreeWidget):
     Parameters
     ----------
     viewer
-        Whose layers.
+        Viewer with the layers.
     """
 
     changed = Signal()

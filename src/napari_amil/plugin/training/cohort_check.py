@@ -77,7 +77,7 @@ class CohortPreview(QWidget):
         clinical
             Names of the clinical values.
         notes
-            What was passed over in reading.
+            Files and rows skipped in reading.
         """
         self.tree.clear()
         labels = bags["label"].fillna(_UNLABELLED)

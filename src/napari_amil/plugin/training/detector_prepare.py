@@ -68,7 +68,7 @@ class DetectorPage(QWidget):
     Parameters
     ----------
     viewer
-        Whose layers.
+        Viewer with the layers.
     worker
         Child process that reads and writes annotated folders.
     """

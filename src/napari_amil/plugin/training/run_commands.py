@@ -70,9 +70,9 @@ class TrainingCommand(RunCommand):
     settings
         Everything else that decides the result.
     bundle
-        Whose detector finds the cells; None for the starter.
+        Model whose detector finds the cells; None for the starter.
     hold_out_fold, folds
-        How it is tested: not at all, on one fold, on each of so many in turn, or on one of so many.
+        Kind of test: none, on one fold, on each of so many in turn, or on one of so many.
     allow
         Kinds of problems that do not refuse the cohort.
     """
@@ -145,7 +145,7 @@ class NetworksCommand(RunCommand):
     Parameters
     ----------
     cohort
-        Whose control samples teach.
+        Cohort whose control samples the networks learn from.
     out
         The run folder.
     names

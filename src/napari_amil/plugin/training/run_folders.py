@@ -32,7 +32,7 @@ class RunRegistry:
     Parameters
     ----------
     folder
-        Where the list is kept; None for the user's own folder.
+        Folder of the list; None for the user's own folder.
     """
 
     def __init__(self, folder: Path | None = None) -> None:

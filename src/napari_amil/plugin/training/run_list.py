@@ -62,7 +62,7 @@ class RunList(QWidget):
     Parameters
     ----------
     viewer
-        Whose theme is followed.
+        Viewer whose theme is followed.
     registry
         Which runs there are.
     kinds

@@ -31,7 +31,7 @@ class TrainingLog:
     Parameters
     ----------
     name, number, total
-        What it is for; which of how many it is.
+        Purpose; number, and total.
     began
         When it began, in seconds since 1970.
     epochs, times

@@ -187,7 +187,7 @@ class TrainingForm(QWidget):
         folds
             Those of the cohort.
         patients
-            How many there are in each class.
+            Number in each class.
         """
         before = self._test.currentData() if self._is_test_chosen else None
         self._test.blockSignals(True)

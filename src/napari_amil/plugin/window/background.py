@@ -57,7 +57,7 @@ class Mail:
     Parameters
     ----------
     owner
-        Whom to reach; made in the thread of the window.
+        Object to deliver to; made in the thread of the window.
     """
 
     def __init__(self, owner: QObject) -> None:

@@ -34,13 +34,13 @@ class LayerCombo(QComboBox):
     Parameters
     ----------
     viewer
-        Whose layers.
+        Viewer with the layers.
     accepts
         Which layers are offered.
     empty
         Text shown while there is none.
     tip
-        What the chosen layer is for; the tooltip says it below the full name of the layer.
+        Use of the chosen layer; the tooltip shows it below the full name of the layer.
     """
 
     layerChanged = Signal()  # noqa: N815 - Qt's manner

@@ -260,7 +260,7 @@ class SettingsForm(QWidget, Generic[S]):
     folded
         ``field -> label`` of the fields behind "More settings"; fields in neither keep their values.
     blank
-        What an empty optional number is called.
+        Text for an empty optional number.
     called
         ``field -> choice -> words`` of choices whose own names are codes.
     """

@@ -23,7 +23,7 @@ class PathChoice(QWidget):
     title
         Of the dialog; also the accessible name.
     hint
-        What stands in the empty line.
+        Placeholder of the empty line.
     files
         Filter such as ``"Cell lists (*.csv)"``; empty where only folders will do.
     """

@@ -21,7 +21,7 @@ class MorphologyRefits(nn.Module):
     Parameters
     ----------
     state
-        What `ControlMorphology` holds, each tensor with a first axis over the draws.
+        Tensors of `ControlMorphology`, each with a first axis over the draws.
     """
 
     def __init__(self, state: Mapping[str, Tensor]) -> None:

@@ -21,7 +21,7 @@ class Listing:
     bags
         One bag per sample; labels as they are spelled in the source.
     notes
-        What was passed over, such as ``2 files skipped: bmp``.
+        Skipped files and rows, such as ``2 files skipped: bmp``.
     """
 
     root: Path
@@ -37,11 +37,11 @@ class Layout(Protocol):
     summary
         The layout in one sentence.
     needs
-        What it needs, one phrase each: folders, files or columns.
+        Requirements, one phrase each: folders, files or columns.
     labels_from
-        Where the labels stand, such as ``folders``.
+        Source of the labels, such as ``folders``.
     unsupported
-        Why bags of this layout cannot be scored or learned from, in one sentence; empty where they can.
+        Reason why bags of this layout cannot be scored or learned from, a sentence; empty if they can.
     """
 
     @property

@@ -79,7 +79,7 @@ def slides_of(path: Path, table: pd.DataFrame) -> dict[str, str]:
     Raises
     ------
     CohortError
-        If an image is said to lie on two slides.
+        If an image is listed on two slides.
     """
     if "slide" not in table:
         return {}
