@@ -15,7 +15,12 @@ import pytest
 from napari_amil.cli import main
 from napari_amil.cli import replay as command
 from napari_amil.core.base.files import read_json
-from napari_amil.core.cohort.synth import SynthSettings, synthetic_smear
+from napari_amil.core.cohort.synth import (
+    SynthCohortSettings,
+    SynthSettings,
+    synthetic_smear,
+    write_synthetic_cohort,
+)
 
 
 def give(*words: str) -> int:
@@ -61,3 +66,43 @@ def test_a_copied_detection_is_repeated(
     table.assign(y0=table["y0"] + 0.5).to_csv(run / "cells.csv", index=False)
     assert give("replay", str(run), "--out", str(tmp_path / "again")) == 1
     assert "cells.csv: 'y0' differs by up to 0.5" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "results", "n_results"),
+    [
+        (("train",), {"metrics.json", "cells.csv", "bags.csv"}, 5),
+        (("ablate", "--runs", "1", "--rows", "recommended"), {"table.csv"}, 6),
+    ],
+    ids=["train", "ablate"],
+)
+def test_a_copied_training_or_study_is_repeated_bit_by_bit(
+    words: tuple[str, ...],
+    results: set[str],
+    n_results: int,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    first, second = tmp_path / "first", tmp_path / "second"
+    made = SynthCohortSettings(patients=4, samples=1, folds=2)
+    cohort = write_synthetic_cohort(first / "made", made)
+    (first / "run").mkdir()
+    settings = first / "run" / "run.yaml"  # in the folder of the run, as the window starts a training
+    settings.write_text("training: {cell_epochs: 1, calibration_folds: 2, max_epochs: 1}\nmodel: {width: 4}")
+    options = "--hold-out-fold", "0", "--settings", str(settings), "--device", "cpu"
+    assert give(*words, str(cohort), *options, "--out", str(first / "run")) == 0
+    shutil.copytree(first, second)
+    shutil.rmtree(first)
+    monkeypatch.setattr(command.subprocess, "run", repeat_here)
+    capsys.readouterr()
+    assert give("replay", str(second / "run")) == 0
+    assert f"All {n_results} results are equal" in capsys.readouterr().out.splitlines()[-1]
+    before, after = (
+        {file: (second / folder / file).read_bytes() for file in results} for folder in ("run", "run-replay")
+    )
+    assert before == after
+    image = next((second / "made").rglob("*.png"))
+    PIL.Image.new("RGB", (50, 50)).save(image)
+    assert give("replay", str(second / "run"), "--out", str(tmp_path / "again")) == 2
+    assert f"'{image}' has another content" in capsys.readouterr().err

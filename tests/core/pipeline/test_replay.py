@@ -72,12 +72,13 @@ def test_other_or_missing_inputs_are_refused(run: Path, tmp_path: Path) -> None:
 def write_results(folder: Path, shift: float) -> None:
     folder.mkdir()
     (folder / "cells.csv").write_text(f"image,anomaly\na,1.0\nb,{2.0 + shift}\n")
-    (folder / "metrics.json").write_text(json.dumps({"auroc": [0.5, 0.9 + shift / 2], "name": "x"}))
+    metrics = {"auroc": [0.5, 0.9 + shift / 2], "name": "x", "seconds": ord(folder.name)}
+    (folder / "metrics.json").write_text(json.dumps(metrics))
     np.savez(folder / "cells.npz", embeddings=np.arange(4.0) + shift)
     save_file(
         {"w": np.ones(3, np.float32) + np.float32(shift)},
         folder / "bundle.safetensors",
-        {"when": folder.name},
+        {"card": json.dumps({"seconds": ord(folder.name), "shift": shift}), "format": "test"},
     )
     (folder / "project.json").write_text(json.dumps({"root": str(folder)}))
 
@@ -99,6 +100,9 @@ def test_the_largest_difference_is_named(tmp_path: Path) -> None:
     assert found["bundle.safetensors"].largest == found["cells.npz"].largest == 0.25
     assert found["metrics.json"].text == "'/auroc/1' differs by up to 0.125"
     assert found["gone.csv"].text == "was not written again"
+    save_file({"w": np.ones(3, np.float32)}, tmp_path / "b" / "bundle.safetensors", {"card": "{}"})
+    found = {one.file: one for one in compare_runs(tmp_path / "a", tmp_path / "b")}
+    assert found["bundle.safetensors"].text == "'header/card/shift' is in one of the two alone"
     (tmp_path / "b" / "cells.csv").write_text("image,anomaly\na,1.0\nc,2.0\n")
     found = {one.file: one for one in compare_runs(tmp_path / "a", tmp_path / "b")}
     assert found["cells.csv"].text == "'image' has other words"

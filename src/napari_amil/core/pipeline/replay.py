@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -11,6 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from safetensors import safe_open
 from safetensors.numpy import load_file
 
 from napari_amil.core.base.arrays import read_arrays
@@ -172,6 +174,9 @@ def _numbers(path: Path) -> Iterator[tuple[str, NDArray[Any]]]:
         yield "array", np.load(path, allow_pickle=False)
     elif path.suffix == ".safetensors":
         yield from load_file(path).items()
+        with safe_open(path, "numpy") as file:
+            for key, text in (file.metadata() or {}).items():
+                yield from _leaves(json.loads(text) if text.startswith("{") else text, f"header/{key}")
     elif path.suffix in {".json", ".geojson"}:
         yield from _leaves(read_json(path), "")
     else:
@@ -184,10 +189,11 @@ def _column(column: pd.Series) -> NDArray[Any]:
 
 
 def _leaves(value: Any, name: str) -> Iterator[tuple[str, NDArray[Any]]]:  # noqa: ANN401
-    """Yield the numbers and texts of JSON by the way to them."""
+    """Yield the numbers and texts of JSON by the way to them, without how long something took."""
     if isinstance(value, dict):
         for key, one in value.items():
-            yield from _leaves(one, f"{name}/{key}")
+            if key != "seconds":
+                yield from _leaves(one, f"{name}/{key}")
     elif isinstance(value, list):
         for number, one in enumerate(value):
             yield from _leaves(one, f"{name}/{number}")
