@@ -29,7 +29,7 @@ from napari_amil.cli.lazy import pipeline
 _WORTH_AN_ESTIMATE = 500  # cells in images of their own, which take a minute or more
 
 
-def _say_how_long(talk: Talk, source: pipeline.Source, recipe: pipeline.Recipe, n_trainings: int) -> None:
+def _print_estimate(talk: Talk, source: pipeline.Source, recipe: pipeline.Recipe, n_trainings: int) -> None:
     """Print the expected time and memory of a training on many images of single cells."""
     cohort = source.cohort
     if cohort.layout != "cell-images" or sum(bag.n_cells for bag in cohort) < _WORTH_AN_ESTIMATE:
@@ -90,7 +90,7 @@ def train(
     protocol = pipeline.Protocol(hold_out_fold, folds, tuple(allow or ()), runs)
     talk.reads(source, bundle)
     n_tests = folds if folds is not None and hold_out_fold is None else 1
-    _say_how_long(talk, source, recipe, n_tests * runs + protocol.is_repeated)
+    _print_estimate(talk, source, recipe, n_tests * runs + protocol.is_repeated)
     work = pipeline.train_run(source, recipe, pipeline.make_folder(out), protocol)
     with talk.stopping(out / pipeline.STOP_FILE):
         metrics = talk.follow(work)

@@ -97,4 +97,4 @@ def test_the_look_of_the_image_is_said_once() -> None:
 def test_a_share_that_may_be_anything_is_no_number() -> None:
     shares = {"abnormal_share": 0.78, "abnormal_share_low": 0.04, "abnormal_share_high": 0.99}
     lines = summary({**BAG, **shares}, pd.DataFrame({"status": ["scored"]}))
-    assert lines[1] == "What share of its cells is abnormal cannot be told (90 % interval 4 % to 99 %)."
+    assert lines[1] == "The share of abnormal cells cannot be estimated (90 % interval 4 % to 99 %)."

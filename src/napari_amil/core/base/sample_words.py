@@ -31,7 +31,7 @@ def share_sentences(bag: Mapping[str, Any]) -> list[str]:
     ends = f"90 % interval {_percent(low)} to {_percent(high)}"
     lines = [f"About {_percent(share)} of its cells are abnormal ({ends})."]
     if high - low >= _ANY_SHARE:
-        lines = [f"What share of its cells is abnormal cannot be told ({ends})."]
+        lines = [f"The share of abnormal cells cannot be estimated ({ends})."]
     if math.isfinite(p):
         chance = "less than 0.1 %" if p < 0.001 else f"{100 * p:.2g} %"
         lines.append(f"Of control samples, {chance} score this high on average (sample p = {p:.2g}).")

@@ -177,7 +177,7 @@ def unseen_markdown(table: pd.DataFrame) -> str:
     }
     bags = {
         "ROC area of novelty": "bag_auroc_novelty",
-        "said to be novel": "unseen_novel",
+        "called novel": "unseen_novel",
         "abstained": "unseen_abstain",
         "taken for control": "unseen_control",
         "for another disease": "unseen_disease",

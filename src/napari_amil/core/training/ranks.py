@@ -90,7 +90,7 @@ def _check_alive(processes: list[Any]) -> None:
         if process.exitcode:
             raise AmilError(
                 f"Process {rank + 1} of {len(processes)} of the training ended with code {process.exitcode}; "
-                "what it said is above. Try one device."
+                "its output is above. Try one device."
             )
 
 
