@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from pytestqt.qtbot import QtBot
 from qtpy.QtCore import QCoreApplication, Qt
 
 from napari_amil.core.exchange.project import note_in_card, read_project, write_project
+from napari_amil.plugin.cohorts.bag_table import fit_height, grouped, knows_patients
 from napari_amil.plugin.cohorts.open_results import open_results_of
 from napari_amil.plugin.layers.cell_layer import cell_layers
 from napari_amil.plugin.layers.selection import CellKey, selection_of
@@ -119,6 +121,32 @@ def test_the_nearest_class_of_a_cluster_is_seen_in_a_narrow_dock(found: ExploreP
     assert page.view.model().index(0, nearest).data() == "thalassaemia-like"
     right = page.view.columnViewportPosition(nearest) + page.view.columnWidth(nearest)
     assert right <= page.view.viewport().width()
+
+
+def test_no_part_lies_over_another_in_a_low_dock(found: ExplorePanel) -> None:
+    page = found.clusters
+    found.setStyleSheet(get_stylesheet("dark"))
+    found.resize(300, 600)
+    found.show()
+    page.model.show(pd.concat([page.model.table] * 4, ignore_index=True))
+    fit_height(page.view, 6)
+    page.detail.setText("Cells of patient 171: 36 (27% of all), 175: 36 (28% of all), " * 2)
+    QCoreApplication.processEvents()
+    parts = (page.job, page.view, page.detail, page.cells, page.name, page.naming)
+    for upper, lower in pairwise(part.geometry() for part in parts):
+        assert upper.bottom() < lower.top()
+
+
+def test_loose_images_are_no_patients(found: ExplorePanel) -> None:
+    assert knows_patients(pd.DataFrame({"bag": ["a"], "patient": ["p"]}))
+    assert not knows_patients(pd.DataFrame({"bag": ["a.png"], "patient": ["a.png"]}))
+    clusters = found.clusters._clusters
+    assert clusters.patients_in_words(1, who="sample").startswith("Cells of sample ")
+
+
+def test_the_sentence_of_a_sample_is_the_last_column() -> None:
+    bags = pd.DataFrame({"bag": ["a"], "verdict": ["abstain"], "caveat": ["Blurred."], "n_cells": [3]})
+    assert grouped(bags, None).columns.tolist() == ["bag", "verdict", "n_cells", "caveat"]
 
 
 def test_clusters_of_other_cells_are_not_shown(

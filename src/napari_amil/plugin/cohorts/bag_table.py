@@ -36,10 +36,15 @@ def samples_in_words(bags: pd.DataFrame) -> str:
     """
     n = len(bags)
     samples = f"{n:,} sample{'' if n == 1 else 's'}"
-    if "patient" not in bags or (bags["patient"].astype(str) == bags["bag"].astype(str)).all():
+    if not knows_patients(bags):
         return samples
     n_patients = bags["patient"].nunique()
     return f"{samples} of {n_patients:,} patient{'' if n_patients == 1 else 's'}"
+
+
+def knows_patients(bags: pd.DataFrame) -> bool:
+    """Return whether patients are known; a loose image counts as a patient of its own."""
+    return "patient" in bags and not (bags["patient"].astype(str) == bags["bag"].astype(str)).all()
 
 
 def grouped(bags: pd.DataFrame, by: str | None) -> pd.DataFrame:
@@ -47,6 +52,7 @@ def grouped(bags: pd.DataFrame, by: str | None) -> pd.DataFrame:
     if by is None:
         known = {name for name in bags if (bags[name].notna() & (bags[name] != "")).any()}
         kept = [name for name in names_in("bags", bags) if name in known | {"bag", "verdict"}]
+        kept.sort(key=lambda name: name == "caveat")  # a sentence, so it comes last
         return bags[kept].reset_index(drop=True)
     named = bags[by].astype(object).where(bags[by].notna() & (bags[by] != ""), "none")
     parts = bags.assign(novel=bags["verdict"].eq(UNSEEN)).groupby(named, sort=True)

@@ -24,7 +24,7 @@ from napari_amil.core.base.columns import KEY_COLUMNS, PLACE_COLUMNS, names_in
 from napari_amil.core.base.errors import AmilError
 from napari_amil.core.base.files import regular_file
 from napari_amil.core.exchange.project import Project
-from napari_amil.plugin.cohorts.bag_table import BagFilter, BagModel, fit_height, row_view
+from napari_amil.plugin.cohorts.bag_table import BagFilter, BagModel, fit_height, knows_patients, row_view
 from napari_amil.plugin.cohorts.cell_strip import CellStrip
 from napari_amil.plugin.cohorts.open_results import open_results_of
 from napari_amil.plugin.layers.selection import keys_of_rows
@@ -81,15 +81,18 @@ class FoundClusters:
         kept = [name for name in names_in("clusters", table) if name != "candidate" or names]
         return table[kept]
 
-    def patients_in_words(self, cluster: int, most: int = _MOST_PATIENTS) -> str:
-        """Return the number of cells of a cluster by patient, largest first; at most ``most`` by name."""
+    def patients_in_words(self, cluster: int, most: int = _MOST_PATIENTS, who: str = "patient") -> str:
+        """Return the number of cells of a cluster by patient, largest first; at most ``most`` by name.
+
+        ``who`` is what they are called: loose images are samples of unknown patients.
+        """
         share = self.patients[f"cluster_{cluster}"].to_numpy(np.float64)
         counts = np.rint(share * self.patients["n_cells"].to_numpy(np.float64)).astype(int)
         order = [row for row in np.argsort(-counts, kind="stable") if counts[row]]
         names = self.patients["patient"].astype(str).to_list()
         shares = [f"{names[row]}: {counts[row]} ({share[row]:.0%} of all)" for row in order[:most]]
         more = f", and {len(order) - most} more" if len(order) > most else ""
-        return f"Cells of patient {', '.join(shares)}{more}."
+        return f"Cells of {who} {', '.join(shares)}{more}."
 
 
 def read_clusters(folder: Path, project: Project) -> FoundClusters | None:
@@ -239,8 +242,9 @@ class ClusterPage(QWidget):
         rows = self._clusters.rows(cluster)
         once = project.cells.iloc[rows].drop_duplicates(PLACE_COLUMNS).index.to_numpy()
         self.cells.show_rows(np.asarray(once, dtype=np.int64))
-        self.detail.setText(self._clusters.patients_in_words(cluster))
-        self.detail.setToolTip(self._clusters.patients_in_words(cluster, len(self._clusters.patients)))
+        who = "patient" if knows_patients(project.bags) else "sample"
+        self.detail.setText(self._clusters.patients_in_words(cluster, who=who))
+        self.detail.setToolTip(self._clusters.patients_in_words(cluster, len(self._clusters.patients), who))
         try:
             self._state.show_cell(int(rows[0]), keys_of_rows(project.cells.iloc[rows]))
         except AmilError as error:

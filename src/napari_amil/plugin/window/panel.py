@@ -97,7 +97,7 @@ class Panel(QWidget):
 
 def scrolling(page: QWidget) -> QVBoxLayout:
     """Give ``page`` a content that scrolls on a small screen, and return the layout of the content."""
-    content = QWidget()
+    content = _Content()
     layout = QVBoxLayout(content)
     layout.setContentsMargins(10, 8, 10, 8)
     layout.setSpacing(8)
@@ -110,6 +110,20 @@ def scrolling(page: QWidget) -> QVBoxLayout:
     outer.setContentsMargins(0, 0, 0, 0)
     outer.addWidget(area)
     return layout
+
+
+class _Content(QWidget):
+    """Asks for the height of all its parts, so that none lies over another.
+
+    A scroll area asks for the height at a width, in which Qt leaves out the least height of parts that take
+    what is left.
+    """
+
+    def heightForWidth(self, width: int) -> int:  # noqa: N802 - Qt's manner
+        """Return the height in pixels that the parts need at a width."""
+        layout = self.layout()
+        least = layout.minimumHeightForWidth(width) if layout is not None else 0
+        return max(super().heightForWidth(width), least)
 
 
 class _Column(QScrollArea):
