@@ -68,13 +68,18 @@ class Agreement:
         """Whether enough whole cells are found to trust their diameter without other fields."""
         return self.n_whole >= _FEW_TO_TRUST
 
+    @property
+    def _fits(self) -> bool:
+        """Whether the cells found are of the size that was assumed."""
+        return SAME_SCALE[0] <= self.ratio <= SAME_SCALE[1]
+
     def yields_to(self, other: Agreement) -> bool:
         """Return whether the cells found at another diameter are of that size, and as well scored."""
-        if other.n_whole < min(self.n_whole, _FEW + 1):
+        if self._fits and other.n_whole < min(self.n_whole, _FEW + 1):
             return False
         if not other.score >= np.nan_to_num(self.score) - _AS_GOOD:
             return False
-        return not other.n_whole or SAME_SCALE[0] <= other.ratio <= SAME_SCALE[1]
+        return not other.n_whole or other._fits
 
     @classmethod
     def from_boxes(
