@@ -75,6 +75,17 @@ def test_counters_of_the_processor_are_summed(tmp_path: Path) -> None:
     assert meter.read().joules == 3
 
 
+def test_memory_that_was_given_back_between_two_looks_counts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = Meter(tmp_path).read().memory_bytes
+    (tmp_path / "status").write_text("Name:\tpython\nVmHWM:\t 9000000000 kB\nVmRSS:\t 5 kB\n")
+    monkeypatch.setattr(receipt, "_STATUS", tmp_path / "status")
+    assert 10**7 < now < Meter(tmp_path).read().memory_bytes == 9000000000 * 1024
+    monkeypatch.setattr(receipt, "_STATUS", tmp_path / "of another system")
+    assert 10**7 < Meter(tmp_path).read().memory_bytes < 9000000000
+
+
 def test_without_counters_the_energy_is_estimated(tmp_path: Path) -> None:
     said = Receipt()
     said._meter = Meter(tmp_path)

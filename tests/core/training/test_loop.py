@@ -190,7 +190,7 @@ def test_views_of_a_cell_are_its_embedding_and_augmented_ones() -> None:
     bags = bag_arrays()
     state = ScorerTraining(bags, SETTINGS, CPU)
     state.refit(bags)
-    views = CellViews.from_bags(state, bags.take([0, 1]), 2)
+    views = drain(CellViews.from_bags(state, bags.take([0, 1]), 2))
     rows = np.concatenate(bags.take([0, 1]).rows)
     _, d = score_bags(state.model, state.gaussian, bags.take([0, 1]), CPU)
     torch.testing.assert_close(views.plain(rows)[1], d)
@@ -199,7 +199,7 @@ def test_views_of_a_cell_are_its_embedding_and_augmented_ones() -> None:
     at = torch.from_numpy(views.position[rows])
     of_one_view = (views.distances[:, at] == drawn) & (views.latents[:, at] == z).all(dim=-1)
     assert of_one_view.any(dim=0).all()
-    assert torch.equal(views.latents, CellViews.from_bags(state, bags.take([0, 1]), 2).latents)
+    assert torch.equal(views.latents, drain(CellViews.from_bags(state, bags.take([0, 1]), 2)).latents)
 
 
 def test_augmented_pixels_of_few_cells_are_in_memory_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -216,8 +216,10 @@ def test_augmented_pixels_of_few_cells_are_in_memory_at_once(monkeypatch: pytest
 
     monkeypatch.setattr(state, "augmented", counting)
     monkeypatch.setattr("napari_amil.core.training.steps._CHUNK", 2)
-    CellViews.from_bags(state, bags, 2)
+    steps = [event for event in CellViews.from_bags(state, bags, 2) if isinstance(event, Step)]
     assert len(alive) > 8
+    assert len(steps) == len(alive)
+    assert steps[-1].done == steps[-1].total
     assert max(alive) <= 2  # one, and the former until it is replaced
 
 
@@ -225,7 +227,7 @@ def test_turned_feature_maps_are_not_embedded_again() -> None:
     bags, settings = bag_arrays("roi"), SETTINGS.changed({"model": {"encoder": "roi"}})
     state = ScorerTraining(bags, settings, CPU)
     state.refit(bags)
-    views = CellViews.from_bags(state, bags, 2)
+    views = drain(CellViews.from_bags(state, bags, 2))
     torch.testing.assert_close(views.latents[1], views.latents[0], rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(views.distances[2], views.distances[0], rtol=1e-3, atol=1e-3)
     assert _n_augmented(settings) == 0

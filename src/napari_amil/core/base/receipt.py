@@ -24,6 +24,7 @@ STARTER = "starter"
 START = "start"
 """Stage before the first event of the work."""
 _COUNTERS = Path("/sys/class/powercap")
+_STATUS = Path("/proc/self/status")
 _WATTS = 10.0  # of a busy core, where no counter of the processor can be read
 _SECONDS_BETWEEN_LOOKS = 1.0
 _WHOLE_BYTES = 2**28  # larger files are known by their size and three parts
@@ -143,12 +144,13 @@ class Meter:
 
     def read(self) -> Used:
         """Return the usage so far; ended processes count as they were last seen."""
-        memory = 0
+        memory = 0  # of all now, or of this process at most if that is more
         for process in [self._process, *self._below()]:
             with suppress(psutil.Error):
                 times = process.cpu_times()
                 self._ended[process.pid] = times.user + times.system
                 memory += process.memory_info().rss
+        memory = max(memory, _own_peak())
         for path in self._packages:
             value = _counter(path) or 0.0
             self._joules += max(value - self._raw[path], 0.0)  # a counter that began anew loses one span
@@ -159,6 +161,14 @@ class Meter:
         with suppress(psutil.Error):
             return list(self._process.children(recursive=True))
         return []
+
+
+def _own_peak() -> int:
+    """Return the most memory that this process has had, in bytes; 0 where the system keeps no count."""
+    with suppress(OSError, StopIteration):
+        lines = _STATUS.read_text().splitlines()
+        return int(next(line for line in lines if line.startswith("VmHWM:")).split()[1]) * 1024
+    return 0
 
 
 def _counter(package: Path) -> float | None:

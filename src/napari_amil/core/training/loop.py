@@ -205,9 +205,8 @@ def _pooling_epochs(
         if note:
             yield Warned(note)
         yield state.control_histogram()
-    yield Step("embedding", 0, 1, "Embedding every cell as it is and augmented.")
-    views = CellViews.from_bags(state, train, _n_augmented(state.settings))
-    aside = CellViews.from_bags(state, validation, 0)
+    views = yield from CellViews.from_bags(state, train, _n_augmented(state.settings))
+    aside = yield from CellViews.from_bags(state, validation, 0)
     labels = torch.from_numpy(train.labels)
     state.model.train()
     while not state.is_over:

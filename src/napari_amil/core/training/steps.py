@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +15,7 @@ from torch import Tensor
 from napari_amil.core.anomaly.gaussian.mahalanobis import LatentGaussian
 from napari_amil.core.anomaly.pooled import PooledDistance
 from napari_amil.core.base.errors import AmilError
+from napari_amil.core.base.events import Event, Step
 from napari_amil.core.base.settings import TrainingSettings
 from napari_amil.core.mil.batch import BagArrays, segment_of
 from napari_amil.core.mil.loss import amil_loss, bag_loss, control_share, hypersphere_loss, sic_loss
@@ -44,7 +45,9 @@ class CellViews:
     position: NDArray[np.int64]
 
     @classmethod
-    def from_bags(cls, state: ScorerTraining, bags: BagArrays, n_augmented: int) -> CellViews:
+    def from_bags(
+        cls, state: ScorerTraining, bags: BagArrays, n_augmented: int
+    ) -> Generator[Event, None, CellViews]:
         """Return the views of all cells of ``bags`` under the present encoder and Gaussian.
 
         The random numbers are their own, so that a training that goes on makes the same views.
@@ -52,13 +55,18 @@ class CellViews:
         generator = torch.Generator().manual_seed(state.settings.training.seed)
         used, position = bags.used()
         instances = bags.cells(used)
+        total = (1 + n_augmented) * len(instances)
+        if total:
+            yield Step("embedding", 0, total, "Embedding every cell as it is.")
         views = [embed_all(state.model, instances, state.device)]
-        for _ in range(n_augmented):
-            parts = []
+        for number in range(1, n_augmented + 1):
+            parts: list[Tensor] = []
             for part in instances.split(_CHUNK):  # float pixels of all cells would fill the memory
                 turned = state.augmented(part, generator)
                 with state.engine.precision():
                     parts.append(embed_all(state.model, turned, state.device).float())
+                done = number * len(instances) + sum(map(len, parts))
+                yield Step("embedding", done, total, "Embedding every cell augmented.")
             views.append(torch.cat(parts))
         latents = torch.stack([z.mean(dim=1) for z in views])
         scores = bags.scores_at(used)
