@@ -109,4 +109,14 @@ def pretend(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(torch.cuda, "get_rng_state", lambda _device: state)
     monkeypatch.setattr(torch.cuda, "set_rng_state", lambda new, _device: state.copy_(new))
     monkeypatch.setattr(torch.cuda, "empty_cache", lambda: None)
+    new = torch.nn.Parameter.__new__
+
+    def placed(cls: type, data: Tensor | None = None, requires_grad: bool = True) -> Tensor:
+        """Return a parameter that lies where its values do; PyTorch tells no mode of its making."""
+        made: Tensor = new(cls, data, requires_grad)
+        if data is not None:
+            made.is_there = _is_there(data)
+        return made
+
+    monkeypatch.setattr(torch.nn.Parameter, "__new__", placed)
     return PretendDevice(request.param)

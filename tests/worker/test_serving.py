@@ -154,5 +154,5 @@ def test_a_line_that_is_no_answer_is_refused(record: dict[str, Any]) -> None:
 
 
 def test_each_kind_of_request_has_a_reply_and_a_name() -> None:
-    assert len(REQUESTS) == 21
+    assert len(REQUESTS) == 22
     assert all(issubclass(kind.reply, Reply) for kind in REQUESTS.values())
