@@ -84,7 +84,14 @@ def test_a_run_of_another_user_is_neither_started_nor_cancelled(
 
 def test_only_a_training_of_this_program_is_ended(run: Run) -> None:
     file = run.folder / "process.json"
-    for words, is_ended in ((["napari_amil", "train"], True), (["napari_amil"], False), (["train"], False)):
+    in_folder = [str(run.folder / "napari-amil" / "other.py"), "train"]
+    cases = (
+        (["napari_amil", "train"], True),
+        (["napari_amil"], False),
+        (["train"], False),
+        (in_folder, False),
+    )
+    for words, is_ended in cases:
         command = [sys.executable, "-P", "-c", "input()", *words]
         with subprocess.Popen(command, stdin=subprocess.PIPE) as child:
             write_process(file, psutil.Process(child.pid))

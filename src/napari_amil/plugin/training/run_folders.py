@@ -112,7 +112,7 @@ def is_training(process: psutil.Process) -> bool:
         is_ours = os.name == "nt" or process.uids().real == os.getuid()
     except psutil.Error:
         return False
-    names_program = any("napari-amil" in word or "napari_amil" in word for word in words)
+    names_program = any(Path(word).stem in {"napari-amil", "napari_amil"} for word in words)
     return is_ours and names_program and bool(KINDS & set(words))
 
 
