@@ -86,7 +86,8 @@ def test_only_a_training_of_this_program_is_ended(run: Run) -> None:
     file = run.folder / "process.json"
     in_folder = [str(run.folder / "napari-amil" / "other.py"), "train"]
     cases = (
-        (["napari_amil", "train"], True),
+        ([PROGRAM[-1], "train"], True),
+        (["/usr/bin/napari-amil", "train"], True),
         (["napari_amil"], False),
         (["train"], False),
         (in_folder, False),

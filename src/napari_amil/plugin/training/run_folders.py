@@ -112,7 +112,8 @@ def is_training(process: psutil.Process) -> bool:
         is_ours = os.name == "nt" or process.uids().real == os.getuid()
     except psutil.Error:
         return False
-    names_program = any(Path(word).stem in {"napari-amil", "napari_amil"} for word in words)
+    is_command = any(Path(word).stem == "napari-amil" for word in words)
+    names_program = is_command or any("napari_amil" in word for word in words[1:])  # 0 is Python, anywhere
     return is_ours and names_program and bool(KINDS & set(words))
 
 
