@@ -55,15 +55,7 @@ DEVIATIONS = {name: column_name(MORPH_Z, name) for name in WORDS}
 
 
 def unusual_measurements(row: Mapping[str, Any], least: float) -> list[tuple[str, float]]:
-    """Return name and control deviations of the unusual measurements of a cell, the most unusual first.
-
-    Parameters
-    ----------
-    row
-        A row of a table of cells with the columns ``morph_<name>_z``.
-    least
-        Control deviations from which on a measurement is unusual.
-    """
+    """Return names and deviations of measurements ``least`` control deviations off or more, largest first."""
     deviations = {name: float(row.get(column, np.nan)) for name, column in DEVIATIONS.items()}
     unusual = [(name, deviation) for name, deviation in deviations.items() if abs(deviation) >= least]
     return sorted(unusual, key=lambda found: -abs(found[1]))

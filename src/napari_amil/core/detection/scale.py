@@ -65,12 +65,12 @@ class Agreement:
 
     @property
     def tells(self) -> bool:
-        """Whether enough whole cells are found to trust their diameter without other fields."""
+        """Whether the field has enough whole cells for its own median diameter to be trusted."""
         return self.n_whole >= _FEW_TO_TRUST
 
     @property
     def _fits(self) -> bool:
-        """Whether the cells found are of the size that was assumed."""
+        """Whether the median diameter found has the magnification of the assumed diameter."""
         return SAME_SCALE[0] <= self.ratio <= SAME_SCALE[1]
 
     def yields_to(self, other: Agreement) -> bool:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import weakref
-from typing import Any
+from functools import partial
 
 import numpy as np
 from napari.components import ViewerModel
 from napari.layers import Image, Labels
 from napari.utils.colormaps import DirectLabelColormap
+from napari.utils.events import Event
 from qtpy.QtCore import QTimer, Signal
 from qtpy.QtWidgets import QCheckBox
 
@@ -125,17 +126,15 @@ class FieldOfViewBox(QCheckBox):
         self._asked = None
         self.refresh()
 
-    def _on_moved(self, event: Any) -> None:  # noqa: ANN401
+    def _on_moved(self, event: Event) -> None:
         for tint in self._tints(event.source):
             for name, value in coarse_transform(event.source, *tint.metadata[_MASK]).items():
                 setattr(tint, name, value)
 
-    def _on_removed(self, event: Any) -> None:  # noqa: ANN401
+    def _on_removed(self, event: Event) -> None:
         if isinstance(event.value, Image):
             for tint in self._tints(event.value):
-                QTimer.singleShot(
-                    0, lambda tint=tint: self._remove(tint)
-                )  # once napari is done with the image
+                QTimer.singleShot(0, partial(self._remove, tint))  # once napari is done with the image
         self.refresh()
 
     def _remove(self, tint: Labels) -> None:

@@ -100,9 +100,10 @@ class SmearPanel(Panel):
         self.refresh()
 
     def _build(self) -> None:
-        is_image = lambda layer: isinstance(layer, Image)  # noqa: E731
         tip = "The image whose cells are looked at."
-        self.image = LayerCombo(self._viewer, is_image, "open an image first", tip)
+        self.image = LayerCombo(
+            self._viewer, lambda layer: isinstance(layer, Image), "open an image first", tip
+        )
         self.image.setAccessibleName("Image")
         self.open = QPushButton("Open …")
         self.open.setToolTip("Open an image of a blood smear: PNG, JPEG, TIFF.")

@@ -27,9 +27,8 @@ SHOWN = 5
 _SIDE_PX = 46
 _REST_MS = 250
 """So long a cell must be looked at before its likes are asked for."""
-UNJUDGED = ABSTAIN
-_KINDS = {UNJUDGED: "without a verdict", UNSEEN: UNSEEN}
-"""How images of a verdict are called that is no class."""
+_KINDS = {ABSTAIN: "without a verdict", UNSEEN: UNSEEN}
+"""Names of the verdicts that are no class."""
 _APART = "Its look differs by {:.2g} (no unit; 0 is the same)."
 _FEWER = "There are no more of them."
 _ALIKE = "Cells whose look is nearest to that of this cell, by the numbers of the network (embedding)."
@@ -188,8 +187,8 @@ def groups_of(layers: Sequence[Shapes]) -> dict[str, dict[str, Path]]:
         if record is None or evidence is None:
             continue
         bag = record.bag or {}
-        message = str(bag.get("verdict") or bag.get("predicted", UNJUDGED))
-        groups.setdefault(message, {})[record.image_name] = evidence.path
+        verdict = str(bag.get("verdict") or bag.get("predicted", ABSTAIN))
+        groups.setdefault(verdict, {})[record.image_name] = evidence.path
     return groups
 
 

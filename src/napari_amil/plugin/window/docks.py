@@ -98,7 +98,7 @@ class DockCare(QObject):
 
     @property
     def is_settled(self) -> bool:
-        """Whether the dock is a tab beside the docks that were open before."""
+        """Whether the dock has been placed among the docks that were open before."""
         return self._is_settled
 
     def settle(self, others: list[QWidget]) -> None:
