@@ -106,3 +106,26 @@ def test_a_copied_training_or_study_is_repeated_bit_by_bit(
     PIL.Image.new("RGB", (50, 50)).save(image)
     assert give("replay", str(second / "run"), "--out", str(tmp_path / "again")) == 2
     assert f"'{image}' has another content" in capsys.readouterr().err
+
+
+def test_a_copied_exploration_is_repeated_bit_by_bit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first, second = tmp_path / "first", tmp_path / "second"
+    cohort = write_synthetic_cohort(first / "made", SynthCohortSettings(patients=2, samples=1))
+    assert give("score", str(cohort), "--out", str(first / "scored"), "--device", "cpu") == 0
+    options = "--percentile", "50", "--min-cells", "5"
+    assert give("explore", str(first / "scored"), *options, "--out", str(first / "run")) == 0
+    inputs = read_json(first / "run" / "receipt.json")["inputs"]
+    assert set(inputs) == {f"../scored/{name}" for name in ("project.json", "cells.npz", "bags.csv")}
+    shutil.copytree(first, second)
+    shutil.rmtree(first)
+    monkeypatch.setattr(command.subprocess, "run", repeat_here)
+    capsys.readouterr()
+    assert give("replay", str(second / "run")) == 0
+    assert "All 5 results are equal" in capsys.readouterr().out.splitlines()[-1]
+    tables = [(second / run / "cells.csv").read_bytes() for run in ("run", "run-replay")]
+    assert tables[0] == tables[1]
+    (second / "scored" / "bags.csv").write_text("another\n")
+    assert give("replay", str(second / "run"), "--out", str(tmp_path / "again")) == 2
+    assert "has another content" in capsys.readouterr().err

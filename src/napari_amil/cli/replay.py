@@ -16,7 +16,8 @@ from napari_amil.core.base.errors import AmilError
 
 def replay(
     run: Annotated[
-        Path, typer.Argument(help="Folder of a detect, score, slide, train or study.", show_default=False)
+        Path,
+        typer.Argument(help="Folder of a detect, score, slide, explore, train or study.", show_default=False),
     ],
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="Folder for the repeated run; RUN-replay if not given.")

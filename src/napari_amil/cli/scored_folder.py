@@ -111,6 +111,7 @@ def explore(
         {"percentile": percentile, "min_cells": min_cells, "unexplained": unexplained}
     )
     executor = pipeline.executor_of(jobs)
+    talk.reads(pipeline.project_files(scored), None, starter=False)
     work = pipeline.explore_project(project, settings, pipeline.make_folder(out), executor=executor)
     found = talk.follow(work)
     if not len(found.table):

@@ -272,6 +272,11 @@ def read_project(folder: Path) -> Project:
         return Project(cells, load_table(folder / BAGS), arrays["embeddings"], outlines, card)
 
 
+def project_files(folder: Path) -> list[Path]:
+    """Return the files from which the project in a folder is read."""
+    return [folder / name for name in (CARD, *_PARTS)]
+
+
 def read_project_card(folder: Path) -> dict[str, Any]:
     """Return the card of the project in a folder.
 

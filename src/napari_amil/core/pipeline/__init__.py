@@ -57,7 +57,7 @@ if TYPE_CHECKING:
     from napari_amil.core.evaluation.figures import save_figure
     from napari_amil.core.exchange.bioimageio import write_bioimageio
     from napari_amil.core.exchange.labels import labels_of_cells
-    from napari_amil.core.exchange.project import Project, read_project
+    from napari_amil.core.exchange.project import Project, project_files, read_project
     from napari_amil.core.exchange.tables import write_table
     from napari_amil.core.images.field_of_view import field_of_view
     from napari_amil.core.images.fields import Field, as_field, open_field
@@ -277,6 +277,7 @@ __all__ = [
     "preset",
     "preset_table",
     "pretrain",
+    "project_files",
     "project_of",
     "read_card",
     "read_cohort",
