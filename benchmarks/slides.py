@@ -1,6 +1,6 @@
 """Time, memory and right choice on a made-up slide: the best fields found and scored on two processes.
 
-Usage: python benchmarks/slides.py [--side 100000] [--fields 50] [--jobs 2] [--variants 16] [--json FILE]
+Usage: python -m benchmarks.slides [--side 100000] [--fields 50] [--jobs 2] [--variants 16] [--json FILE]
 
 The slide has a thick head, an ideal zone, a feathered edge, a strip out of focus and glass around them
 (`SyntheticSlide`); its tiles repeat, so that the file is small. ``napari-amil slide`` runs in a process of
@@ -11,12 +11,11 @@ from __future__ import annotations
 
 import argparse
 import json
-import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
 
+from benchmarks.tree_memory import run_watched
 from napari_amil.core.base.files import read_json
 from napari_amil.core.cohort.slide_synth import SyntheticSlide
 
@@ -47,20 +46,9 @@ def main(arguments: list[str] | None = None) -> None:
         path, out = Path(folder) / "slide.ome.tif", Path(folder) / "out"
         slide.write(path, chosen.side)
         size_mb = path.stat().st_size / 1e6
-        words = [
-            "slide",
-            path,
-            "--out",
-            out,
-            "--fields",
-            chosen.fields,
-            "--jobs",
-            chosen.jobs,
-            "--device",
-            "cpu",
-        ]
+        words = ["slide", path, "--out", out, "--fields", chosen.fields, "--jobs", chosen.jobs]
         start = time.perf_counter()
-        subprocess.run([sys.executable, "-m", "napari_amil", *map(str, words)], check=True)
+        used = run_watched([*words, "--device", "cpu"])
         wall_s = time.perf_counter() - start
         fields = read_json(out / "slides" / path.name / "fields.json")["fields"]
         receipt = read_json(out / "receipt.json")
@@ -71,13 +59,15 @@ def main(arguments: list[str] | None = None) -> None:
         "in_ideal_zone": share_in_ideal_zone(slide, fields),
         "wall_s": wall_s,
         "processor_s": receipt["processor_s"],
-        "peak_gb": receipt["peak_memory_bytes"] / 1e9,
+        "peak_gb": used.peaks[1],
+        "peak_gb_counted_for_each": used.peaks[0],
         "stages": receipt["stages"],
     }
     print(f"{chosen.side} x {chosen.side} px, {size_mb:.0f} MB on disk; {len(fields)} fields")
     print(f"in the ideal zone {found['in_ideal_zone']:.0%}")
     print(f"{wall_s:.0f} s in all, {receipt['processor_s']:.0f} s of the processor")
-    print(f"{found['peak_gb']:.2f} GB at most, pages that processes share counted for each")
+    print(f"{used.peaks[1]:.2f} GB at most, pages that processes share counted once (PSS)")
+    print(f"{used.peaks[0]:.2f} GB at most, these pages counted for each process (RSS)")
     if chosen.json:
         chosen.json.write_text(json.dumps(found, indent=2), encoding="utf-8")
 
