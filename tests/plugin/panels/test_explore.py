@@ -144,9 +144,11 @@ def test_loose_images_are_no_patients(found: ExplorePanel) -> None:
     assert clusters.patients_in_words(1, who="sample").startswith("Cells of sample ")
 
 
-def test_the_sentence_of_a_sample_is_the_last_column() -> None:
-    bags = pd.DataFrame({"bag": ["a"], "verdict": ["abstain"], "caveat": ["Blurred."], "n_cells": [3]})
-    assert grouped(bags, None).columns.tolist() == ["bag", "verdict", "n_cells", "caveat"]
+def test_the_abnormal_share_and_the_caveat_of_a_sample_follow_its_verdict() -> None:
+    bags = pd.DataFrame({"n_cells": [3], "caveat": ["Blurred."], "diameter_px": [70.0], "bag": ["a"]})
+    bags = bags.assign(label="control", verdict="abstain", abnormal_share=0.2)
+    names = ["bag", "verdict", "abnormal_share", "caveat", "label", "diameter_px", "n_cells"]
+    assert grouped(bags, None).columns.tolist() == names
 
 
 def test_clusters_of_other_cells_are_not_shown(

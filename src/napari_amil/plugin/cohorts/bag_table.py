@@ -19,6 +19,8 @@ GROUPS = {"Every sample": None, "By patient": "patient", "By label": "label", "B
 """``choice -> column`` by which rows are grouped."""
 _OF_CLASSES = frozenset({"label", "predicted", "verdict", "nearest_class"})
 """Columns whose texts are classes, which have names that people know."""
+_FIRST = ("bag", "verdict", "abnormal_share", "caveat")
+"""Columns that a reader needs first; in a narrow dock the others are reached by scrolling."""
 _SORT = Qt.ItemDataRole.UserRole
 _NO_PARENT = QModelIndex()
 _WIDEST_PX = 140
@@ -52,7 +54,7 @@ def grouped(bags: pd.DataFrame, by: str | None) -> pd.DataFrame:
     if by is None:
         known = {name for name in bags if (bags[name].notna() & (bags[name] != "")).any()}
         kept = [name for name in names_in("bags", bags) if name in known | {"bag", "verdict"}]
-        kept.sort(key=lambda name: name == "caveat")  # a sentence, so it comes last
+        kept.sort(key=lambda name: _FIRST.index(name) if name in _FIRST else len(_FIRST))
         return bags[kept].reset_index(drop=True)
     named = bags[by].astype(object).where(bags[by].notna() & (bags[by] != ""), "none")
     parts = bags.assign(novel=bags["verdict"].eq(UNSEEN)).groupby(named, sort=True)
