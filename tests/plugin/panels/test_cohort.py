@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 from napari.components import ViewerModel
 from napari.layers import Image
+from napari.qt import get_stylesheet
 from pytestqt.qtbot import QtBot
-from qtpy.QtCore import Qt
+from qtpy.QtCore import QCoreApplication, Qt
 from qtpy.QtGui import QDesktopServices
 
 from napari_amil.core.base.types import box_outline
@@ -76,6 +77,20 @@ def test_results_open_with_one_row_per_sample(full: CohortPanel) -> None:
     for section in range(full.bags.columnCount()):
         for role in (Qt.ItemDataRole.DisplayRole, Qt.ItemDataRole.ToolTipRole):
             assert full.bags.headerData(section, Qt.Orientation.Horizontal, role)
+
+
+def test_sample_verdict_and_abnormal_share_are_seen_in_a_narrow_dock(full: CohortPanel) -> None:
+    table = full.bags.table.assign(verdict="unlike anything seen", abnormal_share=0.123, caveat="Blurred.")
+    full.bags.show(grouped(table.assign(bag=[f"patient {n} of the ward, day 3" for n in range(3)]), None))
+    full.setStyleSheet(get_stylesheet("dark"))  # which has wider margins
+    full.resize(300, 740)
+    full.show()
+    QCoreApplication.processEvents()
+    full.view.resizeColumnsToContents()
+    share = list(full.bags.table.columns).index("abnormal_share")
+    right = full.view.columnViewportPosition(share) + full.view.columnWidth(share)
+    assert right <= full.view.viewport().width()
+    assert full.rows.index(0, 1).data(Qt.ItemDataRole.ToolTipRole).endswith("\nBlurred.")
 
 
 def test_columns_in_which_nothing_is_known_are_not_shown(full: CohortPanel) -> None:

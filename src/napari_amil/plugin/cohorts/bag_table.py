@@ -111,10 +111,16 @@ class BagModel(QAbstractTableModel):
         if role in (Qt.ItemDataRole.DisplayRole, Qt.ItemDataRole.ToolTipRole):
             is_class = self.table.columns[index.column()] in _OF_CLASSES and isinstance(value, str) and value
             text = display_name(value) if is_class else shown(value)
-            if role == Qt.ItemDataRole.ToolTipRole and is_class:
-                return f"{text}: {class_sentence(value)}" if class_sentence(value) else text
-            return text
+            return self._tip(index, value, text) if role == Qt.ItemDataRole.ToolTipRole and is_class else text
         return None
+
+    def _tip(self, index: QModelIndex, value: str, text: str) -> str:
+        """Return what a class is and, for a verdict, its caveat, whose column may be out of sight."""
+        name = self.table.columns[index.column()]
+        caveat = self.table.get("caveat") if name == "verdict" else None
+        said = "" if caveat is None or pd.isna(caveat.iat[index.row()]) else str(caveat.iat[index.row()])
+        meaning = class_sentence(value)
+        return "\n".join(line for line in (f"{text}: {meaning}" if meaning else text, said) if line)
 
     def headerData(  # noqa: N802
         self, section: int, orientation: Qt.Orientation, role: int = Qt.ItemDataRole.DisplayRole
@@ -138,8 +144,8 @@ class BagFilter(QSortFilterProxyModel):
         self.setFilterCaseSensitivity(Qt.CaseSensitivity.CaseInsensitive)
 
 
-def row_view(model: BagFilter, name: str, tip: str) -> QTableView:
-    """Return a sortable view of whole rows of ``model``, reached by the keyboard as well."""
+def row_view(model: BagFilter, name: str, tip: str, widest_px: int = _WIDEST_PX) -> QTableView:
+    """Return a sortable view of whole rows of ``model``; a column is at most ``widest_px`` wide."""
     view = QTableView()
     view.setModel(model)
     view.setSortingEnabled(True)
@@ -151,7 +157,7 @@ def row_view(model: BagFilter, name: str, tip: str) -> QTableView:
     model.modelReset.connect(view.resizeColumnsToContents)
     names, numbers = view.horizontalHeader(), view.verticalHeader()
     if names is not None and numbers is not None:
-        names.setMaximumSectionSize(_WIDEST_PX)  # the whole text is in the tooltip
+        names.setMaximumSectionSize(widest_px)  # the whole text is in the tooltip
         names.setResizeContentsPrecision(_ROWS_MEASURED)
         numbers.hide()
     return view

@@ -37,6 +37,8 @@ from napari_amil.plugin.window.theme import wrapped
 from napari_amil.plugin.window.work import Worker, shared_worker
 from napari_amil.worker.protocol.messages import CohortScored, Report, Reported, ScoreCohort
 
+_WIDEST_COLUMN_PX = 84
+"""Three such columns fit into the narrowest dock."""
 _TIP = (
     "Pages for a browser, which need no other file: the cohort, and every sample with pictures and plain "
     "words. They are kept in the folder 'report' beside the scores."
@@ -168,7 +170,7 @@ class CohortPanel(Panel):
         self.rows = BagFilter(self)
         self.rows.setSourceModel(self.bags)
         tip = "Click a sample, or press Enter, to see its most unusual cell."
-        self.view = row_view(self.rows, "Samples", tip)
+        self.view = row_view(self.rows, "Samples", tip, _WIDEST_COLUMN_PX)
         self.view.sortByColumn(0, Qt.SortOrder.AscendingOrder)
         self.view.setMinimumHeight(220)
         self.view.clicked.connect(self._on_row)
