@@ -61,7 +61,7 @@ def test_one_press_tells_which_how_unusual_and_why(
     clear = int((table["anomaly_q"] < 0.05).sum())
     assert "About 30 % of its cells are abnormal" in panel.summary.detail.text()
     assert panel.summary.share.text().startswith(
-        f"{clear} of 7 cells stand out" if clear else "None of 7 cells"
+        f"{clear} of 7 cells stand out" if clear else "None of 7 cells is beyond chance; the most unusual"
     )
     ranked = table.sort_values("anomaly", ascending=False)["cell_id"].tolist()[:8]
     assert [key.cell_id for key in panel.cells.keys] == ranked

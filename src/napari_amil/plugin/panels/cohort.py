@@ -37,7 +37,7 @@ from napari_amil.plugin.window.theme import wrapped
 from napari_amil.plugin.window.work import Worker, shared_worker
 from napari_amil.worker.protocol.messages import CohortScored, Report, Reported, ScoreCohort
 
-_WIDEST_COLUMN_PX = 84
+_WIDEST_COLUMN_PX = 90
 """Three such columns fit into the narrowest dock."""
 _TIP = (
     "Pages for a browser, which need no other file: the cohort, and every sample with pictures and plain "

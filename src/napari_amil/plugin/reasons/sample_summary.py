@@ -19,6 +19,7 @@ from napari_amil.plugin.window.theme import NOTICE, sized, wrapped
 _RESEARCH = "For research only, no diagnosis."
 _NAMES_NONE = "So the model names no class."
 _MOST_LIKE = "The class of the model that the image is most like; 'Why the verdict?' tells what it rests on."
+_NONE = "None of {:,} cells is beyond chance; the most unusual ones first:"
 _STANDS_OUT = "A cell stands out if its q-value is below 0.05: of those that do, about 5 % are false alarms."
 
 
@@ -82,7 +83,7 @@ class SampleSummary(QWidget):
         scored = int((table["anomaly"].notna() & ~table["status"].eq("excluded")).sum())
         n = n_standing_out(table)
         share = f" ({per_cent(n / scored)})" if n and scored else ""
-        text = f"{n:,} of {scored:,} cells stand out{share}" if n else f"None of {scored:,} cells stands out"
+        text = f"{n:,} of {scored:,} cells stand out{share}" if n else _NONE.format(scored)
         self.share.setText(text)
         others = layer.nshapes - scored
         unscored = (
