@@ -58,8 +58,8 @@ def panels(qtbot: QtBot, viewer: ViewerModel, worker: Worker) -> tuple[SmearPane
 
 
 def _controls(panel: Panel) -> Iterator[QWidget]:
-    """Yield what is seen of a panel; of the pages of the first panel the first one."""
-    page = panel.pages.widget(0) if isinstance(panel, SmearPanel) else panel
+    """Yield what is seen of a panel; of the pages of the first panel the open one."""
+    page = panel.pages.currentWidget() if isinstance(panel, SmearPanel) else panel
     for part in page.findChildren(QWidget):
         if isinstance(part, KINDS) and part.isVisible() and not isinstance(part.parent(), QListWidget):
             yield part
@@ -89,6 +89,10 @@ def _check(panel: Panel) -> None:
         assert part.toolTip(), f"{type(part).__name__} '{_text(part)}' has no tooltip"
     for tabs in panel.findChildren(QTabWidget):
         assert all(tabs.tabToolTip(number) for number in range(tabs.count()))
+    _check_words(panel)
+
+
+def _check_words(panel: Panel) -> None:
     said = _said(panel)
     assert CODE.findall(said) == []
     used = set()
@@ -119,6 +123,9 @@ def test_all_of_the_first_minute_has_a_tooltip_and_its_words_are_in_the_glossary
     qtbot.waitUntil(lambda: "not scored" in smear.summary.detail.text())
     _check(smear)
     done(smear.finished, smear.job.button.click)
+    for page in reversed(range(smear.pages.count())):
+        smear.pages.setCurrentIndex(page)
+        _check_words(smear)
     _check(smear)
     smear.cells.list.setCurrentRow(0)
     qtbot.waitUntil(lambda: card.headline.text() != "")

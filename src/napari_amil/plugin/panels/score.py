@@ -73,10 +73,14 @@ class ScorePanel(ScoringPanel):
     def _build(self) -> None:
         theme = self._viewer.theme
         self.cells = LayerCombo(
-            self._viewer, lambda layer: isinstance(layer, Shapes | Labels), "find cells first"
+            self._viewer,
+            lambda layer: isinstance(layer, Shapes | Labels),
+            "find cells first",
+            "The layer of cells that is scored.",
         )
         self.cells.setAccessibleName("Cells")
         self.model = ModelChoice(self._worker)
+        self.model.setToolTip("The model that scores the cells.")
         self.job = JobBar("Score cells", "Compare every cell with control cells, and judge the sample.")
         self.colours = ColourChoice(self._viewer)
         self.verdict_caption = sized(QLabel("This image looks most like"), 0.95)

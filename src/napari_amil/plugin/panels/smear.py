@@ -52,6 +52,7 @@ _TERMS = (
     "Control",
     "Interval",
     "Novelty",
+    "p-value",
     "q-value",
     "Stands out",
     "Typical diameter",
