@@ -109,6 +109,18 @@ def test_another_process_gives_the_same_results(
     assert said[-1] == Step("study", 2, 2, "recommended, fold 0, run 1")
 
 
+def test_a_row_that_measures_no_cell_is_tested(
+    source: Source, recipe: Recipe, tiny: RunSettings, tmp_path: Path
+) -> None:
+    alone = {"channels": ["latent_distance"], "measurement_columns": 0, "bag_profile": False}
+    rows = {"alone": tiny.changed({"model": alone | {"morphology_weight": 0.0}})}
+    found = drain(ablate(source, recipe, tmp_path, rows, StudyProtocol(runs=1, hold_out_fold=0)))
+    (predictions,) = next(iter(found.rows["alone"].values())).predictions
+    assert set(predictions.cells) >= {"anomaly", "latent_distance"}
+    assert "morph_distance" not in predictions.cells
+    np.testing.assert_array_equal(predictions.cells["anomaly"], predictions.cells["latent_distance"])
+
+
 def test_a_trial_is_an_ordinary_training_and_its_test(
     source: Source, recipe: Recipe, tiny: RunSettings, tmp_path: Path
 ) -> None:

@@ -51,7 +51,7 @@ class CellInputs:
 
     def __len__(self) -> int:
         known = (self.embedding, self.measurements, self.pixels, *self.scores.values())
-        return next(len(values) for values in known if values is not None)
+        return next((len(values) for values in known if values is not None), 0)
 
     @property
     def whole(self) -> NDArray[np.bool_]:
