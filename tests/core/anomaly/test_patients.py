@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from napari_amil.core.anomaly.calibration import Calibration, q_value
-from napari_amil.core.anomaly.patients import PatientEffects
+from napari_amil.core.anomaly.patients import ControlWeights, PatientEffects
 
 
 def draw(
@@ -137,3 +137,19 @@ def test_the_error_of_a_percentile_is_that_of_the_bootstrap() -> None:
         weight = 1 / np.bincount(patients)[patients[chosen]]
         drawn.append([weight[distances[chosen] < d].sum() / weight.sum() for d in at])
     np.testing.assert_allclose(calibration.percentile_error(at), 100 * np.std(drawn, axis=0), rtol=0.15)
+
+
+def test_every_unit_counts_alike_and_small_ones_not_at_all() -> None:
+    units = ["a"] * 30 + ["b"] * 10 + ["c"] * 9
+    weights = ControlWeights.from_units(units, np.array([True] * 30 + [False] * 19))
+    np.testing.assert_allclose(weights.covariance, [1 / 60] * 30 + [1 / 20] * 10 + [0] * 9)
+    np.testing.assert_allclose(weights.mean, [1 / 30] * 30 + [0] * 19)
+    small = weights.take(np.arange(40, 49))  # neither a large unit nor the reference is left
+    np.testing.assert_allclose(small.covariance, 1 / 9)
+    np.testing.assert_allclose(small.mean, 1 / 9)
+
+
+def test_small_units_count_where_the_reference_has_no_larger_one() -> None:
+    weights = ControlWeights.from_units(["a"] * 30 + ["b"] * 4, np.arange(34) >= 30)
+    np.testing.assert_allclose(weights.covariance, [1 / 60] * 30 + [1 / 8] * 4)
+    np.testing.assert_allclose(weights.mean, [0] * 30 + [1 / 4] * 4)

@@ -77,7 +77,7 @@ def test_every_control_cell_is_held_out_once_with_its_patient() -> None:
     assert model.calibration.n_patients == N_CONTROLS
     assert model.n_networks == 2
     count = model.state()[0]["channels/latent_distance/moments.count"]
-    assert count.tolist() == [16.0] * N_CONTROLS
+    assert count.tolist() == pytest.approx([1 / N_CONTROLS] * N_CONTROLS)  # every patient alike
     assert model.novelty is not None
     assert model.novelty.calibration is not None
     assert len(model.novelty.calibration) == 2 * (N_CONTROLS + N_ILL)
@@ -87,10 +87,15 @@ def test_every_control_cell_is_held_out_once_with_its_patient() -> None:
     assert any("Network 2 of 2" in message for message in said)
 
 
-def test_control_bags_that_only_teach_classes_are_no_reference() -> None:
+def test_control_bags_that_only_teach_classes_tell_how_units_differ() -> None:
     bags = replace(bag_arrays(), reference=np.arange(2 * (N_CONTROLS + N_ILL)) >= 4)  # of p2 and p3
     found = drain(fit_anomaly(bags, independent_units(bags), fitted(), SETTINGS, CPU))
-    assert found.anomaly.state()[0]["channels/latent_distance/moments.count"].tolist() == [16.0] * 2
+    tensors = found.anomaly.state()[0]
+    assert tensors["channels/latent_distance/moments.count"].tolist() == pytest.approx([0.25] * 4)
+    assert tensors["channels/latent_distance/moments.mean_count"].tolist() == pytest.approx([0, 0, 0.5, 0.5])
+    plain = SETTINGS.changed({"model": {"units_alike": False}})
+    alone = drain(fit_anomaly(bags, independent_units(bags), fitted(), plain, CPU)).anomaly.state()[0]
+    assert alone["channels/latent_distance/moments.count"].tolist() == [16.0] * 2
     assert len(found.anomaly.calibration) == N_CONTROLS * 16
     assert found.anomaly.calibration.n_patients == N_CONTROLS
     assert found.classes is not None

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from napari_amil.core.mil.batch import BagArrays
-from napari_amil.core.training.units import groups_of_units, independent_units, split_units
+from napari_amil.core.training.units import groups_of_units, independent_units, split_units, weighed_controls
 
 
 def bag_arrays(rows: list[list[int]], patients: list[str], labels: list[int]) -> BagArrays:
@@ -131,3 +131,20 @@ def test_a_cell_of_no_bag_is_in_no_group() -> None:
     bags = bag_arrays([[0], [1], [2], [4]], ["a", "b", "c", "d"], [0, 1, 0, 1])
     units = np.array(["a", "b", "c", "", "d"])
     assert groups_of_units(bags, units).tolist() == units.tolist()
+
+
+def test_controls_that_are_no_reference_tell_how_units_differ() -> None:
+    rows = [list(range(12)), list(range(12, 32)), [32]]
+    bags = replace(bag_arrays(rows, ["a", "b", "c"], [0, 0, 1]), reference=np.array([True, False, True]))
+    cells, patients, weights = weighed_controls(bags, alike=True)
+    assert weights is not None
+    assert cells.tolist() == list(range(32))
+    assert patients == ("a",) * 12 + ("b",) * 20
+    np.testing.assert_allclose(weights.mean, [1 / 12] * 12 + [0] * 20)
+    np.testing.assert_allclose(weights.covariance, [1 / 24] * 12 + [1 / 40] * 20)
+    by_slide = replace(bags, units=np.array(["s"] * 32 + ["t"]))
+    slides = weighed_controls(by_slide, alike=True)[2]
+    assert slides is not None
+    np.testing.assert_allclose(slides.covariance, 1 / 32)
+    assert weighed_controls(bags, alike=False)[2] is None
+    assert weighed_controls(bags, alike=False)[0].tolist() == list(range(12))

@@ -86,7 +86,7 @@ class AnomalyModel:
         Parameters
         ----------
         controls
-            With their patients where standard errors are wanted.
+            With patients where standard errors are wanted, and weights where units count alike.
         gaussian
             The Gaussian that the pooling was trained with, if there is one.
         kept
@@ -98,6 +98,7 @@ class AnomalyModel:
             If there are too few cells for the control Gaussian.
         """
         model, channels = settings.model, dict[str, CellScorer]()
+        controls = controls if model.units_alike else controls.reference
         names = active_channels(model)
         weights = dict(zip(names, channel_weights(names, model.morphology_weight), strict=True))
         for name in names:
@@ -108,7 +109,8 @@ class AnomalyModel:
             if getattr(controls, scorer.reads) is None:
                 channels |= {name: scorer} if name == LATENT and gaussian is not None else {}
                 continue
-            known = controls if weights[name] or name == LATENT else controls.without_patients()
+            known = controls if scorer.weighs else controls.reference
+            known = known if weights[name] or name == LATENT else known.without_patients()
             try:
                 yield from scorer.fit(known, settings.training.seed, device)
             except AmilError as error:
@@ -266,8 +268,7 @@ class AnomalyModel:
                 "it does not count in the anomaly of a cell until there are more control bags."
             )
         self._join(held)
-        anomaly = self.anomaly(held)
-        known = np.isfinite(anomaly)
+        known = np.isfinite(anomaly := self.anomaly(held))
         patients = None if cells.patients is None else cells.patients[known]
         if patients is None or len(np.unique(patients)) < 2:
             yield Warned(
@@ -328,9 +329,8 @@ class AnomalyModel:
 
     def bag_novelty(self, bags: EmbeddedBags) -> Floats:
         """Return the novelty ``(n_bags,)`` of bags; NaN where no classes were fitted."""
-        if self.novelty is None:
-            return np.full(len(bags[2]), np.nan)
-        return np.asarray(self.novelty.score(*bags).double())
+        unknown = np.full(len(bags[2]), np.nan)
+        return unknown if self.novelty is None else np.asarray(self.novelty.score(*bags).double())
 
     def novelty_p(self, bags: EmbeddedBags) -> Floats:
         """Return the p-value ``(n_bags,)`` of the novelty of bags; NaN where there is none."""

@@ -19,6 +19,8 @@ from napari_amil.core.base.types import Floats
 N_REFITS = 100
 """Refits of the statistics of control cells to drawn patients, from which standard errors come."""
 
+_CELLS_OF_A_UNIT = 10
+"""Least cells of a unit that says how units differ; chosen on folds 0 and 1."""
 _BULK, _TOP, _TAIL = 128, 32, 48  # points of the table: quantiles, largest scores, beyond them
 
 
@@ -96,6 +98,62 @@ class PatientEffects:
         scaled = (x[:, None] - self.location - self.residual) / self.error
         p = [self.weight @ special.stdtr(self.n_patients - 1, -row) for row in scaled]
         return x, np.log(np.maximum(p, np.finfo(np.float64).tiny))
+
+
+@dataclass(frozen=True, eq=False)
+class ControlWeights:
+    """Weights of control cells in the moments to which distances refer: every unit counts alike.
+
+    The cell of a new unit differs from the mean of controls by what units differ (covariance ``B``) and by
+    what cells of a unit do (``W``). Where all K units count alike, however many cells are known,
+    the covariance of all cells is ``W + B`` of a random effect of the unit. The mean is that of the
+    reference alone.
+
+    Parameters
+    ----------
+    unit
+        ``(n_cells,)`` one over the number of control cells of the unit; 0 in a unit of few cells.
+    reference
+        ``(n_cells,)`` False for a cell that tells how units differ, but has no part in the mean.
+    """
+
+    unit: Floats
+    reference: NDArray[np.bool_]
+
+    @classmethod
+    def from_units(
+        cls, units: Sequence[str] | NDArray[Any], reference: NDArray[np.bool_] | None = None
+    ) -> ControlWeights:
+        """Return the weights of cells ``(n_cells,)`` of these units.
+
+        Units of fewer than 10 cells count only where the reference has no larger one.
+        """
+        _, code, n = np.unique(np.asarray(units), return_inverse=True, return_counts=True)
+        known = np.ones(len(code), dtype=bool) if reference is None else reference
+        size = n[code]
+        enough = size >= _CELLS_OF_A_UNIT
+        unit = np.where(enough | ~(enough & known).any(), 1.0 / size, 0.0)
+        return cls(unit, known)
+
+    @property
+    def mean(self) -> Floats:
+        """``(n_cells,)`` weights in the mean; they sum to 1. Without any cell of the reference all count."""
+        return _shares(self.unit * self.reference, self.reference, self.unit, np.ones(len(self.unit)))
+
+    @property
+    def covariance(self) -> Floats:
+        """``(n_cells,)`` weights in the covariance; they sum to 1."""
+        return _shares(self.unit, np.ones(len(self.unit)))
+
+    def take(self, rows: NDArray[np.int64] | NDArray[np.bool_]) -> ControlWeights:
+        """Return the weights of the cells at ``rows``."""
+        return ControlWeights(self.unit[rows], self.reference[rows])
+
+
+def _shares(*weights: NDArray[Any]) -> Floats:
+    """Return the first of some weights that are not all 0, over their sum."""
+    some = next(weight for weight in weights if weight.any()).astype(np.float64)
+    return np.asarray(some / some.sum())
 
 
 def log_scores(scores: NDArray[Any]) -> Floats:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from napari_amil.core.anomaly.morphology.statistics import whole_cells
+from napari_amil.core.anomaly.patients import ControlWeights
 from napari_amil.core.base.events import Event
 from napari_amil.core.base.settings import ModelSettings
 from napari_amil.core.base.types import Floats
@@ -40,6 +41,8 @@ class CellInputs:
     domains
         ``factor -> (n_cells,)`` how each cell was acquired, such as its stain; "" where it is not known. Only
         the training of networks reads it.
+    weights
+        Weights of control cells, every unit alike; without any every cell counts alike.
     """
 
     embedding: Tensor | None = None
@@ -48,6 +51,7 @@ class CellInputs:
     patients: NDArray[Any] | None = None
     scores: Mapping[str, Floats] = field(default_factory=dict)
     domains: Mapping[str, NDArray[np.str_]] = field(default_factory=dict)
+    weights: ControlWeights | None = None
 
     def __len__(self) -> int:
         known = (self.embedding, self.measurements, self.pixels, *self.scores.values())
@@ -70,7 +74,14 @@ class CellInputs:
             None if self.patients is None else self.patients[rows],
             {name: values[rows] for name, values in self.scores.items()},
             {name: values[rows] for name, values in self.domains.items()},
+            None if self.weights is None else self.weights.take(rows),
         )
+
+    @property
+    def reference(self) -> CellInputs:
+        """The cells that are the reference of the anomaly, every cell alike."""
+        chosen = self if self.weights is None else self.take(self.weights.reference)
+        return replace(chosen, weights=None)
 
     def without_patients(self) -> CellInputs:
         """Return the cells without their patients, so that no standard errors are prepared for them."""
@@ -96,6 +107,8 @@ class CellScorer(nn.Module, ABC):
     """True if percentile, p and q of the score have columns of their own beside those of the anomaly."""
     stays: ClassVar[bool] = False
     """True if a calibration to other control cells leaves all that was fitted as it is: a trained network."""
+    weighs: ClassVar[bool] = False
+    """True if `fit` heeds the weights of control cells; another score is fitted to the reference alone."""
 
     def __init__(self, settings: ModelSettings) -> None:
         super().__init__()

@@ -8,6 +8,9 @@ from typing import Literal
 InputKind = Literal["crop", "roi", "measurements"]
 """Input of an encoder: an image crop, the detector's feature map, or named measurements."""
 
+MEASUREMENT_DIM = 8
+"""Length of the part of z_n that each network over the named measurements gives, of about 30 numbers."""
+
 
 @dataclass(frozen=True)
 class EncoderSpec:

@@ -32,6 +32,7 @@ _PUBLISHED_MODEL: dict[str, Any] = {
     "dropout": 0.0,
     "shrinkage": "none",
     "roundness": 0.0,
+    "units_alike": False,
     "channels": ["latent_distance", "morph_distance"],
     "joined": [],
     "pooled": [],

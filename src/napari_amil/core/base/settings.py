@@ -11,7 +11,7 @@ import pydantic
 import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from napari_amil.core.base.encoders import ENCODER_SPECS, EncoderSpec, NameOf
+from napari_amil.core.base.encoders import ENCODER_SPECS, MEASUREMENT_DIM, EncoderSpec, NameOf
 from napari_amil.core.base.errors import SettingsError
 from napari_amil.core.base.files import naming_file, read_yaml_mapping
 
@@ -21,9 +21,6 @@ EncoderName = Annotated[str, AfterValidator(_ENCODER_NAME.check), _ENCODER_NAME]
 
 CellKind = Literal["red", "white"]
 """Cells of interest: red cells, or white cells in images of single cells."""
-
-MEASUREMENT_DIM = 8
-"""Length of the part of z_n that each network over the named measurements gives, of about 30 numbers."""
 
 
 class Settings(BaseModel):
@@ -192,6 +189,8 @@ class ModelSettings(Settings):
     """Covariance of the control Gaussian; 'auto' takes Ledoit-Wolf below 10 control cells per dimension."""
     roundness: float = Field(0.7, ge=0, le=1)
     """Share of each covariance of controls that a sphere of equal mean variance replaces; 0 as published."""
+    units_alike: bool = True
+    """Let every control patient (or slide) count alike in the moments, not every cell; off as published."""
     channels: tuple[str, ...] = ("latent_distance", "morph_distance")
     """Anomaly scores of a cell, by name; 'latent_distance' comes first."""
     joined: tuple[str, ...] = ()

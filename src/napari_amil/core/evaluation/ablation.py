@@ -136,6 +136,7 @@ ROWS: dict[str, Change] = {
     "no hypersphere": Change(values={"training.hypersphere_weight": 0.0}),
     "topological regulariser": Change(values={"training.topology_weight": 1.0}),
     "roundness 0": Change(values={"model.roundness": 0.0}),
+    "every control cell alike": Change(values={"model.units_alike": False}),
     "one orientation": Change(values={"model.orientations": 1}),
     "constant step size": Change(values={"training.schedule": "constant"}),
     **_FURTHER,
@@ -186,6 +187,7 @@ BAG_STAGE: dict[str, frozenset[str]] = {
             "pooling",
             "roundness",
             "shrinkage",
+            "units_alike",
         }
     ),
     "training": frozenset(

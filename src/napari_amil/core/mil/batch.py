@@ -117,6 +117,9 @@ class BagArrays:
     scores
         ``name -> (n_instances,)`` anomaly scores of the stored cells that the pooling reads, of a control
         cell by what was fitted without its patient; NaN is unknown.
+    units
+        ``(n_instances,)`` independent unit of each stored cell: its patient, slide or image; None where
+        patients are.
     """
 
     instances: NDArray[Any]
@@ -128,6 +131,7 @@ class BagArrays:
     covariates: Covariates = field(default_factory=Covariates)
     reference: NDArray[np.bool_] | None = None
     scores: Mapping[str, Floats] = field(default_factory=dict)
+    units: NDArray[np.str_] | None = None
 
     def __post_init__(self) -> None:
         if not len(self.rows) == len(self.labels) == len(self.patients):
@@ -179,6 +183,7 @@ class BagArrays:
             self.covariates.take(bags),
             None if self.reference is None else self.reference[chosen],
             self.scores,
+            self.units,
         )
 
     def used(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from napari_amil.core.anomaly.channels import LATENT
 from napari_amil.core.anomaly.cross_fit import cross_fit_channels, empty_boxes
 from napari_amil.core.anomaly.model import AnomalyModel
-from napari_amil.core.anomaly.patients import parts_of_patients
+from napari_amil.core.anomaly.patients import ControlWeights, parts_of_patients
 from napari_amil.core.anomaly.scorer import CellInputs
 from napari_amil.core.base.errors import CohortError
 from napari_amil.core.base.events import Event, Warned
@@ -73,7 +73,8 @@ def calibrate(source: Source, recipe: Recipe) -> Generator[Event, None, Calibrat
     rows = bags.control_cells()[0]
     units = yield from control_units(bags, rows, gathered.images)
     latents = embed_all(scorer.model, gathered.values, recipe.device)
-    cells = replace(cell_inputs(gathered.values[rows], latents[rows].double()), patients=units)
+    cells = cell_inputs(gathered.values[rows], latents[rows].double())
+    cells = replace(cells, patients=units, weights=ControlWeights.from_units(units))
     renewed, calls = yield from _renewed(scorer, cells, recipe)
     seed = recipe.bundle.settings.training.seed
     sample = control_sample(gathered, bags, scorer.model, recipe.device, seed)

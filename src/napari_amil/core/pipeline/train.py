@@ -55,10 +55,11 @@ def train_scorer(
     gathered = without_cut_cells(gathered)
     bags = as_arrays(gathered, embed_measurements=recipe.settings.model.measured)
     inputs = cell_inputs(gathered.values)
+    units = independent_units(bags, gathered.images, gathered.slides)
+    bags = replace(bags, units=units)
     bags, networks = yield from with_pooling_scores(bags, inputs, recipe.settings, recipe.device)
     fitted: FittedModel = yield from fit_model(bags, recipe.settings, recipe.device, checkpoint, stop=stop)
     fitted = replace(fitted, networks=networks)
-    units = independent_units(bags, gathered.images, gathered.slides)
     crossed: CrossFitted = yield from fit_anomaly(bags, units, fitted, recipe.settings, recipe.device, inputs)
     anomaly = crossed.anomaly
     controls = control_sample(gathered, bags, fitted.model, recipe.device, recipe.settings.training.seed)

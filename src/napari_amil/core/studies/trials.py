@@ -146,6 +146,8 @@ def work_on(group: Group, device: str) -> Generator[TrialEvent, None, None]:
     """Train and test every trial of a group; one that fails stops no other."""
     cells = open_cells(group.trials[0].cells, group.classes, group.control)
     train, test = group.sides(cells)
+    units = independent_units(train, cells.images)
+    train = replace(train, units=units)
     encoder = yield from _shared_encoder(group, train, torch.device(device))
     for trial in group.trials:
         label = f"{trial.row}, {trial.place}"
@@ -159,7 +161,7 @@ def work_on(group: Group, device: str) -> Generator[TrialEvent, None, None]:
                 known, networks = yield from with_pooling_scores(train, cells.inputs, *place)
                 fitted = yield from fit_model(known, *place, checkpoint, encoder)
                 fitted = replace(fitted, networks=networks)
-                predictions = yield from _predicted(trial, cells, fitted, known, test)
+                predictions = yield from _predicted(trial, cells, fitted, (known, units), test)
         except AmilError as error:
             yield Failed(label, f"{label}: {error}")
         else:
@@ -171,16 +173,19 @@ def work_on(group: Group, device: str) -> Generator[TrialEvent, None, None]:
 
 
 def _predicted(
-    trial: Trial, cells: StudyCells, fitted: FittedModel, train: BagArrays, test: BagArrays
+    trial: Trial,
+    cells: StudyCells,
+    fitted: FittedModel,
+    known: tuple[BagArrays, NDArray[np.str_]],
+    test: BagArrays,
 ) -> Generator[Event, None, Predictions]:
     """Fit the anomaly model around a trained network and return the predictions for the test bags."""
-    device = next(fitted.model.parameters()).device
+    device, (train, units) = next(fitted.model.parameters()).device, known
     if trial.unseen is None:
-        fit_profile(fitted.model, train, cells.inputs.measurements, independent_units(train, cells.images))
+        fit_profile(fitted.model, train, cells.inputs.measurements, units)
         work = fit_anomaly_to_seen_cells(train, fitted, trial.settings, device, cells.inputs)
         crossed = CrossFitted((yield from work))
     else:
-        units = independent_units(train, cells.images)
         crossed = yield from fit_anomaly(train, units, fitted, trial.settings, device, cells.inputs)
     inputs = cells.inputs.take(np.concatenate(test.rows))
     return predict(fitted, crossed.anomaly, test, device, inputs, crossed.classes)

@@ -32,7 +32,7 @@ from napari_amil.core.training.fusion_fit import best_share, best_threshold, fit
 from napari_amil.core.training.loop import FittedModel, fit_model
 from napari_amil.core.training.pooling_scores import with_pooling_scores
 from napari_amil.core.training.profile_fit import fit_profile
-from napari_amil.core.training.units import groups_of_units, split_units
+from napari_amil.core.training.units import groups_of_units, split_units, weighed_controls
 
 _PARTS = 5  # parts that are held out where no network is trained without them
 _FEWEST_CELLS = 5  # of a bag that keeps cells in training; with fewer it represents nothing
@@ -90,12 +90,14 @@ def fit_anomaly(
     """
     cells = _EmbeddedCells(inputs or CellInputs(), units).seen_by(fitted.model, bags, device)
     fit_profile(fitted.model, bags, cells.inputs.measurements, units)
-    reference, control = bags.control_cells()[0], bags.control_cells(teaching=True)[0]
-    controls, n_units = cells.at(control), len(np.unique(units[control]))
+    bags = replace(bags, units=units)
+    control = bags.control_cells(teaching=True)[0]
+    weights = weighed_controls(bags, alike=True)[2]
+    controls, n_units = replace(cells.at(control), weights=weights), len(np.unique(units[control]))
     if n_units > 1:
         controls = replace(controls, patients=units[control])
     kept = fitted.gaussian, fitted.networks
-    work = AnomalyModel.fit(controls.take(np.isin(control, reference)), settings, device, *kept)
+    work = AnomalyModel.fit(controls, settings, device, *kept)
     whole = yield from _as_steps(work, "Networks of the anomaly scores")
     whole.pooled = fitted.pooled
     if n_units < 2:
@@ -194,7 +196,8 @@ def _hold_out(
             fit_profile(model, known, cells.inputs.measurements, cells.units)
             cells = cells.seen_by(model, bags, device)
         kept = {} if resting is not None else fitted.networks
-        work = fit_quietly(cells.at(known.control_cells()[0]), settings, device, kept)
+        rows, _, weights = weighed_controls(known, alike=True)
+        work = fit_quietly(replace(cells.at(rows), weights=weights), settings, device, kept)
         partial = yield from _as_steps(work, f"Part {number + 1} of {n_parts}")
         partial.pooled = fitted.pooled
         cells.fit_novelty(partial, known)
@@ -240,10 +243,10 @@ def fit_anomaly_to_seen_cells(
 
     The parameters are those of `fit_anomaly`.
     """
-    control, patients = bags.control_cells()
+    control, patients, weights = weighed_controls(bags, alike=settings.model.units_alike)
     known = {name: values for name, values in bags.scores_at(control).items() if name in fitted.networks}
     distances = {LATENT: fitted.held_out.double().numpy(), **known}
-    controls = replace((inputs or CellInputs()).take(control), scores=distances)
+    controls = replace((inputs or CellInputs()).take(control), scores=distances, weights=weights)
     whole = yield from AnomalyModel.fit(controls, settings, device, fitted.gaussian, fitted.networks)
     whole.pooled = fitted.pooled
     if len(set(patients)) < 2:

@@ -32,6 +32,7 @@ from napari_amil.core.training.steps import (
     pooling_step,
     validate,
 )
+from napari_amil.core.training.units import weighed_controls
 from napari_amil.core.training.validation_split import draw_bags, split_patients
 
 
@@ -268,12 +269,12 @@ def _finish(state: ScorerTraining, bags: BagArrays) -> FittedModel:
     if state.best_weights:
         state.model.load_state_dict(state.best_weights)
     state.refit(bags)
-    rows, patients = bags.control_cells()
+    model, seed = state.settings.model, state.settings.training.seed
+    rows, patients, weights = weighed_controls(bags, alike=model.units_alike)
     latents = embed_all(state.model, bags.cells(rows), state.device)
     held_out = state.gaussian.distance(latents)
     if len(set(patients)) > 1:
-        seed = state.settings.training.seed
-        held_out = cross_fit(latents, parts_of_patients(patients), state.settings.model, seed)
+        held_out = cross_fit(latents, parts_of_patients(patients), model, seed, weights)
     state.model.eval()
     return FittedModel(
         state.model,

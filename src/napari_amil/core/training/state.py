@@ -32,6 +32,7 @@ from napari_amil.core.mil.instances import Instances, sizes_of
 from napari_amil.core.mil.model import AmilModel, EmbeddingMemo, embed_all
 from napari_amil.core.training.augment import augment
 from napari_amil.core.training.engine import Engine, FabricEngine, Losses, start_fabric
+from napari_amil.core.training.units import weighed_controls
 
 _N_BINS = 30
 LEARNING_RATE_STEPS = (0.12, 0.24, 0.48, 0.72)
@@ -141,16 +142,19 @@ class ScorerTraining:
         return note
 
     def _fit_gaussian(self, bags: BagArrays) -> str:
-        rows, patients = bags.control_cells()
-        latents, scores = embed_all(self.model, bags.cells(rows), self.device), bags.scores_at(rows)
         model, seed = self.settings.model, self.settings.training.seed
-        note = self.gaussian.fit(latents, model, seed)
-        d = self.control_distances = self.gaussian.distance(latents)
+        rows, patients, weights = weighed_controls(bags, alike=model.units_alike)
+        latents = embed_all(self.model, bags.cells(rows), self.device)
+        note = self.gaussian.fit(latents, model, seed, weights)
+        d, own = self.gaussian.distance(latents), slice(None) if weights is None else weights.reference
+        self.control_distances = d[own]
         if not self.model.needs_control_distances and self.pooled is None:
             return note
         if len(set(patients)) > 1:
-            d = cross_fit(latents, parts_of_patients(patients), model, seed)
+            d = cross_fit(latents, parts_of_patients(patients), model, seed, weights)
+        d = d[own]
         if self.pooled is not None:
+            scores = bags.scores_at(rows[own])
             self.pooled.fit(d, scores)
             d = self.pooled(d, scores)
         self.model.set_control_distances(float(d.mean()), max(float(d.std(correction=0)), 1e-6))

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
+from napari_amil.core.anomaly.patients import ControlWeights
 from napari_amil.core.mil.batch import BagArrays
 
 
@@ -46,6 +47,22 @@ def independent_units(
     pairs = set(zip(known[used].tolist(), patient[used].tolist(), strict=True))
     shared = shared or len(pairs) > len({image for image, _ in pairs})
     return np.where(used, known, "") if shared else patient.astype(np.str_)
+
+
+def weighed_controls(
+    bags: BagArrays, *, alike: bool
+) -> tuple[NDArray[np.int64], tuple[str, ...], ControlWeights | None]:
+    """Return rows and patients of the control cells of the reference of the anomaly, every cell alike.
+
+    With ``alike`` every unit counts alike, and control cells that are no reference, which tell how units
+    differ, are among them: their weights come third.
+    """
+    if not alike:
+        return *bags.control_cells(), None
+    rows, patients = bags.control_cells(teaching=True)
+    units = patients if bags.units is None else bags.units[rows]
+    reference = np.isin(rows, bags.control_cells()[0])
+    return rows, patients, ControlWeights.from_units(units, reference)
 
 
 def groups_of_units(bags: BagArrays, units: NDArray[np.str_]) -> NDArray[np.str_]:

@@ -11,6 +11,7 @@ from sklearn.covariance import LedoitWolf
 from sklearn.mixture import GaussianMixture
 
 from napari_amil.core.anomaly.gaussian.mahalanobis import LatentGaussian
+from napari_amil.core.anomaly.patients import ControlWeights
 from napari_amil.core.base.errors import AmilError
 from napari_amil.core.base.settings import ModelSettings
 
@@ -121,3 +122,37 @@ def test_unusable_latents_are_refused() -> None:
         LatentGaussian(3).fit(np.zeros((1, 3)), PLAIN)
     with pytest.raises(AmilError, match="not finite"):
         LatentGaussian(3).fit(np.full((5, 3), np.nan), PLAIN)
+
+
+def test_with_every_unit_alike_the_covariance_is_that_of_cells_and_of_units() -> None:
+    rng = np.random.default_rng(0)
+    units = np.repeat(np.arange(300), rng.integers(10, 90, 300))
+    within, between = np.diag([1.0, 4.0, 0.25]), np.diag([2.0, 0.0, 1.0])
+    effect = rng.multivariate_normal(np.zeros(3), between, 300)[units]
+    z = effect + rng.multivariate_normal(np.zeros(3), within, len(units))
+    gaussian = LatentGaussian(3)
+    gaussian.fit(z, PLAIN, weights=ControlWeights.from_units(units))
+    np.testing.assert_allclose(np.linalg.inv(gaussian.precision.numpy()), within + between, atol=0.3)
+    views = LatentGaussian(3)
+    views.fit(np.stack([z, z], axis=1), PLAIN, weights=ControlWeights.from_units(units))
+    np.testing.assert_allclose(views.precision.numpy(), gaussian.precision.numpy(), rtol=1e-9)
+
+
+def test_the_mean_is_that_of_the_reference_and_the_covariance_lies_around_it() -> None:
+    z, other = latents(40, 3), latents(20, 3, seed=1) + 5.0
+    weights = ControlWeights.from_units(["a"] * 40 + ["b"] * 20, np.arange(60) < 40)
+    gaussian = LatentGaussian(3)
+    gaussian.fit(np.concatenate([z, other]), PLAIN, weights=weights)
+    np.testing.assert_allclose(gaussian.mean.numpy(), z.mean(axis=0), rtol=1e-9)
+    apart = [part - z.mean(axis=0) for part in (z, other)]
+    covariance = sum(part.T @ part / len(part) for part in apart) / 2 + 1e-6 * np.eye(3)
+    np.testing.assert_allclose(np.linalg.inv(gaussian.precision.numpy()), covariance, rtol=1e-6)
+
+
+def test_several_gaussians_see_the_reference_alone() -> None:
+    z, settings = latents(60, 3), PLAIN.model_copy(update={"n_components": 2, "mixture": "min"})
+    weights = ControlWeights.from_units(["a"] * 40 + ["b"] * 20, np.arange(60) < 40)
+    weighed, alone = LatentGaussian(3), LatentGaussian(3)
+    weighed.fit(z, settings, weights=weights)
+    alone.fit(z[:40], settings)
+    np.testing.assert_array_equal(weighed.factor.numpy(), alone.factor.numpy())

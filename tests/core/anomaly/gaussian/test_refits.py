@@ -8,7 +8,7 @@ import torch
 
 from napari_amil.core.anomaly.gaussian.mahalanobis import LatentGaussian
 from napari_amil.core.anomaly.gaussian.refits import ControlMoments
-from napari_amil.core.anomaly.patients import N_REFITS
+from napari_amil.core.anomaly.patients import N_REFITS, ControlWeights, drawn_patients
 from napari_amil.core.base.settings import ModelSettings
 
 K, N_PATIENTS, N_CELLS = 4, 12, 60
@@ -90,3 +90,34 @@ def test_what_cannot_be_drawn_anew_has_no_error() -> None:
     assert ControlMoments.from_controls(latents, patients, fitted(latents, nearest)) is None
     whole = ModelSettings(latent_dim=K, n_components=2, mixture="moment")
     assert ControlMoments.from_controls(latents, patients, fitted(latents, whole)) is not None
+
+
+def test_weighed_sums_give_what_weighed_fits_to_the_cells_give() -> None:
+    latents, patients = controls()
+    size = np.arange(len(latents)) % N_CELLS < np.arange(20, 20 + N_PATIENTS)[patients]  # 20 to 31 cells
+    latents, patients = latents[torch.from_numpy(size)], patients[size]
+    weights = ControlWeights.from_units(patients, patients < 8)
+    gaussian = LatentGaussian(K)
+    gaussian.fit(latents, SETTINGS, weights=weights)
+    moments = ControlMoments.from_controls(latents, patients, gaussian, weights)
+    assert moments is not None
+    z = 8 * torch.randn(5, 2, K)
+    found = moments.distances(z, gaussian, SETTINGS)
+    for number, draw in enumerate(drawn_patients(N_PATIENTS)[:5].numpy()):
+        rows = np.concatenate([np.flatnonzero(patients == patient) for patient in draw])
+        refit = LatentGaussian(K)
+        refit.fit(latents[torch.from_numpy(rows)], SETTINGS, weights=weights.take(rows))
+        torch.testing.assert_close(found[number], refit.distance(z), rtol=1e-4, atol=1e-4)
+
+
+def test_moments_of_an_older_file_weigh_mean_and_covariance_alike() -> None:
+    latents, patients = controls()
+    gaussian = fitted(latents)
+    moments = ControlMoments.from_controls(latents, patients, gaussian)
+    assert moments is not None
+    older = {name: value for name, value in moments.state_dict().items() if not name.startswith("mean_")}
+    again = ControlMoments.from_state(older)
+    z = torch.randn(5, 2, K)
+    torch.testing.assert_close(
+        again.distances(z, gaussian, SETTINGS), moments.distances(z, gaussian, SETTINGS)
+    )

@@ -9,6 +9,7 @@ from sklearn.covariance import ledoit_wolf
 
 from napari_amil.core.anomaly.morphology.statistics import ControlMorphology, whole_cells
 from napari_amil.core.anomaly.morphology.words import morphology_in_words
+from napari_amil.core.anomaly.patients import ControlWeights
 from napari_amil.core.base.errors import AmilError
 from napari_amil.core.morphology.measures import NAMES
 
@@ -107,3 +108,19 @@ def test_every_measurement_has_words_for_little_and_for_much(normal: np.ndarray,
     )
     assert low != high
     assert low.endswith(" % of control cells")
+
+
+def test_other_units_widen_the_distance_but_not_the_deviations(normal: np.ndarray) -> None:
+    shift = np.zeros(N)
+    shift[1] = 6.0
+    both = np.concatenate([normal[:400], normal[400:500] + shift])
+    weights = ControlWeights.from_units(["a"] * 400 + ["b"] * 100, np.arange(500) < 400)
+    alone, weighed = ControlMorphology.fit(normal[:400]), ControlMorphology.fit(both, 0.0, weights)
+    np.testing.assert_array_equal(weighed.quantiles, alone.quantiles)
+    np.testing.assert_allclose(weighed.mean, alone.mean, atol=1e-12)
+    rows = np.full((2, N), 3.0)
+    rows[0, 1] += 6.0  # as the other unit
+    rows[1, 2] += 6.0
+    towards, across = weighed.distance(rows) / alone.distance(rows)
+    assert towards < 0.6
+    assert across == pytest.approx(1.0, abs=0.15)

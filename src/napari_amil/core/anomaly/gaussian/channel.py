@@ -30,6 +30,7 @@ class LatentDistance(CellScorer):
 
     reads = "embedding"
     ranked = False
+    weighs = True
 
     def __init__(self, settings: ModelSettings, gaussian: LatentGaussian | None = None) -> None:
         super().__init__(settings)
@@ -42,11 +43,12 @@ class LatentDistance(CellScorer):
         assert embedding is not None
         if not bool(self.gaussian.fitted):
             self.gaussian = LatentGaussian(embedding.shape[-1])
-            note = self.gaussian.fit(embedding, self.settings, seed)
+            note = self.gaussian.fit(embedding, self.settings, seed, controls.weights)
             if note:
                 yield Warned(note)
         if controls.patients is not None:
-            self.moments = ControlMoments.from_controls(embedding, controls.patients, self.gaussian)
+            given = embedding, controls.patients, self.gaussian, controls.weights
+            self.moments = ControlMoments.from_controls(*given)
 
     def score(self, cells: CellInputs) -> Floats:
         """Return the distances ``(n_cells,)``."""
@@ -67,6 +69,8 @@ class LatentDistance(CellScorer):
         gaussian = LatentGaussian(state["gaussian.mean"].shape[-1])
         scorer = cls(settings, gaussian)
         if "moments.total" in state:
-            scorer.moments = ControlMoments(*state["moments.total"].shape)
-        scorer.load_state_dict(dict(state))
+            prefix = "moments."
+            moments = {n.removeprefix(prefix): v for n, v in state.items() if n.startswith(prefix)}
+            scorer.moments = ControlMoments.from_state(moments)
+        scorer.load_state_dict(scorer.state_dict() | dict(state))
         return scorer

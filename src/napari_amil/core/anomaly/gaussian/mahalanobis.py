@@ -9,7 +9,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from napari_amil.core.anomaly.gaussian.mixture import Mixture, fit_mixture
+from napari_amil.core.anomaly.gaussian.mixture import Mixture, fit_mixture, has_closed_form
+from napari_amil.core.anomaly.patients import ControlWeights
 from napari_amil.core.base.errors import AmilError
 from napari_amil.core.base.settings import ModelSettings
 from napari_amil.core.base.types import Floats
@@ -76,7 +77,13 @@ class LatentGaussian(nn.Module):
         """``Sigma^-1``, ``(k, k)`` or ``(n_components, k, k)``."""
         return self.factor @ self.factor.mT
 
-    def fit(self, latents: Tensor | NDArray[Any], settings: ModelSettings, seed: int = 0) -> str:
+    def fit(
+        self,
+        latents: Tensor | NDArray[Any],
+        settings: ModelSettings,
+        seed: int = 0,
+        weights: ControlWeights | None = None,
+    ) -> str:
         """Fit mean and covariance to the embeddings of control cells, in float64.
 
         Parameters
@@ -87,6 +94,9 @@ class LatentGaussian(nn.Module):
             Components, and whether to shrink.
         seed
             Start of a mixture of several.
+        weights
+            Of the cells, which only one Gaussian heeds; None counts all alike. Other mixtures are fitted to
+            the reference alone.
 
         Returns
         -------
@@ -98,8 +108,12 @@ class LatentGaussian(nn.Module):
         AmilError
             If there are fewer than two cells or fewer than components, or an embedding is not finite.
         """
+        if weights is not None and not has_closed_form(settings):
+            latents, weights = torch.as_tensor(latents)[torch.from_numpy(weights.reference)], None
         z, n_cells = _rows(latents)
-        mixture, note = fit_mixture(z, settings, seed)
+        if weights is not None:
+            weights = weights.take(np.repeat(np.arange(n_cells), len(z) // n_cells))
+        mixture, note = fit_mixture(z, settings, seed, weights)
         fewest = int(np.bincount(mixture.member).min()) * n_cells // len(z)
         few = settings.shrinkage == "auto" and fewest < CELLS_PER_DIMENSION * self.latent_dim
         shrink = few or settings.shrinkage == "ledoit-wolf"
@@ -169,7 +183,13 @@ class LatentGaussian(nn.Module):
         super()._load_from_state_dict(state_dict, prefix, *rest)
 
 
-def cross_fit(latents: Tensor, part: NDArray[Any], settings: ModelSettings, seed: int = 0) -> Tensor:
+def cross_fit(
+    latents: Tensor,
+    part: NDArray[Any],
+    settings: ModelSettings,
+    seed: int = 0,
+    weights: ControlWeights | None = None,
+) -> Tensor:
     """Return the distances ``(n,)`` of control cells to Gaussians fitted without their part.
 
     Parameters
@@ -180,12 +200,15 @@ def cross_fit(latents: Tensor, part: NDArray[Any], settings: ModelSettings, seed
         ``(n,)`` of `napari_amil.core.anomaly.patients.parts_of_patients`.
     seed
         Start of a mixture of several Gaussians.
+    weights
+        Of the cells; None counts all alike.
     """
     held_out = torch.empty(len(latents), dtype=torch.float64)
     for number in np.unique(part):
         inside = torch.from_numpy(part == number)
         gaussian = LatentGaussian(latents.shape[-1])
-        gaussian.fit(latents[~inside], settings, seed)
+        others = None if weights is None else weights.take(part != number)
+        gaussian.fit(latents[~inside], settings, seed, others)
         held_out[inside] = gaussian.distance(latents[inside].cpu().double())
     return held_out
 

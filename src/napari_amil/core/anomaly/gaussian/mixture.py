@@ -11,6 +11,7 @@ from sklearn.covariance import ledoit_wolf_shrinkage
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.mixture import BayesianGaussianMixture, GaussianMixture
 
+from napari_amil.core.anomaly.patients import ControlWeights
 from napari_amil.core.base.errors import AmilError
 from napari_amil.core.base.settings import ModelSettings
 from napari_amil.core.base.types import Floats
@@ -74,11 +75,14 @@ class Mixture:
         return replace(self, covariances=(1.0 - share) * self.covariances + share * spheres)
 
 
-def fit_mixture(z: Floats, settings: ModelSettings, seed: int) -> tuple[Mixture, str]:
+def fit_mixture(
+    z: Floats, settings: ModelSettings, seed: int, weights: ControlWeights | None = None
+) -> tuple[Mixture, str]:
     """Return the mixture of the settings fitted to rows ``(n, k)``, and a warning, empty without one.
 
     One component under ``mixture_fit="em"`` has the closed form to which expectation maximisation
-    converges: the mean, and the covariance plus `REGULARISATION`.
+    converges: the mean, and the covariance plus `REGULARISATION`. With ``weights`` of the rows it is the
+    weighted mean and the weighted covariance around it; other mixtures take no weights.
 
     Raises
     ------
@@ -86,8 +90,8 @@ def fit_mixture(z: Floats, settings: ModelSettings, seed: int) -> tuple[Mixture,
         If there are fewer rows than components, or a component cannot be estimated.
     """
     n = settings.n_components
-    if n == 1 and settings.mixture_fit == "em":
-        return _closed_form(z), ""
+    if has_closed_form(settings):
+        return _closed_form(z, weights), ""
     if len(z) < n:
         raise AmilError(f"{len(z)} control cells cannot fill a mixture of {n}; lower model.n_components.")
     kind = GaussianMixture if settings.mixture_fit == "em" else BayesianGaussianMixture
@@ -112,9 +116,15 @@ def fit_mixture(z: Floats, settings: ModelSettings, seed: int) -> tuple[Mixture,
     return wanted, "" if model.converged_ else note
 
 
-def _closed_form(z: Floats) -> Mixture:
+def has_closed_form(settings: ModelSettings) -> bool:
+    """Return True if one Gaussian is fitted by its moments, without iterations."""
+    return settings.n_components == 1 and settings.mixture_fit == "em"
+
+
+def _closed_form(z: Floats, weights: ControlWeights | None) -> Mixture:
     """Return the mixture of one."""
-    mean = z.mean(axis=0)
+    mean = z.mean(axis=0) if weights is None else weights.mean @ z
     centred = z - mean
-    covariance = centred.T @ centred / len(z) + REGULARISATION * np.eye(z.shape[1])
+    weighted = centred / len(z) if weights is None else centred * weights.covariance[:, None]
+    covariance = centred.T @ weighted + REGULARISATION * np.eye(z.shape[1])
     return Mixture(np.ones(1), mean[None], covariance[None], np.zeros(len(z), dtype=np.int64))

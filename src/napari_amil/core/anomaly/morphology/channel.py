@@ -24,6 +24,7 @@ class MorphDistance(CellScorer):
 
     reads = "measurements"
     ranked = False
+    weighs = True
 
     def __init__(self, settings: ModelSettings) -> None:
         super().__init__(settings)
@@ -36,11 +37,12 @@ class MorphDistance(CellScorer):
         roundness = self.settings.roundness
         assert measurements is not None
         whole = whole_cells(measurements)
-        self.statistics = ControlMorphology.fit(measurements[whole], roundness)
+        weights = None if controls.weights is None else controls.weights.take(whole)
+        self.statistics = ControlMorphology.fit(measurements[whole], roundness, weights)
         if patients is not None and len(np.unique(patients)) > 1:
             codes = patient_codes(patients)
             drawn = drawn_patients(int(codes.max()) + 1).numpy()
-            self.refits = MorphologyRefits.fit(measurements[whole], codes[whole], drawn, roundness)
+            self.refits = MorphologyRefits.fit(measurements[whole], codes[whole], drawn, roundness, weights)
         yield from ()
 
     def score(self, cells: CellInputs) -> Floats:

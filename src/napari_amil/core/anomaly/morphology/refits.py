@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from napari_amil.core.anomaly.morphology.statistics import ControlMorphology
+from napari_amil.core.anomaly.patients import ControlWeights
 from napari_amil.core.base.errors import AmilError
 
 
@@ -36,6 +37,7 @@ class MorphologyRefits(nn.Module):
         patients: NDArray[np.int64],
         drawn: NDArray[np.int64],
         roundness: float = 0.0,
+        weights: ControlWeights | None = None,
     ) -> MorphologyRefits:
         """Return a refit for each draw; where a draw has too few cells, the fit to all cells stands for it.
 
@@ -47,7 +49,7 @@ class MorphologyRefits(nn.Module):
             ``(n_cells,)`` number of the patient of each.
         drawn
             ``(n_draws, n_patients)`` numbers of the patients that a draw consists of.
-        roundness
+        roundness, weights
             Of every fit, as of `ControlMorphology.fit`.
 
         Raises
@@ -55,13 +57,14 @@ class MorphologyRefits(nn.Module):
         AmilError
             As `ControlMorphology.fit` of all cells.
         """
-        whole = ControlMorphology.fit(measurements, roundness)
+        whole = ControlMorphology.fit(measurements, roundness, weights)
         cells = [np.flatnonzero(patients == patient) for patient in range(drawn.shape[1])]
         fits = []
         for draw in drawn:
             rows = np.concatenate([cells[patient] for patient in draw])
             try:
-                fits.append(ControlMorphology.fit(measurements[rows], roundness).state_dict())
+                own = None if weights is None else weights.take(rows)
+                fits.append(ControlMorphology.fit(measurements[rows], roundness, own).state_dict())
             except AmilError:
                 fits.append(whole.state_dict())
         return cls({name: torch.stack([fit[name] for fit in fits]) for name in fits[0]})

@@ -12,6 +12,7 @@ from scipy.special import ndtri
 from sklearn.covariance import ledoit_wolf
 from torch import Tensor, nn
 
+from napari_amil.core.anomaly.patients import ControlWeights
 from napari_amil.core.base.errors import AmilError
 from napari_amil.core.base.types import Floats
 from napari_amil.core.morphology.measures import NAMES, is_empty
@@ -60,7 +61,9 @@ class ControlMorphology(nn.Module):
         self.register_buffer("factor", torch.eye(n, dtype=torch.float64))  # L, L L^T = Sigma^-1
 
     @classmethod
-    def fit(cls, measurements: NDArray[Any], roundness: float = 0.0) -> ControlMorphology:
+    def fit(
+        cls, measurements: NDArray[Any], roundness: float = 0.0, weights: ControlWeights | None = None
+    ) -> ControlMorphology:
         """Return the statistics of control cells ``(n_cells, n_measurements)``; NaN is unknown.
 
         Parameters
@@ -68,6 +71,9 @@ class ControlMorphology(nn.Module):
         roundness
             `ModelSettings.roundness`. Some measurements are nearly the same; with none their small
             differences, mostly noise, count like any other direction.
+        weights
+            Of the cells in the moments of the deviations; None counts all alike. The quantiles are those of
+            the reference.
 
         Raises
         ------
@@ -75,23 +81,25 @@ class ControlMorphology(nn.Module):
             If there are fewer than 20 cells with all measurements.
         """
         values = np.asarray(measurements, dtype=np.float64)
-        values = values[np.isfinite(values).all(axis=1)]
-        if len(values) < _FEWEST_CELLS:
+        known = np.flatnonzero(np.isfinite(values).all(axis=1))
+        values, weights = values[known], None if weights is None else weights.take(known)
+        reference = values if weights is None else values[weights.reference]
+        if (n := len(reference)) < _FEWEST_CELLS:
             raise AmilError(
-                f"Morphology needs {_FEWEST_CELLS} whole control cells or more, not {len(values)}; add some."
+                f"Morphology needs {_FEWEST_CELLS} whole control cells or more, not {n}; add some."
             )
         statistics = cls(names := names_by_number(values.shape[1]))
-        quantiles = np.quantile(values, _LEVELS, axis=0)
+        quantiles = np.quantile(reference, _LEVELS, axis=0)
         sides = np.stack([quantiles[_MEDIAN] - quantiles[_LOW], quantiles[_HIGH] - quantiles[_MEDIAN]])
-        scale = np.maximum(sides / ndtri(_LEVELS[_HIGH]), _LEAST_SCALE * values.std(axis=0))
+        scale = np.maximum(sides / ndtri(_LEVELS[_HIGH]), _LEAST_SCALE * reference.std(axis=0))
         statistics.quantiles.copy_(torch.from_numpy(quantiles))
         statistics.scale.copy_(torch.from_numpy(np.maximum(scale, 1e-9)))
         deviations = _bounded(statistics.deviations(values), names)
-        covariance, _ = ledoit_wolf(deviations)
+        mean, covariance = _moments(deviations, weights)
         sphere = np.trace(covariance) / len(names) * np.eye(len(names))
         covariance = (1 - roundness) * covariance + roundness * sphere
         factor = np.linalg.inv(np.linalg.cholesky(covariance + 1e-6 * np.eye(len(names)))).T
-        statistics.mean.copy_(torch.from_numpy(deviations.mean(axis=0)))
+        statistics.mean.copy_(torch.from_numpy(mean))
         statistics.factor.copy_(torch.from_numpy(np.ascontiguousarray(factor)))
         return statistics
 
@@ -126,6 +134,18 @@ def whole_cells(measurements: NDArray[Any]) -> NDArray[np.bool_]:
     """Return a mask ``(n_cells,)`` of control cells for calibration: all measured ones, or all if none is."""
     empty = is_empty(measurements)
     return np.asarray(~empty | empty.all())
+
+
+def _moments(deviations: Floats, weights: ControlWeights | None) -> tuple[Floats, Floats]:
+    """Return mean and shrunk covariance of deviations; with weights both are weighted."""
+    covariance, share = ledoit_wolf(deviations)
+    if weights is None:
+        return deviations.mean(axis=0), covariance
+    mean = weights.mean @ deviations
+    apart = deviations - mean
+    covariance = (apart * weights.covariance[:, None]).T @ apart
+    sphere = np.trace(covariance) / len(mean) * np.eye(len(mean))
+    return mean, (1 - share) * covariance + share * sphere
 
 
 def _bounded(deviations: Floats, names: Sequence[str]) -> Floats:
