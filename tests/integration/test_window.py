@@ -79,6 +79,9 @@ def test_the_way_from_a_field_to_corrected_cells_and_back(
     score.colours.setValue("anomaly")
     scale = scales_of(window).get("anomaly")
     expected = scale.edge_rgba(layer.features["anomaly"].to_numpy())
+    q = layer.features["anomaly_q"].to_numpy()
+    assert (q < 0.05).sum() == 2  # both are drawn strongly, the other scored ones are muted
+    expected[q >= 0.05, 3] = 0.5
     np.testing.assert_allclose(layer.edge_color, expected, atol=1e-6)
 
     row = int(np.nanargmax(layer.features["anomaly"]))
