@@ -13,7 +13,7 @@ import math
 import time
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import TypeVar
 
 import numpy as np
 import psutil
@@ -26,6 +26,7 @@ from napari_amil.plugin.layers.cell_layer import make_layer
 from napari_amil.plugin.layers.rows import CellRecord
 
 _STEP_PX, _CORNERS = 40, 24
+Result = TypeVar("Result")
 
 
 def made_up_cells(n_cells: int) -> tuple[Cells, int]:
@@ -41,7 +42,7 @@ def made_up_cells(n_cells: int) -> tuple[Cells, int]:
     return Cells(boxes, tuple(outlines), ones, 700 * ones, ones == 0), columns * _STEP_PX
 
 
-def timed(name: str, action: Callable[[], Any]) -> Any:  # noqa: ANN401
+def timed(name: str, action: Callable[[], Result]) -> Result:
     """Do something, print its seconds and the memory after it, and return its result."""
     start = time.process_time()
     result = action()
